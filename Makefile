@@ -1,0 +1,39 @@
+# make benchmark: from nothing to a scored table.   make test: set-up and tests.   make check: all that CI checks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: benchmark test test-slow lint check install clean
+
+benchmark: install
+	$(BIN)/gatito suite=classic
+
+install: $(INSTALLED)
+
+# torch first and pinned: a looser requirement would fetch whatever build is newest.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+		{ echo "error: gatito needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing (some minutes the first time) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[classic,dev]'
+	touch $(INSTALLED)
+
+test: install
+	$(BIN)/pytest -m "not slow" -n auto
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+check: test lint test-slow
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,159 @@
+"""The protocol that every agent speaks: a batch of observations in, a batch of decisions out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.errors import GatitoError
+from benchmarks.tasks import Task, spaces
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a policy is shown of one task at one time step: a row per environment that plays it.
+
+    Attributes:
+        task: the task that all rows play.
+        observations: shape ``(rows, *observation shape)``.
+        lanes: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
+            a policy with memory keeps it per lane.
+        fresh: shape ``(rows,)``, true on the first step of an episode: the lane's memory must be forgotten.
+        rngs: each row's own random stream, one per episode.
+    """
+
+    task: Task
+    observations: np.ndarray
+    lanes: np.ndarray
+    fresh: np.ndarray
+    rngs: Sequence[np.random.Generator]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy answers for the rows of one :class:`Observed`.
+
+    Attributes:
+        actions: shape ``(rows, *action shape)``, what the environments get.
+        labels: what a learner should do here; the same as ``actions`` unless noise or another actor came between.
+        distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
+            logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation.
+    """
+
+    actions: np.ndarray
+    labels: np.ndarray
+    distributions: np.ndarray | None = None
+
+
+class Policy(Protocol):
+    """Anything that can be scored: random, expert, specialist, generalist, an amplified generalist, a baseline.
+
+    Attributes:
+        name: the agent's name in score rows; it seeds the episodes' random streams.
+        distribution_kind: what ``Decision.distributions`` holds, ``logits``, ``q`` or ``gaussian``, by task name;
+            a task that is not in it has none.
+    """
+
+    name: str
+    distribution_kind: Mapping[str, str]
+
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """Memory for so many environments; None where the policy has none."""
+        ...
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Decide for every row of every task at once; the order of the decisions is that of ``observed``."""
+        ...
+
+
+class RandomPolicy:
+    """Uniform actions: the zero of every score."""
+
+    name = "random"
+    distribution_kind: Mapping[str, str] = {}
+
+    def initial_state(self, lanes: int) -> None:
+        """It remembers nothing."""
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Uniform over a discrete space, uniform within the bounds of a continuous one."""
+        decisions = []
+        for rows in observed:
+            _, space = spaces(rows.task)
+            actions = np.stack([sample(space, rng, rows.task) for rng in rows.rngs])
+            decisions.append(Decision(actions, actions))
+        return decisions, state
+
+
+class PolicyPerTask:
+    """One policy for each task, played as one: the experts of a suite."""
+
+    def __init__(self, name: str, policies: Mapping[str, Policy]) -> None:
+        self.name = name
+        self._policies = policies
+        self.distribution_kind: Mapping[str, str] = {
+            task: kind for policy in policies.values() for task, kind in policy.distribution_kind.items()
+        }
+
+    def initial_state(self, lanes: int) -> dict[str, Any]:
+        """Each policy's own memory, by task name."""
+        return {task: policy.initial_state(lanes) for task, policy in self._policies.items()}
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Ask each task's policy about its rows."""
+        decisions = []
+        for rows in observed:
+            name = rows.task.name
+            if name not in self._policies:
+                raise GatitoError(
+                    f"agent {self.name} has no policy for task {name}: run its stage for this task first."
+                )
+            [decision], state[name] = self._policies[name].act([rows], state[name])
+            decisions.append(decision)
+        return decisions, state
+
+
+class Noisy:
+    """A policy whose executed action is replaced by a uniform one now and then; its labels stay clean.
+
+    Recording with it shows a learner how the expert recovers from mistakes (DART: Laskey et al. 2017,
+    arXiv:1703.09327, here with uniform noise).
+    """
+
+    def __init__(self, policy: Policy, probability: float) -> None:
+        self._policy = policy
+        self._probability = probability
+        self.name = policy.name
+        self.distribution_kind = policy.distribution_kind
+
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """The wrapped policy's memory."""
+        return self._policy.initial_state(lanes)
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Act as the wrapped policy, but for a uniform action with the given probability per step."""
+        decisions, state = self._policy.act(observed, state)
+        return [self._disturb(rows, decision) for rows, decision in zip(observed, decisions, strict=True)], state
+
+    def _disturb(self, rows: Observed, decision: Decision) -> Decision:
+        _, space = spaces(rows.task)
+        actions = decision.actions.copy()
+        for row, rng in enumerate(rows.rngs):
+            if rng.random() < self._probability:
+                actions[row] = sample(space, rng, rows.task)
+        return replace(decision, actions=actions)
+
+
+def sample(space: gym.Space, rng: np.random.Generator, task: Task) -> np.ndarray:
+    """A uniform action from an explicit stream (``space.sample`` would use a stream hidden in the space).
+
+    Raises:
+        GatitoError: if the space is neither discrete nor a bounded box.
+    """
+    if isinstance(space, gym.spaces.Discrete):
+        return np.asarray(space.start + rng.integers(space.n), dtype=np.int64)
+    if isinstance(space, gym.spaces.Box) and space.is_bounded():
+        return rng.uniform(space.low, space.high).astype(space.dtype)
+    raise GatitoError(f"task {task.name}: actions of kind {space} are not supported; Discrete and bounded Box are.")

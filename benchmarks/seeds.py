@@ -1,0 +1,51 @@
+"""Seeds and random streams: disjoint ranges per purpose, one independent stream per name.
+
+Nothing is ever chosen on test seeds, so the ranges below must not overlap; a test holds them to that.
+"""
+
+import enum
+import hashlib
+
+import numpy as np
+
+_RANGE = 100_000_000  # seeds in one purpose's range
+_PER_TRAIN_SEED = 1_000_000  # episode seeds that one training seed may use within a range
+
+
+class Purpose(enum.IntEnum):
+    """What an episode seed is for; each has a range of its own below 2**31 (the Atari emulator's limit)."""
+
+    TRAINING = 0
+    SELECTION = 1  # choosing checkpoints and settings
+    GATE = 2  # does an expert reach its reference?
+    RECORDING = 3
+    RECORDING_RANDOM = 4
+    HELD_OUT = 5  # layouts that no stage before scoring may see
+    TEST = 6
+
+
+def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
+    """The ``index``-th episode seed of a purpose.
+
+    Test and gate episodes are the same for every training seed, so agents are compared on equal starts; recording and
+    training draw fresh episodes for each training seed.
+
+    Raises:
+        ValueError: if ``index`` or ``train_seed`` leaves the purpose's range.
+    """
+    offset = 0 if purpose in (Purpose.TEST, Purpose.HELD_OUT) else train_seed
+    if not 0 <= index < _PER_TRAIN_SEED or not 0 <= offset < _RANGE // _PER_TRAIN_SEED:
+        raise ValueError(f"no {purpose.name} seed with index {index} and train seed {train_seed}")
+    return purpose * _RANGE + offset * _PER_TRAIN_SEED + index
+
+
+def derive(*names: object) -> int:
+    """A 31-bit seed that depends on every name given and on nothing else (no salted ``hash``)."""
+    digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
+
+
+def stream(*names: object) -> np.random.Generator:
+    """An independent random stream for these names, such as ``stream(task, agent, episode_seed)``."""
+    digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))

@@ -1,0 +1,62 @@
+"""Environments that Gymnasium's registry knows by their id: classic control, Box2D, toy text, and any third party's."""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from benchmarks.errors import GatitoError, unknown
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.task import Task, TaskConfig
+
+EXTRAS = {"box2d": "box2d", "pygame": "box2d", "swig": "box2d"}
+"""Missing packages (as their error texts name them) and the extra of gatito that brings them."""
+
+
+def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
+    """Every argument of the environment, and its horizon.
+
+    Raises:
+        GatitoError: if the registry does not know the id.
+    """
+    package, _, env_id = config.env_id.rpartition(":")
+    try:
+        if package:  # importing it registers its environments, as gymnasium.make would
+            importlib.import_module(package)
+        spec = gym.spec(env_id)
+    except ImportError as error:
+        raise GatitoError(
+            f"task {name}: the package of {config.env_id} cannot be imported ({error}): install it."
+        ) from None
+    except gym.error.Error:
+        error = unknown(f"environment id of task {name}", config.env_id, gym.registry)
+        near = str(error).split(" Valid:")[0]
+        raise GatitoError(
+            f"{near} See `python -c 'import gymnasium; gymnasium.pprint_registry()'` for those installed; "
+            "an id of another package is written as package:Id-v0."
+        ) from None
+    kwargs = {key: value for key, value in {**spec.kwargs, **config.kwargs}.items() if key != "render_mode"}
+    return kwargs, config.horizon or spec.max_episode_steps
+
+
+def make(task: "Task") -> gym.Env:
+    """The environment with its time limit.
+
+    Raises:
+        GatitoError: if a package is missing or an argument does not fit.
+    """
+    try:
+        return gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **task.kwargs)
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        text = str(error)
+        extra = next((extra for package, extra in EXTRAS.items() if package in text.lower()), None)
+        remedy = f"pip install 'gatito[{extra}]'" if extra else "install the package that it names"
+        raise GatitoError(
+            f"task {task.name} needs a package that is not installed ({text.rstrip('.')}): {remedy}."
+        ) from None
+    except (TypeError, gym.error.Error) as error:
+        raise GatitoError(
+            f"task {task.name}: {task.env_id} refuses its arguments {dict(task.kwargs)}: {error}"
+        ) from None

@@ -1,0 +1,213 @@
+"""What a task is, how a suite's YAML becomes tasks, and how a task becomes an environment."""
+
+import functools
+import importlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+from benchmarks.artifacts import digest
+from benchmarks.errors import GatitoError, unknown
+
+FAMILIES = {"registered": "benchmarks.tasks.registered"}
+"""Environment families and the modules that make them, imported when first needed."""
+
+METRICS = ("return", "success")
+
+
+@dataclass
+class TaskConfig:
+    """A task's entry in ``conf/suite/*.yaml``, less its expert's recipe.
+
+    Attributes:
+        env_id: the environment's registered id.
+        kwargs: arguments of the environment, on top of those it is registered with.
+        family: which module of ``benchmarks/tasks`` makes it.
+        horizon: time limit in steps; the registered one if not given.
+        metric: what is scored, ``return`` (undiscounted) or ``success``.
+        reference: mean score that the expert must reach to pass its gate; None: no such bar.
+        source: where the reference comes from.
+    """
+
+    env_id: str = "???"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    family: str = "registered"
+    horizon: int | None = None
+    metric: str = "return"
+    reference: float | None = None
+    source: str = ""
+
+
+@dataclass
+class SuiteConfig:
+    """An ordered set of tasks.
+
+    Attributes:
+        name: the suite's name.
+        tasks: by key ``<group>-<name>``; everywhere else a task is called ``<group>/<name>``.
+    """
+
+    name: str = "???"
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One environment with everything that decides what playing it means.
+
+    Attributes:
+        name: ``<group>/<name>``, such as ``classic/cartpole``.
+        family: the module of ``benchmarks/tasks`` that makes it.
+        env_id: the environment's registered id.
+        kwargs: every argument of the environment, resolved (an id alone does not pin them).
+        horizon: time limit in steps.
+        metric: ``return`` or ``success``.
+        reference: mean score that the expert must reach, or None.
+        source: where the reference comes from.
+    """
+
+    name: str
+    family: str
+    env_id: str
+    kwargs: Mapping[str, Any]
+    horizon: int
+    metric: str
+    reference: float | None
+    source: str
+
+    @property
+    def key(self) -> str:
+        """The name as a suite's file has it, ``<group>-<name>``."""
+        return self.name.replace("/", "-", 1)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Digest of the way from the environment to an observation; it goes into every artifact of the task."""
+        names = ("family", "env_id", "horizon")
+        return digest({name: getattr(self, name) for name in names} | {"kwargs": dict(self.kwargs)})
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.digest))
+
+    @staticmethod
+    def resolve(name: str, config: TaskConfig) -> "Task":
+        """Fill in what the config leaves to the environment's registration.
+
+        Raises:
+            GatitoError: if the family, metric or environment id does not exist, or no horizon is to be had.
+        """
+        if config.metric not in METRICS:
+            raise unknown(f"metric of task {name}", config.metric, METRICS)
+        kwargs, horizon = _family(config.family).resolve(name, config)
+        if not horizon or horizon < 1:
+            raise GatitoError(f"task {name}: {config.env_id} has no time limit; state one as horizon: STEPS.")
+        return Task(
+            name,
+            config.family,
+            config.env_id,
+            kwargs,
+            horizon,
+            config.metric,
+            config.reference,
+            config.source,
+        )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """An ordered set of tasks."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    @staticmethod
+    def resolve(config: SuiteConfig, only: Sequence[str] | None = None) -> "Suite":
+        """Resolve the tasks of a suite, or ``only`` the named ones (``group/name``, or ``name`` where it is unique).
+
+        Raises:
+            GatitoError: if the suite is empty or a name is not in it.
+        """
+        configs = {_task_name(key): task for key, task in config.tasks.items()}
+        if not configs:
+            raise GatitoError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
+        names = list(configs) if only is None else [_full_name(name, list(configs)) for name in only]
+        return Suite(config.name, tuple(Task.resolve(name, configs[name]) for name in dict.fromkeys(names)))
+
+
+class Guarded(gym.Wrapper):
+    """Names the task and the seed when the environment raises, so that an error deep in a worker can be acted on."""
+
+    def __init__(self, env: gym.Env, task: Task) -> None:
+        super().__init__(env)
+        self._task = task.name
+        self._seed: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the environment's own; remembers the seed."""
+        self._seed = seed if seed is not None else self._seed
+        try:
+            return self.env.reset(seed=seed, options=options)
+        except Exception as error:
+            raise self._named(error, "reset") from error
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own; a reward that is not finite counts as an error."""
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        except Exception as error:
+            raise self._named(error, "step") from error
+        if not math.isfinite(reward):
+            raise self._named(ValueError(f"the reward is {reward}"), "step")
+        return observation, reward, terminated, truncated, info
+
+    def _named(self, error: Exception, where: str) -> GatitoError:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return GatitoError(
+            f"the environment of task {self._task} raised in {where}() in an episode seeded {self._seed}: {text}. "
+            "Mend the environment, or leave the task out with tasks=[…], and run the same command again."
+        )
+
+
+def make_env(task: Task) -> gym.Env:
+    """A fresh environment of the task, with its time limit.
+
+    Raises:
+        GatitoError: if a package that it needs is missing (the line names the extra to install).
+    """
+    return Guarded(_family(task.family).make(task), task)
+
+
+@functools.cache
+def spaces(task: Task) -> tuple[gym.Space, gym.Space]:
+    """The observation space and the action space of a task."""
+    env = make_env(task)
+    try:
+        return env.observation_space, env.action_space
+    finally:
+        env.close()
+
+
+def _family(name: str) -> Any:  # noqa: ANN401
+    if name not in FAMILIES:
+        raise unknown("environment family", name, FAMILIES)
+    return importlib.import_module(FAMILIES[name])
+
+
+def _task_name(key: str) -> str:
+    group, dash, name = key.partition("-")
+    if not (group and dash and name):
+        raise GatitoError(f"task key '{key}' must read GROUP-NAME, such as classic-cartpole.")
+    return f"{group}/{name}"
+
+
+def _full_name(name: str, names: Sequence[str]) -> str:
+    matches = [full for full in names if name in (full, full.split("/", 1)[1])]
+    if len(matches) != 1:
+        raise unknown("task", name, names)
+    return matches[0]

@@ -1,0 +1,44 @@
+"""How an expert is made: the schema of ``expert:`` in a suite's YAML and of ``conf/experts/*.yaml``."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SOURCES = ("train",)
+
+
+@dataclass
+class ExpertRecipe:
+    """How one task's expert is trained.
+
+    Attributes:
+        algorithm: a stable-baselines3 algorithm, see ``experts.algorithms.ALGORITHMS``.
+        steps: environment steps of training.
+        envs: environments side by side.
+        normalize: whether observations and rewards are normalised by running statistics.
+        stop_at: end the training early once the mean score on selection seeds is this good; None: never.
+        hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero.
+    """
+
+    algorithm: str = "ppo"
+    steps: int = 100_000
+    envs: int = 8
+    normalize: bool = False
+    stop_at: float | None = None
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ExpertsConfig:
+    """What holds for the experts of every task.
+
+    Attributes:
+        source: where experts come from; ``train``: trained here.
+        checkpoints: training is cut into so many segments with a checkpoint after each.
+        selection_episodes: episodes that judge a checkpoint; the best one becomes the expert.
+        gate_episodes: episodes on fresh seeds that judge the expert against its task's reference.
+    """
+
+    source: str = "train"
+    checkpoints: int = 10
+    selection_episodes: int = 30
+    gate_episodes: int = 100

@@ -1,0 +1,52 @@
+"""Environment states without pickle: an episode's seed and the actions since, played again.
+
+Any environment that follows its seed can be brought back this way, Box2D's worlds included, which cannot be copied.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.seeds import derive
+
+
+class Replayable(gym.Wrapper):
+    """Seeds every episode from its number, and remembers the actions of the one under way."""
+
+    def __init__(self, env: gym.Env, seed: int) -> None:
+        """Args: the environment, and the seed that those of all its episodes follow from."""
+        super().__init__(env)
+        self._seed = seed
+        self._episode = 0
+        self._actions: list[Any] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episode; a seed from outside is ignored."""
+        self._episode += 1
+        self._actions = []
+        return self.env.reset(seed=derive(self._seed, self._episode), options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own; the action is remembered."""
+        self._actions.append(action)
+        return self.env.step(action)
+
+    def place(self) -> dict[str, Any]:
+        """Where the environment is: ``episode`` and ``actions`` since its reset, ``(steps, *action shape)``."""
+        return {"episode": self._episode, "actions": np.array(self._actions)}
+
+    @staticmethod
+    def bring(env: gym.Env, place: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Bring ``env``, which has a Replayable inside, to a place; the observation there.
+
+        The wrappers around it (such as SB3's Monitor) live through the same steps.
+        """
+        inner: Any = env
+        while not isinstance(inner, Replayable):
+            inner = inner.env
+        inner._episode = int(place["episode"]) - 1
+        observation, _ = env.reset()
+        for action in np.asarray(place["actions"]):
+            observation, *_ = env.step(action)
+        return observation

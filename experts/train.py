@@ -1,0 +1,180 @@
+"""Train one expert per task, in parallel, resumably, and gate each against its reference.
+
+Run by ``gatito stages=[experts]``.
+"""
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import artifacts, console
+from benchmarks.artifacts import Artifact
+from benchmarks.checkpoints import load_state, save_state
+from benchmarks.errors import unknown
+from benchmarks.parallel import Report, run_jobs
+from benchmarks.policy import PolicyPerTask
+from benchmarks.rollout import rollout
+from benchmarks.scores import metric_value
+from benchmarks.seeds import Purpose, derive, episode_seed
+from benchmarks.tasks import Suite, Task
+from benchmarks.tracking import Log, Mirror, Tracker
+from experts.recipe import SOURCES, ExpertRecipe, ExpertsConfig
+
+CHECKPOINT = "checkpoint.safetensors"
+POLICY = "policy.safetensors"
+RECIPE = "expert.json"
+CURVE = "curve.json"
+GATE = "gate.json"
+
+
+def expert_artifact(run: Path, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int) -> Artifact:
+    """Where the expert of a task lives in a run, and what decides it."""
+    if config.source not in SOURCES:
+        raise unknown("source of experts", config.source, SOURCES)
+    settings = {"task": task.digest, "metric": task.metric, "recipe": asdict(recipe), "seed": seed}
+    settings |= {"experts": asdict(config), "reference": task.reference}
+    return Artifact(run / "experts" / task.name, "expert", settings)
+
+
+def train_experts(
+    suite: Suite,
+    recipes: Mapping[str, ExpertRecipe],
+    config: ExpertsConfig,
+    *,
+    run: Path,
+    seed: int,
+    workers: int,
+    tracker: Tracker,
+) -> dict[str, Artifact]:
+    """Make every task's expert that is not there yet, the longest training first.
+
+    Returns:
+        The finished artifacts by task name; each folder holds the policy, its recipe, learning curve and gate.
+
+    Raises:
+        GatitoError: if a recipe cannot be run, an environment raises or weights become NaN.
+    """
+    made = {task.name: expert_artifact(run, task, recipes[task.name], config, seed) for task in suite}
+    missing = [task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.parent)]
+    if missing:
+        # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
+        from experts.algorithms import check_recipe
+
+        for task in missing:
+            check_recipe(task, recipes[task.name])
+    missing.sort(key=lambda task: -recipes[task.name].steps)
+    mirrors: list[Mirror] = []
+    jobs = []
+    for task in missing:
+        artifact, recipe = made[task.name], recipes[task.name]
+        artifact.start()
+        arguments = {"task": task, "recipe": recipe, "config": config, "seed": seed, "artifact": artifact}
+        jobs.append((f"expert {task.name}", recipe.steps, arguments))
+        mirrors.append(tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
+
+    def pump() -> None:
+        for mirror in mirrors:
+            mirror.pump()
+
+    run_jobs(_train, jobs, workers=workers, on_poll=pump)
+    for task, mirror in zip(missing, mirrors, strict=True):
+        mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]})
+    for task in suite:
+        gate = read_gate(made[task.name])
+        if not gate["passed"]:
+            console.warn(
+                f"expert {task.name} is weak: {gate['mean']:.1f} over {gate['episodes']} episodes, "
+                f"its reference is {gate['reference']:g}; its task will be listed as unscored."
+            )
+    return made
+
+
+def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
+    """The policy of a finished expert.
+
+    Raises:
+        GatitoError: if there is none, or a file is damaged.
+    """
+    from experts.algorithms import ExpertPolicy
+
+    recipe = ExpertRecipe(**artifacts.read_json(folder / RECIPE)["recipe"])
+    return ExpertPolicy(task, recipe, load_state(folder / POLICY))
+
+
+def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...]) -> PolicyPerTask:
+    """The experts of several tasks, played as one agent."""
+    return PolicyPerTask("expert", {task.name: load_expert(folders[task.name], task) for task in tasks})
+
+
+def read_gate(artifact: Artifact) -> dict[str, Any]:
+    """``mean``, ``std``, ``episodes``, ``reference`` and ``passed`` of a finished expert."""
+    return artifacts.read_json(artifact.folder / GATE)
+
+
+def _train(
+    *, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, artifact: Artifact, report: Report
+) -> None:
+    from experts.algorithms import Training, policy_state
+
+    checkpoint = artifact.folder / CHECKPOINT
+    saved = load_state(checkpoint) if checkpoint.exists() else None
+    training = Training(task, recipe, derive("expert", task.name, seed), saved and saved["training"])
+    curve: list[dict[str, float]] = saved["curve"] if saved else []
+    best: dict[str, Any] | None = saved and saved["best"]
+    seconds = float(saved["seconds"]) if saved else 0.0
+    log = Log(artifact.folder, keep_until=training.steps if saved else -1)
+    while not _is_trained(recipe, curve):
+        start = time.monotonic()
+        training.advance(
+            max(training.steps + 1, recipe.steps * (len(curve) + 1) // config.checkpoints),
+            on_progress=lambda steps: report(min(steps, recipe.steps)),
+            on_metrics=log.write,
+        )
+        state = training.state()
+        values = _play(task, recipe, policy_state(state), Purpose.SELECTION, config.selection_episodes, seed)
+        seconds += time.monotonic() - start
+        point = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+        log.write(training.steps, {f"selection/{name}": value for name, value in point.items()})
+        if best is None or point["mean"] >= max(earlier["mean"] for earlier in curve):
+            best = copy.deepcopy(policy_state(state))
+        curve.append({"steps": training.steps, "seconds": round(seconds, 1), **point})
+        save_state(checkpoint, {"training": state, "curve": curve, "best": best, "seconds": seconds})
+    training.close()
+    report(recipe.steps)
+    assert best is not None  # there is one after the first segment
+    values = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
+    gate: dict[str, Any] = {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+    }
+    gate |= {"episodes": len(values), "reference": task.reference, "source": task.source}
+    gate["passed"] = task.reference is None or gate["mean"] >= task.reference
+    save_state(artifact.folder / POLICY, best)
+    artifacts.write_json(artifact.folder / CURVE, curve)
+    artifacts.write_json(artifact.folder / GATE, gate)
+    artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
+    checkpoint.unlink(missing_ok=True)
+    artifact.finish(seconds, steps=training.steps, gate=gate)
+
+
+def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
+    if not curve:
+        return False
+    good = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
+    return good or curve[-1]["steps"] >= recipe.steps
+
+
+def _play(
+    task: Task, recipe: ExpertRecipe, acting: Mapping[str, Any], purpose: Purpose, episodes: int, seed: int
+) -> list[float]:
+    from experts.algorithms import ExpertPolicy
+
+    seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
+    played = rollout(ExpertPolicy(task, recipe, acting), {task: seeds}, lanes_per_task=50)
+    # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
+    return [metric_value(task.metric, episode) for episode in sorted(played, key=lambda episode: episode.seed)]

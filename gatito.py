@@ -1,0 +1,236 @@
+"""The entry point: composes the stages and knows everybody; what a stage does is written in its own folder.
+
+Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and groups.
+"""
+
+import dataclasses
+import errno
+import functools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+import omegaconf
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks import artifacts, console
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError, unknown
+from benchmarks.harness import Agent, EvaluateConfig, evaluate
+from benchmarks.policy import RandomPolicy
+from benchmarks.report import write_report
+from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
+from benchmarks.tracking import Tracker, TrackingConfig
+from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.record import RecordConfig, record_suite, recording_artifact
+from experts.train import expert_artifact, load_experts, read_gate, train_experts
+from generalist.codecs import CodecConfig
+from generalist.settings import DistillConfig, ModelConfig
+
+STAGES = ("list", "experts", "record", "distill", "evaluate", "report")
+
+
+@dataclass
+class TaskEntry(TaskConfig):
+    """A task in a suite's file: the environment's part and the expert's recipe."""
+
+    expert: ExpertRecipe = field(default_factory=ExpertRecipe)
+
+
+@dataclass
+class SuiteEntry(SuiteConfig):
+    """A suite's file."""
+
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)  # type: ignore[assignment]
+
+
+@dataclass
+class Config:
+    """Every key of a run; the comments are in ``conf/``."""
+
+    suite: SuiteEntry = field(default_factory=SuiteEntry)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    stages: list[str] = field(default_factory=list)
+    seed: int = 0
+    tasks: list[str] | None = None
+    name: str | None = None
+    runs_folder: str = "results/runs"
+    workers: int | None = None
+
+
+ConfigStore.instance().store(name="schema", node=Config)
+
+_failures: list[str] = []  # of the runs in this process; a sweep goes on after one
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
+def _run(composed: DictConfig) -> None:
+    with _one_line_errors():
+        # Merged once more into the schema: keys added with `+` pass composition unchecked.
+        plain = OmegaConf.to_container(composed, resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+        assert isinstance(config, Config)
+        _run_stages(config, config.name or _default_name(config))
+
+
+def _run_stages(config: Config, name: str) -> None:
+    for stage in config.stages:
+        if stage not in STAGES:
+            raise unknown("stage", stage, STAGES)
+    suite = Suite.resolve(config.suite, config.tasks)
+    recipes = {task.name: config.suite.tasks[task.key].expert for task in suite}
+    if "list" in config.stages:
+        _list(suite, recipes)
+    if not set(config.stages) - {"list"}:
+        return
+    runs = Path(config.runs_folder)
+    run = runs / name
+    workers = config.workers or os.cpu_count() or 1
+    tracker = Tracker(config.tracking, group=f"{suite.name}/{name}", exp_name=name, seed=config.seed, folder=run)
+    artifacts.write_text(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    make = {"run": run, "seed": config.seed}
+    started = time.monotonic()
+
+    experts = {task.name: expert_artifact(run, task, recipes[task.name], config.experts, config.seed) for task in suite}
+    if "experts" in config.stages:
+        train_experts(suite, recipes, config.experts, **make, workers=workers, tracker=tracker)
+    recordings = {
+        task.name: recording_artifact(run, task, "expert", config.record, config.seed, experts[task.name])
+        for task in suite
+    }
+    if "record" in config.stages:
+        _need(experts, "experts")
+        record_suite(suite, experts, config.record, **make, workers=workers)
+    if {"distill", "evaluate"} & set(config.stages):
+        from generalist.distill import distill, generalist_artifact
+        from generalist.policy import GeneralistPolicy
+
+        generalist = generalist_artifact(run, config.distill, config.model, config.codec, recordings, config.seed)
+        if "distill" in config.stages:
+            _need(recordings, "record")
+            settings = (config.distill, config.model, config.codec)
+            distill(suite, recordings, *settings, **make, threads=workers, tracker=tracker)
+        if "evaluate" in config.stages:
+            _need(experts | {"generalist": generalist}, "experts,record,distill")
+            folders = {task: artifact.folder for task, artifact in experts.items()}
+            fingerprints = {task: artifact.fingerprint for task, artifact in experts.items()}
+            agents = [
+                Agent("random", RandomPolicy),
+                Agent("expert", functools.partial(load_experts, folders, suite.tasks), fingerprints),
+                Agent(
+                    "generalist",
+                    functools.partial(GeneralistPolicy.load, generalist.folder),
+                    {"generalist": generalist.fingerprint},
+                ),
+            ]
+            evaluate(agents, suite, config.evaluate, **make, workers=workers)
+    if "report" in config.stages:
+        _need(experts, "experts")
+        write_report(suite, {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}, run=run)
+        console.note(f"{run}: done in {time.monotonic() - started:.0f} s")
+
+
+def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:
+    rows = []
+    for task in suite:
+        recipe = recipes[task.name]
+        reference = "-" if task.reference is None else f"{task.reference:g}"
+        rows.append([task.name, task.env_id, f"{recipe.algorithm}, {recipe.steps:,} steps", reference, task.metric])
+    console.show_table(f"suite {suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
+
+
+def _need(made: dict[str, Artifact], stage: str) -> None:
+    for name, artifact in made.items():
+        if not artifact.is_complete():
+            raise GatitoError(f"{name} is not in {artifact.folder} as configured: run with stages=[{stage}] first.")
+
+
+def _default_name(config: Config) -> str:
+    """Suite, model and seed, and what else was overridden: another setting never overwrites a run."""
+    name = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
+    others = HydraConfig.get().job.override_dirname
+    if not others:
+        return name
+    tidy = "".join(letter if letter.isalnum() or letter in "._=-" else "_" for letter in others)
+    return f"{name}-{tidy}" if len(tidy) <= 80 else f"{name}-{tidy[:60]}-{artifacts.digest(others)[:8]}"
+
+
+class _one_line_errors:  # noqa: N801
+    """Turns what a person can mend into one line and a failure that is counted, not raised."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:  # noqa: ANN401
+        line = _one_line(error) if error else None
+        if line is None:
+            return False
+        console.fail(line)
+        _failures.append(line)
+        return True
+
+
+def _one_line(error: BaseException) -> str | None:
+    """What to tell the person at the keyboard; None for a bug of ours, which deserves its traceback."""
+    for cause in _causes(error):
+        if isinstance(cause, GatitoError):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            where = f" while writing {cause.filename}" if cause.filename else ""
+            return f"the disk is full{where}. Free some space and run the same command again: it resumes."
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options is not None:
+            group, _, option = str(cause.missing_cfg_file).rpartition("/")
+            return str(unknown(group or "config", option, cause.options))
+        if isinstance(cause, omegaconf.errors.ConfigKeyError | omegaconf.errors.ConfigAttributeError):
+            return _unknown_key(cause)
+        if isinstance(cause, omegaconf.errors.OmegaConfBaseException) and cause.full_key:
+            return f"config key {cause.full_key}: {(cause.msg or str(cause)).splitlines()[0]}."
+    if isinstance(error, HydraException | omegaconf.errors.OmegaConfBaseException):
+        return str(error).replace("\n", " ")
+    return None
+
+
+def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
+    """The valid keys beside the unknown one; a task that a suite lacks is such a key too."""
+    parent = str(error.full_key).rpartition(".")[0]
+    owner = error.object_type
+    if dataclasses.is_dataclass(owner):
+        valid = [entry.name for entry in dataclasses.fields(owner)]
+    else:
+        valid = list(error.parent_node.keys()) if isinstance(error.parent_node, DictConfig) else []
+    return str(unknown(f"config key in {parent}" if parent else "config key", error.key, valid))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def main() -> None:
+    """Run the command line; exit code 1 after an error, with one line that says what to do."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
+    try:
+        with _one_line_errors():
+            _run()
+    except KeyboardInterrupt:
+        console.fail("interrupted. The same command resumes where it stopped.")
+        sys.exit(130)
+    sys.exit(1 if _failures else 0)
+
+
+if __name__ == "__main__":
+    main()

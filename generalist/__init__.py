@@ -1,0 +1,1 @@
+"""The player of all tasks: one transformer that learns from trajectories, whoever made them."""

@@ -1,0 +1,176 @@
+"""The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention.
+
+Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
+runs it over whole sequences (:meth:`Transformer.forward`), acting runs it one token at a time over a cache
+(:meth:`Transformer.step`); both see the same window, so both give the same numbers.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from generalist.settings import ModelConfig
+
+
+@dataclass
+class Cache:
+    """What :meth:`Transformer.step` remembers of each lane: the keys and values of its last ``window`` tokens.
+
+    Attributes:
+        keys: shape ``(layers, lanes, heads, window, head width)``, a ring indexed by position modulo window.
+        values: the same shape.
+        positions: shape ``(lanes,)``, tokens seen since the lane's episode began.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    positions: torch.Tensor
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention over a sliding window, with rotary positions (Su et al. 2021, arXiv:2104.09864)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def project(self, x: torch.Tensor, angles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries and keys (rotated) and values, each ``(batch, heads, length, head width)``."""
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        return rotate(query, angles), rotate(key, angles), value
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention where ``mask`` is true; ``(batch, length, width)``."""
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.attention = Attention(config)
+        self.feedforward_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.feedforward = nn.Sequential(
+            nn.Linear(config.width, config.feedforward, bias=False),
+            nn.GELU(),
+            nn.Linear(config.feedforward, config.width, bias=False),
+        )
+
+    def forward(self, x: torch.Tensor, angles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """``(batch, length, width)`` in and out."""
+        query, key, value = self.attention.project(self.attention_norm(x), angles)
+        x = x + self.attention.attend(query, key, value, mask)
+        return x + self.feedforward(self.feedforward_norm(x))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a final norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self._angles = torch.empty(0, config.width // config.heads // 2, 2)
+        self.apply(self._initialise)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden states of whole sequences.
+
+        Args:
+            tokens: shape ``(batch, length, width)``; each sequence begins at its first token, and padding at the end
+                is harmless, for attention looks back only.
+
+        Returns:
+            The same shape; entry t depends on the tokens up to t alone.
+        """
+        length = tokens.shape[1]
+        place = torch.arange(length, device=tokens.device)
+        distance = place[:, None] - place[None, :]
+        mask = (distance >= 0) & (distance < self.config.window)
+        angles = self.angles(length).to(tokens.device)
+        for block in self.blocks:
+            tokens = block(tokens, angles, mask)
+        return self.norm(tokens)
+
+    def new_cache(self, lanes: int) -> Cache:
+        """An empty cache for so many environments."""
+        config = self.config
+        shape = (config.layers, lanes, config.heads, config.window, config.width // config.heads)
+        weight = self.norm.weight
+        keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        positions = torch.zeros(lanes, dtype=torch.long, device=weight.device)
+        return Cache(keys, torch.zeros_like(keys), positions)
+
+    def step(self, tokens: torch.Tensor, cache: Cache, lanes: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+        """Hidden states of one further token per lane; the cache is updated in place.
+
+        Args:
+            tokens: shape ``(rows, width)``.
+            cache: from :meth:`new_cache`.
+            lanes: shape ``(rows,)``, each row's place in the cache, all different.
+            fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+
+        Returns:
+            Shape ``(rows, width)``, equal to the last entry of :meth:`forward` over the whole episode so far.
+        """
+        window = self.config.window
+        positions = cache.positions[lanes].masked_fill(fresh, 0)
+        slots = positions % window
+        # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
+        mask = torch.arange(window, device=tokens.device)[None, :] <= positions[:, None]
+        angles = self.angles(int(positions.max()) + 1).to(tokens.device)[positions][:, None, None]
+        every_lane = len(lanes) == cache.keys.shape[1] and bool((lanes == torch.arange(len(lanes))).all())
+        x = tokens[:, None]
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            query, key, value = block.attention.project(block.attention_norm(x), angles)
+            keys, values = cache.keys[layer], cache.values[layer]
+            keys[lanes, :, slots] = key[:, :, 0]
+            values[lanes, :, slots] = value[:, :, 0]
+            if not every_lane:  # gathering copies the memory of the lanes that are still playing
+                keys, values = keys[lanes], values[lanes]
+            x = x + block.attention.attend(query, keys, values, mask[:, None, None])
+            x = x + block.feedforward(block.feedforward_norm(x))
+        cache.positions[lanes] = positions + 1
+        return self.norm(x)[:, 0]
+
+    def angles(self, length: int) -> torch.Tensor:
+        """Cosines and sines of the rotary angles, ``(length, head width / 2, 2)``.
+
+        The angles are computed in float64: after ten thousand steps of an episode, float32 would have lost their
+        third digit.
+        """
+        if length > len(self._angles):
+            half = self._angles.shape[1]
+            frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+            angle = torch.arange(max(length, 2 * len(self._angles)), dtype=torch.float64)[:, None] * frequency
+            self._angles = torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+        return self._angles[:length]
+
+    def _initialise(self, module: nn.Module) -> None:
+        # GPT-2's scheme: what is added to the residual stream is small, the more so the deeper the stack.
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, Block):
+            scale = 0.02 / math.sqrt(2 * self.config.layers)
+            nn.init.normal_(module.attention.out.weight, std=scale)
+            nn.init.normal_(module.feedforward[2].weight, std=scale)  # type: ignore[arg-type]
+
+
+def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """Turn each pair of channels by its angle; ``x``: ``(…, length, head width)``, see :meth:`Transformer.angles`."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = angles[..., 0], angles[..., 1]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -1,0 +1,39 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def make_task(env_id="tests.environments:Counter-v0", name=None, **settings):
+    """A task of any registered environment."""
+    from benchmarks.tasks import Task, TaskConfig
+
+    default = "toy/" + env_id.rpartition(":")[2].rpartition("-")[0].lower()
+    return Task.resolve(name or default, TaskConfig(env_id=env_id, **settings))
+
+
+def gatito(*arguments, cwd, timeout=300, **environment):
+    """Run the command line as a user would."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "250"} | environment
+    return subprocess.run(
+        [sys.executable, str(ROOT / "gatito.py"), *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.fixture
+def suite_folder(tmp_path):
+    """A folder for suites of a test's own, given to gatito as ``--config-dir``."""
+    folder = tmp_path / "conf"
+    (folder / "suite").mkdir(parents=True)
+    return folder

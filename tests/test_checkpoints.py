@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.checkpoints import load_state, save_state
+from benchmarks.errors import GatitoError
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    layer = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(3)).sum().backward()
+    optimizer.step()
+    tree = {
+        "optimizer": optimizer.state_dict(),
+        "array": np.arange(6.0).reshape(2, 3),
+        "plain": [1, 2.5, "text", None, True],
+        "generator": torch.get_rng_state(),
+    }
+    save_state(tmp_path / "state.safetensors", tree)
+    back = load_state(tmp_path / "state.safetensors")
+    assert back["plain"] == tree["plain"]
+    assert torch.equal(back["array"], torch.from_numpy(tree["array"]))
+    assert torch.equal(back["generator"], tree["generator"])
+    assert set(back["optimizer"]["state"]) == {0, 1}  # integer keys stay integers
+    fresh = torch.optim.Adam(layer.parameters())
+    fresh.load_state_dict(back["optimizer"])
+    assert torch.equal(fresh.state[layer.weight]["exp_avg"], optimizer.state[layer.weight]["exp_avg"])
+
+
+def test_what_is_not_plain_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="cannot store object at '/a'"):
+        save_state(tmp_path / "state.safetensors", {"a": object()})
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60])
+def test_a_truncated_file_is_named(tmp_path, keep):
+    path = tmp_path / "state.safetensors"
+    save_state(path, {"a": torch.ones(10)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(GatitoError, match=r"state.safetensors is damaged"):
+        load_state(path)

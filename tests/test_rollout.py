@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.errors import GatitoError
+from benchmarks.policy import Decision, Noisy, PolicyPerTask, RandomPolicy
+from benchmarks.rollout import rollout
+from generalist.codecs import CodecConfig
+from generalist.network import Generalist
+from generalist.policy import GeneralistPolicy
+from generalist.settings import ModelConfig
+from tests.conftest import make_task
+
+COUNTER = make_task()
+TARGET = make_task("tests.environments:Target-v0")
+CARTPOLE = make_task("CartPole-v1")
+PENDULUM = make_task("Pendulum-v1", horizon=60)
+
+
+def play(policy, seeds, **settings):
+    episodes = list(rollout(policy, seeds, keep_steps=True, **settings))
+    return {(episode.task, episode.seed): episode for episode in episodes}
+
+
+def generalist():
+    torch.manual_seed(3)
+    network = Generalist(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig())
+    return GeneralistPolicy(network.eval())
+
+
+@pytest.mark.parametrize("make_policy", [RandomPolicy, generalist])
+def test_an_episode_is_the_same_alone_and_among_others(make_policy):
+    tasks = [COUNTER, CARTPOLE, PENDULUM, TARGET]
+    crowd = play(make_policy(), {task: range(17) for task in tasks}, lanes_per_task=5)
+    assert len(crowd) == 68
+    for task in tasks:
+        alone = play(make_policy(), {task: [9]})[task.name, 9]
+        among = crowd[task.name, 9]
+        assert alone.total_return == among.total_return
+        for name, values in alone.steps.items():
+            np.testing.assert_array_equal(values, among.steps[name], err_msg=f"{task.name} {name}")
+
+
+def test_an_episode_holds_what_happened():
+    episode = play(RandomPolicy(), {COUNTER: [4]})["toy/counter", 4]
+    steps = episode.steps
+    assert len(steps["observations"]) == episode.length + 1
+    assert steps["observations"][:, 1].tolist() == list(range(episode.length + 1))
+    assert steps["rewards"].tolist() == steps["actions"].tolist()
+    assert episode.total_return == steps["actions"].sum()
+    assert steps["terminated"].tolist() == [False] * (episode.length - 1) + [True]
+    assert episode.success == bool((steps["actions"] == 2).any())
+
+
+def test_a_time_limit_is_a_truncation():
+    steps = play(RandomPolicy(), {TARGET: [0]})["toy/target", 0].steps
+    assert steps["truncated"].tolist() == [False] * 19 + [True]
+    assert not steps["terminated"].any()
+    assert "success" not in steps
+
+
+def test_random_actions_fill_the_space():
+    actions = np.concatenate(
+        [episode.steps["actions"] for episode in play(RandomPolicy(), {TARGET: range(50)}).values()]
+    )
+    assert actions.min(axis=0) == pytest.approx([-1, 0], abs=0.1)
+    assert actions.max(axis=0) == pytest.approx([1, 10], abs=0.1)
+
+
+def test_no_episode_is_begun_once_there_are_enough_steps():
+    episodes = play(RandomPolicy(), {TARGET: iter(range(1000))}, lanes_per_task=3, enough_steps=100)
+    assert len(episodes) == 6  # of 20 steps: after two rounds of three lanes there are 120
+    assert sorted(seed for _, seed in episodes) == list(range(6))
+
+
+def test_noise_changes_actions_and_leaves_labels():
+    class Ones:
+        name = "ones"
+        distribution_kind = {"toy/counter": "logits"}
+
+        def initial_state(self, lanes):
+            return None
+
+        def act(self, observed, state):
+            rows = len(observed[0].observations)
+            ones = np.ones(rows, np.int64)
+            return [Decision(ones, ones, np.tile([0.0, 5.0, 0.0], (rows, 1)))], state
+
+    episodes = play(Noisy(Ones(), 0.5), {COUNTER: range(60)}).values()
+    actions = np.concatenate([episode.steps["actions"] for episode in episodes])
+    labels = np.concatenate([episode.steps["labels"] for episode in episodes])
+    distributions = np.concatenate([episode.steps["distributions"] for episode in episodes])
+    assert (labels == 1).all()
+    assert distributions.shape == (len(labels), 3)
+    assert 0.25 < (actions != 1).mean() < 0.42  # half are drawn anew, of those two thirds differ
+
+
+def test_a_task_without_a_policy_is_named():
+    with pytest.raises(GatitoError, match="agent expert has no policy for task toy/counter"):
+        play(PolicyPerTask("expert", {}), {COUNTER: [0]})

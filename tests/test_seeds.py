@@ -1,0 +1,31 @@
+import pytest
+
+from benchmarks.seeds import Purpose, derive, episode_seed, stream
+
+
+def test_ranges_of_purposes_are_disjoint_and_fit_31_bits():
+    spans = []
+    for purpose in Purpose:
+        last = 0 if purpose in (Purpose.TEST, Purpose.HELD_OUT) else 99
+        spans.append((episode_seed(purpose, 0), episode_seed(purpose, 999_999, last)))
+    for (_, end), (start, _) in zip(sorted(spans)[:-1], sorted(spans)[1:], strict=True):
+        assert end < start
+    assert max(end for _, end in spans) < 2**31
+
+
+def test_test_seeds_are_the_same_for_every_training_seed_and_recording_seeds_are_not():
+    assert episode_seed(Purpose.TEST, 7, 0) == episode_seed(Purpose.TEST, 7, 5)
+    assert episode_seed(Purpose.RECORDING, 7, 0) != episode_seed(Purpose.RECORDING, 7, 5)
+
+
+@pytest.mark.parametrize("index, train_seed", [(-1, 0), (1_000_000, 0), (0, 100), (0, -1)])
+def test_a_seed_outside_its_range_is_refused(index, train_seed):
+    with pytest.raises(ValueError, match="no RECORDING seed"):
+        episode_seed(Purpose.RECORDING, index, train_seed)
+
+
+def test_streams_depend_on_every_name_and_on_nothing_else():
+    assert stream("a", 1).random() == stream("a", 1).random()
+    assert stream("a", 1).random() != stream("a", 2).random()
+    assert stream("a", 12).random() != stream("a1", 2).random()
+    assert 0 <= derive("x", 3) < 2**31

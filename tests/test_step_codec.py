@@ -1,0 +1,129 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.errors import GatitoError
+from benchmarks.tasks import spaces
+from generalist.codecs import CodecConfig, make_codec
+from tests.conftest import make_task
+
+TASKS = [
+    make_task("CartPole-v1"),
+    make_task("Acrobot-v1"),
+    make_task("MountainCar-v0"),
+    make_task("LunarLander-v3"),
+    make_task("Pendulum-v1"),
+    make_task("FrozenLake-v1"),
+    make_task("tests.environments:Target-v0"),
+]
+
+
+@pytest.fixture
+def codec():
+    torch.manual_seed(0)
+    return make_codec(CodecConfig(), 32)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_observations_come_back_exactly(codec, task):
+    codec.check(task)
+    space, _ = spaces(task)
+    space.seed(0)
+    observations = np.stack([space.sample() for _ in range(20)])
+    vectors = codec.encode(task, observations)
+    assert vectors.dtype == np.float32 and vectors.ndim == 2
+    back = codec.decode(task, vectors)
+    assert back.dtype == observations.dtype
+    np.testing.assert_array_equal(back, observations)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_actions_come_back_from_their_own_targets(codec, task):
+    """Discrete ones exactly, continuous ones to half a bin."""
+    _, space = spaces(task)
+    space.seed(0)
+    actions = np.stack([space.sample() for _ in range(50)])
+    targets = torch.from_numpy(codec.targets(task, actions, None, None, 1.0))
+    if isinstance(space, gym.spaces.Discrete):
+        np.testing.assert_array_equal(codec.actions(task, targets), actions)
+    else:
+        back = codec.actions(task, codec.bin_probabilities(targets))
+        assert back.dtype == space.dtype and back.shape == actions.shape
+        half_a_bin = (space.high - space.low) / 256 / 2
+        assert (np.abs(back - actions) <= half_a_bin * 1.001).all()
+        assert all(space.contains(action) for action in back)
+
+
+def test_bins_of_a_normal_distribution_against_the_closed_form(codec):
+    from math import erf
+
+    probabilities = codec.bin_probabilities(torch.tensor([[128.0, 10.0]], dtype=torch.float64))[0]
+    assert probabilities.sum() == pytest.approx(1)
+    within_one_deviation = probabilities[118:138].sum().item()
+    assert within_one_deviation == pytest.approx(erf(1 / 2**0.5), abs=1e-9)
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.4, 250.0, 256.0])
+def test_the_most_likely_bin_has_the_mean_in_it_also_near_the_bounds(codec, mean):
+    probabilities = codec.bin_probabilities(torch.tensor([[mean, 60.0]]))[0]
+    assert abs(int(probabilities.argmax()) + 0.5 - mean) <= 0.5 + 1e-6
+
+
+def test_targets_of_distributions(codec):
+    task = TASKS[0]
+    logits = np.log(np.array([[0.25, 0.75]], dtype=np.float32)) + 7
+    labels = np.array([1])
+    soft = codec.targets(task, labels, logits, "logits", 0.01)
+    np.testing.assert_allclose(soft[0, :3], [0.25, 0.75, 0.0], atol=1e-6)
+    q = codec.targets(task, labels, np.array([[1.0, 1.01]], dtype=np.float32), "q", 0.01)
+    np.testing.assert_allclose(q[0, :2], [1 / (1 + np.e), np.e / (1 + np.e)], atol=1e-5)
+    hard = codec.targets(task, labels, None, "logits", 0.01)
+    assert hard[0].tolist() == [0.0, 1.0] + [0.0] * 16
+
+
+def test_targets_of_a_gaussian_are_in_bins(codec):
+    task = make_task("Pendulum-v1")  # actions from -2 to 2: 64 bins per unit
+    mean = np.array([[1.0]], dtype=np.float32)
+    distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
+    np.testing.assert_allclose(codec.targets(task, mean, distribution, "gaussian", 1.0), [[[192.0, 32.0]]])
+    np.testing.assert_allclose(codec.targets(task, mean, None, None, 1.0), [[[192.0, 0.5]]])
+
+
+def test_actions_that_a_task_lacks_have_no_probability(codec):
+    logits = codec.discrete_logits(torch.randn(2, 5, 32), torch.tensor([3, 18]))
+    assert (logits[0, :, 3:] == -torch.inf).all() and logits[0, :, :3].isfinite().all()
+    assert logits[1].isfinite().all()
+
+
+def test_padding_and_neighbours_do_not_change_a_token(codec):
+    vector = torch.randn(1, 4)
+    alone = codec.embed(vector, torch.tensor([4]))
+    padded = torch.cat([vector, torch.zeros(1, 6)], dim=1)
+    among = codec.embed(torch.cat([torch.randn(3, 10), padded]), torch.tensor([10, 10, 10, 4]))[3:]
+    torch.testing.assert_close(alone, among)
+
+
+def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
+    tokens = codec.embed(torch.zeros(2, 5), torch.tensor([4, 5]))
+    assert (tokens[0] - tokens[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    "settings, env_id, words",
+    [
+        ({}, "tests.environments:Picture-v0", "cannot carry observations Box"),
+        ({"vector_width": 3}, "CartPole-v1", "4 observation numbers.*set codec.vector_width=4"),
+        ({"discrete_actions": 1}, "CartPole-v1", "2 discrete actions.*set codec.discrete_actions=2"),
+        ({"action_dimensions": 1}, "tests.environments:Target-v0", "set codec.action_dimensions=2"),
+        ({}, "Blackjack-v1", "cannot carry observations Tuple"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
+    with pytest.raises(GatitoError, match=words):
+        make_codec(CodecConfig(**settings), 32).check(make_task(env_id, horizon=10))
+
+
+def test_an_unknown_codec_names_the_valid_ones():
+    with pytest.raises(GatitoError, match="unknown codec 'stp'. Did you mean 'step'"):
+        make_codec(CodecConfig(name="stp"), 32)
