@@ -114,13 +114,12 @@ class Training:
             self._model.exploration_rate = self._model.exploration_schedule(1.0 - started / until)
         watch = _Watch(on_progress, on_metrics)
         # Logs go through the callback; SB3's own would be printed every so many rollouts.
-        self._model.learn(until - started, callback=watch, reset_num_timesteps=False, log_interval=1_000_000_000)
-        weights = self._model.policy.state_dict().values()
-        if not all(bool(torch.isfinite(values).all()) for values in weights):
-            raise GatitoError(
-                f"the expert of task {self._task.name} diverged: its weights are NaN after {self.steps} steps. "
-                "The last good checkpoint is kept; lower its learning_rate and run again."
-            )
+        try:
+            self._model.learn(until - started, callback=watch, reset_num_timesteps=False, log_interval=1_000_000_000)
+        except ValueError:  # torch refuses to sample from NaN
+            self._check_weights()
+            raise
+        self._check_weights()
 
     def state(self) -> dict[str, Any]:
         """Everything that training goes on from, as a tree of numbers."""
@@ -153,6 +152,14 @@ class Training:
         env = self._env.venv if isinstance(self._env, VecNormalize) else self._env
         assert isinstance(env, DummyVecEnv)
         return env
+
+    def _check_weights(self) -> None:
+        weights = self._model.policy.state_dict().values()
+        if not all(bool(torch.isfinite(values).all()) for values in weights):
+            raise GatitoError(
+                f"the expert of task {self._task.name} diverged: its weights are NaN after {self.steps} steps. "
+                "The last good checkpoint is kept; lower its learning_rate and run again."
+            )
 
     def _put(self, state: Mapping[str, Any]) -> None:
         model = self._model

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.checkpoints import load_state, save_state
+from benchmarks.errors import GatitoError
+from benchmarks.rollout import rollout
+from experts.algorithms import ExpertPolicy, Training, check_recipe, policy_state
+from experts.recipe import ExpertRecipe
+from experts.replay import Replayable
+from tests.conftest import make_task
+
+RECIPES = {
+    "ppo discrete": (
+        "CartPole-v1",
+        ExpertRecipe("ppo", 600, 3, hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": "lin_0.01"}),
+    ),
+    "ppo normalised, box2d": (
+        "LunarLander-v3",
+        ExpertRecipe("ppo", 600, 3, normalize=True, hyperparameters={"n_steps": 32, "clip_range": "lin_0.2"}),
+    ),
+    "ppo state-dependent noise": (
+        "Pendulum-v1",
+        ExpertRecipe("ppo", 600, 2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
+    ),
+    "a2c": ("Acrobot-v1", ExpertRecipe("a2c", 600, 2)),
+    "dqn": (
+        "MountainCar-v0",
+        ExpertRecipe(
+            "dqn",
+            600,
+            1,
+            hyperparameters={"learning_starts": 100, "buffer_size": 300, "train_freq": 4, "target_update_interval": 50},
+        ),
+    ),
+}
+
+
+def advance(training, until):
+    training.advance(until, on_progress=lambda steps: None, on_metrics=lambda steps, metrics: None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_that_is_killed_ends_with_the_weights_of_one_that_is_not(name, tmp_path):
+    env_id, recipe = RECIPES[name]
+    task = make_task(env_id)
+    undisturbed = Training(task, recipe, seed=5)
+    for until in (200, 400, 600):
+        advance(undisturbed, until)
+
+    first = Training(task, recipe, seed=5)
+    advance(first, 200)
+    save_state(tmp_path / "200", first.state())
+    advance(first, 390)  # lost with the kill
+    second = Training(task, recipe, 5, load_state(tmp_path / "200"))
+    advance(second, 400)
+    save_state(tmp_path / "400", second.state())
+    third = Training(task, recipe, 5, load_state(tmp_path / "400"))
+    advance(third, 600)
+
+    assert third.steps == undisturbed.steps
+    save_state(tmp_path / "resumed", third.state())
+    save_state(tmp_path / "undisturbed", undisturbed.state())
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "undisturbed").read_bytes()
+
+
+def test_weights_follow_the_seed():
+    env_id, recipe = RECIPES["ppo discrete"]
+    weights = [Training(make_task(env_id), recipe, seed)._model.policy.state_dict() for seed in (1, 1, 2)]
+    same = [all(torch.equal(weights[0][name], other[name]) for name in other) for other in weights[1:]]
+    assert same == [True, False]
+
+
+def test_a_rate_falls_over_the_whole_training_not_over_each_segment():
+    env_id, recipe = RECIPES["ppo discrete"]
+    rates = []
+    training = Training(make_task(env_id), recipe, seed=0)
+    for until in (192, 384, 576):
+        training.advance(until, lambda steps: None, lambda steps, metrics: None)
+        rates.append(training._model.policy.optimizer.param_groups[0]["lr"])
+    # The rate of an update is that at the end of its rollout: 0.01 * (1 - steps / 600).
+    assert rates == pytest.approx([0.0068, 0.0036, 0.0004])
+
+
+@pytest.mark.parametrize("name", ["ppo discrete", "ppo normalised, box2d", "ppo state-dependent noise", "dqn"])
+def test_a_loaded_expert_plays_as_stable_baselines3_does(name, tmp_path):
+    env_id, recipe = RECIPES[name]
+    task = make_task(env_id)
+    training = Training(task, recipe, seed=1)
+    advance(training, 200)
+    save_state(tmp_path / "policy", policy_state(training.state()))
+    expert = ExpertPolicy(task, recipe, load_state(tmp_path / "policy"))
+    [episode] = rollout(expert, {task: [3]}, keep_steps=True)
+    observations = episode.steps["observations"][:-1]
+    if recipe.normalize:
+        observations = training._env.normalize_obs(observations)
+    theirs, _ = training._model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(episode.steps["actions"], theirs, atol=1e-6)
+    distributions = episode.steps["distributions"]
+    kind = expert.distribution_kind[task.name]
+    assert kind == {"dqn": "q", "ppo state-dependent noise": "gaussian"}.get(name, "logits")
+    assert len(distributions) == episode.length
+    if kind == "gaussian":
+        assert distributions.shape[1:] == (2, 1) and (distributions[:, 1] > 0).all()
+    else:
+        np.testing.assert_array_equal(distributions.argmax(axis=1), episode.steps["actions"])
+
+
+def test_an_environment_is_brought_back_by_playing_its_episode_again():
+    from benchmarks.tasks import make_env
+
+    env = Replayable(make_env(make_task("LunarLander-v3")), seed=3)
+    env.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(150):  # through the end of an episode into the next
+        observation, _, terminated, truncated, _ = env.step(int(rng.integers(4)))
+        if terminated or truncated:
+            observation, _ = env.reset()
+    other = Replayable(make_env(make_task("LunarLander-v3")), seed=3)
+    np.testing.assert_array_equal(Replayable.bring(other, env.place()), observation)
+    np.testing.assert_array_equal(other.step(2)[0], env.step(2)[0])
+
+
+@pytest.mark.parametrize(
+    "recipe, words",
+    [
+        (ExpertRecipe("pppo"), "unknown algorithm of task toy/cartpole 'pppo'. Did you mean 'ppo'"),
+        (ExpertRecipe("ppo", hyperparameters={"n_step": 3}), "unknown ppo hyperparameter .* Did you mean 'n_steps'"),
+        (ExpertRecipe("ppo", steps=0), "must be at least 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
+    with pytest.raises(GatitoError, match=words):
+        check_recipe(make_task("CartPole-v1"), recipe)
+
+
+def test_an_algorithm_that_does_not_fit_the_actions_is_refused_in_one_line():
+    with pytest.raises(GatitoError, match="task toy/pendulum: dqn refuses its recipe"):
+        Training(make_task("Pendulum-v1"), ExpertRecipe("dqn", 100, 1), seed=0)
+
+
+def test_weights_that_become_nan_stop_the_training():
+    env_id, recipe = RECIPES["ppo discrete"]
+    training = Training(make_task(env_id), recipe, seed=0)
+    next(training._model.policy.parameters()).data[0] = float("nan")
+    with pytest.raises(GatitoError, match="toy/cartpole diverged: its weights are NaN after"):
+        advance(training, 100)

@@ -1,0 +1,196 @@
+import json
+
+import pytest
+import torch
+
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError
+from benchmarks.policy import Noisy, RandomPolicy
+from benchmarks.rollout import rollout
+from benchmarks.tasks import Suite
+from benchmarks.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.trajectories import Trajectories, write_shard
+from generalist import distill as module
+from generalist.codecs import CodecConfig
+from generalist.distill import distill, learning_rate
+from generalist.mixture import Mixture, Source
+from generalist.network import Generalist, load_generalist
+from generalist.policy import GeneralistPolicy
+from generalist.settings import DistillConfig, ModelConfig
+from tests.conftest import make_task
+
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+SUITE = Suite("toy", (make_task(), make_task("tests.environments:Target-v0")))
+
+
+class Parity:
+    """An expert for the toys: action by the parity of the step counter; continuous: always the same two numbers."""
+
+    name = "expert"
+    distribution_kind = {"toy/counter": "logits", "toy/target": "gaussian"}
+
+    def initial_state(self, lanes):
+        return None
+
+    def act(self, observed, state):
+        import numpy as np
+
+        from benchmarks.policy import Decision
+
+        decisions = []
+        for rows in observed:
+            if rows.task.name == "toy/counter":
+                actions = (rows.observations[:, 1] % 2).astype(np.int64)
+                decisions.append(Decision(actions, actions, 4.0 * np.eye(3, dtype=np.float32)[actions]))
+            else:
+                actions = np.tile(np.array([0.5, 5.0], np.float32), (len(rows.observations), 1))
+                spread = np.full_like(actions, 0.1)
+                decisions.append(Decision(actions, actions, np.stack([actions, spread], axis=1)))
+        return decisions, state
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    made = {}
+    for task in SUITE:
+        artifact = Artifact(tmp_path / "runs" / "r" / "trajectories" / task.name, "trajectories", {"task": task.digest})
+        artifact.start()
+        episodes = list(rollout(Noisy(Parity(), 0.2), {task: range(20)}, keep_steps=True))
+        write_shard(artifact.folder / "shard-000", episodes)
+        kind = Parity.distribution_kind[task.name]
+        artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=kind)
+        made[task.name] = artifact
+    return made
+
+
+def run(recordings, folder, seed=0, **settings):
+    config = DistillConfig(**{"steps": 30, "windows": 8, "length": 6, "warmup": 5, "checkpoint_every": 10} | settings)
+    run = folder / "runs" / settings.get("loss", "r")
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
+    return distill(SUITE, recordings, config, MODEL, CodecConfig(), run=run, seed=seed, threads=1, tracker=tracker)
+
+
+def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path):
+    artifact = run(recordings, tmp_path, steps=400, learning_rate=1e-2)
+    log = read_log(artifact.folder / "log.jsonl")
+    assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 0.5
+    policy = GeneralistPolicy.load(artifact.folder)
+    seeds = {task: range(1000, 1020) for task in SUITE}
+    returns = {"toy/counter": [], "toy/target": []}
+    hits = []
+    for episode in rollout(policy, seeds, keep_steps=True):
+        returns[episode.task].append(episode.total_return)
+        if episode.task == "toy/counter":
+            hits.append((episode.steps["actions"] == episode.steps["observations"][:-1, 1] % 2).mean())
+    assert sum(hits) / len(hits) > 0.9
+    assert min(returns["toy/target"]) > -20 * 0.1  # 20 steps, within a twentieth of each bound
+
+
+def test_a_distillation_that_is_killed_ends_with_the_weights_of_one_that_is_not(recordings, tmp_path, monkeypatch):
+    undisturbed = run(recordings, tmp_path)
+    weights = load_generalist(undisturbed.folder).state_dict()
+    lines = [line["distill/loss"] for line in read_log(undisturbed.folder / "log.jsonl")]
+
+    calls = []
+    original = module.learning_rate
+
+    def killed(step, config):
+        calls.append(step)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+        return original(step, config)
+
+    monkeypatch.setattr(module, "learning_rate", killed)
+    (tmp_path / "runs" / "r" / "generalist" / "manifest.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(recordings, tmp_path)
+    resumed = run(recordings, tmp_path)
+    assert calls == [*range(17), *range(10, 30)]  # 16 is where it died, 10 the last checkpoint
+    for name, values in load_generalist(resumed.folder).state_dict().items():
+        assert torch.equal(values, weights[name]), name
+    assert [line["distill/loss"] for line in read_log(resumed.folder / "log.jsonl")] == lines
+
+
+def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(recordings, tmp_path, monkeypatch):
+    from benchmarks.checkpoints import load_state
+
+    original = Generalist.loss
+    steps = []
+
+    def broken(self, batch):
+        steps.append(1)
+        values = original(self, batch)
+        return values | {"loss": values["loss"] * (float("nan") if len(steps) > 25 else 1.0)}
+
+    monkeypatch.setattr(Generalist, "loss", broken)
+    with pytest.raises(GatitoError, match=r"became NaN at step 25; the last good checkpoint \(step 20\) is kept"):
+        run(recordings, tmp_path)
+    saved = load_state(tmp_path / "runs" / "r" / "generalist" / "checkpoint.safetensors")
+    assert saved["step"] == 20
+    assert all(bool(values.isfinite().all()) for values in saved["network"].values())
+
+
+def test_a_finished_generalist_is_not_trained_again_and_other_settings_are(recordings, tmp_path):
+    first = run(recordings, tmp_path)
+    finished = json.loads((first.folder / "manifest.json").read_text())["finished"]
+    again = run(recordings, tmp_path)
+    assert json.loads((again.folder / "manifest.json").read_text())["finished"] == finished
+    assert run(recordings, tmp_path, seed=1).fingerprint != first.fingerprint
+    assert run(recordings, tmp_path, loss="nll").fingerprint != first.fingerprint
+
+
+def test_the_learning_rate_warms_up_and_falls_by_a_cosine_to_a_tenth():
+    config = DistillConfig(steps=110, warmup=10, learning_rate=1.0)
+    assert learning_rate(0, config) == pytest.approx(0.1)
+    assert learning_rate(9, config) == pytest.approx(1.0)
+    assert learning_rate(60, config) == pytest.approx(0.55)
+    assert learning_rate(110, config) == pytest.approx(0.1)
+
+
+def mixture(recordings, weights, **settings):
+    from generalist.codecs import make_codec
+
+    sources = [
+        Source(task, Trajectories(recordings[task.name].folder), weight, True, 0.01)
+        for task, weight in zip(SUITE, weights, strict=True)
+    ]
+    return Mixture(sources, make_codec(CodecConfig(), 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
+
+
+def test_tasks_are_mixed_by_their_weights(recordings):
+    batch = mixture(recordings, [3.0, 1.0], windows=2000).batch(0)
+    assert len(batch.discrete) / 2000 == pytest.approx(0.75, abs=0.03)
+    assert len(mixture(recordings, [1.0, 0.0]).batch(0).continuous) == 0
+    with pytest.raises(GatitoError, match="weights must not be negative"):
+        mixture(recordings, [1.0, -1.0])
+
+
+def test_a_batch_depends_on_seed_and_step_alone(recordings):
+    first, second = mixture(recordings, [1.0, 1.0]), mixture(recordings, [1.0, 1.0])
+    first.batch(0)
+    assert torch.equal(first.batch(7).vectors, second.batch(7).vectors)
+    assert not torch.equal(first.batch(7).vectors, first.batch(8).vectors)
+    assert not torch.equal(first.batch(7).vectors, mixture(recordings, [1.0, 1.0], seed=1).batch(7).vectors)
+
+
+def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
+    batch = mixture(recordings, [1.0, 0.0]).batch(0)
+    for row, index in enumerate(batch.discrete):
+        valid = batch.valid[index]
+        counters = batch.vectors[index, valid, 1]
+        assert (counters.diff() == 1).all()
+        assert torch.equal(batch.probabilities[row, valid].argmax(dim=-1), (counters % 2).long())
+        assert (batch.vectors[index, ~valid] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"loss": "kll"}, "unknown distill.loss 'kll'. Did you mean 'kl'"),
+        ({"steps": 0}, "distill.steps must be at least 1"),
+        ({"weights": {"toy/countr": 2.0}}, "unknown task in distill.weights 'toy/countr'. Did you mean 'toy/counter'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(recordings, tmp_path, settings, words):
+    with pytest.raises(GatitoError, match=words):
+        run(recordings, tmp_path, **settings)
