@@ -18,7 +18,7 @@ import hydra
 import omegaconf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import artifacts, console
@@ -191,6 +191,10 @@ def _one_line(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {cause.filename}" if cause.filename else ""
             return f"the disk is full{where}. Free some space and run the same command again: it resumes."
+        if isinstance(cause, OverrideParseException):
+            return (
+                f"cannot read '{cause.override}': write KEY=VALUE, quoted where the shell needs it; see gatito --help."
+            )
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             return str(unknown(group or "config", option, cause.options))

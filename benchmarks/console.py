@@ -34,6 +34,7 @@ def progress() -> Iterator[Progress]:
         TextColumn("[dim]{task.fields[note]}"),
         console=ERR,
         transient=True,
+        disable=not ERR.is_terminal,
     )
     with bars:
         yield bars

@@ -1,8 +1,10 @@
 """Jobs over processes: joblib is the pool, one torch thread in each, and a shared board shows how far each job is."""
 
 import functools
+import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,7 +73,7 @@ def run_jobs(
 
 def _run(function: Callable[..., Any], jobs: list[dict[str, Any]], board: Path, workers: int) -> list[Any]:
     calls: Iterable[Any] = [
-        joblib.delayed(_job)(function, arguments, board, index) for index, arguments in enumerate(jobs)
+        joblib.delayed(_job)(function, arguments, board, index, os.getpid()) for index, arguments in enumerate(jobs)
     ]
     try:
         # Loky even for one worker: a job must not inherit the threads and random state of this process.
@@ -85,12 +87,26 @@ def _run(function: Callable[..., Any], jobs: list[dict[str, Any]], board: Path, 
         ) from None
 
 
-def _job(function: Callable[..., Any], arguments: dict[str, Any], board: Path, index: int) -> Any:  # noqa: ANN401
+def _job(function: Callable[..., Any], arguments: dict[str, Any], board: Path, index: int, parent: int) -> Any:  # noqa: ANN401
     import torch
 
+    if os.getpid() != parent:
+        _die_with(parent)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(board, dtype=np.int64, mode="r+")
     return function(**arguments, report=functools.partial(counter.__setitem__, index))
+
+
+@functools.cache
+def _die_with(parent: int) -> None:
+    """End this worker when its parent is gone: it must not go on writing beside the run that resumes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _every(seconds: float, action: Callable[[], None], stop: threading.Event) -> None:

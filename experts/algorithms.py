@@ -26,10 +26,9 @@ from benchmarks.errors import GatitoError, unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.seeds import derive
 from benchmarks.tasks import Task, make_env, spaces
+from experts.normalizer import normalize, normalizer_state, put_normalizer
 from experts.recipe import ExpertRecipe
 from experts.replay import Replayable
-
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "dqn": DQN}
 
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
 _SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
@@ -46,6 +45,44 @@ _OURS = (
 )
 
 
+class HoldingDQN(DQN):
+    """DQN whose exploratory actions are held for a while: temporally extended epsilon-greedy.
+
+    Where single random steps lead nowhere (a car in a valley), runs of them do (Dabney et al. 2021, arXiv:2006.01782;
+    here with durations uniform from 1 to ``longest``). The exploration rate stays the share of exploratory steps.
+    """
+
+    longest = 1
+
+    def let_go(self) -> None:
+        """Hold nothing, as at the start of a segment."""
+        self._held = np.zeros(self.n_envs, dtype=np.int64)
+        self._left = np.zeros(self.n_envs, dtype=np.int64)
+
+    def _sample_action(
+        self,
+        learning_starts: int,
+        action_noise: Any = None,  # noqa: ANN401
+        n_envs: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.longest == 1:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        assert isinstance(self.action_space, gym.spaces.Discrete) and self._last_obs is not None
+        share = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate
+        mean = (1 + self.longest) / 2
+        begins = (self._left == 0) & (np.random.random(n_envs) < share / (mean * (1 - share) + share))  # noqa: NPY002
+        count = int(self.action_space.n)
+        self._held = np.where(begins, np.random.randint(count, size=n_envs), self._held)  # noqa: NPY002
+        self._left = np.where(begins, np.random.randint(1, self.longest + 1, size=n_envs), self._left)  # noqa: NPY002
+        greedy, _ = self.policy.predict(self._last_obs, deterministic=True)  # type: ignore[arg-type]
+        actions = np.where(self._left > 0, self._held, greedy)
+        self._left = np.maximum(self._left - 1, 0)
+        return actions, actions
+
+
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "dqn": HoldingDQN}
+
+
 def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     """Refuse a recipe that cannot be run, before anything is.
 
@@ -59,8 +96,9 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     for name in recipe.hyperparameters:
         if name not in valid:
             raise unknown(f"{recipe.algorithm} hyperparameter of task {task.name}", name, valid)
-    if recipe.steps < 1 or recipe.envs < 1:
-        raise GatitoError(f"task {task.name}: expert.steps and expert.envs must be at least 1.")
+    for name in ("steps", "envs", "hold_exploration"):
+        if getattr(recipe, name) < 1:
+            raise GatitoError(f"task {task.name}: expert.{name} must be at least 1.")
 
 
 class Training:
@@ -110,7 +148,8 @@ class Training:
         self._model.set_random_seed(derive(self._seed, "segment", started))
         for name, schedule in self._schedules.items():
             setattr(self._model, name, _stretched(schedule, until / self._recipe.steps))
-        if isinstance(self._model, DQN):
+        if isinstance(self._model, HoldingDQN):
+            self._model.let_go()
             self._model.exploration_rate = self._model.exploration_schedule(1.0 - started / until)
         watch = _Watch(on_progress, on_metrics)
         # Logs go through the callback; SB3's own would be printed every so many rollouts.
@@ -140,7 +179,7 @@ class Training:
             state["buffer"] = {name: getattr(buffer, name)[:size] for name in _BUFFER_COLUMNS}
             state["buffer_position"], state["buffer_full"] = buffer.pos, buffer.full
         if isinstance(self._env, VecNormalize):
-            state["normalizer"] = _normalizer_state(self._env)
+            state["normalizer"] = normalizer_state(self._env)
         return state
 
     def close(self) -> None:
@@ -172,7 +211,7 @@ class Training:
             buffer.pos, buffer.full = int(state["buffer_position"]), bool(state["buffer_full"])
             model._n_calls = int(state["calls"])  # type: ignore[attr-defined]
         if isinstance(self._env, VecNormalize):
-            _put_normalizer(self._env, state["normalizer"])
+            put_normalizer(self._env, state["normalizer"])
         places = zip(self._dummy.envs, state["places"], strict=True)
         observations = np.stack([Replayable.bring(env, place) for env, place in places])
         if not np.array_equal(observations, state["last_observations"].numpy()):
@@ -182,6 +221,7 @@ class Training:
             )
         model._last_obs = observations
         if isinstance(self._env, VecNormalize):
+            self._env.old_obs = observations
             model._last_original_obs = observations
             model._last_obs = self._env.normalize_obs(observations)
         model._last_episode_starts = state["last_starts"].numpy()
@@ -203,7 +243,7 @@ class ExpertPolicy:
         self._model.policy.load_state_dict(state["policy"])
         self._model.policy.set_training_mode(False)
         normalizer = state.get("normalizer")
-        self._normalizer = {name: value.numpy() for name, value in normalizer.items()} if normalizer else None
+        self._normalizer = {name: np.asarray(value) for name, value in normalizer.items()} if normalizer else None
         self._space = spaces(task)[1]
         kind = "q" if isinstance(self._model, DQN) else "logits"
         self.distribution_kind: Mapping[str, str] = {
@@ -220,7 +260,9 @@ class ExpertPolicy:
 
     def _decide(self, observations: np.ndarray) -> Decision:
         policy: Any = self._model.policy
-        tensor, _ = policy.obs_to_tensor(self._normalized(observations))
+        tensor, _ = policy.obs_to_tensor(
+            observations if self._normalizer is None else normalize(observations, self._normalizer)
+        )
         if isinstance(self._model, DQN):
             values = self._model.q_net(tensor).numpy()
             actions = values.argmax(axis=1)
@@ -236,22 +278,11 @@ class ExpertPolicy:
         actions = logits.argmax(axis=1)
         return Decision(actions, actions, logits)
 
-    def _normalized(self, observations: np.ndarray) -> np.ndarray:
-        if self._normalizer is None:
-            return observations
-        numbers = self._normalizer
-        scaled = (observations - numbers["mean"]) / np.sqrt(numbers["var"] + numbers["epsilon"])
-        return scaled.clip(-numbers["clip"], numbers["clip"]).astype(np.float32)
-
 
 def policy_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a training state that acts: policy weights and the observation normaliser."""
     normalizer = state.get("normalizer")
-    acting = ("mean", "var", "epsilon", "clip")
-    return {
-        "policy": state["parameters"]["policy"],
-        "normalizer": {name: normalizer[name] for name in acting} if normalizer else None,
-    }
+    return {"policy": state["parameters"]["policy"], "normalizer": normalizer and normalizer["observations"]}
 
 
 def _make_vec_env(task: Task, recipe: ExpertRecipe, seed: int) -> VecEnv:
@@ -259,7 +290,14 @@ def _make_vec_env(task: Task, recipe: ExpertRecipe, seed: int) -> VecEnv:
         return lambda: Monitor(Replayable(make_env(task), derive(seed, "env", place)))
 
     env: VecEnv = DummyVecEnv([maker(place) for place in range(recipe.envs)])
-    return VecNormalize(env, gamma=recipe.hyperparameters.get("gamma", 0.99)) if recipe.normalize else env
+    if not (recipe.normalize_observations or recipe.normalize_rewards):
+        return env
+    return VecNormalize(
+        env,
+        norm_obs=recipe.normalize_observations,
+        norm_reward=recipe.normalize_rewards,
+        gamma=recipe.hyperparameters.get("gamma", 0.99),
+    )
 
 
 def _build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgorithm:
@@ -272,9 +310,12 @@ def _build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgo
             raise unknown(f"activation_fn of task {task.name}", name, _ACTIVATIONS)
         arguments["policy_kwargs"] = policy_kwargs | {"activation_fn": _ACTIVATIONS[name]}
     try:
-        return ALGORITHMS[recipe.algorithm]("MlpPolicy", env, seed=seed, device="cpu", verbose=0, **arguments)
+        model = ALGORITHMS[recipe.algorithm]("MlpPolicy", env, seed=seed, device="cpu", verbose=0, **arguments)
     except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
         raise GatitoError(f"task {task.name}: {recipe.algorithm} refuses its recipe: {error}") from error
+    if isinstance(model, HoldingDQN):
+        model.longest = recipe.hold_exploration
+    return model
 
 
 def _parsed(value: Any) -> Any:  # noqa: ANN401
@@ -301,30 +342,6 @@ def _replayable(env: Any) -> Replayable:  # noqa: ANN401
 def _raw_observations(model: Any) -> np.ndarray:  # noqa: ANN401
     normalized = isinstance(model.env, VecNormalize)
     return np.array(model.env.get_original_obs() if normalized else model._last_obs)
-
-
-def _normalizer_state(env: VecNormalize) -> dict[str, Any]:
-    observed: Any = env.obs_rms
-    return {
-        "mean": observed.mean,
-        "var": observed.var,
-        "count": np.float64(observed.count),
-        "return_mean": np.asarray(env.ret_rms.mean),
-        "return_var": np.asarray(env.ret_rms.var),
-        "return_count": np.float64(env.ret_rms.count),
-        "returns": env.returns,
-        "epsilon": np.asarray(env.epsilon),
-        "clip": np.asarray(env.clip_obs),
-    }
-
-
-def _put_normalizer(env: VecNormalize, state: Mapping[str, Any]) -> None:
-    numbers = {name: np.asarray(value) for name, value in state.items()}
-    observed: Any = env.obs_rms
-    observed.mean, observed.var, observed.count = numbers["mean"], numbers["var"], float(numbers["count"])
-    env.ret_rms.mean, env.ret_rms.var = numbers["return_mean"], numbers["return_var"]
-    env.ret_rms.count = float(numbers["return_count"])
-    env.returns = numbers["returns"]
 
 
 class _Watch(BaseCallback):

@@ -14,7 +14,10 @@ class ExpertRecipe:
         algorithm: a stable-baselines3 algorithm, see ``experts.algorithms.ALGORITHMS``.
         steps: environment steps of training.
         envs: environments side by side.
-        normalize: whether observations and rewards are normalised by running statistics.
+        normalize_observations: whether observations are scaled by their running mean and deviation.
+        normalize_rewards: whether rewards are scaled by the running deviation of the discounted return (training
+            only; scores never are).
+        hold_exploration: longest run of steps for which DQN holds an exploratory action; 1: plain epsilon-greedy.
         stop_at: end the training early once the mean score on selection seeds is this good; None: never.
         hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero.
     """
@@ -22,7 +25,9 @@ class ExpertRecipe:
     algorithm: str = "ppo"
     steps: int = 100_000
     envs: int = 8
-    normalize: bool = False
+    normalize_observations: bool = False
+    normalize_rewards: bool = False
+    hold_exploration: int = 1
     stop_at: float | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
 

@@ -32,6 +32,26 @@ def gatito(*arguments, cwd, timeout=300, **environment):
 
 
 @pytest.fixture
+def gatito_inside(tmp_path, monkeypatch, capfd):
+    """Run the command line in this process and in an empty folder: seconds faster, for what fails early."""
+
+    def run(*arguments):
+        import gatito as entry
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "250")
+        monkeypatch.setattr(sys, "argv", ["gatito", *arguments])
+        monkeypatch.setattr(entry, "_failures", [])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as done:
+            entry.main()
+        told = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, done.value.code, told.out, told.err)
+
+    return run
+
+
+@pytest.fixture
 def suite_folder(tmp_path):
     """A folder for suites of a test's own, given to gatito as ``--config-dir``."""
     folder = tmp_path / "conf"

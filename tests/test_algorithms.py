@@ -17,7 +17,14 @@ RECIPES = {
     ),
     "ppo normalised, box2d": (
         "LunarLander-v3",
-        ExpertRecipe("ppo", 600, 3, normalize=True, hyperparameters={"n_steps": 32, "clip_range": "lin_0.2"}),
+        ExpertRecipe(
+            "ppo",
+            600,
+            3,
+            normalize_observations=True,
+            normalize_rewards=True,
+            hyperparameters={"n_steps": 32, "clip_range": "lin_0.2"},
+        ),
     ),
     "ppo state-dependent noise": (
         "Pendulum-v1",
@@ -30,6 +37,8 @@ RECIPES = {
             "dqn",
             600,
             1,
+            normalize_observations=True,
+            hold_exploration=10,
             hyperparameters={"learning_starts": 100, "buffer_size": 300, "train_freq": 4, "target_update_interval": 50},
         ),
     ),
@@ -92,7 +101,7 @@ def test_a_loaded_expert_plays_as_stable_baselines3_does(name, tmp_path):
     expert = ExpertPolicy(task, recipe, load_state(tmp_path / "policy"))
     [episode] = rollout(expert, {task: [3]}, keep_steps=True)
     observations = episode.steps["observations"][:-1]
-    if recipe.normalize:
+    if recipe.normalize_observations:
         observations = training._env.normalize_obs(observations)
     theirs, _ = training._model.predict(observations, deterministic=True)
     np.testing.assert_allclose(episode.steps["actions"], theirs, atol=1e-6)

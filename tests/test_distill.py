@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError
-from benchmarks.policy import Noisy, RandomPolicy
+from benchmarks.policy import Noisy
 from benchmarks.rollout import rollout
 from benchmarks.tasks import Suite
 from benchmarks.tracking import Tracker, TrackingConfig, read_log

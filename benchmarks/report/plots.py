@@ -1,6 +1,7 @@
 """Plots of score rows, drawn without a display."""
 
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def plot_fractions(scores: Sequence[TaskScore], path: Path, *, title: str) -> No
     """Bars of f per task and agent, with lines at random (0) and at the expert (1)."""
     # Imported here: it takes a second, and the figure classes need no backend.
     from matplotlib.figure import Figure
+
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces its font cache
 
     tasks = list(dict.fromkeys(score.task for score in scores))
     agents = list(dict.fromkeys(score.agent for score in scores if score.agent not in ANCHORS))

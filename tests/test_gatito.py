@@ -1,0 +1,219 @@
+"""The command line as a user types it: what each wrong input gets, and that every YAML file composes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, gatito
+
+CONF = ROOT / "conf"
+
+
+def fails_with(done, *words):
+    """Exit code 1, and one line on standard error that holds the words."""
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_list_prints_a_row_per_task(gatito_inside, tmp_path):
+    done = gatito_inside("stages=[list]", "suite=classic")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if "classic/" in line]
+    assert len(rows) == 5
+    assert re.search(r"classic/mountaincar\W+MountainCar-v0\W+dqn, [0-9,]+ steps\W+-115\W+return", rows[2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_explains_stages_and_groups(tmp_path):
+    done = gatito("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for word in ("experts ", "record ", "distill ", "evaluate ", "report ", "list ", "suite: classic", "model: "):
+        assert word in done.stdout, word
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_yaml_file_composes_and_comments_its_values(path):
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    import gatito as entry
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", overrides=[f"{path.parent.name}={path.stem}"])
+        # Resolves all but Hydra's own node, and checks every key and type.
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(entry.Config), composed))
+    assert isinstance(config, entry.Config)
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["suite=clasic"], ["unknown suite 'clasic'", "Did you mean 'classic'"]),
+        (["model=nan0"], ["unknown model 'nan0'", "Did you mean 'nano'", "mini"]),
+        (["tasks=[cartpol]"], ["unknown task 'cartpol'", "Did you mean 'classic/cartpole'", "classic/pendulum"]),
+        (["stages=[evalute]"], ["unknown stage 'evalute'", "Did you mean 'evaluate'"]),
+        (["sead=1"], ["unknown config key 'sead'", "Did you mean 'seed'"]),
+        (["distill.step=1"], ["unknown config key in distill 'step'", "Did you mean 'steps'", "learning_rate"]),
+        (["+distill.foo=1"], ["unknown config key in distill 'foo'"]),
+        (["distill.steps=many"], ["distill.steps", "'many'", "Integer"]),
+        (["seed=[1"], ["seed=[1"]),
+        (["tracking.backend=wnb"], ["unknown tracking backend 'wnb'", "wandb"]),
+        (["experts.source=bought"], ["unknown source of experts 'bought'", "train"]),
+        (
+            ["suite.tasks.classic-cartpole.expert.algorithm=pppo"],
+            ["unknown algorithm of task classic/cartpole 'pppo'", "Did you mean 'ppo'"],
+        ),
+        (
+            ["+suite.tasks.classic-cartpole.expert.hyperparameters.n_step=3"],
+            ["unknown ppo hyperparameter of task classic/cartpole 'n_step'", "Did you mean 'n_steps'"],
+        ),
+        (["suite.tasks.classic-cartpole.env_id=CartPole-v9"], ["classic/cartpole", "CartPole-v9"]),
+        (["suite.tasks.classic-cartpole.env_id=nowhere:X-v0"], ["classic/cartpole", "No module named 'nowhere'"]),
+        (["stages=[evaluate]"], ["run with stages=[experts"]),
+        (["stages=[distill]"], ["run with stages=[record]"]),
+        (["stages=[record]"], ["run with stages=[experts]"]),
+        (["stages=[report]"], ["run with stages=[experts"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_wrong_word_gets_one_line(arguments, words, gatito_inside):
+    fails_with(gatito_inside("tracking=none", *arguments), *words)
+
+
+def test_a_wrong_key_in_a_suite_file_gets_one_line(gatito_inside, suite_folder):
+    (suite_folder / "suite" / "mine.yaml").write_text("name: mine\ntasks:\n  a-b: {env_idd: CartPole-v1}\n")
+    done = gatito_inside("--config-dir", str(suite_folder), "suite=mine")
+    fails_with(done, "unknown config key in suite.tasks.a-b 'env_idd'", "Did you mean 'env_id'")
+
+
+@pytest.mark.parametrize(
+    "env_id, words",
+    [
+        ("Raises-v0", ["task toy/x", "seeded", "RuntimeError: the rope broke"]),
+        ("Needy-v0", ["task toy/x", "pip install 'gatito[box2d]'"]),
+    ],
+)
+def test_an_environment_that_fails_gets_one_line(env_id, words, tmp_path, suite_folder):
+    text = f"name: mine\ntasks:\n  toy-x: {{env_id: 'tests.environments:{env_id}', expert: {{steps: 100}}}}\n"
+    (suite_folder / "suite" / "mine.yaml").write_text(text)
+    fails_with(gatito("--config-dir", str(suite_folder), "suite=mine", "tracking=none", cwd=tmp_path), *words)
+
+
+TINY = [
+    "tracking=none",
+    "model.layers=1",
+    "model.width=16",
+    "model.feedforward=32",
+    "record.steps=200",
+    "record.random_steps=100",
+    "record.shards=2",
+    "distill.steps=20",
+    "distill.windows=4",
+    "distill.checkpoint_every=5",
+    "evaluate.episodes=3",
+    "experts.checkpoints=4",
+    "experts.selection_episodes=2",
+    "experts.gate_episodes=3",
+]
+
+
+def readme_suite():
+    """The suite that the README shows."""
+    [block] = re.findall(r"```yaml\n(# conf/suite/toy.yaml.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return block
+
+
+def test_the_suite_in_the_readme_runs(tmp_path, suite_folder):
+    (suite_folder / "suite" / "toy.yaml").write_text(readme_suite())
+    tasks = [key.replace("-", "/", 1) for key in yaml.safe_load(readme_suite())["tasks"]]
+    steps = [f"suite.tasks.{task.replace('/', '-', 1)}.expert.steps=500" for task in tasks]
+    done = gatito("--config-dir", str(suite_folder), "suite=toy", "name=r", *TINY, *steps, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results" / "runs" / "r"
+    for task in tasks:
+        assert task in done.stdout and task in (run / "table.md").read_text()
+    assert len((run / "scores.csv").read_text().splitlines()) == 1 + 3 * 3 * len(tasks)
+    assert (run / "fractions.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_path):
+    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500"]
+    done = gatito(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results" / "runs" / "r"
+    damaged = [
+        run / "experts" / "classic" / "cartpole" / "policy.safetensors",
+        run / "trajectories" / "classic" / "cartpole" / "expert" / "shard-001" / "observations.npy",
+        run / "generalist" / "model.safetensors",
+        run / "scores" / "generalist" / "scores.csv",
+    ]
+    for path in damaged:
+        content = path.read_bytes()
+        flipped = bytearray(content)
+        flipped[len(flipped) // 2] ^= 1
+        path.write_bytes(flipped)
+        fails_with(gatito_inside(*command), str(path.relative_to(tmp_path)), "damaged", "Remove the folder")
+        path.write_bytes(content[:-7])
+        fails_with(gatito_inside(*command), str(path.relative_to(tmp_path)), "Remove the folder")
+        path.write_bytes(content)
+    assert gatito_inside(*command).returncode == 0
+
+
+def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500"]
+    done = gatito("-m", "distill.learning_rate=1e-3,2e-3", *command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = sorted(path for path in (tmp_path / "results" / "runs").iterdir() if not path.name.startswith("."))
+    assert len(runs) == 2 and all(path.name.startswith("classic-nano-seed0-") for path in runs)
+    policies = [path / "experts" / "classic" / "cartpole" / "policy.safetensors" for path in runs]
+    assert policies[0].samefile(policies[1])
+    models = [path / "generalist" / "model.safetensors" for path in runs]
+    assert models[0].read_bytes() != models[1].read_bytes()
+
+
+def test_a_sweep_goes_on_after_a_run_that_fails(gatito_inside):
+    done = gatito_inside("-m", "seed=0,1", "stages=[report]", "tracking=none")
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == 2
+
+
+def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path):
+    """A limit on file size stands in for a full disk: both fail inside write, with an errno of their own."""
+    import resource
+    import subprocess
+    import sys
+
+    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", "workers=1"]
+    assert gatito("stages=[experts,record]", *command, cwd=tmp_path).returncode == 0
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    import os
+
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "gatito.py"), *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "250"},
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+    )
+    fails_with(done, "the disk is full", "run the same command again")
+    leftovers = [path for path in (tmp_path / "results").rglob(".*") if path.is_file()]
+    assert leftovers == []
+    done = gatito(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_speaks_of_every_folder():
+    text = (ROOT / "README.md").read_text()
+    for folder in ("benchmarks", "experts", "generalist", "conf", "results", "tests"):
+        assert f"`{folder}/`" in text
+    assert Path(ROOT / "LICENSE").exists()
