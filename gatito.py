@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import joblib
 import omegaconf
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import artifacts, console
 from benchmarks.artifacts import Artifact
-from benchmarks.errors import GatitoError, unknown
-from benchmarks.harness import Agent, EvaluateConfig, evaluate
+from benchmarks.errors import GatitoError, check_at_least, unknown
+from benchmarks.harness import SCORES, Agent, EvaluateConfig, evaluate, read_scores, score_artifact
 from benchmarks.policy import RandomPolicy
 from benchmarks.report import write_report
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
@@ -32,8 +35,8 @@ from benchmarks.tracking import Tracker, TrackingConfig
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_experts, read_gate, train_experts
-from generalist.codecs import CodecConfig
-from generalist.settings import DistillConfig, ModelConfig
+from generalist.codecs import CODECS, CodecConfig
+from generalist.settings import DistillConfig, ModelConfig, generalist_artifact, load_policy
 
 STAGES = ("list", "experts", "record", "distill", "evaluate", "report")
 
@@ -84,64 +87,92 @@ def _run(composed: DictConfig) -> None:
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
-        _run_stages(config, config.name or _default_name(config))
+        _run_stages(config, _name(config))
 
 
 def _run_stages(config: Config, name: str) -> None:
-    for stage in config.stages:
-        if stage not in STAGES:
-            raise unknown("stage", stage, STAGES)
     suite = Suite.resolve(config.suite, config.tasks)
     recipes = {task.name: config.suite.tasks[task.key].expert for task in suite}
+    _check(config, suite)
     if "list" in config.stages:
         _list(suite, recipes)
     if not set(config.stages) - {"list"}:
         return
-    runs = Path(config.runs_folder)
-    run = runs / name
-    workers = config.workers or os.cpu_count() or 1
+    run = Path(config.runs_folder) / name
+    workers = config.workers or joblib.cpu_count()
     tracker = Tracker(config.tracking, group=f"{suite.name}/{name}", exp_name=name, seed=config.seed, folder=run)
-    artifacts.write_text(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    if set(config.stages) - {"list", "report"}:
+        artifacts.write_text(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
     make = {"run": run, "seed": config.seed}
     started = time.monotonic()
 
     experts = {task.name: expert_artifact(run, task, recipes[task.name], config.experts, config.seed) for task in suite}
+    recordings = {
+        name: recording_artifact(run, task, "expert", config.record, config.seed, experts[name])
+        for name, task in ((task.name, task) for task in suite)
+    }
+    generalist = generalist_artifact(run, config.distill, config.model, config.codec, recordings, config.seed)
+    agents = _agents(suite, experts, generalist)
     if "experts" in config.stages:
         train_experts(suite, recipes, config.experts, **make, workers=workers, tracker=tracker)
-    recordings = {
-        task.name: recording_artifact(run, task, "expert", config.record, config.seed, experts[task.name])
-        for task in suite
-    }
     if "record" in config.stages:
         _need(experts, "experts")
-        record_suite(suite, experts, config.record, **make, workers=workers)
-    if {"distill", "evaluate"} & set(config.stages):
-        from generalist.distill import distill, generalist_artifact
-        from generalist.policy import GeneralistPolicy
+        record_suite(suite, experts, config.record, **make, workers=workers, tracker=tracker)
+    if "distill" in config.stages:
+        from generalist.distill import distill
 
-        generalist = generalist_artifact(run, config.distill, config.model, config.codec, recordings, config.seed)
-        if "distill" in config.stages:
-            _need(recordings, "record")
-            settings = (config.distill, config.model, config.codec)
-            distill(suite, recordings, *settings, **make, threads=workers, tracker=tracker)
-        if "evaluate" in config.stages:
-            _need(experts | {"generalist": generalist}, "experts,record,distill")
-            folders = {task: artifact.folder for task, artifact in experts.items()}
-            fingerprints = {task: artifact.fingerprint for task, artifact in experts.items()}
-            agents = [
-                Agent("random", RandomPolicy),
-                Agent("expert", functools.partial(load_experts, folders, suite.tasks), fingerprints),
-                Agent(
-                    "generalist",
-                    functools.partial(GeneralistPolicy.load, generalist.folder),
-                    {"generalist": generalist.fingerprint},
-                ),
-            ]
-            evaluate(agents, suite, config.evaluate, **make, workers=workers)
+        _need(recordings, "record")
+        settings = (config.distill, config.model, config.codec)
+        distill(suite, recordings, *settings, **make, threads=workers, tracker=tracker)
+    if "evaluate" in config.stages:
+        _need(experts | {"generalist": generalist}, "experts,record,distill")
+        evaluate(agents, suite, config.evaluate, **make, workers=workers, tracker=tracker)
     if "report" in config.stages:
         _need(experts, "experts")
-        write_report(suite, {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}, run=run)
+        scores = {agent.name: score_artifact(run, agent, suite, config.evaluate, config.seed) for agent in agents}
+        _need(scores, "evaluate,report")
+        rows = [row for artifact in scores.values() for row in read_scores(artifact.folder / SCORES)]
+        means = {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}
+        write_report(suite, rows, means, run=run, tracker=tracker)
         console.note(f"{run}: done in {time.monotonic() - started:.0f} s")
+
+
+def _check(config: Config, suite: Suite) -> None:
+    """Refuse what cannot work before anything is made: a wrong word must not cost a quarter of an hour."""
+    for stage in config.stages:
+        if stage not in STAGES:
+            raise unknown("stage", stage, STAGES)
+    if not 0 <= config.seed < 100:
+        raise GatitoError(f"seed={config.seed} is out of range: training seeds are 0 to 99.")
+    if config.workers is not None:
+        check_at_least("gatito", config, workers=1)
+    if config.codec.name not in CODECS:
+        raise unknown("codec", config.codec.name, CODECS)
+    config.model.check()
+    config.experts.check()
+    config.record.check()
+    config.distill.check([task.name for task in suite], config.model.window)
+    config.evaluate.check()
+    if "distill" in config.stages:
+        from generalist.codecs.step import check_task
+
+        for task in suite:
+            check_task(config.codec, task)
+
+
+def _agents(suite: Suite, experts: dict[str, Artifact], generalist: Artifact) -> list[Agent]:
+    """Everybody who is scored. Each is loaded in the process that plays it."""
+    folders = {task: artifact.folder for task, artifact in experts.items()}
+    fingerprints = {task: artifact.fingerprint for task, artifact in experts.items()}
+    return [
+        Agent("random", RandomPolicy),
+        Agent("expert", functools.partial(load_experts, folders, suite.tasks), fingerprints),
+        Agent(
+            "generalist",
+            functools.partial(load_policy, generalist.folder),
+            {"generalist": generalist.fingerprint},
+        ),
+    ]
 
 
 def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:
@@ -159,10 +190,19 @@ def _need(made: dict[str, Artifact], stage: str) -> None:
             raise GatitoError(f"{name} is not in {artifact.folder} as configured: run with stages=[{stage}] first.")
 
 
-def _default_name(config: Config) -> str:
-    """Suite, model and seed, and what else was overridden: another setting never overwrites a run."""
+def _name(config: Config) -> str:
+    """The run's folder: the name given, or suite, model, seed and what else was overridden.
+
+    Runs of a sweep never share a folder: there, what was overridden is added to the name given.
+    """
+    hydra_config = HydraConfig.get()
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
     name = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
-    others = HydraConfig.get().job.override_dirname
+    if config.name is not None:
+        if not sweeping:
+            return config.name
+        name = f"{config.name}-{name}"
+    others = hydra_config.job.override_dirname
     if not others:
         return name
     tidy = "".join(letter if letter.isalnum() or letter in "._=-" else "_" for letter in others)
@@ -195,6 +235,8 @@ def _one_line(error: BaseException) -> str | None:
             return (
                 f"cannot read '{cause.override}': write KEY=VALUE, quoted where the shell needs it; see gatito --help."
             )
+        if isinstance(cause, yaml.YAMLError):
+            return f"a file in conf/ is not valid YAML: {' '.join(str(cause).split())}"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             return str(unknown(group or "config", option, cause.options))

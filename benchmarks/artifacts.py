@@ -23,6 +23,8 @@ from typing import Any
 from benchmarks.errors import GatitoError
 
 MANIFEST = "manifest.json"
+STARTED = "started.json"
+CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = 1  # raise it when artifacts of an older gatito must not be taken over
 _PACKAGES = ("gymnasium", "numpy", "stable-baselines3", "torch", "gatito")
 
@@ -44,11 +46,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
@@ -122,18 +127,25 @@ class Artifact:
 
     def start(self) -> None:
         """Make the folder ready: work for the same fingerprint is kept to resume from, any other is cleared."""
-        started = self.folder / "started.json"
+        started = self.folder / STARTED
         if not started.exists() or read_json(started).get("fingerprint") != self.fingerprint:
             shutil.rmtree(self.folder, ignore_errors=True)
             write_json(started, {"fingerprint": self.fingerprint, "kind": self.kind})
+        for litter in self.folder.glob(".*"):  # what a kill in the middle of a write left
+            shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
 
     def finish(self, wall_seconds: float, **facts: Any) -> None:  # noqa: ANN401
-        """Write the manifest over all files in the folder, ``complete: true`` with it, in one atomic step."""
-        (self.folder / "started.json").unlink(missing_ok=True)
+        """Write the manifest over all files in the folder, ``complete: true`` with it, in one atomic step.
+
+        What only serves to resume (``started.json`` and the checkpoint) is left out and removed afterwards: killed
+        before that, nothing is lost.
+        """
+        paths = [path.relative_to(self.folder) for path in sorted(self.folder.rglob("*")) if path.is_file()]
+        resume = (MANIFEST, STARTED, CHECKPOINT)
+        kept = [path for path in paths if str(path) not in resume and not any(part[0] == "." for part in path.parts)]
         files = {
-            str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-            for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+            str(path): {"bytes": (self.folder / path).stat().st_size, "sha256": file_digest(self.folder / path)}
+            for path in kept
         }
         manifest = {
             "kind": self.kind,
@@ -148,7 +160,9 @@ class Artifact:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "complete": True,
         }
-        write_json(self.folder / MANIFEST, manifest)
+        _write_manifest(self.folder, manifest)
+        for name in (STARTED, CHECKPOINT):
+            (self.folder / name).unlink(missing_ok=True)
 
     def adopt(self, runs: Path) -> bool:
         """Take over the same finished artifact from another run, by hard links; its files are checked first.
@@ -171,7 +185,7 @@ class Artifact:
             shutil.rmtree(self.folder, ignore_errors=True)
             for name in manifest["files"]:
                 _link(source / name, self.folder / name)
-            write_json(self.folder / MANIFEST, manifest | {"adopted_from": str(source)})
+            _write_manifest(self.folder, manifest | {"adopted_from": str(source)})
             return True
         return False
 
@@ -180,13 +194,21 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a finished artifact, or None where there is none.
 
     Raises:
-        GatitoError: if the manifest is not readable.
+        GatitoError: if the manifest has been changed since it was written.
     """
     path = folder / MANIFEST
     if not path.exists():
         return None
     manifest = read_json(path)
-    return manifest if manifest.get("complete") else None
+    body = {name: value for name, value in manifest.items() if name != "digest"}
+    if manifest.get("digest") != digest(body):
+        raise GatitoError(f"{path} is damaged: it does not match its own digest. {_remedy(folder)}")
+    return body
+
+
+def _write_manifest(folder: Path, body: dict[str, Any]) -> None:
+    body = json.loads(json.dumps(body))  # as it will be read back: the digest is of that
+    write_json(folder / MANIFEST, body | {"digest": digest(body)})
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -219,7 +241,7 @@ def package_versions() -> dict[str, str]:
 @functools.cache
 def git_commit() -> str | None:
     """The commit of the checkout that this code runs from, ``-dirty`` if changed; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):

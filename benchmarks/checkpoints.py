@@ -4,6 +4,7 @@ Tensors and arrays are stored as tensors; numbers, strings, booleans and None go
 read from disk is ever executed.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from benchmarks.artifacts import write_bytes
 from benchmarks.errors import GatitoError
 
 _TENSOR = "__tensor__"
-_TREE = "tree"
+_HEADER = "gatito"
 
 
 def save_state(path: Path, tree: Any) -> None:  # noqa: ANN401
@@ -27,8 +28,10 @@ def save_state(path: Path, tree: Any) -> None:  # noqa: ANN401
         TypeError: if the tree holds anything else, such as a dict key that is not a string or an integer.
     """
     tensors: dict[str, torch.Tensor] = {}
-    skeleton = _flatten(tree, "", tensors)
-    write_bytes(path, safetensors.torch.save(tensors, metadata={_TREE: json.dumps(skeleton)}))
+    skeleton = json.dumps(_flatten(tree, "", tensors))
+    # One entry, for safetensors writes several in any order, and equal states should be equal files.
+    header = json.dumps({"tree": skeleton, "sha256": _digest(skeleton, tensors)})
+    write_bytes(path, safetensors.torch.save(tensors, metadata={_HEADER: header}))
 
 
 def load_state(path: Path) -> Any:  # noqa: ANN401
@@ -39,13 +42,24 @@ def load_state(path: Path) -> Any:  # noqa: ANN401
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            skeleton = json.loads((file.metadata() or {})[_TREE])
+            header = json.loads((file.metadata() or {})[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["sha256"] != _digest(header["tree"], tensors):
+            raise KeyError("its content does not match its digest")
+        skeleton = json.loads(header["tree"])
     except FileNotFoundError:
         raise GatitoError(f"{path} is missing. Run the stage that makes it first.") from None
     except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise GatitoError(f"{path} is damaged ({error}). Remove it and run the same command again.") from None
     return _unflatten(skeleton, tensors)
+
+
+def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
+    whole = hashlib.sha256(skeleton.encode())
+    for name in sorted(tensors):
+        whole.update(name.encode())
+        whole.update(tensors[name].numpy().tobytes())
+    return whole.hexdigest()
 
 
 def _flatten(node: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401

@@ -8,6 +8,18 @@ class GatitoError(Exception):
     """Something that the person at the keyboard can mend; its text is one line and names the way out."""
 
 
+def check_at_least(group: str, config: object, **minimums: float) -> None:
+    """Refuse settings below their minimum: ``check_at_least("record", config, steps=1)``.
+
+    Raises:
+        GatitoError: naming the first one.
+    """
+    for name, minimum in minimums.items():
+        value = getattr(config, name)
+        if not value >= minimum:
+            raise GatitoError(f"{group}.{name} must be at least {minimum:g}, not {value}.")
+
+
 def unknown(kind: str, name: object, valid: Iterable[object]) -> GatitoError:
     """The answer to a name that does not exist: the nearest valid one and all the others.
 

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.artifacts import Artifact, write_text
-from benchmarks.errors import GatitoError
+from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import Policy
 from benchmarks.rollout import Episode, rollout
 from benchmarks.scores import metric_value
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task
+from benchmarks.tracking import Tracker
 
 SCORES = "scores.csv"
 COLUMNS = ("suite", "task", "agent", "train_seed", "episode_seed", "return", "length", "success")
@@ -37,6 +38,14 @@ class EvaluateConfig:
 
     episodes: int = 100
     lanes: int = 50
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        check_at_least("evaluate", self, episodes=2, lanes=1)
 
 
 @dataclass(frozen=True)
@@ -68,58 +77,61 @@ class ScoreRow:
     success: bool | None
 
 
+def score_artifact(run: Path, agent: Agent, suite: Suite, config: EvaluateConfig, seed: int) -> Artifact:
+    """Where an agent's scores live in a run, and what decides them."""
+    settings = {"suite": suite.name, "tasks": {task.name: task.digest for task in suite}, "agent": agent.name}
+    settings |= {"episodes": config.episodes, "seed": seed}
+    return Artifact(run / "scores" / agent.name, "scores", settings, agent.inputs)
+
+
 def evaluate(
-    agents: Sequence[Agent], suite: Suite, config: EvaluateConfig, *, run: Path, seed: int, workers: int
-) -> list[Artifact]:
+    agents: Sequence[Agent],
+    suite: Suite,
+    config: EvaluateConfig,
+    *,
+    run: Path,
+    seed: int,
+    workers: int,
+    tracker: Tracker,
+) -> list[ScoreRow]:
     """Score every agent on every task of the suite, what is not there yet, and write the run's ``scores.csv``.
 
     Returns:
-        The finished score artifacts in the agents' order.
+        The rows of all agents.
 
     Raises:
         GatitoError: if an environment raises, or an agent's files are missing or damaged.
     """
-    made = []
     jobs: list[tuple[str, int, dict[str, Any]]] = []
-    missing: list[tuple[Agent, Artifact]] = []
-    start = time.monotonic()
+    made = {agent.name: score_artifact(run, agent, suite, config, seed) for agent in agents}
+    missing = []
     seeds = [episode_seed(Purpose.TEST, index) for index in range(config.episodes)]
     for agent in agents:
-        settings = {
-            "suite": suite.name,
-            "tasks": {task.name: task.digest for task in suite},
-            "agent": agent.name,
-        }
-        settings |= {"episodes": config.episodes, "seed": seed}
-        artifact = Artifact(run / "scores" / agent.name, "scores", settings, agent.inputs)
-        made.append(artifact)
-        if artifact.is_complete() or artifact.adopt(run.parent):
+        if made[agent.name].is_complete() or made[agent.name].adopt(run.parent):
             continue
-        artifact.start()
-        missing.append((agent, artifact))
+        made[agent.name].start()
+        missing.append(agent.name)
         parts = min(workers, len(seeds))
         for part in range(parts):
-            arguments = {
-                "load": agent.load,
-                "suite": suite,
-                "seeds": seeds[part::parts],
-                "lanes": config.lanes,
-            }
+            arguments = {"load": agent.load, "suite": suite, "seeds": seeds[part::parts], "lanes": config.lanes}
             jobs.append((f"evaluate {agent.name}", len(seeds[part::parts]) * len(suite.tasks), arguments))
     results = run_jobs(_play, jobs, workers=workers)
-    for agent, artifact in missing:
-        episodes = [
-            episode
-            for job, played in zip(jobs, results, strict=True)
-            if job[0] == f"evaluate {agent.name}"
-            for episode in played
-        ]
-        rows = score_rows(suite, agent.name, seed, episodes)
-        write_text(artifact.folder / SCORES, to_csv(rows))
-        artifact.finish(time.monotonic() - start, episodes=len(rows), steps=sum(row.length for row in rows))
-    everything = [row for artifact in made for row in read_scores(artifact.folder / SCORES)]
+    metrics: dict[str, float] = {}
+    for name in missing:
+        parts = [played for job, played in zip(jobs, results, strict=True) if job[0] == f"evaluate {name}"]
+        rows = score_rows(suite, name, seed, [episode for episodes, _ in parts for episode in episodes])
+        write_text(made[name].folder / SCORES, to_csv(rows))
+        steps = sum(row.length for row in rows)
+        made[name].finish(sum(seconds for _, seconds in parts), episodes=len(rows), steps=steps)
+        metrics |= {
+            f"evaluate/{task}/{agent}": float(values.mean())
+            for (task, agent), values in scores_by_task(rows, suite.tasks).items()
+        }
+    if metrics:
+        tracker.write(run / "scores", "evaluate", metrics, env_id=suite.name, episodes=config.episodes)
+    everything = [row for artifact in made.values() for row in read_scores(artifact.folder / SCORES)]
     write_text(run / SCORES, to_csv(everything))
-    return made
+    return everything
 
 
 def score_rows(suite: Suite, agent: str, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:
@@ -189,9 +201,13 @@ def scores_by_task(rows: Sequence[ScoreRow], tasks: Sequence[Task]) -> dict[tupl
     return {key: np.array(value) for key, value in values.items()}
 
 
-def _play(*, load: Callable[[], Policy], suite: Suite, seeds: list[int], lanes: int, report: Report) -> list[Episode]:
-    episodes = []
+def _play(
+    *, load: Callable[[], Policy], suite: Suite, seeds: list[int], lanes: int, report: Report
+) -> tuple[list[Episode], float]:
+    """All episodes of these seeds, and the seconds that they took."""
+    start = time.monotonic()
+    episodes: list[Episode] = []
     for episode in rollout(load(), {task: seeds for task in suite}, lanes_per_task=lanes):
         episodes.append(episode)
         report(len(episodes))
-    return episodes
+    return episodes, time.monotonic() - start

@@ -76,7 +76,6 @@ def _run(function: Callable[..., Any], jobs: list[dict[str, Any]], board: Path, 
         joblib.delayed(_job)(function, arguments, board, index, os.getpid()) for index, arguments in enumerate(jobs)
     ]
     try:
-        # Loky even for one worker: a job must not inherit the threads and random state of this process.
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
             pool = joblib.Parallel(n_jobs=max(1, min(workers, len(jobs))), pre_dispatch="all")
             return list(pool(calls))

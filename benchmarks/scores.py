@@ -85,9 +85,11 @@ def gate(
         reference: mean that the expert must reach, or None.
         reference_mean: the expert's mean on gate episodes; its test mean if not given.
     """
+    if len(expert) < 2 or len(random) < 2:
+        return Gate(False, "too few episodes to tell")
     gap = float(expert.mean() - random.mean())
     error = math.hypot(_standard_error(expert), _standard_error(random))
-    deviation = float(expert.std(ddof=1)) if len(expert) > 1 else 0.0
+    deviation = float(expert.std(ddof=1))
     if gap <= 0:
         return Gate(False, "weak expert: not above random")
     if error > 0 and gap / error < MIN_Z:

@@ -27,8 +27,8 @@ class Purpose(enum.IntEnum):
 def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
     """The ``index``-th episode seed of a purpose.
 
-    Test and gate episodes are the same for every training seed, so agents are compared on equal starts; recording and
-    training draw fresh episodes for each training seed.
+    Test episodes are the same for every training seed, so agents are compared on equal starts; all other purposes
+    draw fresh episodes for each training seed.
 
     Raises:
         ValueError: if ``index`` or ``train_seed`` leaves the purpose's range.
@@ -37,6 +37,11 @@ def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
     if not 0 <= index < _PER_TRAIN_SEED or not 0 <= offset < _RANGE // _PER_TRAIN_SEED:
         raise ValueError(f"no {purpose.name} seed with index {index} and train seed {train_seed}")
     return purpose * _RANGE + offset * _PER_TRAIN_SEED + index
+
+
+def training_seed(*names: object) -> int:
+    """An episode seed for training that depends on every name given, out of training's own range."""
+    return Purpose.TRAINING * _RANGE + derive(*names) % _RANGE
 
 
 def derive(*names: object) -> int:

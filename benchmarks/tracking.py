@@ -73,6 +73,8 @@ class Mirror:
     def __init__(self, tracker: "Tracker", folder: Path, job_type: str, config: Mapping[str, Any]) -> None:
         self._path = folder / LOG
         self._offset = 0
+        self._inode = 0
+        self._last_step = self._sent_before = -1.0
         self._run: Any = tracker.start_run(folder, job_type, config)
         self._tracker = tracker
 
@@ -80,7 +82,14 @@ class Mirror:
         """Send the lines that came since the last call."""
         if self._run is None or not self._path.exists():
             return
+        if not self._tracker.attempt(self._send):
+            self._run = None
+
+    def _send(self) -> None:
         with self._path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode:  # a worker has opened the log anew, to resume
+                self._inode, self._offset, self._sent_before = inode, 0, self._last_step
             file.seek(self._offset)
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -88,9 +97,9 @@ class Mirror:
         for line in whole.splitlines():
             values = json.loads(line)
             values["global_step"] = values.pop("step")
-            if not self._tracker.attempt(lambda values=values: self._run.log(values)):
-                self._run = None
-                return
+            if values["global_step"] > self._sent_before:
+                self._last_step = values["global_step"]
+                self._run.log(values)
 
     def finish(self, summary: Mapping[str, float] | None = None) -> None:
         """Send what is left and close the run."""
@@ -114,11 +123,16 @@ class Tracker:
         self._group = group
         self._common = {"exp_name": exp_name, "seed": seed}
         self._folder = folder
-        self._works = config.backend == "wandb"
+        self._works = config.backend == "wandb" and os.environ.get("WANDB_MODE") != "disabled"
 
     def mirror(self, folder: Path, job_type: str, **config: Any) -> Mirror:  # noqa: ANN401
         """A mirror of the log in ``folder``; ``config`` should name the ``env_id`` where there is one."""
         return Mirror(self, folder, job_type, config)
+
+    def write(self, folder: Path, job_type: str, metrics: Mapping[str, float], **config: Any) -> None:  # noqa: ANN401
+        """Log a stage's results in one line, and mirror them."""
+        Log(folder).write(0, metrics)
+        self.mirror(folder, job_type, **config).finish(metrics)
 
     def start_run(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """A W&B run of its own for one artifact, or None when W&B is off or fails."""
@@ -166,7 +180,7 @@ class Tracker:
     def _mode(self) -> str:
         if self._config.mode is not None:
             return self._config.mode
-        if os.environ.get("WANDB_MODE") in ("online", "offline"):
+        if os.environ.get("WANDB_MODE") in ("online", "offline"):  # W&B's own switch
             return os.environ["WANDB_MODE"]
         return "online" if os.environ.get("WANDB_API_KEY") or _has_netrc_key() else "offline"
 

@@ -4,7 +4,7 @@ A shard is a folder of ``.npy`` files in which episodes lie end to end. Steps ha
 (the last one is where the episode ended), so reading a window of steps touches a page or two and never a whole episode.
 """
 
-import json
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.artifacts import read_manifest, verify, write_json
+from benchmarks.artifacts import file_digest, read_json, read_manifest, verify, write_bytes, write_json
 from benchmarks.errors import GatitoError
 from benchmarks.rollout import Episode, Steps
 
 _INDEX = "index.json"
+SHARDS = "shard-*"
 
 
 def write_shard(folder: Path, episodes: Sequence[Episode]) -> None:
@@ -32,8 +33,12 @@ def write_shard(folder: Path, episodes: Sequence[Episode]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        files = {}
         for name, rows in _columns(episodes).items():
-            np.save(temporary / f"{name}.npy", rows, allow_pickle=False)
+            content = io.BytesIO()  # np.save into a file would report a full disk without its errno
+            np.save(content, rows, allow_pickle=False)
+            write_bytes(temporary / f"{name}.npy", content.getbuffer())
+            files[f"{name}.npy"] = file_digest(temporary / f"{name}.npy")
         index = [
             {
                 "seed": episode.seed,
@@ -43,12 +48,24 @@ def write_shard(folder: Path, episodes: Sequence[Episode]) -> None:
             }
             for episode in episodes
         ]
-        write_json(temporary / _INDEX, index)
+        write_json(temporary / _INDEX, {"episodes": index, "sha256": files})
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def verify_shard(folder: Path) -> None:
+    """Check a shard that an interrupted recording left.
+
+    Raises:
+        GatitoError: naming the file that is lost or damaged.
+    """
+    for name, expected in read_json(folder / _INDEX)["sha256"].items():
+        path = folder / name
+        if not path.exists() or file_digest(path) != expected:
+            raise GatitoError(f"{path} is damaged. Remove the folder {folder} and run the same command again.")
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ class Trajectories:
         verify(folder, manifest)
         self.folder = folder
         self.facts: dict[str, Any] = manifest["facts"]
-        self._shards = [_open_shard(path.parent) for path in sorted(folder.glob(f"*/{_INDEX}"))]
+        self._shards = [_open_shard(path.parent) for path in sorted(folder.glob(f"{SHARDS}/{_INDEX}"))]
         episodes = [(number, row) for number, shard in enumerate(self._shards) for row in range(len(shard.index))]
         self._places = np.array(episodes, dtype=np.int64).reshape(-1, 2)
         rows = [row for shard in self._shards for row in shard.index]
@@ -135,7 +152,7 @@ def _columns(episodes: Sequence[Episode]) -> Steps:
 
 
 def _open_shard(folder: Path) -> _Shard:
-    index = json.loads((folder / _INDEX).read_text())
+    index = read_json(folder / _INDEX)["episodes"]
     columns = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     starts = np.concatenate([[0], np.cumsum([row["length"] for row in index])])
     return _Shard(columns, index, starts)

@@ -5,6 +5,7 @@ and would not resume: random generators, the environments' states and the last o
 (the environments by :mod:`experts.replay`), so a training that was killed ends with the weights of one that was not.
 """
 
+import copy
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from benchmarks import console
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.seeds import derive
 from benchmarks.tasks import Task, make_env, spaces
@@ -96,9 +97,14 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     for name in recipe.hyperparameters:
         if name not in valid:
             raise unknown(f"{recipe.algorithm} hyperparameter of task {task.name}", name, valid)
-    for name in ("steps", "envs", "hold_exploration"):
-        if getattr(recipe, name) < 1:
-            raise GatitoError(f"task {task.name}: expert.{name} must be at least 1.")
+    check_at_least(f"suite.tasks.{task.key}.expert", recipe, steps=1, envs=1, hold_exploration=1)
+    if recipe.hold_exploration > 1 and recipe.algorithm != "dqn":
+        raise GatitoError(f"task {task.name}: expert.hold_exploration is for dqn alone, not for {recipe.algorithm}.")
+    for name, value in recipe.hyperparameters.items():
+        try:
+            _parsed(value)
+        except ValueError:
+            raise GatitoError(f"task {task.name}: {name}={value} is no rate; write a number or lin_NUMBER.") from None
 
 
 class Training:
@@ -302,7 +308,8 @@ def _make_vec_env(task: Task, recipe: ExpertRecipe, seed: int) -> VecEnv:
 
 def _build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgorithm:
     check_recipe(task, recipe)
-    arguments = {name: _parsed(value) for name, value in recipe.hyperparameters.items()}
+    # A copy: SB3 writes into the dicts that it is given.
+    arguments = {name: _parsed(value) for name, value in copy.deepcopy(recipe.hyperparameters).items()}
     policy_kwargs = arguments.get("policy_kwargs")
     if policy_kwargs and isinstance(policy_kwargs.get("activation_fn"), str):
         name = policy_kwargs["activation_fn"]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.errors import check_at_least, unknown
+
 SOURCES = ("train",)
 
 
@@ -47,3 +49,13 @@ class ExpertsConfig:
     checkpoints: int = 10
     selection_episodes: int = 30
     gate_episodes: int = 100
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        if self.source not in SOURCES:
+            raise unknown("source of experts", self.source, SOURCES)
+        check_at_least("experts", self, checkpoints=1, selection_episodes=1, gate_episodes=2)

@@ -4,6 +4,7 @@ Run by ``gatito stages=[record]``.
 """
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import Noisy, Policy, RandomPolicy
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task
-from benchmarks.trajectories import Trajectories, write_shard
+from benchmarks.tracking import Tracker
+from benchmarks.trajectories import Trajectories, verify_shard, write_shard
 from experts.train import load_expert
 
 
@@ -36,6 +39,16 @@ class RecordConfig:
     noise: float = 0.1
     shards: int = 4
 
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        check_at_least("record", self, steps=1, random_steps=1, noise=0, shards=1)
+        if self.noise > 1 or self.shards > 100:
+            raise GatitoError("record.noise must be at most 1, and record.shards at most 100.")
+
 
 _SEEDS_PER_SHARD = 10_000
 
@@ -50,7 +63,14 @@ def recording_artifact(
 
 
 def record_suite(
-    suite: Suite, experts: dict[str, Artifact], config: RecordConfig, *, run: Path, seed: int, workers: int
+    suite: Suite,
+    experts: dict[str, Artifact],
+    config: RecordConfig,
+    *,
+    run: Path,
+    seed: int,
+    workers: int,
+    tracker: Tracker,
 ) -> dict[str, dict[str, Artifact]]:
     """Record every task's expert and the random policy, what is not there yet.
 
@@ -62,8 +82,6 @@ def record_suite(
     """
     made: dict[str, dict[str, Artifact]] = {}
     jobs: list[tuple[str, int, dict[str, Any]]] = []
-    open_recordings: list[tuple[Task, str, Artifact]] = []
-    start = time.monotonic()
     for task in suite:
         expert = experts[task.name]
         made[task.name] = {
@@ -74,24 +92,36 @@ def record_suite(
             if artifact.is_complete() or artifact.adopt(run.parent):
                 continue
             artifact.start()
-            open_recordings.append((task, agent, artifact))
             load: Callable[[], Policy] = RandomPolicy
             if agent == "expert":
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
-            steps = (config.steps if agent == "expert" else config.random_steps) // config.shards
+            wanted = config.steps if agent == "expert" else config.random_steps
+            steps = math.ceil(wanted / config.shards)
             for shard in range(config.shards):
                 arguments = {"task": task, "load": load, "artifact": artifact, "shard": shard}
                 jobs.append((f"record {task.name}", steps, {**arguments, "steps": steps, "seed": seed}))
-    kinds = run_jobs(_record_shard, jobs, workers=workers)
-    for task, agent, artifact in open_recordings:
-        kind = next(kind for kind, job in zip(kinds, jobs, strict=True) if job[2]["artifact"] is artifact)
-        artifact.finish(time.monotonic() - start, task=task.name, agent=agent, distribution_kind=kind)
+    recorded = run_jobs(_record_shard, jobs, workers=workers)
+    finished = {}  # every artifact once, with its shards
+    for (_, _, arguments), told in zip(jobs, recorded, strict=True):
+        finished.setdefault(arguments["artifact"].folder, (arguments["artifact"], arguments["task"], []))[2].append(
+            told
+        )
+    lines = {}
+    for artifact, task, shards in finished.values():
+        agent, kind = artifact.config["agent"], shards[0].distribution_kind
+        artifact.finish(sum(shard.seconds for shard in shards), task=task.name, agent=agent, distribution_kind=kind)
+        played = Trajectories(artifact.folder)
+        lines[f"record/steps/{task.name}/{agent}"] = float(played.steps)
+        lines[f"record/mean_return/{task.name}/{agent}"] = float(played.returns.mean())
+    if lines:
+        tracker.write(run / "trajectories", "record", lines, env_id=suite.name, **asdict(config))
     return made
 
 
-def open_recordings(made: dict[str, dict[str, Artifact]], agent: str) -> dict[str, Trajectories]:
-    """The recordings of one agent, opened and checked, by task name."""
-    return {task: Trajectories(artifacts[agent].folder) for task, artifacts in made.items()}
+@dataclass(frozen=True)
+class _Shard:
+    distribution_kind: str | None
+    seconds: float
 
 
 def _load_noisy(folder: Path, task: Task, noise: float) -> Policy:
@@ -107,15 +137,14 @@ def _record_shard(
     steps: int,
     seed: int,
     report: Report,
-) -> str | None:
-    """Play until the shard has its steps and write it; a shard that is there already is kept.
-
-    Returns:
-        The kind of distribution recorded, or None.
-    """
+) -> _Shard:
+    """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
+    start = time.monotonic()
     policy = load()
     folder = artifact.folder / f"shard-{shard:03d}"
-    if not folder.exists():
+    if folder.exists():
+        verify_shard(folder)
+    else:
         purpose = Purpose.RECORDING_RANDOM if policy.name == "random" else Purpose.RECORDING
         first = shard * _SEEDS_PER_SHARD
         seeds = (episode_seed(purpose, first + index, seed) for index in range(_SEEDS_PER_SHARD))
@@ -130,4 +159,4 @@ def _record_shard(
         )
         write_shard(folder, sorted(played, key=lambda episode: episode.seed))
     report(steps)
-    return policy.distribution_kind.get(task.name)
+    return _Shard(policy.distribution_kind.get(task.name), time.monotonic() - start)

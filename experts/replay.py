@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.seeds import derive
+from benchmarks.seeds import training_seed
 
 
 class Replayable(gym.Wrapper):
@@ -25,7 +25,7 @@ class Replayable(gym.Wrapper):
         """Begin the next episode; a seed from outside is ignored."""
         self._episode += 1
         self._actions = []
-        return self.env.reset(seed=derive(self._seed, self._episode), options=options)
+        return self.env.reset(seed=training_seed(self._seed, self._episode), options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own; the action is remembered."""

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import artifacts, console
-from benchmarks.artifacts import Artifact
+from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state, save_state
-from benchmarks.errors import unknown
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import PolicyPerTask
 from benchmarks.rollout import rollout
@@ -23,9 +22,8 @@ from benchmarks.scores import metric_value
 from benchmarks.seeds import Purpose, derive, episode_seed
 from benchmarks.tasks import Suite, Task
 from benchmarks.tracking import Log, Mirror, Tracker
-from experts.recipe import SOURCES, ExpertRecipe, ExpertsConfig
+from experts.recipe import ExpertRecipe, ExpertsConfig
 
-CHECKPOINT = "checkpoint.safetensors"
 POLICY = "policy.safetensors"
 RECIPE = "expert.json"
 CURVE = "curve.json"
@@ -34,8 +32,6 @@ GATE = "gate.json"
 
 def expert_artifact(run: Path, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int) -> Artifact:
     """Where the expert of a task lives in a run, and what decides it."""
-    if config.source not in SOURCES:
-        raise unknown("source of experts", config.source, SOURCES)
     settings = {"task": task.digest, "metric": task.metric, "recipe": asdict(recipe), "seed": seed}
     settings |= {"experts": asdict(config), "reference": task.reference}
     return Artifact(run / "experts" / task.name, "expert", settings)
@@ -81,9 +77,12 @@ def train_experts(
         for mirror in mirrors:
             mirror.pump()
 
-    run_jobs(_train, jobs, workers=workers, on_poll=pump)
-    for task, mirror in zip(missing, mirrors, strict=True):
-        mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]})
+    try:
+        run_jobs(_train, jobs, workers=workers, on_poll=pump)
+    finally:
+        for task, mirror in zip(missing, mirrors, strict=True):
+            gated = (made[task.name].folder / GATE).exists()
+            mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None)
     for task in suite:
         gate = read_gate(made[task.name])
         if not gate["passed"]:
@@ -158,7 +157,6 @@ def _train(
     artifacts.write_json(artifact.folder / CURVE, curve)
     artifacts.write_json(artifact.folder / GATE, gate)
     artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
-    checkpoint.unlink(missing_ok=True)
     artifact.finish(seconds, steps=training.steps, gate=gate)
 
 

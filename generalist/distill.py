@@ -1,4 +1,7 @@
-"""Distil recordings into one network: AdamW, warm-up and cosine, resumable bit for bit on one machine.
+"""Distil recordings into one network: AdamW, warm-up and cosine.
+
+A training that was killed ends with the weights of one that was not, on the same machine with the same threads (another
+number of threads moves the last bits of a sum).
 
 Run by ``gatito stages=[distill]``.
 """
@@ -13,9 +16,9 @@ from typing import Any
 import torch
 
 from benchmarks import console
-from benchmarks.artifacts import Artifact
+from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state, save_state
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.errors import GatitoError
 from benchmarks.seeds import derive
 from benchmarks.tasks import Suite
 from benchmarks.tracking import Log, Tracker
@@ -23,24 +26,7 @@ from benchmarks.trajectories import Trajectories
 from generalist.codecs import CodecConfig
 from generalist.mixture import Mixture, Source
 from generalist.network import Generalist, save_generalist
-from generalist.settings import LOSSES, DistillConfig, ModelConfig
-
-CHECKPOINT = "checkpoint.safetensors"
-
-
-def generalist_artifact(
-    run: Path,
-    config: DistillConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
-    recordings: Mapping[str, Artifact],
-    seed: int,
-) -> Artifact:
-    """Where a run's generalist lives, and what decides it."""
-    training = {name: value for name, value in asdict(config).items() if name not in ("checkpoint_every", "log_every")}
-    settings = {"distill": training, "model": asdict(model), "codec": asdict(codec), "seed": seed}
-    inputs = {task: artifact.fingerprint for task, artifact in recordings.items()}
-    return Artifact(run / "generalist", "generalist", settings, inputs)
+from generalist.settings import DistillConfig, ModelConfig, generalist_artifact
 
 
 def distill(
@@ -61,15 +47,12 @@ def distill(
         GatitoError: if a setting does not fit, a recording is damaged, the codec cannot carry a task, or the loss
             becomes NaN (the last good checkpoint is kept).
     """
-    _check(config, suite)
     artifact = generalist_artifact(run, config, model, codec, recordings, seed)
     if artifact.is_complete() or artifact.adopt(run.parent):
         return artifact
     torch.set_num_threads(threads)
     torch.manual_seed(derive("generalist", seed))
     network = Generalist(model, codec)
-    for task in suite:
-        network.codec.check(task)
     sources = [
         Source(
             task,
@@ -84,12 +67,13 @@ def distill(
     artifact.start()
     # Opened before the log is, so that the curve has a run to go to from its first line on.
     mirror = tracker.mirror(artifact.folder, "distill", env_id=suite.name, **asdict(config), model=asdict(model))
-    seconds = _train(network, mixture, config, artifact, mirror.pump)
+    try:
+        seconds = _train(network, mixture, config, artifact, mirror.pump)
+    finally:
+        mirror.finish({"parameters": network.parameter_count()})
     save_generalist(artifact.folder, network)
-    (artifact.folder / CHECKPOINT).unlink(missing_ok=True)
     tokens = config.steps * config.windows * config.length
     artifact.finish(seconds, parameters=network.parameter_count(), time_steps=tokens, steps=config.steps)
-    mirror.finish({"parameters": network.parameter_count()})
     return artifact
 
 
@@ -155,15 +139,3 @@ def _make_optimizer(network: Generalist, config: DistillConfig) -> torch.optim.A
         {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
-
-
-def _check(config: DistillConfig, suite: Suite) -> None:
-    if config.loss not in LOSSES:
-        raise unknown("distill.loss", config.loss, LOSSES)
-    for name in ("steps", "windows", "length", "checkpoint_every", "log_every"):
-        if getattr(config, name) < 1:
-            raise GatitoError(f"distill.{name} must be at least 1.")
-    names = [task.name for task in suite]
-    for name in config.weights:
-        if name not in names:
-            raise unknown("task in distill.weights", name, names)

@@ -35,8 +35,6 @@ class GeneralistPolicy:
     def act(self, observed: Sequence[Observed], state: Cache) -> tuple[list[Decision], Cache]:
         """One token per row, of all tasks at once; then each task's own head."""
         codec = self._network.codec
-        for rows in observed:
-            codec.check(rows.task)
         encoded = [codec.encode(rows.task, rows.observations) for rows in observed]
         counts = [len(vectors) for vectors in encoded]
         padded = np.zeros((sum(counts), max(vectors.shape[1] for vectors in encoded)), dtype=np.float32)

@@ -1,8 +1,13 @@
 """The schemas of ``conf/model/*.yaml`` and ``conf/distill/*.yaml``; importing them costs no torch."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
-from benchmarks.errors import GatitoError
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError, check_at_least, unknown
+from benchmarks.policy import Policy
+from generalist.codecs.config import CodecConfig
 
 LOSSES = ("kl", "nll")
 
@@ -33,9 +38,7 @@ class ModelConfig:
         Raises:
             GatitoError: saying which.
         """
-        for name in ("layers", "heads", "width", "feedforward", "window"):
-            if getattr(self, name) < 1:
-                raise GatitoError(f"model.{name} must be at least 1.")
+        check_at_least("model", self, layers=1, heads=1, width=1, feedforward=1, window=1)
         if self.width % (2 * self.heads):
             raise GatitoError(f"model.width={self.width} must be a multiple of 2 * model.heads={2 * self.heads}.")
 
@@ -71,3 +74,53 @@ class DistillConfig:
     weights: dict[str, float] = field(default_factory=dict)
     checkpoint_every: int = 250
     log_every: int = 25
+
+    def check(self, tasks: Sequence[str], window: int) -> None:
+        """Refuse settings that cannot work, for tasks of these names and a model of this window.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        if self.loss not in LOSSES:
+            raise unknown("distill.loss", self.loss, LOSSES)
+        check_at_least("distill", self, steps=1, windows=1, checkpoint_every=1, log_every=1, warmup=0)
+        if self.length < window:
+            raise GatitoError(
+                f"distill.length={self.length} is shorter than model.window={window}, whose far end would never be "
+                f"trained: set distill.length={window}, or model.window={self.length}."
+            )
+        for name in self.weights:
+            if name not in tasks:
+                raise unknown("task in distill.weights", name, tasks)
+
+
+def generalist_artifact(
+    run: Path,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    recordings: Mapping[str, Artifact],
+    seed: int,
+) -> Artifact:
+    """Where a run's generalist lives, and what decides it."""
+    training = {name: value for name, value in asdict(config).items() if name not in ("checkpoint_every", "log_every")}
+    settings = {
+        "tasks": list(recordings),
+        "distill": training,
+        "model": asdict(model),
+        "codec": asdict(codec),
+        "seed": seed,
+    }
+    inputs = {task: artifact.fingerprint for task, artifact in recordings.items()}
+    return Artifact(run / "generalist", "generalist", settings, inputs)
+
+
+def load_policy(folder: Path) -> Policy:
+    """The policy of a finished generalist.
+
+    Raises:
+        GatitoError: if there is none, or a file is damaged.
+    """
+    from generalist.policy import GeneralistPolicy
+
+    return GeneralistPolicy.load(folder)

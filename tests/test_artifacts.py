@@ -69,11 +69,33 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path, damage, words):
     assert f"Remove the folder {tmp_path / 'a'}" in str(error.value)
 
 
-def test_a_damaged_manifest_is_named(tmp_path):
+@pytest.mark.parametrize("damage", [lambda text: text[:40], lambda text: text.replace("answer", "bnswer")])
+def test_a_damaged_manifest_is_named(tmp_path, damage):
     artifact = finished(tmp_path / "a")
-    (tmp_path / "a" / "manifest.json").write_text('{"complete": tr')
+    path = tmp_path / "a" / "manifest.json"
+    path.write_text(damage(path.read_text()))
     with pytest.raises(GatitoError, match=r"manifest.json is damaged"):
         artifact.is_complete()
+
+
+def test_a_kill_while_finishing_loses_nothing(tmp_path, monkeypatch):
+    artifact = Artifact(tmp_path / "a", "thing", {"a": 1})
+    artifact.start()
+    write_text(tmp_path / "a" / "checkpoint.safetensors", "all the work")
+    write_text(tmp_path / "a" / ".data.txt.x7", "half a write")
+
+    def killed(folder, body):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(artifacts, "_write_manifest", killed)
+        artifact.finish(1.0)
+    artifact.start()
+    assert (tmp_path / "a" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "a" / ".data.txt.x7").exists()
+    artifact.finish(1.0)
+    assert artifact.is_complete()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["manifest.json"]
 
 
 def test_work_for_the_same_config_is_kept_to_resume_from_and_other_work_is_cleared(tmp_path):

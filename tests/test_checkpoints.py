@@ -41,3 +41,13 @@ def test_a_truncated_file_is_named(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(GatitoError, match=r"state.safetensors is damaged"):
         load_state(path)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_state(path, {"a": torch.ones(10)})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(GatitoError, match="does not match its digest"):
+        load_state(path)

@@ -187,10 +187,11 @@ def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
     "settings, words",
     [
         ({"loss": "kll"}, "unknown distill.loss 'kll'. Did you mean 'kl'"),
-        ({"steps": 0}, "distill.steps must be at least 1"),
+        ({"steps": 0}, "distill.steps must be at least 1, not 0"),
+        ({"length": 3}, "distill.length=3 is shorter than model.window=4"),
         ({"weights": {"toy/countr": 2.0}}, "unknown task in distill.weights 'toy/countr'. Did you mean 'toy/counter'"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(recordings, tmp_path, settings, words):
+def test_settings_that_do_not_fit_are_refused(settings, words):
     with pytest.raises(GatitoError, match=words):
-        run(recordings, tmp_path, **settings)
+        DistillConfig(**settings).check([task.name for task in SUITE], window=4)

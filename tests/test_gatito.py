@@ -1,6 +1,10 @@
 """The command line as a user types it: what each wrong input gets, and that every YAML file composes."""
 
+import os
 import re
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +79,25 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         ),
         (["suite.tasks.classic-cartpole.env_id=CartPole-v9"], ["classic/cartpole", "CartPole-v9"]),
         (["suite.tasks.classic-cartpole.env_id=nowhere:X-v0"], ["classic/cartpole", "No module named 'nowhere'"]),
+        (["codec.name=stp"], ["unknown codec 'stp'", "Did you mean 'step'"]),
+        (["distill.loss=kll"], ["unknown distill.loss 'kll'", "Did you mean 'kl'"]),
+        (["model.window=64", "distill.length=32"], ["distill.length=32", "model.window=64"]),
+        (["model.heads=5"], ["model.width=128", "model.heads"]),
+        (["codec.vector_width=3"], ["task classic/cartpole", "codec.vector_width=4"]),
+        (["seed=100"], ["seed=100", "0 to 99"]),
+        (["workers=0"], ["workers must be at least 1"]),
+        (["record.shards=0"], ["record.shards must be at least 1"]),
+        (["experts.checkpoints=0"], ["experts.checkpoints must be at least 1"]),
+        (["evaluate.lanes=0"], ["evaluate.lanes must be at least 1"]),
+        (
+            ["suite.tasks.classic-cartpole.expert.hyperparameters.learning_rate=lin_fast"],
+            ["classic/cartpole", "learning_rate=lin_fast"],
+        ),
+        (
+            ["suite.tasks.classic-cartpole.expert.hold_exploration=3"],
+            ["classic/cartpole", "hold_exploration is for dqn alone"],
+        ),
+        (["+suite.tasks.classic-lunarlander.kwargs.gravity=-20"], ["classic/lunarlander", "refuses its arguments"]),
         (["stages=[evaluate]"], ["run with stages=[experts"]),
         (["stages=[distill]"], ["run with stages=[record]"]),
         (["stages=[record]"], ["run with stages=[experts]"]),
@@ -84,6 +107,12 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
 )
 def test_a_wrong_word_gets_one_line(arguments, words, gatito_inside):
     fails_with(gatito_inside("tracking=none", *arguments), *words)
+
+
+def test_a_suite_file_that_is_no_yaml_gets_one_line(gatito_inside, suite_folder):
+    (suite_folder / "suite" / "mine.yaml").write_text("name: mine\ntasks: {a-b: [}\n")
+    done = gatito_inside("--config-dir", str(suite_folder), "suite=mine")
+    fails_with(done, "not valid YAML", "mine.yaml", "line 2")
 
 
 def test_a_wrong_key_in_a_suite_file_gets_one_line(gatito_inside, suite_folder):
@@ -110,6 +139,7 @@ TINY = [
     "model.layers=1",
     "model.width=16",
     "model.feedforward=32",
+    "model.window=8",
     "record.steps=200",
     "record.random_steps=100",
     "record.shards=2",
@@ -121,6 +151,9 @@ TINY = [
     "experts.selection_episodes=2",
     "experts.gate_episodes=3",
 ]
+
+
+NO_BAR = ["suite.tasks.classic-cartpole.reference=null"]  # a weak expert would add a warning
 
 
 def readme_suite():
@@ -143,7 +176,7 @@ def test_the_suite_in_the_readme_runs(tmp_path, suite_folder):
 
 
 def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_path):
-    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500"]
+    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
     done = gatito(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "r"
@@ -152,6 +185,7 @@ def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_pat
         run / "trajectories" / "classic" / "cartpole" / "expert" / "shard-001" / "observations.npy",
         run / "generalist" / "model.safetensors",
         run / "scores" / "generalist" / "scores.csv",
+        run / "generalist" / "manifest.json",
     ]
     for path in damaged:
         content = path.read_bytes()
@@ -166,7 +200,7 @@ def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_pat
 
 
 def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
-    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500"]
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
     done = gatito("-m", "distill.learning_rate=1e-3,2e-3", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = sorted(path for path in (tmp_path / "results" / "runs").iterdir() if not path.name.startswith("."))
@@ -183,29 +217,30 @@ def test_a_sweep_goes_on_after_a_run_that_fails(gatito_inside):
     assert done.stderr.count("error:") == 2
 
 
-def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path):
-    """A limit on file size stands in for a full disk: both fail inside write, with an errno of their own."""
-    import resource
-    import subprocess
-    import sys
+@pytest.mark.parametrize("ready, limit", [("experts", 10_000), ("experts,record", 20_000)])
+def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
+    """A limit on file size stands in for a full disk: both fail inside write, with an errno of their own.
 
-    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", "workers=1"]
-    assert gatito("stages=[experts,record]", *command, cwd=tmp_path).returncode == 0
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    import os
-
+    With the experts ready, recording meets it; with the recordings ready, the checkpoint of distillation does.
+    """
+    command = [
+        *TINY,
+        "name=r",
+        "tasks=[cartpole]",
+        "suite.tasks.classic-cartpole.expert.steps=500",
+        "record.steps=2000",
+        *NO_BAR,
+    ]
+    assert gatito(f"stages=[{ready}]", *command, cwd=tmp_path).returncode == 0
     done = subprocess.run(
-        [sys.executable, str(ROOT / "gatito.py"), *command],
+        [sys.executable, str(ROOT / "gatito.py"), *command, "workers=1"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "250"},
         capture_output=True,
         text=True,
-        preexec_fn=limit,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    fails_with(done, "the disk is full", "run the same command again")
+    fails_with(done, "the disk is full while writing results/runs/r/", "run the same command again")
     leftovers = [path for path in (tmp_path / "results").rglob(".*") if path.is_file()]
     assert leftovers == []
     done = gatito(*command, cwd=tmp_path)

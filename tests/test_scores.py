@@ -41,9 +41,9 @@ def test_the_gate_holds_the_expert_to_its_reference_on_the_gate_seeds():
     assert gate(expert, random, reference=101.0, reference_mean=102.0).passed
 
 
-def test_a_constant_expert_and_a_single_episode_do_not_divide_by_zero():
+def test_a_constant_expert_does_not_divide_by_zero_and_a_single_episode_tells_nothing():
     assert gate(np.full(5, 500.0), np.full(5, 20.0)).passed
-    assert gate(np.array([500.0]), np.array([20.0])).passed
+    assert gate(np.array([500.0]), np.array([20.0])).reason == "too few episodes to tell"
 
 
 def test_a_weak_expert_leaves_the_task_unscored_and_nothing_is_imputed():

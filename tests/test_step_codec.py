@@ -6,6 +6,7 @@ import torch
 from benchmarks.errors import GatitoError
 from benchmarks.tasks import spaces
 from generalist.codecs import CodecConfig, make_codec
+from generalist.codecs.step import check_task
 from tests.conftest import make_task
 
 TASKS = [
@@ -27,7 +28,7 @@ def codec():
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_observations_come_back_exactly(codec, task):
-    codec.check(task)
+    check_task(codec.config, task)
     space, _ = spaces(task)
     space.seed(0)
     observations = np.stack([space.sample() for _ in range(20)])
@@ -121,7 +122,7 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
 )
 def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
     with pytest.raises(GatitoError, match=words):
-        make_codec(CodecConfig(**settings), 32).check(make_task(env_id, horizon=10))
+        check_task(CodecConfig(**settings), make_task(env_id, horizon=10))
 
 
 def test_an_unknown_codec_names_the_valid_ones():

@@ -69,6 +69,23 @@ def read_offline(run, *options):
     return records
 
 
+def test_a_log_that_is_opened_anew_to_resume_is_mirrored_without_repeating_itself(tmp_path):
+    log = Log(tmp_path)
+    mirror = tracker(tmp_path).mirror(tmp_path, "experts")
+    sent = []
+    real, mirror._run = mirror._run, type("Run", (), {"log": lambda self, row: sent.append(row["global_step"])})()
+    for step in (100, 200, 300):
+        log.write(step, {"a": 1.0})
+    mirror.pump()
+    log = Log(tmp_path, keep_until=200)
+    mirror.pump()
+    for step in (310, 400):
+        log.write(step, {"a": 1.0})
+    mirror.pump()
+    real.finish()
+    assert sent == [100, 200, 300, 310, 400]
+
+
 def test_a_failing_wandb_is_said_once_and_harms_nothing(tmp_path, monkeypatch, capsys):
     import wandb
 

@@ -39,8 +39,6 @@ def score_table(scores: Sequence[TaskScore], *, suite: str, train_seeds: Sequenc
         row += [_mean(cells[task, agent]) if (task, agent) in cells else "-" for agent in agents]
         row += [_fraction(cells.get((task, agent))) for agent in judged]
         rows.append(row)
-    unscored = sorted({score.task for score in scores if not score.gate.passed})
-    counted = len(tasks) - len(unscored)
     summary = ["mean f", *[""] * len(agents)]
     for agent in judged:
         values = [score.fraction for score in scores if score.agent == agent and score.fraction is not None]
@@ -50,8 +48,8 @@ def score_table(scores: Sequence[TaskScore], *, suite: str, train_seeds: Sequenc
         "f = (agent - random) / (expert - random) of mean scores on the same test episodes; ± one standard error."
     )
     seeds = f"{len(train_seeds)} training seeds" if len(train_seeds) > 1 else "one training seed: preliminary"
-    gate = f"{counted} of {len(tasks)} tasks scored"
     reasons = {score.task: score.gate.reason for score in scores if not score.gate.passed}
+    gate = f"{len(tasks) - len(reasons)} of {len(tasks)} tasks scored"
     listed = "".join(f" {task}: unscored ({reason})." for task, reason in reasons.items())
     title = f"suite {suite}, {seeds} ({', '.join(map(str, train_seeds))})"
     return Table(title, ["task", *agents, *[f"f {agent}" for agent in judged]], rows, f"{gate}.{listed} {episodes}")

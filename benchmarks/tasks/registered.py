@@ -56,7 +56,7 @@ def make(task: "Task") -> gym.Env:
         raise GatitoError(
             f"task {task.name} needs a package that is not installed ({text.rstrip('.')}): {remedy}."
         ) from None
-    except (TypeError, gym.error.Error) as error:
+    except Exception as error:  # constructors raise what they like
         raise GatitoError(
             f"task {task.name}: {task.env_id} refuses its arguments {dict(task.kwargs)}: {error}"
         ) from None

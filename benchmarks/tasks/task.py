@@ -2,12 +2,12 @@
 
 import functools
 import importlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from benchmarks.artifacts import digest
 from benchmarks.errors import GatitoError, unknown
@@ -152,19 +152,26 @@ class Guarded(gym.Wrapper):
         """As the environment's own; remembers the seed."""
         self._seed = seed if seed is not None else self._seed
         try:
-            return self.env.reset(seed=seed, options=options)
+            observation, info = self.env.reset(seed=seed, options=options)
         except Exception as error:
             raise self._named(error, "reset") from error
+        self._check(observation, "the observation", "reset")
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own; a reward that is not finite counts as an error."""
+        """As the environment's own; a reward or an observation that is not finite counts as an error."""
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         except Exception as error:
             raise self._named(error, "step") from error
-        if not math.isfinite(reward):
-            raise self._named(ValueError(f"the reward is {reward}"), "step")
+        self._check(reward, "the reward", "step")
+        self._check(observation, "the observation", "step")
         return observation, reward, terminated, truncated, info
+
+    def _check(self, value: Any, what: str, where: str) -> None:  # noqa: ANN401
+        number = isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+        if number and not np.isfinite(value).all():
+            raise self._named(ValueError(f"{what} is {value}"), where)
 
     def _named(self, error: Exception, where: str) -> GatitoError:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

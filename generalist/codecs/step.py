@@ -37,39 +37,11 @@ class StepCodec(nn.Module):
         nn.init.normal_(self.dimension, std=0.3)
         nn.init.normal_(self.discrete_head.weight, std=0.02)
 
-    def check(self, task: Task) -> None:
-        """Refuse a task that the codec cannot carry, before anything trains on it.
-
-        Raises:
-            GatitoError: naming the task, what does not fit and the setting to raise.
-        """
-        observation, action = spaces(task)
-        size = vector_size(observation)
-        if size is None:
-            raise GatitoError(
-                f"task {task.name}: codec {self.config.name} cannot carry observations {observation}; it carries "
-                "numeric Box and Discrete."
-            )
-        limits = [(size, "vector_width", "observation numbers")]
-        if isinstance(action, gym.spaces.Discrete):
-            limits.append((int(action.n), "discrete_actions", "discrete actions"))
-        elif isinstance(action, gym.spaces.Box) and action.is_bounded():
-            limits.append((math.prod(action.shape), "action_dimensions", "action dimensions"))
-        else:
-            raise GatitoError(
-                f"task {task.name}: codec {self.config.name} cannot carry actions {action}; it carries Discrete and "
-                "bounded Box."
-            )
-        for needed, setting, what in limits:
-            limit = getattr(self.config, setting)
-            if needed > limit:
-                raise GatitoError(
-                    f"task {task.name} has {needed} {what}, codec {self.config.name} carries {limit}: "
-                    f"set codec.{setting}={needed}."
-                )
-
     def encode(self, task: Task, observations: np.ndarray) -> np.ndarray:
-        """Observations as vectors, ``(n, *shape)`` → ``(n, size)`` float32; discrete ones become one-hot."""
+        """Observations as vectors, ``(n, *shape)`` → ``(n, size)``; discrete ones become one-hot.
+
+        Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
+        """
         space, _ = spaces(task)
         if isinstance(space, gym.spaces.Discrete):
             return np.eye(int(space.n), dtype=np.float32)[np.asarray(observations) - int(space.start)]
@@ -124,7 +96,8 @@ class StepCodec(nn.Module):
             return chosen + int(space.start)
         assert isinstance(space, gym.spaces.Box)
         unit = (chosen + 0.5) / self.config.bins * 2 - 1
-        return _from_unit(space, unit).reshape(-1, *space.shape).astype(space.dtype)
+        actions = _from_unit(space, unit).reshape(-1, *space.shape)
+        return (np.rint(actions) if space.dtype.kind in "iu" else actions).astype(space.dtype)
 
     def targets(
         self,
@@ -174,6 +147,37 @@ class StepCodec(nn.Module):
         below = torch.special.ndtr((edges - targets[..., :1]) / targets[..., 1:])
         mass = below.diff(dim=-1)
         return mass / mass.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def check_task(config: CodecConfig, task: Task) -> None:
+    """Refuse a task that the step codec cannot carry, before anything trains on it.
+
+    Raises:
+        GatitoError: naming the task, what does not fit and the setting to raise.
+    """
+    observation, action = spaces(task)
+    size = vector_size(observation)
+    if size is None:
+        raise GatitoError(
+            f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries "
+            "numeric Box and Discrete."
+        )
+    limits = [(size, "vector_width", "observation numbers")]
+    if isinstance(action, gym.spaces.Discrete):
+        limits.append((int(action.n), "discrete_actions", "discrete actions"))
+    elif isinstance(action, gym.spaces.Box) and action.is_bounded():
+        limits.append((math.prod(action.shape), "action_dimensions", "action dimensions"))
+    else:
+        raise GatitoError(
+            f"task {task.name}: codec {config.name} cannot carry actions {action}; it carries Discrete and bounded Box."
+        )
+    for needed, setting, what in limits:
+        limit = getattr(config, setting)
+        if needed > limit:
+            raise GatitoError(
+                f"task {task.name} has {needed} {what}, codec {config.name} carries {limit}: "
+                f"set codec.{setting}={needed}."
+            )
 
 
 def vector_size(space: gym.Space) -> int | None:
