@@ -28,7 +28,7 @@ from benchmarks import artifacts, console
 from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.harness import SCORES, Agent, EvaluateConfig, evaluate, read_scores, score_artifact
-from benchmarks.policy import RandomPolicy
+from benchmarks.policy import Policy, RandomPolicy
 from benchmarks.report import write_report
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
 from benchmarks.tracking import Tracker, TrackingConfig
@@ -36,7 +36,7 @@ from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_experts, read_gate, train_experts
 from generalist.codecs import CODECS, CodecConfig
-from generalist.settings import DistillConfig, ModelConfig, generalist_artifact, load_policy
+from generalist.settings import DistillConfig, ModelConfig, generalist_artifact
 
 STAGES = ("list", "experts", "record", "distill", "evaluate", "report")
 
@@ -169,10 +169,16 @@ def _agents(suite: Suite, experts: dict[str, Artifact], generalist: Artifact) ->
         Agent("expert", functools.partial(load_experts, folders, suite.tasks), fingerprints),
         Agent(
             "generalist",
-            functools.partial(load_policy, generalist.folder),
+            functools.partial(_load_generalist, generalist.folder),
             {"generalist": generalist.fingerprint},
         ),
     ]
+
+
+def _load_generalist(folder: Path) -> Policy:
+    from generalist.policy import GeneralistPolicy  # here: it imports torch, which a finished run does not need
+
+    return GeneralistPolicy.load(folder)
 
 
 def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:

@@ -33,6 +33,11 @@ class ExpertRecipe:
     stop_at: float | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether anything is normalised."""
+        return self.normalize_observations or self.normalize_rewards
+
 
 @dataclass
 class ExpertsConfig:

@@ -42,11 +42,15 @@ class Replayable(gym.Wrapper):
 
         The wrappers around it (such as SB3's Monitor) live through the same steps.
         """
-        inner: Any = env
-        while not isinstance(inner, Replayable):
-            inner = inner.env
-        inner._episode = int(place["episode"]) - 1
+        inner(env)._episode = int(place["episode"]) - 1
         observation, _ = env.reset()
         for action in np.asarray(place["actions"]):
             observation, *_ = env.step(action)
         return observation
+
+
+def inner(env: Any) -> Replayable:  # noqa: ANN401
+    """The Replayable within a stack of wrappers."""
+    while not isinstance(env, Replayable):
+        env = env.env
+    return env

@@ -99,7 +99,7 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     Raises:
         GatitoError: if there is none, or a file is damaged.
     """
-    from experts.algorithms import ExpertPolicy
+    from experts.player import ExpertPolicy
 
     recipe = ExpertRecipe(**artifacts.read_json(folder / RECIPE)["recipe"])
     return ExpertPolicy(task, recipe, load_state(folder / POLICY))
@@ -118,7 +118,8 @@ def read_gate(artifact: Artifact) -> dict[str, Any]:
 def _train(
     *, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, artifact: Artifact, report: Report
 ) -> None:
-    from experts.algorithms import Training, policy_state
+    from experts.player import policy_state
+    from experts.training import Training
 
     checkpoint = artifact.folder / CHECKPOINT
     saved = load_state(checkpoint) if checkpoint.exists() else None
@@ -170,7 +171,7 @@ def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
 def _play(
     task: Task, recipe: ExpertRecipe, acting: Mapping[str, Any], purpose: Purpose, episodes: int, seed: int
 ) -> list[float]:
-    from experts.algorithms import ExpertPolicy
+    from experts.player import ExpertPolicy
 
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     played = rollout(ExpertPolicy(task, recipe, acting), {task: seeds}, lanes_per_task=50)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
-from benchmarks.policy import Policy
 from generalist.codecs.config import CodecConfig
 
 LOSSES = ("kl", "nll")
@@ -113,14 +112,3 @@ def generalist_artifact(
     }
     inputs = {task: artifact.fingerprint for task, artifact in recordings.items()}
     return Artifact(run / "generalist", "generalist", settings, inputs)
-
-
-def load_policy(folder: Path) -> Policy:
-    """The policy of a finished generalist.
-
-    Raises:
-        GatitoError: if there is none, or a file is damaged.
-    """
-    from generalist.policy import GeneralistPolicy
-
-    return GeneralistPolicy.load(folder)

@@ -5,9 +5,11 @@ import torch
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.errors import GatitoError
 from benchmarks.rollout import rollout
-from experts.algorithms import ExpertPolicy, Training, check_recipe, policy_state
+from experts.algorithms import check_recipe
+from experts.player import ExpertPolicy, policy_state
 from experts.recipe import ExpertRecipe
 from experts.replay import Replayable
+from experts.training import Training
 from tests.conftest import make_task
 
 RECIPES = {

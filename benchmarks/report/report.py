@@ -39,8 +39,11 @@ def write_report(
     seeds = sorted({row.train_seed for row in rows})
     table = score_table(scores, suite=suite.name, train_seeds=seeds)
     console.show_table(table.title, table.columns, table.rows, table.caption)
-    artifacts.write_text(run / TABLE, to_markdown(table))
+    text = to_markdown(table)
+    if (run / PLOT).exists() and (run / TABLE).exists() and (run / TABLE).read_text() == text:
+        return scores  # drawn and logged before
     plot_fractions(scores, run / PLOT, title=f"{suite.name}: fraction of the expert kept")
     fractions = {f"f/{row.task}/{row.agent}": row.fraction for row in scores if row.fraction is not None}
     tracker.write(run, "report", fractions, env_id=suite.name)
+    artifacts.write_text(run / TABLE, text)
     return scores
