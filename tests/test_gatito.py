@@ -247,6 +247,15 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_readmes_table_is_the_committed_one():
+    table = (ROOT / "results" / "classic" / "table-seed0.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 8
+    text = (ROOT / "README.md").read_text().splitlines()
+    start = text.index(rows[0])
+    assert text[start : start + len(rows)] == rows
+
+
 def test_readme_speaks_of_every_folder():
     text = (ROOT / "README.md").read_text()
     for folder in ("benchmarks", "experts", "generalist", "conf", "results", "tests"):

@@ -46,7 +46,7 @@ def plot_fractions(scores: Sequence[TaskScore], path: Path, *, title: str) -> No
                 color=_COLOURS[number % len(_COLOURS)],
                 label=label,
             )
-            axes.text(max(score.fraction, 0) + 0.02, place, f"{score.fraction:.2f}", va="center", fontsize=9)
+            axes.text(max(score.fraction, 1) + 0.02, place, f"{score.fraction:.2f}", va="center", fontsize=9)
     axes.axvline(0, color="#333333", linewidth=1)
     axes.axvline(1, color="#333333", linewidth=1, linestyle="--")
     axes.set_yticks(range(len(tasks)), tasks)
