@@ -25,7 +25,7 @@ from benchmarks.errors import GatitoError
 MANIFEST = "manifest.json"
 STARTED = "started.json"
 CHECKPOINT = "checkpoint.safetensors"
-_FORMAT = 1  # raise it when artifacts of an older gatito must not be taken over
+_FORMAT = 2  # raise it when artifacts of an older gatito must not be taken over
 _PACKAGES = ("gymnasium", "numpy", "stable-baselines3", "torch", "gatito")
 
 

@@ -105,7 +105,7 @@ def evaluate(
     jobs: list[tuple[str, int, dict[str, Any]]] = []
     made = {agent.name: score_artifact(run, agent, suite, config, seed) for agent in agents}
     missing = []
-    seeds = [episode_seed(Purpose.TEST, index) for index in range(config.episodes)]
+    seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     for agent in agents:
         if made[agent.name].is_complete() or made[agent.name].adopt(run.parent):
             continue

@@ -27,13 +27,13 @@ class Purpose(enum.IntEnum):
 def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
     """The ``index``-th episode seed of a purpose.
 
-    Test episodes are the same for every training seed, so agents are compared on equal starts; all other purposes
-    draw fresh episodes for each training seed.
+    Each training seed has episodes of its own, test episodes too: all agents of one training seed start alike, and what
+    several training seeds say of an agent are independent samples. Held-out layouts are the same for all.
 
     Raises:
         ValueError: if ``index`` or ``train_seed`` leaves the purpose's range.
     """
-    offset = 0 if purpose in (Purpose.TEST, Purpose.HELD_OUT) else train_seed
+    offset = 0 if purpose is Purpose.HELD_OUT else train_seed
     if not 0 <= index < _PER_TRAIN_SEED or not 0 <= offset < _RANGE // _PER_TRAIN_SEED:
         raise ValueError(f"no {purpose.name} seed with index {index} and train seed {train_seed}")
     return purpose * _RANGE + offset * _PER_TRAIN_SEED + index

@@ -15,7 +15,11 @@ from experts.recipe import ExpertRecipe
 
 
 class ExpertPolicy:
-    """A trained stable-baselines3 policy behind the project's protocol, playing its most likely action."""
+    """A trained stable-baselines3 policy behind the project's protocol, playing its most likely action.
+
+    Attributes:
+        network: the network that it asks.
+    """
 
     name = "expert"
 
@@ -27,6 +31,7 @@ class ExpertPolicy:
         env.close()
         self._model.policy.load_state_dict(state["policy"])
         self._model.policy.set_training_mode(False)
+        self.network: torch.nn.Module = self._model.policy
         normalizer = state.get("normalizer")
         self._normalizer = {name: np.asarray(value) for name, value in normalizer.items()} if normalizer else None
         self._space = spaces(task)[1]

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks import artifacts, console
 from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state, save_state
+from benchmarks.compute import Cost, FlopMeter
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import PolicyPerTask
 from benchmarks.rollout import rollout
@@ -127,6 +128,7 @@ def _train(
     curve: list[dict[str, float]] = saved["curve"] if saved else []
     best: dict[str, Any] | None = saved and saved["best"]
     seconds = float(saved["seconds"]) if saved else 0.0
+    selection = (int(saved["selection_steps"]), float(saved["selection_flops"])) if saved else (0, 0.0)
     log = Log(artifact.folder, keep_until=training.steps if saved else -1)
     while not _is_trained(recipe, curve):
         start = time.monotonic()
@@ -136,18 +138,22 @@ def _train(
             on_metrics=log.write,
         )
         state = training.state()
-        values = _play(task, recipe, policy_state(state), Purpose.SELECTION, config.selection_episodes, seed)
+        values, steps, flops = _play(
+            task, recipe, policy_state(state), Purpose.SELECTION, config.selection_episodes, seed
+        )
+        selection = (selection[0] + steps, selection[1] + flops)
         seconds += time.monotonic() - start
         point = {"mean": float(np.mean(values)), "std": float(np.std(values))}
         log.write(training.steps, {f"selection/{name}": value for name, value in point.items()})
         if best is None or point["mean"] >= max(earlier["mean"] for earlier in curve):
             best = copy.deepcopy(policy_state(state))
         curve.append({"steps": training.steps, "seconds": round(seconds, 1), **point})
-        save_state(checkpoint, {"training": state, "curve": curve, "best": best, "seconds": seconds})
+        progress = {"seconds": seconds, "selection_steps": selection[0], "selection_flops": selection[1]}
+        save_state(checkpoint, {"training": state, "curve": curve, "best": best, **progress})
     training.close()
     report(recipe.steps)
     assert best is not None  # there is one after the first segment
-    values = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
+    values, _, _ = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
     gate: dict[str, Any] = {
         "mean": float(np.mean(values)),
         "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
@@ -158,7 +164,9 @@ def _train(
     artifacts.write_json(artifact.folder / CURVE, curve)
     artifacts.write_json(artifact.folder / GATE, gate)
     artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
-    artifact.finish(seconds, steps=training.steps, gate=gate)
+    # Choosing among checkpoints is part of making the expert; playing for the gate only judges it.
+    cost = Cost(training.parameters, training.flops + selection[1], training.steps + selection[0], seconds)
+    artifact.finish(seconds, steps=training.steps, gate=gate, **cost.facts())
 
 
 def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
@@ -170,10 +178,14 @@ def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
 
 def _play(
     task: Task, recipe: ExpertRecipe, acting: Mapping[str, Any], purpose: Purpose, episodes: int, seed: int
-) -> list[float]:
+) -> tuple[list[float], int, float]:
+    """Scores of the episodes, and the environment steps and floating-point operations that they took."""
     from experts.player import ExpertPolicy
 
+    policy = ExpertPolicy(task, recipe, acting)
+    meter = FlopMeter(policy.network)
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
-    played = rollout(ExpertPolicy(task, recipe, acting), {task: seeds}, lanes_per_task=50)
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
-    return [metric_value(task.metric, episode) for episode in sorted(played, key=lambda episode: episode.seed)]
+    played = sorted(rollout(policy, {task: seeds}, lanes_per_task=50), key=lambda episode: episode.seed)
+    values = [metric_value(task.metric, episode) for episode in played]
+    return values, sum(episode.length for episode in played), meter.flops

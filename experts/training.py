@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks import console
+from benchmarks.compute import FlopMeter, parameter_count
 from benchmarks.errors import GatitoError
 from benchmarks.seeds import derive
 from benchmarks.tasks import Task
@@ -43,8 +44,19 @@ class Training:
         self._schedules = {
             name: getattr(self._model, name) for name in _SCHEDULES if callable(getattr(self._model, name, None))
         }
+        self._meter = FlopMeter(self._model.policy)
         if state:
             self._put(state)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations so far, see :class:`benchmarks.compute.FlopMeter`."""
+        return self._meter.flops
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return parameter_count(self._model.policy)
 
     @property
     def steps(self) -> int:
@@ -90,6 +102,7 @@ class Training:
         model = self._model
         state: dict[str, Any] = {
             "steps": model.num_timesteps,
+            "flops": self.flops,
             "updates": int(getattr(model, "_n_updates", 0)),
             "parameters": model.get_parameters(),
             "places": [inner(env).place() for env in self._environments],
@@ -134,6 +147,7 @@ class Training:
         model = self._model
         model.set_parameters(dict(state["parameters"]), exact_match=True, device="cpu")
         model.num_timesteps, model._n_updates = int(state["steps"]), int(state["updates"])
+        self._meter.flops = float(state["flops"])
         if self._off_policy:
             buffer = model.replay_buffer
             for name, values in state["buffer"].items():

@@ -1,0 +1,82 @@
+"""What an agent cost: parameters, floating-point operations, environment steps and seconds, measured as it is made."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+
+_CPU_ATTENTION: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+}  # torch's own table has the formulas, but not these two operators
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What making an agent (or its part for one task) took.
+
+    Attributes:
+        parameters: trained numbers; of a retrieval agent, the numbers that it stores.
+        flops: floating-point operations of matrix products, convolutions and attention in training, forward and
+            backward (one multiplication and addition count as two).
+        env_steps: environment steps that it learnt from: those that it took, or those recorded of its teachers.
+        seconds: wall time of its training.
+    """
+
+    parameters: int
+    flops: float
+    env_steps: int
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """As a manifest's facts hold it; the seconds are the manifest's own ``wall_seconds``."""
+        return {"cost": {name: value for name, value in asdict(self).items() if name != "seconds"}}
+
+    @staticmethod
+    def of(manifest: Mapping[str, Any]) -> "Cost":
+        """The cost that a finished artifact's manifest states; nothing where it states none."""
+        cost = manifest["facts"].get("cost", {"parameters": 0, "flops": 0.0, "env_steps": 0})
+        return Cost(**cost, seconds=manifest["wall_seconds"])
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.parameters + other.parameters,
+            self.flops + other.flops,
+            self.env_steps + other.env_steps,
+            self.seconds + other.seconds,
+        )
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Trained numbers of a module; target networks, which are copies, are left out."""
+    return sum(values.numel() for name, values in module.named_parameters() if "target" not in name)
+
+
+def count_flops(call: Callable[[], Any]) -> int:
+    """Floating-point operations of one call, backward passes in it included."""
+    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+class FlopMeter:
+    """Counts the operations of a module's linear and convolutional layers wherever they are called.
+
+    For code that is not ours to wrap: :func:`count_flops` slows small networks down several times, a hook does not.
+    A layer's backward pass costs twice its forward pass and is counted where gradients are on.
+    """
+
+    def __init__(self, module: nn.Module, flops: float = 0.0) -> None:
+        """Begin at ``flops``, where an earlier count ended."""
+        self.flops = flops
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.register_forward_hook(self._count)
+
+    def _count(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:  # noqa: ANN401
+        weight: Any = layer.weight  # linear: (out, in); convolution: (out, in / groups, height, width)
+        products = output.numel() * weight[0].numel()
+        self.flops += 2 * products * (3 if torch.is_grad_enabled() else 1)
