@@ -7,9 +7,10 @@ import dataclasses
 import errno
 import functools
 import os
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,19 +27,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import artifacts, console
 from benchmarks.artifacts import Artifact
+from benchmarks.clips import ClipsConfig, film
+from benchmarks.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
+from benchmarks.environment import ENVIRONMENT, describe_environment
 from benchmarks.errors import GatitoError, check_at_least, unknown
-from benchmarks.harness import SCORES, Agent, EvaluateConfig, evaluate, read_scores, score_artifact
+from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.policy import Policy, RandomPolicy
-from benchmarks.report import write_report
+from benchmarks.results import AGENTS, Results
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
 from benchmarks.tracking import Tracker, TrackingConfig
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_experts, read_gate, train_experts
 from generalist.codecs import CODECS, CodecConfig
-from generalist.settings import DistillConfig, ModelConfig, generalist_artifact
+from generalist.controls.retrieval import load_retrieval, memorize
+from generalist.controls.single_task import Student, load_students, students, train_students
+from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
 
-STAGES = ("list", "experts", "record", "distill", "evaluate", "report")
+STAGES = ("list", "experts", "record", "distill", "controls", "evaluate", "clips", "report", "compare", "workspace")
 
 
 @dataclass
@@ -65,11 +71,14 @@ class Config:
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     stages: list[str] = field(default_factory=list)
     seed: int = 0
     tasks: list[str] | None = None
+    runs: list[str] = field(default_factory=list)
     name: str | None = None
     runs_folder: str = "results/runs"
     workers: int | None = None
@@ -78,6 +87,7 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 _failures: list[str] = []  # of the runs in this process; a sweep goes on after one
+_reported: list[Path] = []  # runs of a sweep that have a report: its training seeds are pooled at its end
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
@@ -96,14 +106,21 @@ def _run_stages(config: Config, name: str) -> None:
     _check(config, suite)
     if "list" in config.stages:
         _list(suite, recipes)
-    if not set(config.stages) - {"list"}:
+    if "workspace" in config.stages:
+        _save_workspace(config, suite)
+    if "compare" in config.stages:
+        _compare(find_runs(config.runs, Path(config.runs_folder)), config)
+    stages = set(config.stages) - {"list", "workspace", "compare"}
+    if not stages:
         return
     run = Path(config.runs_folder) / name
     workers = config.workers or joblib.cpu_count()
     tracker = Tracker(config.tracking, group=f"{suite.name}/{name}", exp_name=name, seed=config.seed, folder=run)
-    if set(config.stages) - {"list", "report"}:
+    if stages - {"report"}:
         artifacts.write_text(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+        artifacts.write_json(run / ENVIRONMENT, describe_environment(_command()))
     make = {"run": run, "seed": config.seed}
+    pool = {"run": run, "workers": workers, "tracker": tracker}
     started = time.monotonic()
 
     experts = {task.name: expert_artifact(run, task, recipes[task.name], config.experts, config.seed) for task in suite}
@@ -112,29 +129,71 @@ def _run_stages(config: Config, name: str) -> None:
         for name, task in ((task.name, task) for task in suite)
     }
     generalist = generalist_artifact(run, config.distill, config.model, config.codec, recordings, config.seed)
-    agents = _agents(suite, experts, generalist)
-    if "experts" in config.stages:
-        train_experts(suite, recipes, config.experts, **make, workers=workers, tracker=tracker)
-    if "record" in config.stages:
+    learning = (config.distill, config.model, config.codec)
+    networks = {
+        agent: students(agent, suite, recordings, config.controls, *learning, **make)
+        for agent in ("clone", "specialist")
+        if agent in config.controls.agents
+    }
+    agents = _agents(suite, config, experts, recordings, networks, generalist, run)
+    if "experts" in stages:
+        train_experts(suite, recipes, config.experts, **pool, seed=config.seed)
+    if "record" in stages:
         _need(experts, "experts")
-        record_suite(suite, experts, config.record, **make, workers=workers, tracker=tracker)
-    if "distill" in config.stages:
+        record_suite(suite, experts, config.record, **pool, seed=config.seed)
+    if "distill" in stages:
         from generalist.distill import distill
 
         _need(recordings, "record")
-        settings = (config.distill, config.model, config.codec)
-        distill(suite, recordings, *settings, **make, threads=workers, tracker=tracker)
-    if "evaluate" in config.stages:
-        _need(experts | {"generalist": generalist}, "experts,record,distill")
-        evaluate(agents, suite, config.evaluate, **make, workers=workers, tracker=tracker)
-    if "report" in config.stages:
-        _need(experts, "experts")
+        distill(suite, recordings, *learning, **make, threads=workers, tracker=tracker)
+    if "controls" in stages:
+        _need(recordings, "record")
+        train_students([student for made in networks.values() for student in made], **pool)
+        if "retrieval" in config.controls.agents:
+            for task in suite:
+                recording = recordings[task.name]
+                memorize(task, recording, retrieval_artifact(run, task.name, recording), run.parent)
+    if "evaluate" in stages:
+        for agent in agents:
+            _need(agent.made_from, "experts,record,distill,controls")
+        means = {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}
+        evaluate(agents, suite, means, config.evaluate, **pool, seed=config.seed)
+    if "clips" in stages:
+        shown = [agent for agent in agents if agent.name in config.clips.agents]
+        for agent in shown:
+            _need(agent.made_from, "experts,record,distill,controls")
+        film(shown, suite, config.clips, **make, workers=workers)
+    if "report" in stages:
+        from benchmarks.report import write_report
+
         scores = {agent.name: score_artifact(run, agent, suite, config.evaluate, config.seed) for agent in agents}
         _need(scores, "evaluate,report")
-        rows = [row for artifact in scores.values() for row in read_scores(artifact.folder / SCORES)]
-        means = {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}
-        write_report(suite, rows, means, run=run, tracker=tracker)
-        console.note(f"{run}: done in {time.monotonic() - started:.0f} s")
+        write_report(Results.read(run), run, tracker=tracker)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            _reported.append(run)
+        console.note(f"{run}: done in {time.monotonic() - started:.0f} s; open {run / 'index.html'}")
+
+
+def _compare(runs: list[Path], config: Config) -> None:
+    """Several runs in one report, in a folder of its own."""
+    from benchmarks.report import write_report
+
+    folder = Path(config.runs_folder) / (config.name or pooled_name(runs))
+    results = compare(runs, folder)
+    tracker = Tracker(
+        config.tracking, group=f"{results.suite}/{folder.name}", exp_name=folder.name, seed=0, folder=folder
+    )
+    write_report(results, folder, tracker=tracker)
+    console.note(f"{folder}: {len(runs)} runs compared; open {folder / 'index.html'}")
+
+
+def _save_workspace(config: Config, suite: Suite) -> None:
+    from benchmarks.dashboards import save_workspace, workspace
+
+    tracking = config.tracking
+    agents = [agent for agent in AGENTS if agent in ("expert", "generalist", *config.controls.agents)]
+    view = workspace(tracking.entity or "", tracking.project, suite.name, agents, [task.name for task in suite])
+    console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
 
 def _check(config: Config, suite: Suite) -> None:
@@ -152,33 +211,54 @@ def _check(config: Config, suite: Suite) -> None:
     config.experts.check()
     config.record.check()
     config.distill.check([task.name for task in suite], config.model.window)
+    config.controls.check()
     config.evaluate.check()
-    if "distill" in config.stages:
+    config.clips.check()
+    for agent in config.clips.agents:
+        known = ("random", "expert", "generalist", *config.controls.agents)
+        if agent not in known:
+            raise unknown("agent in clips.agents", agent, known)
+    if "compare" in config.stages and not config.runs:
+        raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
+    if {"distill", "controls"} & set(config.stages):
         from generalist.codecs.step import check_task
 
         for task in suite:
             check_task(config.codec, task)
 
 
-def _agents(suite: Suite, experts: dict[str, Artifact], generalist: Artifact) -> list[Agent]:
+def _agents(
+    suite: Suite,
+    config: Config,
+    experts: dict[str, Artifact],
+    recordings: dict[str, Artifact],
+    networks: dict[str, list[Student]],
+    generalist: Artifact,
+    run: Path,
+) -> list[Agent]:
     """Everybody who is scored. Each is loaded in the process that plays it."""
-    folders = {task: artifact.folder for task, artifact in experts.items()}
-    fingerprints = {task: artifact.fingerprint for task, artifact in experts.items()}
-    return [
+
+    def folders(made: dict[str, Artifact]) -> dict[str, Path]:
+        return {task: artifact.folder for task, artifact in made.items()}
+
+    agents = [
         Agent("random", RandomPolicy),
-        Agent("expert", functools.partial(load_experts, folders, suite.tasks), fingerprints),
-        Agent(
-            "generalist",
-            functools.partial(_load_generalist, generalist.folder),
-            {"generalist": generalist.fingerprint},
-        ),
+        Agent("expert", functools.partial(load_experts, folders(experts), suite.tasks), experts),
+        Agent("generalist", functools.partial(_load_generalist, generalist.folder), {"": generalist}),
     ]
+    for name, made in networks.items():
+        parts = {student.task.name: student.artifact for student in made}
+        agents.append(Agent(name, functools.partial(load_students, name, folders(parts)), parts))
+    if "retrieval" in config.controls.agents:
+        parts = {task: retrieval_artifact(run, task, recording) for task, recording in recordings.items()}
+        agents.append(Agent("retrieval", functools.partial(load_retrieval, folders(parts), suite), parts))
+    return sorted(agents, key=lambda agent: list(AGENTS).index(agent.name))
 
 
 def _load_generalist(folder: Path) -> Policy:
-    from generalist.policy import GeneralistPolicy  # here: it imports torch, which a finished run does not need
+    from generalist.policy import NetworkPolicy
 
-    return GeneralistPolicy.load(folder)
+    return NetworkPolicy.load(folder, "generalist")
 
 
 def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:
@@ -190,10 +270,21 @@ def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:
     console.show_table(f"suite {suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
 
 
-def _need(made: dict[str, Artifact], stage: str) -> None:
+def _need(made: Mapping[str, Artifact], stage: str) -> None:
     for name, artifact in made.items():
         if not artifact.is_complete():
-            raise GatitoError(f"{name} is not in {artifact.folder} as configured: run with stages=[{stage}] first.")
+            what = name or artifact.kind
+            raise GatitoError(f"{what} is not in {artifact.folder} as configured: run with stages=[{stage}] first.")
+
+
+def _command() -> str:
+    """What was typed, less what decides no result."""
+    typed = HydraConfig.get().overrides.task
+    kept = [word for word in typed if word.partition("=")[0].partition(".")[0].lstrip("+") not in _NO_RESULT]
+    return " ".join(["gatito", *map(shlex.quote, kept)])
+
+
+_NO_RESULT = ("name", "runs_folder", "workers", "stages", "tracking")
 
 
 def _name(config: Config) -> str:
@@ -272,12 +363,20 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _pool_seeds() -> None:
+    """After a sweep over training seeds: the report of each configuration over its seeds."""
+    for runs in seeds_of_one_configuration(_reported):
+        console.note(f"pooling the training seeds of {', '.join(run.name for run in runs)}")
+        _compare(runs, Config(runs_folder=str(runs[0].parent), tracking=TrackingConfig(backend="none")))
+
+
 def main() -> None:
     """Run the command line; exit code 1 after an error, with one line that says what to do."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
     try:
         with _one_line_errors():
             _run()
+            _pool_seeds()
     except KeyboardInterrupt:
         console.fail("interrupted. The same command resumes where it stopped.")
         sys.exit(130)

@@ -1,30 +1,30 @@
-"""Agents x suite -> tidy score rows, one per test episode, for every agent that is scored.
+"""Agents x suite -> tidy rows: what every agent scores in every test episode, what it cost, how it learnt.
 
 Run by ``gatito stages=[evaluate]``.
 """
 
-import csv
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.artifacts import Artifact, write_text
+from benchmarks.artifacts import Artifact, read_manifest, write_text
+from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import Policy
+from benchmarks.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
 from benchmarks.rollout import Episode, rollout
-from benchmarks.scores import metric_value
+from benchmarks.scores import samples_by_task
 from benchmarks.seeds import Purpose, episode_seed
-from benchmarks.tasks import Suite, Task
-from benchmarks.tracking import Tracker
+from benchmarks.tasks import Suite
+from benchmarks.tidy import read_csv, to_csv
+from benchmarks.tracking import LOG, Tracker, read_log
 
 SCORES = "scores.csv"
-COLUMNS = ("suite", "task", "agent", "train_seed", "episode_seed", "return", "length", "success")
+CURVES = ("selection/mean", "distill/loss", "clone/loss")
+"""The metrics of learning curves that results folders keep."""
 
 
 @dataclass
@@ -53,51 +53,46 @@ class Agent:
     """Somebody to be scored.
 
     Attributes:
-        name: as in the score rows.
+        name: as in the score rows, see ``results.AGENTS``.
         load: makes the policy, in the process that plays it; picklable.
-        inputs: fingerprints of what the policy is made from.
+        made_from: the artifacts that the policy is: one for each task by its name, or one for all tasks by ``""``.
     """
 
     name: str
     load: Callable[[], Policy]
-    inputs: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One test episode of one agent; the columns of ``scores.csv``."""
-
-    suite: str
-    task: str
-    agent: str
-    train_seed: int
-    episode_seed: int
-    total_return: float
-    length: int
-    success: bool | None
+    made_from: Mapping[str, Artifact] = field(default_factory=dict)
 
 
 def score_artifact(run: Path, agent: Agent, suite: Suite, config: EvaluateConfig, seed: int) -> Artifact:
     """Where an agent's scores live in a run, and what decides them."""
     settings = {"suite": suite.name, "tasks": {task.name: task.digest for task in suite}, "agent": agent.name}
     settings |= {"episodes": config.episodes, "seed": seed}
-    return Artifact(run / "scores" / agent.name, "scores", settings, agent.inputs)
+    inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
+    return Artifact(run / "scores" / agent.name, "scores", settings, inputs)
 
 
 def evaluate(
     agents: Sequence[Agent],
     suite: Suite,
+    gate_means: Mapping[str, float],
     config: EvaluateConfig,
     *,
     run: Path,
     seed: int,
     workers: int,
     tracker: Tracker,
-) -> list[ScoreRow]:
-    """Score every agent on every task of the suite, what is not there yet, and write the run's ``scores.csv``.
+) -> Results:
+    """Score every agent on every task of the suite, what is not there yet, and write the run's results.
 
-    Returns:
-        The rows of all agents.
+    Args:
+        agents: who plays; their artifacts must be finished.
+        suite: what is played.
+        gate_means: each expert's mean score on its gate's episodes, by task name.
+        config: how much is played.
+        run: the run's folder.
+        seed: the training seed.
+        workers: processes.
+        tracker: told every mean.
 
     Raises:
         GatitoError: if an environment raises, or an agent's files are missing or damaged.
@@ -116,21 +111,21 @@ def evaluate(
             arguments = {"load": agent.load, "suite": suite, "seeds": seeds[part::parts], "lanes": config.lanes}
             jobs.append((f"evaluate {agent.name}", len(seeds[part::parts]) * len(suite.tasks), arguments))
     results = run_jobs(_play, jobs, workers=workers)
-    metrics: dict[str, float] = {}
     for name in missing:
         parts = [played for job, played in zip(jobs, results, strict=True) if job[0] == f"evaluate {name}"]
         rows = score_rows(suite, name, seed, [episode for episodes, _ in parts for episode in episodes])
-        write_text(made[name].folder / SCORES, to_csv(rows))
+        write_text(made[name].folder / SCORES, to_csv(rows, ScoreRow))
         steps = sum(row.length for row in rows)
         made[name].finish(sum(seconds for _, seconds in parts), episodes=len(rows), steps=steps)
-        metrics |= {
-            f"evaluate/{task}/{agent}": float(values.mean())
-            for (task, agent), values in scores_by_task(rows, suite.tasks).items()
+    everything = _collect(agents, suite, gate_means, made, seed)
+    everything.write(run)
+    if missing:
+        means = {
+            f"evaluate/{task}/{agent}": float(sample[seed].mean())
+            for (task, agent), sample in samples_by_task(everything).items()
+            if agent in missing
         }
-    if metrics:
-        tracker.write(run / "scores", "evaluate", metrics, env_id=suite.name, episodes=config.episodes)
-    everything = [row for artifact in made.values() for row in read_scores(artifact.folder / SCORES)]
-    write_text(run / SCORES, to_csv(everything))
+        tracker.write(run / "scores", "evaluate", means, env_id=suite.name, episodes=config.episodes)
     return everything
 
 
@@ -153,52 +148,59 @@ def score_rows(suite: Suite, agent: str, seed: int, episodes: Sequence[Episode])
     ]
 
 
-def to_csv(rows: Sequence[ScoreRow]) -> str:
-    """``scores.csv``: one line an episode; ``success`` is 1, 0, or empty where the environment never speaks of it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        success = "" if row.success is None else int(row.success)
-        numbers = (row.train_seed, row.episode_seed, repr(row.total_return), row.length, success)
-        writer.writerow((row.suite, row.task, row.agent, *numbers))
-    return text.getvalue()
+def _collect(
+    agents: Sequence[Agent], suite: Suite, gate_means: Mapping[str, float], played: Mapping[str, Artifact], seed: int
+) -> Results:
+    """The run's results out of its artifacts."""
+    remedy = "run with stages=[evaluate,report] again."
+    scores = [row for agent in agents for row in read_csv(played[agent.name].folder / SCORES, ScoreRow, remedy)]
+    tasks = [
+        TaskRow(
+            suite.name,
+            task.name,
+            seed,
+            task.env_id,
+            task.horizon,
+            task.metric,
+            task.reference,
+            "expert",
+            gate_means[task.name],
+            task.digest[:12],
+        )
+        for task in suite
+    ]
+    costs, curves = [], []
+    for agent in agents:
+        cost = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost(0, 0.0, 0, 0.0))
+        manifest = _manifest(played[agent.name])
+        costs.append(
+            CostRow(
+                suite.name,
+                agent.name,
+                seed,
+                cost.parameters,
+                cost.flops,
+                cost.env_steps,
+                round(cost.seconds, 2),
+                manifest["facts"]["steps"],
+                manifest["wall_seconds"],
+            )
+        )
+        for task, artifact in agent.made_from.items():
+            curves += [
+                CurveRow(agent.name, task, seed, metric, int(line["step"]), line[metric])
+                for line in read_log(artifact.folder / LOG)
+                for metric in CURVES
+                if metric in line
+            ]
+    return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves))
 
 
-def read_scores(path: Path) -> list[ScoreRow]:
-    """Read a ``scores.csv``.
-
-    Raises:
-        GatitoError: if it is missing, or a line cannot be read (it is numbered).
-    """
-    if not path.exists():
-        raise GatitoError(f"{path} is missing: run with stages=[evaluate,report] first.")
-    rows = []
-    with path.open(newline="") as file:
-        reader = csv.reader(file)
-        header = tuple(next(reader, ()))
-        if header != COLUMNS:
-            raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(COLUMNS)}.")
-        for line in reader:
-            try:
-                suite, task, agent, train_seed, episode, value, length, success = line
-                told = None if success == "" else bool(int(success))
-                rows.append(
-                    ScoreRow(suite, task, agent, int(train_seed), int(episode), float(value), int(length), told)
-                )
-            except ValueError as error:
-                raise GatitoError(f"{path}, line {reader.line_num}, is no score row: {error}.") from None
-    return rows
-
-
-def scores_by_task(rows: Sequence[ScoreRow], tasks: Sequence[Task]) -> dict[tuple[str, str], np.ndarray]:
-    """Each task's own metric, shape ``(episodes,)``, by ``(task, agent)``."""
-    metrics = {task.name: task.metric for task in tasks}
-    values: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row.task in metrics:
-            values.setdefault((row.task, row.agent), []).append(metric_value(metrics[row.task], row))
-    return {key: np.array(value) for key, value in values.items()}
+def _manifest(artifact: Artifact) -> dict[str, Any]:
+    manifest = read_manifest(artifact.folder)
+    if manifest is None:
+        raise GatitoError(f"{artifact.folder} is not finished: run all stages again, they resume.")
+    return manifest
 
 
 def _play(

@@ -98,11 +98,14 @@ class PolicyPerTask:
         }
 
     def initial_state(self, lanes: int) -> dict[str, Any]:
-        """Each policy's own memory, by task name."""
-        return {task: policy.initial_state(lanes) for task, policy in self._policies.items()}
+        """Each policy's own memory, by task name; made when the task's lanes are first seen."""
+        return {}
 
     def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
-        """Ask each task's policy about its rows."""
+        """Ask each task's policy about its rows.
+
+        A policy has memory for its own task's lanes alone, numbered from the first: all of them begin together.
+        """
         decisions = []
         for rows in observed:
             name = rows.task.name
@@ -110,7 +113,13 @@ class PolicyPerTask:
                 raise GatitoError(
                     f"agent {self.name} has no policy for task {name}: run its stage for this task first."
                 )
-            [decision], state[name] = self._policies[name].act([rows], state[name])
+            if name not in state:
+                first = int(rows.lanes.min())
+                state[name] = (first, self._policies[name].initial_state(int(rows.lanes.max()) - first + 1))
+            first, memory = state[name]
+            own = replace(rows, lanes=rows.lanes - first)
+            [decision], memory = self._policies[name].act([own], memory)
+            state[name] = (first, memory)
             decisions.append(decision)
         return decisions, state
 

@@ -49,6 +49,7 @@ def rollout(
     lanes_per_task: int = 32,
     keep_steps: bool = False,
     enough_steps: int | None = None,
+    make: Callable[[Task], gym.Env] = make_env,
     report: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Episode]:
     """Play one episode per seed of every task and yield each as it ends.
@@ -59,12 +60,13 @@ def rollout(
         lanes_per_task: environments that play one task side by side.
         keep_steps: whether episodes carry their arrays.
         enough_steps: begin no further episode of a task once it has so many steps (episodes under way are finished).
+        make: makes a task's environment.
         report: called with the number of environment steps so far.
 
     Raises:
         GatitoError: if an environment raises; the line names task and seed.
     """
-    lanes = _make_lanes(policy.name, seeds, lanes_per_task, keep_steps, enough_steps)
+    lanes = _make_lanes(policy.name, seeds, lanes_per_task, keep_steps, enough_steps, make)
     state = policy.initial_state(len(lanes))
     done_steps = 0
     active = [lane for lane in lanes if lane.begin()]
@@ -106,10 +108,10 @@ class _Queue:
 class _Lane:
     """One environment and the episode that it is in."""
 
-    def __init__(self, index: int, task: Task, agent: str, queue: _Queue, keep_steps: bool) -> None:
+    def __init__(self, index: int, task: Task, env: gym.Env, agent: str, queue: _Queue, keep_steps: bool) -> None:
         self.index = index
         self.task = task
-        self.env: gym.Env = make_env(task)
+        self.env = env
         self.idle = True
         self.fresh = True
         self.observation: Any = None
@@ -163,13 +165,18 @@ class _Lane:
 
 
 def _make_lanes(
-    agent: str, seeds: Mapping[Task, Iterable[int]], lanes_per_task: int, keep_steps: bool, enough: int | None
+    agent: str,
+    seeds: Mapping[Task, Iterable[int]],
+    lanes_per_task: int,
+    keep_steps: bool,
+    enough: int | None,
+    make: Callable[[Task], gym.Env],
 ) -> list[_Lane]:
     lanes: list[_Lane] = []
     for task, task_seeds in seeds.items():
         count = min(lanes_per_task, len(task_seeds)) if hasattr(task_seeds, "__len__") else lanes_per_task  # type: ignore[arg-type]
         queue = _Queue(task_seeds, enough)
-        lanes += [_Lane(len(lanes) + offset, task, agent, queue, keep_steps) for offset in range(count)]
+        lanes += [_Lane(len(lanes) + offset, task, make(task), agent, queue, keep_steps) for offset in range(count)]
     return lanes
 
 

@@ -4,14 +4,15 @@ For a task with mean scores S (agent), E (expert) and R (random), f = (S - R) / 
 where returns are negative, and a task whose expert is weak is listed as unscored: nothing is ever imputed.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from benchmarks.errors import GatitoError
+from benchmarks.results import Results
+from benchmarks.statistics import Sample, standard_error
 
 MIN_Z = 4.4
 """The expert must be so many standard errors above random (then f's own interval is bounded; Fieller 1954)."""
@@ -44,14 +45,14 @@ def metric_value(metric: str, episode: Played) -> float:
     return float(episode.success)
 
 
-def fraction(agent: float, expert: float, random: float) -> float:
-    """F = (S - R) / (E - R): 0 at random, 1 at the expert.
+def fraction(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """F = (S - R) / (E - R) of mean scores: 0 at random, 1 at the expert; any shapes that broadcast.
 
     Raises:
-        ValueError: if the expert is no better than random, where f means nothing.
+        ValueError: if an expert is no better than random, where f means nothing.
     """
-    if not expert > random:
-        raise ValueError(f"no fraction: the expert's mean {expert} is not above random's {random}")
+    if not np.all(np.greater(expert, random)):
+        raise ValueError("no fraction: the expert's mean is not above random's")
     return (agent - random) / (expert - random)
 
 
@@ -69,94 +70,45 @@ class Gate:
 
 
 def gate(
-    expert: np.ndarray,
-    random: np.ndarray,
-    reference: float | None = None,
-    reference_mean: float | None = None,
+    expert: Sample, random: Sample, reference: float | None = None, gate_means: Mapping[int, float] | None = None
 ) -> Gate:
-    """Judge an expert.
+    """Judge an expert over all of its training seeds.
 
-    It passes if E - R is at least ``MIN_Z`` standard errors and at least one standard deviation of the expert's scores,
-    and if its mean on the gate's own seeds reaches the task's reference.
+    It passes if E - R is at least ``MIN_Z`` standard errors and at least one standard deviation of the expert's
+    episodes, and if its mean on the gate's own episodes reaches the task's reference.
 
     Args:
-        expert: shape ``(episodes,)``, its scores on test episodes.
-        random: shape ``(episodes,)``, random's scores.
+        expert: its scores on test episodes, by training seed.
+        random: random's scores.
         reference: mean that the expert must reach, or None.
-        reference_mean: the expert's mean on gate episodes; its test mean if not given.
+        gate_means: the expert's mean on gate episodes, by training seed; its test means if not given.
     """
-    if len(expert) < 2 or len(random) < 2:
+    if min(len(values) for sample in (expert, random) for values in sample.values()) < 2:
         return Gate(False, "too few episodes to tell")
-    gap = float(expert.mean() - random.mean())
-    error = math.hypot(_standard_error(expert), _standard_error(random))
-    deviation = float(expert.std(ddof=1))
+    means = {seed: float(values.mean()) for seed, values in expert.items()}
+    gap = float(np.mean(list(means.values())) - np.mean([values.mean() for values in random.values()]))
+    error = float(np.hypot(standard_error(expert), standard_error(random)))
+    deviation = float(np.concatenate(list(expert.values())).std(ddof=1))
     if gap <= 0:
         return Gate(False, "weak expert: not above random")
     if error > 0 and gap / error < MIN_Z:
         return Gate(False, f"weak expert: only {gap / error:.1f} standard errors above random")
     if gap < deviation:
         return Gate(False, "weak expert: less than one standard deviation above random")
-    mean = float(expert.mean()) if reference_mean is None else reference_mean
-    if reference is not None and mean < reference:
-        return Gate(False, f"weak expert: {mean:.4g} is below its reference {reference:g}")
+    reached = float(np.mean(list((gate_means or means).values())))
+    if reference is not None and reached < reference:
+        return Gate(False, f"weak expert: {reached:.4g} is below its reference {reference:g}")
     return Gate(True, "")
 
 
-@dataclass(frozen=True)
-class TaskScore:
-    """One agent on one task.
-
-    Attributes:
-        task: the task's name.
-        agent: the agent's name.
-        mean: mean score over test episodes.
-        error: standard error of that mean.
-        fraction: f, or None if the task's gate is shut.
-        gate: the task's gate.
-    """
-
-    task: str
-    agent: str
-    mean: float
-    error: float
-    fraction: float | None
-    gate: Gate
-
-
-def score_tasks(
-    scores: Mapping[tuple[str, str], np.ndarray],
-    tasks: Sequence[str],
-    references: Mapping[str, float | None],
-    reference_means: Mapping[str, float],
-) -> list[TaskScore]:
-    """Score every agent on every task.
-
-    Args:
-        scores: test scores, shape ``(episodes,)``, by ``(task, agent)``; ``expert`` and ``random`` must be among them.
-        tasks: task names in the order of the suite.
-        references: each task's reference, or None.
-        reference_means: each expert's mean on gate episodes.
-
-    Raises:
-        GatitoError: if expert or random was not scored on a task.
-    """
-    agents = list(dict.fromkeys(agent for _, agent in scores))
-    rows = []
-    for task in tasks:
-        for needed in ("random", "expert"):
-            if (task, needed) not in scores:
-                raise GatitoError(f"no scores of agent {needed} on task {task}: run with stages=[evaluate,report].")
-        random, expert = scores[task, "random"], scores[task, "expert"]
-        judged = gate(expert, random, references.get(task), reference_means.get(task))
-        for agent in agents:
-            if (task, agent) not in scores:
-                continue
-            values = scores[task, agent]
-            mean = float(values.mean())
-            f = fraction(mean, float(expert.mean()), float(random.mean())) if judged.passed else None
-            rows.append(TaskScore(task, agent, mean, _standard_error(values), f, judged))
-    return rows
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+def samples_by_task(results: Results) -> dict[tuple[str, str], Sample]:
+    """Each task's own metric, by ``(task, agent)``: training seed → scores in the order of the episodes' seeds."""
+    metrics = {row.task: row.metric for row in results.tasks}
+    values: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = {}
+    for row in results.scores:
+        seeds = values.setdefault((row.task, row.agent), {})
+        seeds.setdefault(row.train_seed, []).append((row.episode_seed, metric_value(metrics[row.task], row)))
+    return {
+        key: {seed: np.array([value for _, value in sorted(played)]) for seed, played in sorted(seeds.items())}
+        for key, seeds in values.items()
+    }

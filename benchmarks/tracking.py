@@ -19,6 +19,8 @@ from benchmarks.artifacts import write_text
 from benchmarks.errors import unknown
 
 LOG = "log.jsonl"
+LogMore = Callable[[Any], object]
+"""Logs to an open W&B run what is no curve; see :mod:`benchmarks.dashboards`."""
 
 
 @dataclass
@@ -101,13 +103,15 @@ class Mirror:
                 self._last_step = values["global_step"]
                 self._run.log(values)
 
-    def finish(self, summary: Mapping[str, float] | None = None) -> None:
-        """Send what is left and close the run."""
+    def finish(self, summary: Mapping[str, float] | None = None, log_more: LogMore | None = None) -> None:
+        """Send what is left and close the run; ``log_more`` is given the W&B run before that, if there is one."""
         self.pump()
         if self._run is not None:
             run, self._run = self._run, None
             if summary:
                 self._tracker.attempt(lambda: run.summary.update(dict(summary)))
+            if log_more is not None:
+                self._tracker.attempt(lambda: log_more(run))
             self._tracker.attempt(run.finish)
 
 
@@ -115,13 +119,14 @@ class Tracker:
     """Starts the W&B runs of one gatito run: grouped by suite and name, job type by stage."""
 
     def __init__(self, config: TrackingConfig, *, group: str, exp_name: str, seed: int, folder: Path) -> None:
+        """``group`` is ``SUITE/NAME``; ``folder`` is the gatito run's."""
         if config.backend not in ("wandb", "none"):
             raise unknown("tracking backend", config.backend, ("wandb", "none"))
         if config.mode not in (None, "online", "offline"):
             raise unknown("tracking mode", config.mode, ("online", "offline"))
         self._config = config
         self._group = group
-        self._common = {"exp_name": exp_name, "seed": seed}
+        self._common = {"suite": group.partition("/")[0], "exp_name": exp_name, "seed": seed}
         self._folder = folder
         self._works = config.backend == "wandb" and os.environ.get("WANDB_MODE") != "disabled"
 
@@ -129,10 +134,18 @@ class Tracker:
         """A mirror of the log in ``folder``; ``config`` should name the ``env_id`` where there is one."""
         return Mirror(self, folder, job_type, config)
 
-    def write(self, folder: Path, job_type: str, metrics: Mapping[str, float], **config: Any) -> None:  # noqa: ANN401
-        """Log a stage's results in one line, and mirror them."""
+    def write(
+        self,
+        folder: Path,
+        job_type: str,
+        metrics: Mapping[str, float],
+        *,
+        log_more: LogMore | None = None,
+        **config: Any,  # noqa: ANN401
+    ) -> None:
+        """Log a stage's results in one line, and mirror them; ``log_more`` as in :meth:`Mirror.finish`."""
         Log(folder).write(0, metrics)
-        self.mirror(folder, job_type, **config).finish(metrics)
+        self.mirror(folder, job_type, **config).finish(metrics, log_more)
 
     def start_run(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """A W&B run of its own for one artifact, or None when W&B is off or fails."""

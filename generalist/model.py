@@ -1,4 +1,4 @@
-"""The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention.
+"""The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention; and an MLP in its place.
 
 Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
 runs it over whole sequences (:meth:`Transformer.forward`), acting runs it one token at a time over a cache
@@ -167,6 +167,33 @@ class Transformer(nn.Module):
             scale = 0.02 / math.sqrt(2 * self.config.layers)
             nn.init.normal_(module.attention.out.weight, std=scale)
             nn.init.normal_(module.feedforward[2].weight, std=scale)  # type: ignore[arg-type]
+
+
+class Perceptron(nn.Module):
+    """Hidden layers over each token by itself, behind the transformer's methods: what memory is worth is their gap."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        layers = [(nn.Linear(config.width, config.width), nn.GELU()) for _ in range(config.layers)]
+        self.layers = nn.Sequential(nn.GELU(), *(part for layer in layers for part in layer))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """``(…, width)`` in and out."""
+        return self.layers(tokens)
+
+    def new_cache(self, lanes: int) -> None:
+        """It remembers nothing."""
+
+    def step(self, tokens: torch.Tensor, cache: object, lanes: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+        """``(rows, width)`` in and out; the rest is the transformer's."""
+        return self.layers(tokens)
+
+
+def make_model(config: ModelConfig) -> Transformer | Perceptron:
+    """The model that a config names, untrained."""
+    return Perceptron(config) if config.kind == "perceptron" else Transformer(config)
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:

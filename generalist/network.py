@@ -1,4 +1,4 @@
-"""The generalist's weights: a codec and a transformer, saved and loaded together."""
+"""A network's weights: a codec and a model, saved and loaded together."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,28 +11,28 @@ from benchmarks.checkpoints import load_state, save_state
 from benchmarks.errors import GatitoError
 from generalist.codecs import CodecConfig, make_codec
 from generalist.mixture import Batch
-from generalist.model import Transformer
+from generalist.model import make_model
 from generalist.settings import ModelConfig
 
 WEIGHTS = "model.safetensors"
-SHAPE = "generalist.json"
+SHAPE = "network.json"
 
 
-class Generalist(nn.Module):
-    """One network for every task."""
+class Network(nn.Module):
+    """One network for every task that it learns: the generalist, or a specialist of one."""
 
     def __init__(self, model: ModelConfig, codec: CodecConfig) -> None:
         super().__init__()
-        self.transformer = Transformer(model)
+        self.model = make_model(model)
         self.codec = make_codec(codec, model.width)
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Cross-entropy to the targets in nats per action, averaged over the real steps of the batch.
 
-        Up to the targets' own entropy this is KL(expert || generalist). Returns ``loss`` and the share of steps whose
+        Up to the targets' own entropy this is KL(expert || network). Returns ``loss`` and the share of steps whose
         most likely action is the expert's, ``accuracy`` (continuous: the same bin in every dimension).
         """
-        hidden = self.transformer(self.codec.embed(batch.vectors, batch.sizes))
+        hidden = self.model(self.codec.embed(batch.vectors, batch.sizes))
         losses, hits, steps = [], [], batch.valid.sum()
         if len(batch.discrete):
             valid = batch.valid[batch.discrete]
@@ -53,28 +53,24 @@ class Generalist(nn.Module):
             hits.append(same.all(dim=-1)[valid].sum())
         return {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
 
-    def parameter_count(self) -> int:
-        """Trained numbers."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
-
-def save_generalist(folder: Path, network: Generalist) -> None:
+def save_network(folder: Path, network: Network) -> None:
     """Write weights and shape; both are needed to load."""
     save_state(folder / WEIGHTS, network.state_dict())
-    shape = {"model": asdict(network.transformer.config), "codec": asdict(network.codec.config)}
+    shape = {"model": asdict(network.model.config), "codec": asdict(network.codec.config)}
     artifacts.write_json(folder / SHAPE, shape)
 
 
-def load_generalist(folder: Path) -> Generalist:
+def load_network(folder: Path) -> Network:
     """Build the network from its shape and put the weights in.
 
     Raises:
         GatitoError: if a file is missing or damaged, or the weights belong to another shape.
     """
     if not (folder / SHAPE).exists():
-        raise GatitoError(f"{folder} holds no generalist: run with stages=[distill] first.")
+        raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
     shape = artifacts.read_json(folder / SHAPE)
-    network = Generalist(ModelConfig(**shape["model"]), CodecConfig(**shape["codec"]))
+    network = Network(ModelConfig(**shape["model"]), CodecConfig(**shape["codec"]))
     try:
         network.load_state_dict(load_state(folder / WEIGHTS))
     except RuntimeError as error:

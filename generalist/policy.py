@@ -1,7 +1,8 @@
-"""The generalist as a policy: observations of many environments and tasks, one cached forward pass per step."""
+"""A network as a policy: observations of many environments and tasks, one cached forward pass per step."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -10,29 +11,29 @@ import torch
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import spaces
 from generalist.model import Cache
-from generalist.network import Generalist, load_generalist
+from generalist.network import Network, load_network
 
 
-class GeneralistPolicy:
+class NetworkPolicy:
     """Plays the most likely action of a distilled network."""
 
     distribution_kind: Mapping[str, str] = {}
 
-    def __init__(self, network: Generalist, name: str = "generalist") -> None:
+    def __init__(self, network: Network, name: str = "generalist") -> None:
         self.name = name
         self._network = network
 
     @staticmethod
-    def load(folder: Path, name: str = "generalist") -> "GeneralistPolicy":
-        """The policy of a finished generalist's folder."""
-        return GeneralistPolicy(load_generalist(folder), name)
+    def load(folder: Path, name: str = "generalist") -> "NetworkPolicy":
+        """The policy of a finished network's folder."""
+        return NetworkPolicy(load_network(folder), name)
 
-    def initial_state(self, lanes: int) -> Cache:
-        """An empty cache."""
-        return self._network.transformer.new_cache(lanes)
+    def initial_state(self, lanes: int) -> Cache | None:
+        """An empty cache, or none where the network has no memory."""
+        return self._network.model.new_cache(lanes)
 
     @torch.inference_mode()
-    def act(self, observed: Sequence[Observed], state: Cache) -> tuple[list[Decision], Cache]:
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
         """One token per row, of all tasks at once; then each task's own head."""
         codec = self._network.codec
         encoded = [codec.encode(rows.task, rows.observations) for rows in observed]
@@ -45,7 +46,7 @@ class GeneralistPolicy:
         lanes = torch.from_numpy(np.concatenate([rows.lanes for rows in observed]))
         fresh = torch.from_numpy(np.concatenate([rows.fresh for rows in observed]))
         tokens = codec.embed(torch.from_numpy(padded), sizes)
-        hidden = self._network.transformer.step(tokens, state, lanes, fresh)
+        hidden = self._network.model.step(tokens, state, lanes, fresh)
         decisions = [
             self._decide(rows, hidden[start : start + count])
             for rows, start, count in zip(observed, starts, counts, strict=False)

@@ -1,7 +1,7 @@
-"""The schemas of ``conf/model/*.yaml`` and ``conf/distill/*.yaml``; importing them costs no torch."""
+"""The schemas of ``conf/model``, ``conf/distill`` and ``conf/controls``; importing them costs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.artifacts import Artifact
@@ -9,6 +9,8 @@ from benchmarks.errors import GatitoError, check_at_least, unknown
 from generalist.codecs.config import CodecConfig
 
 LOSSES = ("kl", "nll")
+KINDS = ("transformer", "perceptron")
+CONTROLS = ("clone", "retrieval", "specialist")
 
 
 @dataclass
@@ -17,14 +19,16 @@ class ModelConfig:
 
     Attributes:
         name: the preset's name.
-        layers: transformer blocks.
+        kind: ``transformer``, or ``perceptron``, which sees the current token alone.
+        layers: transformer blocks, or hidden layers.
         heads: attention heads; they divide ``width`` into even parts.
         width: size of a token's vector.
-        feedforward: hidden size of each block's feed-forward layer.
-        window: tokens that one layer's attention sees, the current one included.
+        feedforward: hidden size of each transformer block's feed-forward layer.
+        window: tokens that one layer's attention sees, the current one included; 1 for a perceptron.
     """
 
     name: str = "nano"
+    kind: str = "transformer"
     layers: int = 4
     heads: int = 4
     width: int = 128
@@ -37,7 +41,13 @@ class ModelConfig:
         Raises:
             GatitoError: saying which.
         """
+        if self.kind not in KINDS:
+            raise unknown("model.kind", self.kind, KINDS)
         check_at_least("model", self, layers=1, heads=1, width=1, feedforward=1, window=1)
+        if self.kind == "perceptron" and self.window != 1:
+            raise GatitoError(
+                f"model.window={self.window}: a perceptron sees the current step alone, set model.window=1."
+            )
         if self.width % (2 * self.heads):
             raise GatitoError(f"model.width={self.width} must be a multiple of 2 * model.heads={2 * self.heads}.")
 
@@ -93,6 +103,41 @@ class DistillConfig:
                 raise unknown("task in distill.weights", name, tasks)
 
 
+def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
+    """The share of a training that one of several tasks has, as a training of its own: as many windows of its task.
+
+    The number of optimiser steps stays, windows per step shrink; where that leaves none, steps shrink instead.
+    """
+    weights = {name: config.weights.get(name, 1.0) for name in tasks}
+    windows = config.steps * config.windows * weights[task] / sum(weights.values())
+    per_step = max(1, round(windows / config.steps))
+    return replace(config, steps=max(1, round(windows / per_step)), windows=per_step, weights={})
+
+
+@dataclass
+class ControlsConfig:
+    """``conf/controls/*.yaml``: agents that learn from the same recordings, to compare the generalist with.
+
+    Attributes:
+        agents: which; see ``CONTROLS``.
+        clone: the network of ``clone``; that of ``specialist`` is the generalist's own.
+    """
+
+    agents: list[str] = field(default_factory=list)
+    clone: ModelConfig = field(default_factory=ModelConfig)
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        for name in self.agents:
+            if name not in CONTROLS:
+                raise unknown("agent in controls.agents", name, CONTROLS)
+        self.clone.check()
+
+
 def generalist_artifact(
     run: Path,
     config: DistillConfig,
@@ -102,6 +147,38 @@ def generalist_artifact(
     seed: int,
 ) -> Artifact:
     """Where a run's generalist lives, and what decides it."""
+    return _network_artifact(run / "generalist", "generalist", config, model, codec, recordings, seed)
+
+
+def single_task_artifact(
+    run: Path,
+    agent: str,
+    task: str,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    recording: Artifact,
+    seed: int,
+) -> Artifact:
+    """Where the network of a specialist or clone lives, and what decides it; ``config`` is its own share."""
+    folder = run / "controls" / agent / task
+    return _network_artifact(folder, agent, config, model, codec, {task: recording}, seed)
+
+
+def retrieval_artifact(run: Path, task: str, recording: Artifact) -> Artifact:
+    """Where the memory of ``retrieval`` for one task lives, and what decides it."""
+    return Artifact(run / "controls" / "retrieval" / task, "retrieval", {"task": task}, {task: recording.fingerprint})
+
+
+def _network_artifact(
+    folder: Path,
+    kind: str,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    recordings: Mapping[str, Artifact],
+    seed: int,
+) -> Artifact:
     training = {name: value for name, value in asdict(config).items() if name not in ("checkpoint_every", "log_every")}
     settings = {
         "tasks": list(recordings),
@@ -110,5 +187,4 @@ def generalist_artifact(
         "codec": asdict(codec),
         "seed": seed,
     }
-    inputs = {task: artifact.fingerprint for task, artifact in recordings.items()}
-    return Artifact(run / "generalist", "generalist", settings, inputs)
+    return Artifact(folder, kind, settings, {task: artifact.fingerprint for task, artifact in recordings.items()})

@@ -14,8 +14,8 @@ from generalist import distill as module
 from generalist.codecs import CodecConfig
 from generalist.distill import distill, learning_rate
 from generalist.mixture import Mixture, Source
-from generalist.network import Generalist, load_generalist
-from generalist.policy import GeneralistPolicy
+from generalist.network import Network, load_network
+from generalist.policy import NetworkPolicy
 from generalist.settings import DistillConfig, ModelConfig
 from tests.conftest import make_task
 
@@ -74,7 +74,7 @@ def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(
     artifact = run(recordings, tmp_path, steps=400, learning_rate=1e-2)
     log = read_log(artifact.folder / "log.jsonl")
     assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 0.5
-    policy = GeneralistPolicy.load(artifact.folder)
+    policy = NetworkPolicy.load(artifact.folder)
     seeds = {task: range(1000, 1020) for task in SUITE}
     returns = {"toy/counter": [], "toy/target": []}
     hits = []
@@ -88,7 +88,7 @@ def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(
 
 def test_a_distillation_that_is_killed_ends_with_the_weights_of_one_that_is_not(recordings, tmp_path, monkeypatch):
     undisturbed = run(recordings, tmp_path)
-    weights = load_generalist(undisturbed.folder).state_dict()
+    weights = load_network(undisturbed.folder).state_dict()
     lines = [line["distill/loss"] for line in read_log(undisturbed.folder / "log.jsonl")]
 
     calls = []
@@ -106,7 +106,7 @@ def test_a_distillation_that_is_killed_ends_with_the_weights_of_one_that_is_not(
         run(recordings, tmp_path)
     resumed = run(recordings, tmp_path)
     assert calls == [*range(17), *range(10, 30)]  # 16 is where it died, 10 the last checkpoint
-    for name, values in load_generalist(resumed.folder).state_dict().items():
+    for name, values in load_network(resumed.folder).state_dict().items():
         assert torch.equal(values, weights[name]), name
     assert [line["distill/loss"] for line in read_log(resumed.folder / "log.jsonl")] == lines
 
@@ -114,7 +114,7 @@ def test_a_distillation_that_is_killed_ends_with_the_weights_of_one_that_is_not(
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(recordings, tmp_path, monkeypatch):
     from benchmarks.checkpoints import load_state
 
-    original = Generalist.loss
+    original = Network.loss
     steps = []
 
     def broken(self, batch):
@@ -122,7 +122,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(record
         values = original(self, batch)
         return values | {"loss": values["loss"] * (float("nan") if len(steps) > 25 else 1.0)}
 
-    monkeypatch.setattr(Generalist, "loss", broken)
+    monkeypatch.setattr(Network, "loss", broken)
     with pytest.raises(GatitoError, match=r"became NaN at step 25; the last good checkpoint \(step 20\) is kept"):
         run(recordings, tmp_path)
     saved = load_state(tmp_path / "runs" / "r" / "generalist" / "checkpoint.safetensors")

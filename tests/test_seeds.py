@@ -18,6 +18,8 @@ def test_each_training_seed_has_episodes_of_its_own_and_held_out_layouts_are_sha
         assert episode_seed(purpose, 5, train_seed=0) != episode_seed(purpose, 5, train_seed=3)
     assert episode_seed(Purpose.HELD_OUT, 5, train_seed=0) == episode_seed(Purpose.HELD_OUT, 5, train_seed=3)
 
+
+@pytest.mark.parametrize("index, train_seed", [(-1, 0), (1_000_000, 0), (0, 100), (0, -1)])
 def test_a_seed_outside_its_range_is_refused(index, train_seed):
     with pytest.raises(ValueError, match="no RECORDING seed"):
         episode_seed(Purpose.RECORDING, index, train_seed)

@@ -51,6 +51,7 @@ def test_an_offline_run_is_read_back_and_holds_the_curve(tmp_path):
     [about] = records["run"]
     config = about["config"]["update"]
     assert (config["env_id"], config["exp_name"], config["seed"]) == ("CartPole-v1", "r", 3)
+    assert config["suite"] == "classic"
     assert (about["run_group"], about["job_type"]) == ("classic/r", "experts")
     assert json.loads(read_offline(run, "--summary"))["summary"]["gate/mean"] == 50.0
 
@@ -119,6 +120,22 @@ def test_wandb_that_fails_midway_harms_nothing(tmp_path, capsys):
     mirror.finish()
     run.finish()
     assert "gone" in capsys.readouterr().err
+
+
+def test_what_is_no_curve_is_logged_to_the_open_run_and_may_fail(tmp_path, capsys):
+    watcher = tracker(tmp_path)
+    watcher.write(tmp_path, "report", {"a": 1.0}, log_more=lambda run: run.log({"b": 2.0}))
+    [run] = (tmp_path / "wandb").glob("offline-run-*")
+    assert read_offline(run)["history"][1]["b"] == 2.0
+
+    def crash(run):
+        raise OSError("no such clip")
+
+    watcher.write(tmp_path, "report", {"a": 1.0}, log_more=crash)
+    assert "no such clip" in capsys.readouterr().err
+    watcher.write(tmp_path, "report", {"a": 3.0}, log_more=crash)  # switched off: not even called
+    assert capsys.readouterr().err == ""
+    assert read_log(tmp_path / "log.jsonl")[0]["a"] == 3.0
 
 
 def test_without_tracking_wandb_is_not_even_imported(tmp_path):

@@ -41,14 +41,15 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
     return kwargs, config.horizon or spec.max_episode_steps
 
 
-def make(task: "Task") -> gym.Env:
+def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     """The environment with its time limit.
 
     Raises:
         GatitoError: if a package is missing or an argument does not fit.
     """
     try:
-        return gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **task.kwargs)
+        kwargs = {**task.kwargs, "render_mode": render_mode} if render_mode else task.kwargs
+        return gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         text = str(error)
         extra = next((extra for package, extra in EXTRAS.items() if package in text.lower()), None)

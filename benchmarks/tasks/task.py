@@ -181,13 +181,13 @@ class Guarded(gym.Wrapper):
         )
 
 
-def make_env(task: Task) -> gym.Env:
-    """A fresh environment of the task, with its time limit.
+def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
+    """A fresh environment of the task, with its time limit; ``render_mode`` as Gymnasium has it.
 
     Raises:
         GatitoError: if a package that it needs is missing (the line names the extra to install).
     """
-    return Guarded(_family(task.family).make(task), task)
+    return Guarded(_family(task.family).make(task, render_mode), task)
 
 
 @functools.cache

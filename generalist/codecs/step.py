@@ -42,10 +42,7 @@ class StepCodec(nn.Module):
 
         Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
         """
-        space, _ = spaces(task)
-        if isinstance(space, gym.spaces.Discrete):
-            return np.eye(int(space.n), dtype=np.float32)[np.asarray(observations) - int(space.start)]
-        return np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
+        return to_vectors(task, observations)
 
     def decode(self, task: Task, vectors: np.ndarray) -> np.ndarray:
         """The inverse of :meth:`encode`."""
@@ -187,6 +184,14 @@ def vector_size(space: gym.Space) -> int | None:
     if isinstance(space, gym.spaces.Box) and len(space.shape) <= 1:
         return math.prod(space.shape)
     return None
+
+
+def to_vectors(task: Task, observations: np.ndarray) -> np.ndarray:
+    """Observations as float32 vectors, ``(n, *shape)`` → ``(n, size)``; discrete ones become one-hot."""
+    space, _ = spaces(task)
+    if isinstance(space, gym.spaces.Discrete):
+        return np.eye(int(space.n), dtype=np.float32)[np.asarray(observations) - int(space.start)]
+    return np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
 
 
 def mu_law(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,165 @@
+"""Several runs in one table: training seeds of one configuration are pooled, configurations get a label.
+
+Run by ``gatito stages=[compare] runs=[A,B]``.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.artifacts import digest, read_json, write_bytes, write_json, write_text
+from benchmarks.environment import ENVIRONMENT
+from benchmarks.errors import GatitoError, unknown
+from benchmarks.results import ANCHORS, FILES, Results, labelled
+
+CONFIG = "config.yaml"
+_NOT_THE_METHOD = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking")
+
+
+def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
+    """The folders of runs: paths, or names (or patterns such as ``classic-nano-seed*``) below the runs' folder.
+
+    Raises:
+        GatitoError: if one does not exist; it names those that do.
+    """
+    folders: list[Path] = []
+    for name in names:
+        found = [Path(name)] if (Path(name) / CONFIG).exists() else sorted(runs_folder.glob(f"{name}/{CONFIG}"))
+        if not found:
+            raise unknown("run", name, [path.parent.name for path in runs_folder.glob(f"*/{CONFIG}")])
+        folders += [path.parent if path.name == CONFIG else path for path in found]
+    return folders
+
+
+def pooled_name(folders: Sequence[Path]) -> str:
+    """A folder for the comparison: what the runs' names begin with, training seeds left out."""
+    names = sorted({re.sub(r"-seed\d+", "", folder.name) for folder in folders})
+    return names[0] if len(names) == 1 else f"compare-{digest(names)[:8]}"
+
+
+def seeds_of_one_configuration(folders: Sequence[Path]) -> list[list[Path]]:
+    """Runs that differ in their training seed alone, where there are several of them."""
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        groups.setdefault(str(sorted(_method(folder).items())), []).append(folder)
+    return [runs for runs in groups.values() if len(runs) > 1]
+
+
+def compare(folders: Sequence[Path], into: Path) -> Results:
+    """The results of several runs as one, written into a results folder of their own, with its config and clips.
+
+    Raises:
+        GatitoError: if a run has no results, rows do not fit together (see :meth:`Results.check`), or the folder to
+            write is one of the runs.
+    """
+    if into.resolve() in [folder.resolve() for folder in folders] and len(folders) > 1:
+        raise GatitoError(f"the comparison would overwrite its own run {into}: give it another one with name=NAME.")
+    groups: dict[str, tuple[dict[str, Any], list[Path]]] = {}
+    for folder in folders:
+        method = _method(folder)
+        groups.setdefault(str(sorted(method.items())), (method, []))[1].append(folder)
+    labels = _labels([method for method, _ in groups.values()])
+    grouped = [(label, runs) for label, (_, runs) in zip(labels, groups.values(), strict=True)]
+    merged = merge([(label, [Results.read(run) for run in runs]) for label, runs in grouped])
+    merged.check(f"runs=[{','.join(folder.name for folder in folders)}]")
+    merged.write(into)
+    for number, (label, runs) in enumerate(grouped):
+        name = CONFIG if number == 0 else f"config-{number}.yaml"
+        write_text(into / name, (f"# {label}\n" if label else "") + (runs[0] / CONFIG).read_text())
+    environments = [read_json(folder / ENVIRONMENT) for folder in folders]
+    commands = list(dict.fromkeys(environment["command"] for environment in environments))
+    write_json(into / ENVIRONMENT, environments[0] | {"command": "\n".join(commands)})
+    _take_clips(folders, into)
+    return merged
+
+
+def _take_clips(folders: Sequence[Path], into: Path) -> None:
+    """The films of the first run that has any."""
+    for folder in folders:
+        films = sorted((folder / "clips").rglob("clip.*"))
+        if films and folder.resolve() != into.resolve():
+            for path in films:
+                write_bytes(into / path.relative_to(folder), path.read_bytes())
+            return
+
+
+def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
+    """Results of several runs as one: those of one group are pooled, those of several are told apart by a label.
+
+    An agent that is the same in all groups, such as shared experts, stays one agent without a label.
+
+    Args:
+        groups: a label and the results of its runs (training seeds of one configuration).
+    """
+    pooled = [(label, _pool(results)) for label, results in groups]
+    first = pooled[0][1]
+    shared = [
+        agent
+        for agent in first.agents
+        if all(_played(results, agent) == _played(first, agent) for _, results in pooled)
+    ]
+    # Agents are measured against their own run's anchors, so sharing one anchor alone would not do.
+    if not all(anchor in shared for anchor in ANCHORS):
+        shared = [agent for agent in shared if agent not in ANCHORS]
+    merged = []
+    for label, results in pooled:
+        names = {agent: agent if agent in shared else labelled(agent, label) for agent in results.agents}
+        merged.append(
+            Results(
+                tuple(replace(row, agent=names[row.agent]) for row in results.scores),
+                tuple(replace(row, expert=names[row.expert]) for row in results.tasks),
+                tuple(replace(row, agent=names[row.agent]) for row in results.costs if row.agent in names),
+                tuple(replace(row, agent=names[row.agent]) for row in results.curves if row.agent in names),
+            )
+        )
+    kept = merged[0]
+    for results in merged[1:]:
+        kept = Results(
+            kept.scores + tuple(row for row in results.scores if row.agent not in shared),
+            kept.tasks + tuple(row for row in results.tasks if row not in kept.tasks),
+            kept.costs + tuple(row for row in results.costs if row.agent not in shared),
+            kept.curves + tuple(row for row in results.curves if row.agent not in shared),
+        )
+    return kept
+
+
+def _pool(runs: Sequence[Results]) -> Results:
+    return Results(*(tuple(row for run in runs for row in getattr(run, name)) for name in FILES))
+
+
+def _played(results: Results, agent: str) -> set[tuple[str, int, int, float]]:
+    rows = [row for row in results.scores if row.agent == agent]
+    return {(row.task, row.train_seed, row.episode_seed, row.total_return) for row in rows}
+
+
+def _method(folder: Path) -> dict[str, Any]:
+    """The settings of a run that decide its results, but for the training seed."""
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text())
+    except yaml.YAMLError as error:
+        raise GatitoError(f"{folder / CONFIG} is not valid YAML: {' '.join(str(error).split())}") from None
+    return _flat({key: value for key, value in config.items() if key not in _NOT_THE_METHOD})
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"model": {"width": 128}}`` → ``{"model.width": 128}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What sets each configuration apart, such as ``model=mini``; empty where there is one configuration."""
+    keys = sorted({key for config in configs for key in config})
+    differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    presets = [key.removesuffix(".name") for key in differing if key.endswith(".name")]
+    shown = [key for key in differing if key.partition(".")[0] not in presets] + presets
+    return [", ".join(f"{key}={config.get(key, config.get(f'{key}.name'))}" for key in shown) for config in configs]

@@ -1,0 +1,1 @@
+"""Agents that learn from the same recordings, to compare the generalist with."""

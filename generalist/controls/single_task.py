@@ -1,0 +1,124 @@
+"""``specialist`` and ``clone``: one network per task, distilled from the recordings that the generalist learns from.
+
+A specialist has the generalist's architecture and its share of the training: what sharing one network costs is the gap
+between the two. A clone is an MLP with the same training: what memory is worth is the gap between it and a specialist.
+
+Run by ``gatito stages=[controls]``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import gymnasium as gym
+
+from benchmarks.artifacts import Artifact
+from benchmarks.dashboards import log_lineage
+from benchmarks.parallel import Report, run_jobs
+from benchmarks.policy import PolicyPerTask
+from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tracking import Tracker
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.step import vector_size
+from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, single_task_artifact
+
+
+@dataclass(frozen=True)
+class Student:
+    """One network of a control.
+
+    Attributes:
+        agent: ``specialist`` or ``clone``.
+        task: what it learns.
+        recording: whose recording it learns from.
+        config: its share of the generalist's training.
+        model: its architecture.
+        codec: its inputs and outputs.
+        seed: its training seed.
+        artifact: where it lives.
+    """
+
+    agent: str
+    task: Task
+    recording: Artifact
+    config: DistillConfig
+    model: ModelConfig
+    codec: CodecConfig
+    seed: int
+    artifact: Artifact
+
+
+def students(
+    agent: str,
+    suite: Suite,
+    recordings: Mapping[str, Artifact],
+    controls: ControlsConfig,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    *,
+    run: Path,
+    seed: int,
+) -> list[Student]:
+    """The networks of ``specialist`` or ``clone``, one a task, given what the generalist is trained with."""
+    made = []
+    for task in suite:
+        own = for_one_task(config, task.name, [each.name for each in suite])
+        shape, inputs = (controls.clone, _fitted(codec, task)) if agent == "clone" else (model, codec)
+        recording = recordings[task.name]
+        artifact = single_task_artifact(run, agent, task.name, own, shape, inputs, recording, seed)
+        made.append(Student(agent, task, recording, own, shape, inputs, seed, artifact))
+    return made
+
+
+def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker: Tracker) -> None:
+    """Train every network that is not there yet, one process and one thread each.
+
+    Raises:
+        GatitoError: as :func:`generalist.distill.fit`.
+    """
+    missing = [each for each in made if not each.artifact.is_complete() and not each.artifact.adopt(run.parent)]
+    jobs, mirrors = [], []
+    for student in missing:
+        student.artifact.start()
+        jobs.append((f"{student.agent} {student.task.name}", student.config.steps, {"student": student}))
+        config = asdict(student.config) | {"model": asdict(student.model)}
+        mirrors.append(tracker.mirror(student.artifact.folder, "controls", env_id=student.task.env_id, **config))
+
+    def pump() -> None:
+        for mirror in mirrors:
+            mirror.pump()
+
+    try:
+        run_jobs(_train, jobs, workers=workers, on_poll=pump)
+    finally:
+        for student, mirror in zip(missing, mirrors, strict=True):
+            mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run))
+
+
+def load_students(agent: str, folders: Mapping[str, Path]) -> PolicyPerTask:
+    """The networks of several tasks, played as one agent."""
+    from generalist.policy import NetworkPolicy
+
+    return PolicyPerTask(agent, {task: NetworkPolicy.load(folder, agent) for task, folder in folders.items()})
+
+
+def _train(*, student: Student, report: Report) -> None:
+    from generalist.distill import fit
+
+    recordings = {student.task.name: student.recording.folder}
+    settings = (student.config, student.model, student.codec)
+    fit(student.artifact, [student.task], recordings, *settings, student.seed, report)
+
+
+def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
+    """The codec cut to one task's sizes, so that the clone's parameters are those that it uses."""
+    observation, action = spaces(task)
+    sizes = {"vector_width": vector_size(observation) or codec.vector_width}
+    if isinstance(action, gym.spaces.Discrete):
+        sizes |= {"discrete_actions": int(action.n), "action_dimensions": 1, "bins": 1}
+    else:
+        sizes |= {"discrete_actions": 1, "action_dimensions": math.prod(action.shape or ())}
+    return replace(codec, **sizes)
