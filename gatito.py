@@ -191,8 +191,10 @@ def _save_workspace(config: Config, suite: Suite) -> None:
     from benchmarks.dashboards import save_workspace, workspace
 
     tracking = config.tracking
+    if tracking.entity is None:
+        raise GatitoError("a workspace belongs to somebody: set tracking.entity=TEAM_OR_USER.")
     agents = [agent for agent in AGENTS if agent in ("expert", "generalist", *config.controls.agents)]
-    view = workspace(tracking.entity or "", tracking.project, suite.name, agents, [task.name for task in suite])
+    view = workspace(tracking.entity, tracking.project, suite.name, agents, [task.name for task in suite])
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
 

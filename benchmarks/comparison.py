@@ -17,7 +17,8 @@ from benchmarks.errors import GatitoError, unknown
 from benchmarks.results import ANCHORS, FILES, Results, labelled
 
 CONFIG = "config.yaml"
-_NOT_THE_METHOD = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking")
+_NO_METHOD = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
+_NO_METHOD_EITHER = ("evaluate.lanes", "distill.log_every", "distill.checkpoint_every")
 
 
 def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
@@ -28,10 +29,12 @@ def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
     """
     folders: list[Path] = []
     for name in names:
-        found = [Path(name)] if (Path(name) / CONFIG).exists() else sorted(runs_folder.glob(f"{name}/{CONFIG}"))
+        found = [path for path in (Path(name), runs_folder / name) if (path / CONFIG).exists()][:1]
+        if not found and name and not Path(name).is_absolute():
+            found = sorted(path.parent for path in runs_folder.glob(f"{name}/{CONFIG}"))
         if not found:
             raise unknown("run", name, [path.parent.name for path in runs_folder.glob(f"*/{CONFIG}")])
-        folders += [path.parent if path.name == CONFIG else path for path in found]
+        folders += found
     return folders
 
 
@@ -54,10 +57,11 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
 
     Raises:
         GatitoError: if a run has no results, rows do not fit together (see :meth:`Results.check`), or the folder to
-            write is one of the runs.
+            write is a run's (a single run may be written into its own).
     """
-    if into.resolve() in [folder.resolve() for folder in folders] and len(folders) > 1:
-        raise GatitoError(f"the comparison would overwrite its own run {into}: give it another one with name=NAME.")
+    sources = [folder.resolve() for folder in folders]
+    if sources != [into.resolve()] and (into.resolve() in sources or (into / "scores").is_dir()):
+        raise GatitoError(f"the comparison would overwrite the run {into}: give it another folder with name=NAME.")
     groups: dict[str, tuple[dict[str, Any], list[Path]]] = {}
     for folder in folders:
         method = _method(folder)
@@ -67,12 +71,15 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     merged = merge([(label, [Results.read(run) for run in runs]) for label, runs in grouped])
     merged.check(f"runs=[{','.join(folder.name for folder in folders)}]")
     merged.write(into)
+    for path in into.glob("config-[0-9]*.yaml"):  # of an earlier comparison, which may have had more of them
+        path.unlink()
     for number, (label, runs) in enumerate(grouped):
         name = CONFIG if number == 0 else f"config-{number}.yaml"
         write_text(into / name, (f"# {label}\n" if label else "") + (runs[0] / CONFIG).read_text())
-    environments = [read_json(folder / ENVIRONMENT) for folder in folders]
-    commands = list(dict.fromkeys(environment["command"] for environment in environments))
-    write_json(into / ENVIRONMENT, environments[0] | {"command": "\n".join(commands)})
+    environments = [read_json(folder / ENVIRONMENT) for folder in folders if (folder / ENVIRONMENT).exists()]
+    if environments:
+        commands = dict.fromkeys(environment["command"] for environment in environments)
+        write_json(into / ENVIRONMENT, environments[0] | {"command": "\n".join(commands)})
     _take_clips(folders, into)
     return merged
 
@@ -90,7 +97,7 @@ def _take_clips(folders: Sequence[Path], into: Path) -> None:
 def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
     """Results of several runs as one: those of one group are pooled, those of several are told apart by a label.
 
-    An agent that is the same in all groups, such as shared experts, stays one agent without a label.
+    An agent that is the same in all groups stays one agent without a label, if random and the experts are shared too.
 
     Args:
         groups: a label and the results of its runs (training seeds of one configuration).
@@ -102,9 +109,8 @@ def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
         for agent in first.agents
         if all(_played(results, agent) == _played(first, agent) for _, results in pooled)
     ]
-    # Agents are measured against their own run's anchors, so sharing one anchor alone would not do.
-    if not all(anchor in shared for anchor in ANCHORS):
-        shared = [agent for agent in shared if agent not in ANCHORS]
+    if not all(anchor in shared for anchor in ANCHORS):  # agents are measured against their own run's anchors
+        shared = []
     merged = []
     for label, results in pooled:
         names = {agent: agent if agent in shared else labelled(agent, label) for agent in results.agents}
@@ -142,7 +148,11 @@ def _method(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load((folder / CONFIG).read_text())
     except yaml.YAMLError as error:
         raise GatitoError(f"{folder / CONFIG} is not valid YAML: {' '.join(str(error).split())}") from None
-    return _flat({key: value for key, value in config.items() if key not in _NOT_THE_METHOD})
+    if not isinstance(config, Mapping):
+        raise GatitoError(f"{folder / CONFIG} has no settings: take it from the run's own stages, or run it again.")
+    flat = _flat({key: value for key, value in config.items() if key not in _NO_METHOD})
+    # An older run may lack what is not set.
+    return {key: value for key, value in flat.items() if value is not None and key not in _NO_METHOD_EITHER}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -161,5 +171,10 @@ def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted({key for config in configs for key in config})
     differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     presets = [key.removesuffix(".name") for key in differing if key.endswith(".name")]
-    shown = [key for key in differing if key.partition(".")[0] not in presets] + presets
-    return [", ".join(f"{key}={config.get(key, config.get(f'{key}.name'))}" for key in shown) for config in configs]
+    shown = [key for key in differing if not any(key.startswith(f"{preset}.") for preset in presets)] + presets
+    labels = _texts(configs, shown)
+    return labels if len(set(labels)) == len(configs) else _texts(configs, differing)
+
+
+def _texts(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    return [", ".join(f"{key}={config.get(key, config.get(f'{key}.name'))}" for key in keys) for config in configs]

@@ -35,10 +35,10 @@ class Cost:
         seconds: wall time of its training.
     """
 
-    parameters: int
-    flops: float
-    env_steps: int
-    seconds: float
+    parameters: int = 0
+    flops: float = 0.0
+    env_steps: int = 0
+    seconds: float = 0.0
 
     def facts(self) -> dict[str, Any]:
         """As a manifest's facts hold it; the seconds are the manifest's own ``wall_seconds``."""
@@ -47,8 +47,7 @@ class Cost:
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> "Cost":
         """The cost that a finished artifact's manifest states; nothing where it states none."""
-        cost = manifest["facts"].get("cost", {"parameters": 0, "flops": 0.0, "env_steps": 0})
-        return Cost(**cost, seconds=manifest["wall_seconds"])
+        return Cost(**manifest["facts"].get("cost", {}), seconds=manifest["wall_seconds"])
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -75,7 +74,8 @@ class FlopMeter:
     """Counts the operations of a module's linear and convolutional layers wherever they are called.
 
     For code that is not ours to wrap: :func:`count_flops` slows small networks down several times, a hook does not.
-    A layer's backward pass costs twice its forward pass and is counted where gradients are on.
+    A layer's backward pass costs twice its forward pass and is counted where gradients are on; the gradient to a first
+    layer's input, which nobody needs, is counted too.
     """
 
     def __init__(self, module: nn.Module, flops: float = 0.0) -> None:

@@ -40,6 +40,11 @@ def progress() -> Iterator[Progress]:
         yield bars
 
 
+def say(text: str) -> None:
+    """A result, on standard output."""
+    OUT.print(escape(text), highlight=False)
+
+
 def note(text: str) -> None:
     """One line about what goes on."""
     ERR.print(f"[cyan]{escape(text)}[/cyan]", highlight=False, soft_wrap=True)
@@ -56,7 +61,10 @@ def fail(text: str) -> None:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
-    """Print a table on standard output; the first column is left-aligned, the others right-aligned."""
+    """Print a table on standard output; the first column is left-aligned, the others right-aligned.
+
+    Widths are the terminal's: a cell such as ``0.981 [0.962, 0.999]`` is broken at its spaces where it must.
+    """
     table = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")

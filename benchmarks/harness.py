@@ -3,14 +3,17 @@
 Run by ``gatito stages=[evaluate]``.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.artifacts import Artifact, read_manifest, write_text
 from benchmarks.compute import Cost
+from benchmarks.dashboards import log_lineage
 from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import Policy
@@ -125,7 +128,14 @@ def evaluate(
             for (task, agent), sample in samples_by_task(everything).items()
             if agent in missing
         }
-        tracker.write(run / "scores", "evaluate", means, env_id=suite.name, episodes=config.episodes)
+        tracker.write(
+            run / "scores",
+            "evaluate",
+            means,
+            log_more=partial(log_lineage, made=[made[name] for name in missing], folder=run),
+            env_id=suite.name,
+            episodes=config.episodes,
+        )
     return everything
 
 
@@ -171,7 +181,7 @@ def _collect(
     ]
     costs, curves = [], []
     for agent in agents:
-        cost = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost(0, 0.0, 0, 0.0))
+        cost = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost())
         manifest = _manifest(played[agent.name])
         costs.append(
             CostRow(
@@ -191,7 +201,7 @@ def _collect(
                 CurveRow(agent.name, task, seed, metric, int(line["step"]), line[metric])
                 for line in read_log(artifact.folder / LOG)
                 for metric in CURVES
-                if metric in line
+                if math.isfinite(line.get(metric, math.nan))  # a loss that became NaN is in the log alone
             ]
     return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves))
 

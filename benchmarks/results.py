@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.artifacts import write_text
 from benchmarks.errors import GatitoError, unknown
 from benchmarks.tidy import read_csv, to_csv
+
+_Row = TypeVar("_Row")
 
 AGENTS = {
     "random": "uniform actions",
@@ -204,6 +207,11 @@ class Results:
                         f"{where}/tasks.csv: task {task} has different {what} in {' and '.join(values.values())}: a "
                         "report is never drawn from mixed pipelines; make the runs anew with one version and setting."
                     )
+        _refuse(
+            _repeated(self.tasks, lambda row: (row.task, row.expert, row.train_seed)),
+            f"{where}/tasks.csv has duplicate rows",
+            "leave one of each.",
+        )
         self._check_missing(scores)
 
     def _check_missing(self, scores: str) -> None:
@@ -211,29 +219,36 @@ class Results:
         for row in self.scores:
             played.setdefault((row.agent, row.train_seed, row.task), set()).add(row.episode_seed)
         remedy = "run with stages=[evaluate,report] again."
-        pairs = dict.fromkeys((agent, seed) for agent, seed, _ in played)
-        missing = [
+        seeds: dict[str, set[int]] = {}
+        for agent, seed, _ in played:
+            seeds.setdefault(agent, set()).add(seed)
+        present = {base_name(agent) for agent in seeds}
+        missing = [f"{anchor} on every task" for anchor in ANCHORS if anchor not in present]
+        pairs: dict[tuple[str, int], None] = {}
+        for agent in seeds:  # means are compared: an agent and its anchors need the same training seeds
+            group = [agent, *(anchor_of(agent, anchor, seeds) for anchor in ANCHORS if anchor in present)]
+            needed = sorted({seed for member in group for seed in seeds.get(member, ())})
+            pairs |= dict.fromkeys((member, seed) for member in group for seed in needed)
+        missing += [
             f"{agent} on {task}, training seed {seed}"
             for agent, seed in pairs
             for task in self.task_names
             if (agent, seed, task) not in played
         ]
-        present = {base_name(agent) for agent, _ in pairs}
-        missing += [f"{anchor} on every task" for anchor in ANCHORS if anchor not in present]
-        known = {(row.task, row.train_seed) for row in self.tasks}
+        known = {(row.expert, row.train_seed, row.task) for row in self.tasks}
         missing += [
-            f"the tasks.csv row of {task}, training seed {seed}"
-            for seed in self.train_seeds
-            for task in self.task_names
-            if (task, seed) not in known
+            f"the tasks.csv row of {task} with {agent}, training seed {seed}"
+            for agent, seed, task in played
+            if base_name(agent) == "expert" and (agent, seed, task) not in known
         ]
         _refuse(missing, f"{scores} lacks rows", remedy)
-        agents = {agent for agent, _ in pairs}
         uneven = []
         for (agent, seed, task), episodes in played.items():
-            wanted = played.get((anchor_of(agent, "random", agents), seed, task), episodes)
+            wanted = played[anchor_of(agent, "random", seeds), seed, task]
             if episodes != wanted:
-                uneven.append(f"{agent} on {task}, training seed {seed}: {len(episodes & wanted)} of {len(wanted)}")
+                others = f" and {len(episodes - wanted)} others" if episodes - wanted else ""
+                count = f"{len(episodes & wanted)} of {len(wanted)}{others}"
+                uneven.append(f"{agent} on {task}, training seed {seed}: {count}")
         _refuse(uneven, f"{scores}: not the same test episodes as random's", remedy)
 
 
@@ -261,7 +276,7 @@ def anchor_of(agent: str, anchor: str, agents: Container[str]) -> str:
     return own if own in agents else anchor
 
 
-def _repeated(rows: Sequence[ScoreRow], key: Callable[[ScoreRow], tuple[object, ...]]) -> list[str]:
+def _repeated(rows: Sequence[_Row], key: Callable[[_Row], tuple[object, ...]]) -> list[str]:
     counts = Counter(map(key, rows))
     return [
         f"line {number + 2} ({', '.join(map(str, key(row)))})"

@@ -79,7 +79,7 @@ class Scoreboard:
         tasks: one score per task and agent, in the order of the suite and of the agents.
         suite: one per agent but random; empty if no task is scored.
         unscored: the reason by task whose gate is shut.
-        weak_seeds: training seeds whose expert alone misses the reference, by task; scored, but never hidden.
+        weak_seeds: training seeds whose expert alone misses the reference, by task: never hidden, scored or not.
         improvements: probability that the first agent is better than the second, by pair.
         differences: first agent's IQM less the second's, by pair.
     """
@@ -170,7 +170,7 @@ def _weak_seeds(results: Results) -> dict[str, tuple[int, ...]]:
     for row in results.tasks:
         if row.reference is not None and row.gate_mean < row.reference:
             weak.setdefault(row.task, []).append(row.train_seed)
-    return {task: tuple(seeds) for task, seeds in weak.items()}
+    return {task: tuple(sorted(set(seeds))) for task, seeds in weak.items()}  # runs of a comparison may share a seed
 
 
 def _ratio(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:

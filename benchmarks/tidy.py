@@ -44,8 +44,8 @@ def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
     hints = typing.get_type_hints(kind)
     parsers = [hints[field.name] for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
+    try:
+        reader = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
         header = tuple(next(reader, ()))
         if header != columns(kind):
             raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(columns(kind))}.")
@@ -56,6 +56,8 @@ def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
                 rows.append(kind(*(_parse(cell, hint) for cell, hint in zip(line, parsers, strict=True))))
             except ValueError as error:
                 raise GatitoError(f"{path}, line {reader.line_num}: {error}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GatitoError(f"{path} is no CSV file: {error}.") from None
     return rows
 
 
@@ -78,7 +80,9 @@ def _parse(cell: str, hint: Any) -> Any:  # noqa: ANN401
             return None
         [hint] = [option for option in typing.get_args(hint) if option is not types.NoneType]
     if hint is bool:
-        return bool(int(cell))
+        if cell not in ("0", "1"):
+            raise ValueError(f"'{cell}' is neither 1 nor 0")
+        return cell == "1"
     if hint is float and not math.isfinite(float(cell)):
         raise ValueError(f"'{cell}' is no finite number")
     return hint(cell)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.artifacts import Artifact
+from benchmarks.dashboards import log_lineage
 from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import Noisy, Policy, RandomPolicy
@@ -114,7 +115,8 @@ def record_suite(
         lines[f"record/steps/{task.name}/{agent}"] = float(played.steps)
         lines[f"record/mean_return/{task.name}/{agent}"] = float(played.returns.mean())
     if lines:
-        tracker.write(run / "trajectories", "record", lines, env_id=suite.name, **asdict(config))
+        lineage = functools.partial(log_lineage, made=[artifact for artifact, _, _ in finished.values()], folder=run)
+        tracker.write(run / "trajectories", "record", lines, log_more=lineage, env_id=suite.name, **asdict(config))
     return made
 
 

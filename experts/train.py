@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmarks import artifacts, console
 from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.compute import Cost, FlopMeter
+from benchmarks.dashboards import log_lineage
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import PolicyPerTask
 from benchmarks.rollout import rollout
@@ -83,7 +85,8 @@ def train_experts(
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
             gated = (made[task.name].folder / GATE).exists()
-            mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None)
+            lineage = partial(log_lineage, made=[made[task.name]], folder=run)
+            mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None, lineage)
     for task in suite:
         gate = read_gate(made[task.name])
         if not gate["passed"]:

@@ -18,6 +18,33 @@ def make_task(env_id="tests.environments:Counter-v0", name=None, **settings):
     return Task.resolve(name or default, TaskConfig(env_id=env_id, **settings))
 
 
+def make_results(returns, suite="toy", **tasks):
+    """Results of returns by ``{task: {agent: {training seed: returns of its episodes}}}``; a cost and a curve for each.
+
+    ``tasks`` holds columns of the tasks' rows, by the task's name without its group; with ``metric="success"``, returns
+    above 0 are successes.
+    """
+    from benchmarks.results import CostRow, CurveRow, Results, ScoreRow, TaskRow, base_name
+    from benchmarks.seeds import Purpose, episode_seed
+
+    scores, rows, costs, curves = [], [], {}, {}
+    for task, agents in returns.items():
+        columns = {"env_id": "Toy-v0", "horizon": 9, "metric": "return", "reference": None, "preprocessing": "abc"}
+        columns |= tasks.get(task.rpartition("/")[2], {})
+        for agent, seeds in agents.items():
+            for seed, values in seeds.items():
+                for index, value in enumerate(map(float, values)):
+                    success = value > 0 if columns["metric"] == "success" else None
+                    episode = episode_seed(Purpose.TEST, index, seed)
+                    scores.append(ScoreRow(suite, task, agent, seed, episode, value, 9, success))
+                if base_name(agent) == "expert":
+                    own = {"expert": agent, "gate_mean": sum(values) / len(values)} | columns
+                    rows.append(TaskRow(suite, task, seed, **own))
+                costs[agent, seed] = CostRow(suite, agent, seed, 10, 1e6, 100, 1.5, 50, 0.25)
+                curves[agent, seed] = CurveRow(agent, "", seed, "loss", 5, 0.1 + seed)
+    return Results(tuple(scores), tuple(rows), tuple(costs.values()), tuple(curves.values()))
+
+
 def gatito(*arguments, cwd, timeout=300, **environment):
     """Run the command line as a user would."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "250"} | environment

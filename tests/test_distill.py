@@ -115,12 +115,12 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(record
     from benchmarks.checkpoints import load_state
 
     original = Network.loss
-    steps = []
+    steps = []  # of them, the first only counts its operations
 
     def broken(self, batch):
         steps.append(1)
         values = original(self, batch)
-        return values | {"loss": values["loss"] * (float("nan") if len(steps) > 25 else 1.0)}
+        return values | {"loss": values["loss"] * (float("nan") if len(steps) > 26 else 1.0)}
 
     monkeypatch.setattr(Network, "loss", broken)
     with pytest.raises(GatitoError, match=r"became NaN at step 25; the last good checkpoint \(step 20\) is kept"):

@@ -1,15 +1,17 @@
 """The command line as a user types it: what each wrong input gets, and that every YAML file composes."""
 
+import json
 import os
 import re
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks.results import ScoreRow
+from benchmarks.tidy import read_csv
 from tests.conftest import ROOT, gatito
 
 CONF = ROOT / "conf"
@@ -101,7 +103,16 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["stages=[evaluate]"], ["run with stages=[experts"]),
         (["stages=[distill]"], ["run with stages=[record]"]),
         (["stages=[record]"], ["run with stages=[experts]"]),
-        (["stages=[report]"], ["run with stages=[experts"]),
+        (["stages=[report]"], ["run with stages=[evaluate,report]"]),
+        (["stages=[controls]"], ["run with stages=[record]"]),
+        (["stages=[clips]"], ["run with stages=[experts"]),
+        (["controls.agents=[clon]"], ["unknown agent in controls.agents 'clon'", "Did you mean 'clone'"]),
+        (["controls.clone.window=4"], ["set model.window=1"]),
+        (["clips.agents=[generalst]"], ["unknown agent in clips.agents", "Did you mean 'generalist'"]),
+        (["clips.height=2"], ["clips.height must be at least 16"]),
+        (["stages=[compare]"], ["needs runs to compare", "runs=[A,B]"]),
+        (["stages=[compare]", "runs=[nowhere]"], ["unknown run 'nowhere'"]),
+        (["stages=[workspace]"], ["set tracking.entity="]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -140,6 +151,8 @@ TINY = [
     "model.width=16",
     "model.feedforward=32",
     "model.window=8",
+    "controls.clone.width=16",
+    "clips.agents=[]",
     "record.steps=200",
     "record.random_steps=100",
     "record.shards=2",
@@ -171,8 +184,8 @@ def test_the_suite_in_the_readme_runs(tmp_path, suite_folder):
     run = tmp_path / "results" / "runs" / "r"
     for task in tasks:
         assert task in done.stdout and task in (run / "table.md").read_text()
-    assert len((run / "scores.csv").read_text().splitlines()) == 1 + 3 * 3 * len(tasks)
-    assert (run / "fractions.png").read_bytes().startswith(b"\x89PNG")
+    assert len((run / "scores.csv").read_text().splitlines()) == 1 + 6 * 3 * len(tasks)
+    assert "<h1>gatito" in (run / "index.html").read_text()
 
 
 def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_path):
@@ -184,6 +197,8 @@ def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_pat
         run / "experts" / "classic" / "cartpole" / "policy.safetensors",
         run / "trajectories" / "classic" / "cartpole" / "expert" / "shard-001" / "observations.npy",
         run / "generalist" / "model.safetensors",
+        run / "controls" / "specialist" / "classic" / "cartpole" / "model.safetensors",
+        run / "controls" / "retrieval" / "classic" / "cartpole" / "memory.safetensors",
         run / "scores" / "generalist" / "scores.csv",
         run / "generalist" / "manifest.json",
     ]
@@ -209,6 +224,33 @@ def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
     assert policies[0].samefile(policies[1])
     models = [path / "generalist" / "model.safetensors" for path in runs]
     assert models[0].read_bytes() != models[1].read_bytes()
+
+
+def test_the_training_seeds_of_a_sweep_are_pooled_and_runs_are_compared(tmp_path):
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
+    done = gatito("-m", "seed=0,1", "distill.steps=15,20", *command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = tmp_path / "results" / "runs"
+    pooled = [path for path in runs.glob("classic-nano-*") if "seed" not in path.name]
+    assert len(pooled) == 2
+    for folder in pooled:
+        assert "2 training seeds" in (folder / "table.md").read_text()
+        assert len(read_csv(folder / "scores.csv", ScoreRow, "")) == 2 * 6 * 3
+        assert json.loads((folder / "environment.json").read_text())["command"].count("gatito ") == 2
+    done = gatito("stages=[compare]", "runs=[classic-nano-seed*]", "name=both", "tracking=none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    agents = {row.agent for row in read_csv(runs / "both" / "scores.csv", ScoreRow, "")}
+    labels = {"generalist (distill.steps=15)", "generalist (distill.steps=20)"}
+    assert labels <= agents and {"random", "expert", "retrieval"} <= agents and "generalist" not in agents
+    scores = runs / "both" / "scores.csv"
+    good = scores.read_text()
+    first = good.splitlines()[1]
+    for bad, word in ((first.replace(first.split(",")[5], "nan"), "line 2: 'nan'"), (f"{first}\n{first}", "duplicate")):
+        scores.write_text(good.replace(first, bad, 1))
+        fails_with(gatito("stages=[compare]", "runs=[both]", "tracking=none", cwd=tmp_path), "both/scores.csv", word)
+    scores.write_text(good)
+    again = gatito("stages=[compare]", f"runs=[{runs}/both]", "name=both", "tracking=none", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
 
 
 def test_a_sweep_goes_on_after_a_run_that_fails(gatito_inside):
@@ -245,19 +287,3 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
     assert leftovers == []
     done = gatito(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_readmes_table_is_the_committed_one():
-    table = (ROOT / "results" / "classic" / "table-seed0.md").read_text()
-    rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert len(rows) == 8
-    text = (ROOT / "README.md").read_text().splitlines()
-    start = text.index(rows[0])
-    assert text[start : start + len(rows)] == rows
-
-
-def test_readme_speaks_of_every_folder():
-    text = (ROOT / "README.md").read_text()
-    for folder in ("benchmarks", "experts", "generalist", "conf", "results", "tests"):
-        assert f"`{folder}/`" in text
-    assert Path(ROOT / "LICENSE").exists()

@@ -6,8 +6,8 @@ from benchmarks.errors import GatitoError
 from benchmarks.policy import Decision, Noisy, PolicyPerTask, RandomPolicy
 from benchmarks.rollout import rollout
 from generalist.codecs import CodecConfig
-from generalist.network import Generalist
-from generalist.policy import GeneralistPolicy
+from generalist.network import Network
+from generalist.policy import NetworkPolicy
 from generalist.settings import ModelConfig
 from tests.conftest import make_task
 
@@ -24,8 +24,8 @@ def play(policy, seeds, **settings):
 
 def generalist():
     torch.manual_seed(3)
-    network = Generalist(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig())
-    return GeneralistPolicy(network.eval())
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig())
+    return NetworkPolicy(network.eval())
 
 
 @pytest.mark.parametrize("make_policy", [RandomPolicy, generalist])

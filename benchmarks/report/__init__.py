@@ -1,6 +1,6 @@
-"""What people read: the score table and plots, drawn from score rows alone.
+"""What people read: score tables, plots and the page, drawn from a results folder alone.
 
-Run by ``gatito stages=[report]``.
+Run by ``gatito stages=[report]``, and for several runs by ``gatito stages=[compare]``.
 """
 
 from benchmarks.report.report import write_report

@@ -1,49 +1,99 @@
-"""Compose the report of a run: the table on the screen and in ``table.md``, and one plot."""
+"""Compose the report of a results folder: tables, plots and one page, from its rows alone."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import artifacts, console
-from benchmarks.harness import ScoreRow, scores_by_task
-from benchmarks.report.plots import plot_fractions
-from benchmarks.report.tables import score_table, to_markdown
-from benchmarks.scores import TaskScore, score_tasks
-from benchmarks.tasks import Suite
+from benchmarks.artifacts import digest, file_digest, read_json
+from benchmarks.dashboards import TableData, log_report
+from benchmarks.report import charts, tables
+from benchmarks.report.formats import to_latex, to_markdown
+from benchmarks.report.page import render_page
+from benchmarks.report.tables import TidyScore, tidy_scores
+from benchmarks.results import FILES, Results
+from benchmarks.scoreboard import THRESHOLDS, Scoreboard, score
+from benchmarks.seeds import derive
+from benchmarks.tidy import to_csv
 from benchmarks.tracking import Tracker
 
-TABLE = "table.md"
-PLOT = "fractions.png"
+PAGE = "index.html"
+DRAWN = "report.json"
+"""What the report was drawn from; as long as that is unchanged, it is not drawn again."""
 
 
-def write_report(
-    suite: Suite, rows: Sequence[ScoreRow], reference_means: Mapping[str, float], *, run: Path, tracker: Tracker
-) -> list[TaskScore]:
-    """Score the run's rows, print the table, and write ``table.md`` and ``fractions.png`` into the run's folder.
+def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scoreboard:
+    """Score the results, print the tables and write the report's files into the folder.
+
+    ``table.md``, ``table.csv`` and ``table.tex``; every chart as ``.png`` and ``.svg``; and ``index.html``.
 
     Args:
-        suite: which tasks, in which order.
-        rows: test episodes of every agent.
-        reference_means: each expert's mean on gate episodes, by task name.
-        run: the run's folder.
-        tracker: told every f.
-
-    Returns:
-        One score per task and agent.
-
-    Raises:
-        GatitoError: if expert or random was not scored on a task.
+        results: checked rows, those in the folder.
+        folder: a results folder; its config, environment and clips go onto the page.
+        tracker: told every f, tables, charts, clips and the page, when they are new.
     """
-    tasks = [task.name for task in suite]
-    references = {task.name: task.reference for task in suite}
-    scores = score_tasks(scores_by_task(rows, suite.tasks), tasks, references, reference_means)
-    seeds = sorted({row.train_seed for row in rows})
-    table = score_table(scores, suite=suite.name, train_seeds=seeds)
-    console.show_table(table.title, table.columns, table.rows, table.caption)
-    text = to_markdown(table)
-    if (run / PLOT).exists() and (run / TABLE).exists() and (run / TABLE).read_text() == text:
-        return scores  # drawn and logged before
-    plot_fractions(scores, run / PLOT, title=f"{suite.name}: fraction of the expert kept")
-    fractions = {f"f/{row.task}/{row.agent}": row.fraction for row in scores if row.fraction is not None}
-    tracker.write(run, "report", fractions, env_id=suite.name)
-    artifacts.write_text(run / TABLE, text)
-    return scores
+    board = score(results, np.random.default_rng(derive("report", results.suite)))
+    shown = [tables.score_table(board), tables.summary_table(board)]
+    console.say(tables.headline(board))
+    for table in shown:
+        console.show_table(table.title, table.columns, table.rows, table.caption)
+    inputs = _inputs(folder)
+    if (folder / DRAWN).exists() and read_json(folder / DRAWN) == inputs and (folder / PAGE).exists():
+        return board
+    everything = [*shown, tables.raw_table(board), tables.improvement_table(board), tables.cost_table(board)]
+    text = "\n".join([tables.headline(board), "", *map(to_markdown, everything)])
+    artifacts.write_text(folder / "table.md", text)
+    artifacts.write_text(folder / "table.csv", to_csv(tidy_scores(board), TidyScore))
+    artifacts.write_text(folder / "table.tex", "\n".join(map(to_latex, everything)))
+    drawn = charts.charts(board)
+    for name in charts.PLOTS:
+        if name in drawn:
+            charts.draw(drawn[name], folder / name)
+    artifacts.write_text(folder / PAGE, render_page(board, drawn, folder))
+    _track(board, folder, tracker)
+    artifacts.write_json(folder / DRAWN, inputs)
+    return board
+
+
+def _inputs(folder: Path) -> dict[str, str]:
+    """Digests of what a report is drawn from, the drawing itself included."""
+    paths = [folder / f"{name}.csv" for name in FILES]
+    paths += sorted(folder.glob("config*.yaml")) + sorted(folder.glob("environment.json"))
+    paths += sorted((folder / "clips").rglob("clip.*"))
+    code = sorted(Path(__file__).parent.glob("*.*"))
+    code += [Path(__file__).parent.parent / name for name in ("scoreboard.py", "statistics.py", "results.py")]
+    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths if path.exists()}
+    return digests | {"code": digest([file_digest(path) for path in code])}
+
+
+def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
+    values = {f"f/{row.task}/{row.agent}": row.f.value for row in board.tasks if row.f is not None}
+    for row in board.suite:
+        values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
+    rows = [[getattr(row, name) for name in TidyScore.__dataclass_fields__] for row in tidy_scores(board)]
+    of_tasks = len(board.tasks)
+    columns = list(TidyScore.__dataclass_fields__)
+    task_table: TableData = (columns, rows[:of_tasks])
+    suite_table: TableData = (["suite", "aggregate", "agent", "train_seeds", "value", "low", "high"], [])
+    suite_table[1].extend([row[0], row[1], row[2], row[3], row[7], row[8], row[9]] for row in rows[of_tasks:])  # type: ignore[attr-defined]
+    curves = {row.agent: (THRESHOLDS, [point.value for point in row.curve]) for row in board.suite}
+    fractions = {
+        agent: {row.task: row.f.value for row in board.tasks if row.agent == agent and row.f is not None}
+        for agent in board.judged
+    }
+    films = {task: folder / "clips" / task / "clip.mp4" for task in board.results.task_names}
+    tracker.write(
+        folder,
+        "report",
+        values,
+        env_id=board.results.suite,
+        log_more=lambda run: log_report(
+            run,
+            task_table=task_table,
+            suite_table=suite_table,
+            thresholds=curves,
+            fractions=fractions,
+            clips={task: path for task, path in films.items() if path.exists()},
+            page=folder / PAGE,
+        ),
+    )

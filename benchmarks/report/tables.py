@@ -1,81 +1,220 @@
-"""Score tables, as rows of text that the console and Markdown share."""
+"""What a report's tables say: the headline, fractions, raw scores, summaries, improvements and costs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from benchmarks.compute import Cost
+from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
+from benchmarks.results import AGENTS, ANCHORS, base_name
+from benchmarks.scoreboard import AGGREGATES, Scoreboard
 
-from benchmarks.scores import TaskScore
-
-ANCHORS = ("random", "expert")
+MARKS = (0.5, 0.9, 1.0)
+"""Fractions whose counts the summary shows."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of text.
+class TidyScore:
+    """A line of ``table.csv``: one agent on one task; the suite's aggregates have their names in place of a task's.
 
     Attributes:
-        title: one line above.
-        columns: heads.
-        rows: cells, as many as heads in each row.
-        caption: a sentence below.
+        suite: the suite's name.
+        task: the task's name, or an aggregate's.
+        agent: the agent's name.
+        train_seeds: how many; 1: preliminary.
+        raw: mean score, its interval in ``raw_low`` and ``raw_high``; empty for aggregates.
+        f: fraction of the expert, its interval in ``f_low`` and ``f_high``; empty if unscored.
+        fieller_low: lower end of f's interval in closed form, a cross-check.
+        fieller_high: its upper end.
+        gate: empty if the task counts, else why not.
     """
 
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    caption: str
+    suite: str
+    task: str
+    agent: str
+    train_seeds: int
+    raw: float | None
+    raw_low: float | None
+    raw_high: float | None
+    f: float | None
+    f_low: float | None
+    f_high: float | None
+    fieller_low: float | None
+    fieller_high: float | None
+    gate: str
 
 
-def score_table(scores: Sequence[TaskScore], *, suite: str, train_seeds: Sequence[int]) -> Table:
-    """Per task, the mean score of every agent (± one standard error) and f of those between random and expert."""
-    tasks = list(dict.fromkeys(score.task for score in scores))
-    agents = list(dict.fromkeys(score.agent for score in scores))
-    judged = [agent for agent in agents if agent not in ANCHORS]
-    cells = {(score.task, score.agent): score for score in scores}
-    rows = []
-    for task in tasks:
-        row = [task]
-        row += [_mean(cells[task, agent]) if (task, agent) in cells else "-" for agent in agents]
-        row += [_fraction(cells.get((task, agent))) for agent in judged]
-        rows.append(row)
-    summary = ["mean f", *[""] * len(agents)]
-    for agent in judged:
-        values = [score.fraction for score in scores if score.agent == agent and score.fraction is not None]
-        summary.append(f"{np.mean(values):.3f}" if values else "-")
-    rows.append(summary)
-    episodes = (
-        "f = (agent - random) / (expert - random) of mean scores on the same test episodes; ± one standard error."
-    )
-    seeds = f"{len(train_seeds)} training seeds" if len(train_seeds) > 1 else "one training seed: preliminary"
-    reasons = {score.task: score.gate.reason for score in scores if not score.gate.passed}
-    gate = f"{len(tasks) - len(reasons)} of {len(tasks)} tasks scored"
-    listed = "".join(f" {task}: unscored ({reason})." for task, reason in reasons.items())
-    title = f"suite {suite}, {seeds} ({', '.join(map(str, train_seeds))})"
-    return Table(title, ["task", *agents, *[f"f {agent}" for agent in judged]], rows, f"{gate}.{listed} {episodes}")
-
-
-def to_markdown(table: Table) -> str:
-    """GitHub's Markdown, the first column left-aligned."""
-    lines = [
-        f"**{table.title}**",
-        "",
-        _line(table.columns),
-        _line([":--", *["--:"] * (len(table.columns) - 1)]),
+def headline(board: Scoreboard) -> str:
+    """The first thing that a report says: what one network for all tasks keeps, against one network per task."""
+    named = {"specialist": "one specialist per task", "generalist": "one generalist for all tasks"}
+    named["multitask-rl"] = "the same network trained by PPO on all tasks"
+    shown = [score for score in board.suite if base_name(score.agent) in named]
+    start = "Preliminary, one training seed: " if board.preliminary else ""
+    if not shown:
+        return f"{start}no task is scored." if not board.suite else f"{start}no generalist was scored."
+    clauses = [
+        f"{score.agent.replace(base_name(score.agent), named[base_name(score.agent)], 1)} "
+        f"{'keeps' if number == 0 else ''} {interval_text(score.aggregates['IQM'])}".replace("  ", " ")
+        for number, score in enumerate(shown)
     ]
-    lines += [_line(row) for row in table.rows]
-    return "\n".join([*lines, "", table.caption, ""])
+    scored = len(board.results.task_names) - len(board.unscored)
+    seeds = len(board.results.train_seeds)
+    data = f"{scored} {plural(scored, 'task')}" + ("" if seeds == 1 else f" and {seeds} training seeds")
+    text = f"{start}of its experts' performance, {listed(clauses)} (IQM of f over {data}, 95 % intervals)"
+    gap = board.differences.get(("specialist", "generalist"))
+    if gap is not None:
+        verdict = "no difference is shown" if gap.low <= 0 <= gap.high else "the interval excludes 0"
+        text += f": sharing one network costs {interval_text(gap)} of the expert; {verdict}"
+    return text[0].upper() + text[1:] + "."
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def score_table(board: Scoreboard) -> Table:
+    """Per task: the anchors' mean scores, and every other agent's fraction of the expert."""
+    cells = {(score.task, score.agent): score for score in board.tasks}
+    anchors = [agent for agent in board.results.agents if base_name(agent) in ANCHORS]
+    rows = []
+    for task in board.results.task_names:
+        fractions = [cells[task, agent].f for agent in board.judged]
+        row = [task, *(number(cells[task, agent].raw.value) for agent in anchors)]
+        rows.append(row + ["unscored" if f is None else interval_text(f) for f in fractions])
+    caption = "f = (agent - random) / (expert - random) of mean scores on the same test episodes, with 95 % intervals."
+    columns = ["task", *anchors, *(f"f {agent}" for agent in board.judged)]
+    return Table(
+        f"{board.results.suite}: fraction of the expert, {seeds_text(board)}",
+        columns,
+        rows,
+        f"{gate_text(board)} {caption}",
+    )
 
 
-def _mean(score: TaskScore) -> str:
-    return f"{score.mean:.1f} ± {score.error:.1f}" if abs(score.mean) >= 10 else f"{score.mean:.2f} ± {score.error:.2f}"
+def raw_table(board: Scoreboard) -> Table:
+    """Per task: every agent's mean score."""
+    cells = {(score.task, score.agent): score.raw for score in board.tasks}
+    agents = board.results.agents
+    rows = [
+        [task, *(interval_text(cells[task, agent], number) for agent in agents)] for task in board.results.task_names
+    ]
+    metrics = {row.task: row.metric for row in board.results.tasks}
+    others = [f"{task}: {metric}" for task, metric in metrics.items() if metric != "return"]
+    caption = "Mean undiscounted return per test episode, with 95 % intervals." + "".join(
+        f" {other}." for other in others
+    )
+    return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *agents], rows, caption)
 
 
-def _fraction(score: TaskScore | None) -> str:
-    if score is None:
-        return "-"
-    return "unscored" if score.fraction is None else f"{score.fraction:.3f}"
+def summary_table(board: Scoreboard) -> Table:
+    """Per agent: aggregates over the scored tasks."""
+    scored = len(board.results.task_names) - len(board.unscored)
+    columns = ["agent", *AGGREGATES, *(f"f >= {mark:g} (of {scored})" for mark in MARKS)]
+    rows = []
+    for score in board.suite:
+        row = [score.agent, *(interval_text(score.aggregates[name]) for name in AGGREGATES)]
+        counts = [score.at_or_above(mark) for mark in MARKS]
+        row += [f"{count.value * scored:.0f} [{count.low * scored:.0f}, {count.high * scored:.0f}]" for count in counts]
+        rows.append(row)
+    caption = (
+        "IQM: mean of the middle half of the tasks. Worst decile: mean of the lowest tenth, at least one task. "
+        "Optimality gap: mean of max(0, 1 - f). 95 % intervals by a bootstrap over training seeds, then episodes."
+    )
+    return Table(f"{board.results.suite}: summary, {seeds_text(board)}", columns, rows, caption)
+
+
+def improvement_table(board: Scoreboard) -> Table:
+    """Probability that the agent of a row is better than that of a column."""
+    agents = [score.agent for score in board.suite]
+    rows = [
+        [row, *("" if row == other else interval_text(board.improvements[row, other], percent) for other in agents)]
+        for row in agents
+    ]
+    caption = (
+        "How often one training seed of the row's agent scores above one of the column's on a task drawn at random, in "
+        "percent; a tie counts half."
+    )
+    return Table(
+        f"{board.results.suite}: probability of improvement, {seeds_text(board)}", ["agent", *agents], rows, caption
+    )
+
+
+def cost_table(board: Scoreboard) -> Table:
+    """Per agent: what it cost to make and to play, as the mean over training seeds."""
+    rows = []
+    for agent, cost in costs_by_agent(board).items():
+        steps, seconds = play_by_agent(board)[agent]
+        decision = f"{1e6 * seconds / steps:.0f} µs" if steps else "-"
+        row = [agent, AGENTS[base_name(agent)], magnitude(cost.parameters), magnitude(cost.flops)]
+        rows.append([*row, magnitude(cost.env_steps), duration(cost.seconds), decision])
+    caption = (
+        "Sums over tasks, means over training seeds. Operations of the networks' training, forward and backward. "
+        "Environment steps: those that an expert took, those recorded of experts that the others learn from. "
+        "Wall time is summed over processes. A test step includes the environment's."
+    )
+    columns = ["agent", "what it is", "parameters", "training FLOPs", "environment steps", "training", "per test step"]
+    return Table(f"{board.results.suite}: compute", columns, rows, caption, words=2)
+
+
+def costs_by_agent(board: Scoreboard) -> dict[str, Cost]:
+    """The cost of each agent, averaged over its training seeds."""
+    costs = {}
+    for agent in board.results.agents:
+        rows = [row for row in board.results.costs if row.agent == agent]
+        if rows:
+            total = sum((Cost(row.parameters, row.flops, row.env_steps, row.train_seconds) for row in rows), Cost())
+            costs[agent] = Cost(
+                total.parameters // len(rows),
+                total.flops / len(rows),
+                total.env_steps // len(rows),
+                total.seconds / len(rows),
+            )
+    return costs
+
+
+def play_by_agent(board: Scoreboard) -> dict[str, tuple[int, float]]:
+    """Steps and seconds of each agent's test episodes."""
+    rows = board.results.costs
+    return {
+        agent: (
+            sum(row.play_steps for row in rows if row.agent == agent),
+            sum(row.play_seconds for row in rows if row.agent == agent),
+        )
+        for agent in board.results.agents
+    }
+
+
+def tidy_scores(board: Scoreboard) -> list[TidyScore]:
+    """The rows of ``table.csv``."""
+    seeds: dict[str, set[int]] = {}
+    for row in board.results.scores:
+        seeds.setdefault(row.agent, set()).add(row.train_seed)
+    suite = board.results.suite
+    rows = []
+    for score in board.tasks:
+        raw = (score.raw.value, score.raw.low, score.raw.high)
+        f = (None, None, None) if score.f is None else (score.f.value, score.f.low, score.f.high)
+        closed = score.fieller if score.fieller and abs(score.fieller[0]) < float("inf") else (None, None)
+        gate = board.unscored.get(score.task, "")
+        rows.append(TidyScore(suite, score.task, score.agent, len(seeds[score.agent]), *raw, *f, *closed, gate))
+    for score in board.suite:
+        marked = {f"share at f >= {mark:g}": score.at_or_above(mark) for mark in MARKS}
+        for name, value in (dict(score.aggregates) | marked).items():
+            f = (value.value, value.low, value.high)
+            rows.append(
+                TidyScore(suite, name, score.agent, len(seeds[score.agent]), None, None, None, *f, None, None, "")
+            )
+    return rows
+
+
+def seeds_text(board: Scoreboard) -> str:
+    """``5 training seeds``, or a warning where there is one."""
+    seeds = board.results.train_seeds
+    return "preliminary: one training seed" if board.preliminary else f"{len(seeds)} training seeds"
+
+
+def gate_text(board: Scoreboard) -> str:
+    """How many tasks count, which do not and why, and single experts that missed their reference."""
+    tasks = board.results.task_names
+    text = f"{len(tasks) - len(board.unscored)} of {len(tasks)} tasks scored."
+    text += "".join(f" {task}: unscored ({reason})." for task, reason in board.unscored.items())
+    for task, seeds in board.weak_seeds.items():
+        if task in board.unscored:
+            continue
+        named = ", ".join(map(str, seeds))
+        text += f" {task}: the expert of training {plural(len(seeds), 'seed')} {named} is below its reference."
+    return text

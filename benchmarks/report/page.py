@@ -1,0 +1,130 @@
+"""The report as one self-contained HTML page: it opens from disk, without network."""
+
+import base64
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from benchmarks.artifacts import read_json
+from benchmarks.clips import ABOUT, CLIP
+from benchmarks.environment import ENVIRONMENT
+from benchmarks.report.charts import Chart
+from benchmarks.report.formats import interval_text, number, plural
+from benchmarks.report.tables import cost_table, gate_text, headline, improvement_table, summary_table
+from benchmarks.scoreboard import Estimate, Scoreboard
+
+_SECTIONS = {
+    "summary": "Summary",
+    "tasks": "Tasks",
+    "thresholds": "Thresholds",
+    "improvement": "Improvement",
+    "compute": "Compute",
+    "learning": "Learning",
+    "clips": "Clips",
+    "reproduce": "Reproduce",
+}
+
+
+def render_page(board: Scoreboard, drawn: Mapping[str, Chart], folder: Path) -> str:
+    """The page of a results folder; its config, environment and clips are shown where they are there."""
+    results = board.results
+    files = jinja2.FileSystemLoader(Path(__file__).parent)
+    template = jinja2.Environment(loader=files, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
+        "page.html"
+    )
+    scored = len(results.task_names) - len(board.unscored)
+    absent = {"thresholds": "thresholds" not in drawn, "learning": not {"learning", "distillation"} & set(drawn)}
+    seeds = len(results.train_seeds)
+    episodes = len(results.scores)
+    return template.render(
+        suite=results.suite,
+        headline=headline(board),
+        preliminary=board.preliminary,
+        facts=[
+            f"{scored} of {len(results.task_names)} tasks scored",
+            f"{seeds} training {plural(seeds, 'seed')}",
+            f"{len(results.agents)} agents",
+            f"{episodes:,} test episodes".replace(",", " "),
+        ],
+        sections=[(name, title) for name, title in _SECTIONS.items() if not absent.get(name)],
+        warnings=[gate_text(board)] if board.unscored or board.weak_seeds else [],
+        summary=summary_table(board),
+        improvement=improvement_table(board),
+        cost=cost_table(board),
+        example=results.task_names[0].partition("/")[2],
+        tasks_caption=gate_text(board),
+        task_columns=["task", *results.agents],
+        task_rows=_task_rows(board),
+        charts=drawn,
+        charts_json=_json(drawn),
+        library=Markup(_library()),
+        clips=_clips(folder, results.task_names),
+        command=_environment(folder).get("command", "gatito stages=[report]"),
+        environment=_environment_text(_environment(folder)),
+        configs=[(path.name, path.read_text()) for path in sorted(folder.glob("config*.yaml"))],
+    )
+
+
+def _task_rows(board: Scoreboard) -> list[dict[str, Any]]:
+    cells = {(score.task, score.agent): score for score in board.tasks}
+    rows = []
+    for task in board.results.task_names:
+        scores = [cells[task, agent] for agent in board.results.agents]
+        rows.append(
+            {"name": task, "cells": [{"f": _cell(score.f), "raw": _cell(score.raw, number)} for score in scores]}
+        )
+    return rows
+
+
+def _cell(estimate: Estimate | None, show: Any = lambda value: f"{value:.3f}") -> dict[str, Any]:  # noqa: ANN401
+    if estimate is None:
+        return {"sort": "", "value": "unscored", "interval": ""}
+    value, _, interval = interval_text(estimate, show).partition(" ")
+    return {"sort": estimate.value, "value": value, "interval": interval}
+
+
+def _clips(folder: Path, tasks: list[str]) -> list[dict[str, str]]:
+    clips = []
+    for task in tasks:
+        path = folder / "clips" / task / CLIP
+        if not path.exists():
+            continue
+        played = read_json(path.with_name(ABOUT))["agents"]
+        shown = [f"{agent} (return {number(about['return'])})" for agent, about in played.items()]
+        label = f"{task}: film of {' and '.join(shown)}, side by side from left to right"
+        data = base64.b64encode(path.read_bytes()).decode()
+        clips.append({"task": task, "caption": ", ".join(shown), "label": label, "data": data})
+    return clips
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    path = folder / ENVIRONMENT
+    return read_json(path) if path.exists() else {}
+
+
+def _environment_text(about: Mapping[str, Any]) -> str:
+    if not about:
+        return ""
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    machine = f"{about['processor']}, {about['cores']} cores, {about['system']}, Python {about['python']}"
+    commit = f" Commit {about['git_commit']}." if about.get("git_commit") else ""
+    return f"Made on {machine}, with {packages}.{commit}"
+
+
+@functools.cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, as vl-convert carries them."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its argument is optional
+    return bundle.replace("</script", "<\\/script")
+
+
+def _json(value: object) -> Markup:
+    """JSON that cannot end the script element that it stands in."""
+    return Markup(json.dumps(value).replace("<", "\\u003c"))

@@ -1,0 +1,46 @@
+import re
+
+import yaml
+
+from benchmarks.report.tables import headline
+from benchmarks.results import Results
+from benchmarks.scoreboard import score
+from tests.conftest import ROOT
+from tests.readme import committed, shown
+
+CLASSIC = ROOT / "results" / "classic"
+
+
+def test_the_readmes_results_are_the_committed_ones():
+    assert shown() == committed()
+    assert len([line for line in shown().splitlines() if line.startswith("| classic/")]) == 5
+
+
+def test_the_committed_table_is_what_the_committed_rows_give(tmp_path):
+    import numpy as np
+
+    from benchmarks.seeds import derive
+
+    results = Results.read(CLASSIC)
+    assert results.train_seeds == [0, 1, 2, 3, 4]
+    board = score(results, np.random.default_rng(derive("report", results.suite)))
+    assert (CLASSIC / "table.md").read_text().startswith(headline(board))
+    assert not board.unscored
+
+
+def test_the_committed_config_is_todays_suite():
+    config = yaml.safe_load((CLASSIC / "config.yaml").read_text())
+    suite = yaml.safe_load((ROOT / "conf" / "suite" / "classic.yaml").read_text())
+    for key, task in suite["tasks"].items():
+        assert config["suite"]["tasks"][key]["env_id"] == task["env_id"]
+        assert config["suite"]["tasks"][key]["expert"]["steps"] == task["expert"]["steps"]
+
+
+def test_readme_speaks_of_every_folder_and_stage():
+    import gatito
+
+    text = (ROOT / "README.md").read_text()
+    for folder in ("benchmarks", "experts", "generalist", "conf", "results", "tests"):
+        assert f"`{folder}/`" in text
+    for stage in gatito.STAGES:
+        assert re.search(rf"\b{stage}\b", text), stage
