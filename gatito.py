@@ -3,25 +3,20 @@
 Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and groups.
 """
 
-import dataclasses
-import errno
 import functools
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
 import joblib
-import omegaconf
-import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,7 +25,7 @@ from benchmarks.artifacts import Artifact
 from benchmarks.clips import ClipsConfig, film
 from benchmarks.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
 from benchmarks.environment import ENVIRONMENT, describe_environment
-from benchmarks.errors import GatitoError, check_at_least, unknown
+from benchmarks.errors import GatitoError, check_at_least, one_line, unknown
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.policy import Policy, RandomPolicy
 from benchmarks.results import AGENTS, Results
@@ -281,12 +276,10 @@ def _need(made: Mapping[str, Artifact], stage: str) -> None:
 
 def _command() -> str:
     """What was typed, less what decides no result."""
+    silent = ("name", "runs_folder", "workers", "stages", "tracking")
     typed = HydraConfig.get().overrides.task
-    kept = [word for word in typed if word.partition("=")[0].partition(".")[0].lstrip("+") not in _NO_RESULT]
+    kept = [word for word in typed if word.partition("=")[0].partition(".")[0].lstrip("+") not in silent]
     return " ".join(["gatito", *map(shlex.quote, kept)])
-
-
-_NO_RESULT = ("name", "runs_folder", "workers", "stages", "tracking")
 
 
 def _name(config: Config) -> str:
@@ -314,55 +307,12 @@ class _one_line_errors:  # noqa: N801
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:  # noqa: ANN401
-        line = _one_line(error) if error else None
+        line = one_line(error) if error else None
         if line is None:
             return False
         console.fail(line)
         _failures.append(line)
         return True
-
-
-def _one_line(error: BaseException) -> str | None:
-    """What to tell the person at the keyboard; None for a bug of ours, which deserves its traceback."""
-    for cause in _causes(error):
-        if isinstance(cause, GatitoError):
-            return str(cause)
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            where = f" while writing {cause.filename}" if cause.filename else ""
-            return f"the disk is full{where}. Free some space and run the same command again: it resumes."
-        if isinstance(cause, OverrideParseException):
-            return (
-                f"cannot read '{cause.override}': write KEY=VALUE, quoted where the shell needs it; see gatito --help."
-            )
-        if isinstance(cause, yaml.YAMLError):
-            return f"a file in conf/ is not valid YAML: {' '.join(str(cause).split())}"
-        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options is not None:
-            group, _, option = str(cause.missing_cfg_file).rpartition("/")
-            return str(unknown(group or "config", option, cause.options))
-        if isinstance(cause, omegaconf.errors.ConfigKeyError | omegaconf.errors.ConfigAttributeError):
-            return _unknown_key(cause)
-        if isinstance(cause, omegaconf.errors.OmegaConfBaseException) and cause.full_key:
-            return f"config key {cause.full_key}: {(cause.msg or str(cause)).splitlines()[0]}."
-    if isinstance(error, HydraException | omegaconf.errors.OmegaConfBaseException):
-        return str(error).replace("\n", " ")
-    return None
-
-
-def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
-    """The valid keys beside the unknown one; a task that a suite lacks is such a key too."""
-    parent = str(error.full_key).rpartition(".")[0]
-    owner = error.object_type
-    if dataclasses.is_dataclass(owner):
-        valid = [entry.name for entry in dataclasses.fields(owner)]
-    else:
-        valid = list(error.parent_node.keys()) if isinstance(error.parent_node, DictConfig) else []
-    return str(unknown(f"config key in {parent}" if parent else "config key", error.key, valid))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _pool_seeds() -> None:

@@ -1,7 +1,13 @@
 """The one kind of error that a person is meant to read: a single line that says what is wrong and the way out."""
 
+import dataclasses
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import omegaconf
+import yaml
 
 
 class GatitoError(Exception):
@@ -32,3 +38,51 @@ def unknown(kind: str, name: object, valid: Iterable[object]) -> GatitoError:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return GatitoError(f"unknown {kind} '{name}'.{hint} Valid: {', '.join(names) or '(none)'}.")
+
+
+def one_line(error: BaseException) -> str | None:
+    """What to tell the person at the keyboard; None for a bug of ours, which deserves its traceback."""
+    for cause in _causes(error):
+        if isinstance(cause, GatitoError):
+            return str(cause)
+        if _is(cause, "OverrideParseException"):
+            return (
+                f"cannot read '{cause.override}': write KEY=VALUE, quoted where the shell needs it; see gatito --help."
+            )
+        if _is(cause, "MissingConfigException") and cause.missing_cfg_file and cause.options is not None:
+            group, _, option = str(cause.missing_cfg_file).rpartition("/")
+            return str(unknown(group or "config", option, cause.options))
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            where = f" while writing {cause.filename}" if cause.filename else ""
+            return f"the disk is full{where}. Free some space and run the same command again: it resumes."
+        if isinstance(cause, yaml.YAMLError):
+            return f"a file in conf/ is not valid YAML: {' '.join(str(cause).split())}"
+        if isinstance(cause, omegaconf.errors.ConfigKeyError | omegaconf.errors.ConfigAttributeError):
+            return _unknown_key(cause)
+        if isinstance(cause, omegaconf.errors.OmegaConfBaseException) and cause.full_key:
+            return f"config key {cause.full_key}: {(cause.msg or str(cause)).splitlines()[0]}."
+    if _is(error, "HydraException") or isinstance(error, omegaconf.errors.OmegaConfBaseException):
+        return str(error).replace("\n", " ")
+    return None
+
+
+def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
+    """The valid keys beside the unknown one; a task that a suite lacks is such a key too."""
+    parent = str(error.full_key).rpartition(".")[0]
+    owner = error.object_type
+    if dataclasses.is_dataclass(owner):
+        valid = [entry.name for entry in dataclasses.fields(owner)]
+    else:
+        valid = list(error.parent_node.keys()) if isinstance(error.parent_node, omegaconf.DictConfig) else []
+    return str(unknown(f"config key in {parent}" if parent else "config key", error.key, valid))
+
+
+def _is(error: BaseException, name: str) -> bool:
+    """Whether this is an error of Hydra's, which the entry point alone imports."""
+    return any(kind.__name__ == name and kind.__module__.startswith("hydra.") for kind in type(error).__mro__)
+
+
+def _causes(error: BaseException | None) -> Iterator[Any]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
