@@ -113,7 +113,6 @@ def _run_stages(config: Config, name: str) -> None:
     tracker = Tracker(config.tracking, group=f"{suite.name}/{name}", exp_name=name, seed=config.seed, folder=run)
     if stages - {"report"}:
         artifacts.write_text(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
-        artifacts.write_json(run / ENVIRONMENT, describe_environment(_command()))
     make = {"run": run, "seed": config.seed}
     pool = {"run": run, "workers": workers, "tracker": tracker}
     started = time.monotonic()
@@ -131,6 +130,7 @@ def _run_stages(config: Config, name: str) -> None:
         if agent in config.controls.agents
     }
     agents = _agents(suite, config, experts, recordings, networks, generalist, run)
+    scores = {agent.name: score_artifact(run, agent, suite, config.evaluate, config.seed) for agent in agents}
     if "experts" in stages:
         train_experts(suite, recipes, config.experts, **pool, seed=config.seed)
     if "record" in stages:
@@ -151,6 +151,8 @@ def _run_stages(config: Config, name: str) -> None:
     if "evaluate" in stages:
         for agent in agents:
             _need(agent.made_from, "experts,record,distill,controls")
+        if not all(artifact.is_complete() for artifact in scores.values()):  # else it says where they were made
+            artifacts.write_json(run / ENVIRONMENT, describe_environment(_command()))
         means = {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}
         evaluate(agents, suite, means, config.evaluate, **pool, seed=config.seed)
     if "clips" in stages:
@@ -161,7 +163,6 @@ def _run_stages(config: Config, name: str) -> None:
     if "report" in stages:
         from benchmarks.report import write_report
 
-        scores = {agent.name: score_artifact(run, agent, suite, config.evaluate, config.seed) for agent in agents}
         _need(scores, "evaluate,report")
         write_report(Results.read(run), run, tracker=tracker)
         if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from benchmarks.seeds import derive
 
@@ -143,7 +143,7 @@ def interval(
     )
     share = np.divide(variance, spread, out=np.zeros_like(spread), where=spread > 0)
     tail = (1 - LEVEL) / 2
-    scale = np.sqrt(share) * stats.t.ppf(1 - tail, freedom) / stats.norm.ppf(1 - tail)
+    scale = np.sqrt(share) * special.stdtrit(freedom, 1 - tail) / special.ndtri(1 - tail)
     centre = replicates.resampled.mean(axis=0)
     unbiased = replicates.estimate - share * (centre - replicates.estimate)
     low, high = (
@@ -257,7 +257,7 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
     if count < 2 or b == 0:
         return -math.inf, math.inf
     (var_a, covariance), (_, var_b) = np.cov(numerator, denominator) / count
-    t = float(stats.t.ppf(0.5 + LEVEL / 2, count - 1))
+    t = float(special.stdtrit(count - 1, 0.5 + LEVEL / 2))  # Student's quantile
     g = t**2 * var_b / b**2
     if g >= 1:
         return -math.inf, math.inf

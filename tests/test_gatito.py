@@ -228,7 +228,7 @@ def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
 
 def test_the_training_seeds_of_a_sweep_are_pooled_and_runs_are_compared(tmp_path):
     command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
-    done = gatito("-m", "seed=0,1", "distill.steps=15,20", *command, cwd=tmp_path)
+    done = gatito("-m", "seed=0,1", "distill.warmup=5,6", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "results" / "runs"
     pooled = [path for path in runs.glob("classic-nano-*") if "seed" not in path.name]
@@ -240,7 +240,7 @@ def test_the_training_seeds_of_a_sweep_are_pooled_and_runs_are_compared(tmp_path
     done = gatito("stages=[compare]", "runs=[classic-nano-seed*]", "name=both", "tracking=none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     agents = {row.agent for row in read_csv(runs / "both" / "scores.csv", ScoreRow, "")}
-    labels = {"generalist (distill.steps=15)", "generalist (distill.steps=20)"}
+    labels = {"generalist (distill.warmup=5)", "generalist (distill.warmup=6)"}
     assert labels <= agents and {"random", "expert", "retrieval"} <= agents and "generalist" not in agents
     scores = runs / "both" / "scores.csv"
     good = scores.read_text()

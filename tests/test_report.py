@@ -102,6 +102,7 @@ def test_markdown_and_latex_hold_the_same_cells():
     [
         (number(-82.94), "-82.9"),
         (number(0.5), "0.50"),
+        (number(-0.001), "0.00"),
         (magnitude(0), "-"),
         (magnitude(858_130), "858 k"),
         (magnitude(1.234e13), "12.3 T"),

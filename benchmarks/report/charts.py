@@ -155,6 +155,7 @@ def compute(board: Scoreboard) -> Chart:
         rows.append(
             {
                 "agent": score.agent,
+                "place": len(rows),
                 "label": score.agent if flops else f"{score.agent} (no training)",
                 "flops": flops or least / 10,  # a logarithmic axis has no zero
                 "FLOPs": magnitude(flops),
@@ -189,10 +190,15 @@ def compute(board: Scoreboard) -> Chart:
                 "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}},
             },
             {"mark": {"type": "point", "filled": True, "size": 110}, "encoding": {"y": y, "tooltip": tip}},
-            {
-                "mark": {"type": "text", "align": "left", "dx": 9, "dy": -7},
-                "encoding": {"y": y, "text": {"field": "label"}},
-            },
+            *(
+                # Agents of equal training lie on one another: every other name goes to the left.
+                {
+                    "transform": [{"filter": f"datum.place % 2 == {side}"}],
+                    "mark": {"type": "text", "align": ("left", "right")[side], "dx": (9, -9)[side], "dy": -7},
+                    "encoding": {"y": y, "text": {"field": "label"}},
+                }
+                for side in (0, 1)
+            ),
         ],
     }
 

@@ -46,10 +46,15 @@ def to_latex(table: Table) -> str:
 
 def number(value: float) -> str:
     """A score: two digits behind the point where it is small."""
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return _rounded(value, 1 if abs(value) >= 10 else 2)
 
 
-def interval_text(estimate: Estimate, show: Callable[[float], str] = lambda value: f"{value:.3f}") -> str:
+def share(value: float) -> str:
+    """A fraction of the expert."""
+    return _rounded(value, 3)
+
+
+def interval_text(estimate: Estimate, show: Callable[[float], str] = share) -> str:
     """``0.981 [0.962, 0.999]``."""
     return f"{show(estimate.value)} [{show(estimate.low)}, {show(estimate.high)}]"
 
@@ -92,3 +97,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _tex(text: str) -> str:
     return re.sub(r"([%&_#$])", r"\\\1", text).replace(">=", r"$\geq$").replace("µ", r"$\mu$")
+
+
+def _rounded(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # adding 0.0 takes the sign off a zero

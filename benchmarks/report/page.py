@@ -3,7 +3,7 @@
 import base64
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from benchmarks.artifacts import read_json
 from benchmarks.clips import ABOUT, CLIP
 from benchmarks.environment import ENVIRONMENT
 from benchmarks.report.charts import Chart
-from benchmarks.report.formats import interval_text, number, plural
+from benchmarks.report.formats import interval_text, number, plural, share
 from benchmarks.report.tables import cost_table, gate_text, headline, improvement_table, summary_table
 from benchmarks.scoreboard import Estimate, Scoreboard
 
@@ -81,7 +81,7 @@ def _task_rows(board: Scoreboard) -> list[dict[str, Any]]:
     return rows
 
 
-def _cell(estimate: Estimate | None, show: Any = lambda value: f"{value:.3f}") -> dict[str, Any]:  # noqa: ANN401
+def _cell(estimate: Estimate | None, show: Callable[[float], str] = share) -> dict[str, Any]:
     if estimate is None:
         return {"sort": "", "value": "unscored", "interval": ""}
     value, _, interval = interval_text(estimate, show).partition(" ")

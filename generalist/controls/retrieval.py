@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from benchmarks.artifacts import Artifact
 from benchmarks.checkpoints import load_state, save_state
@@ -34,6 +33,8 @@ class RetrievalPolicy:
 
     def __init__(self, observations: np.ndarray, actions: np.ndarray) -> None:
         """Args: the memory, shapes ``(n, size)`` and ``(n, *action shape)``."""
+        from scipy.spatial import KDTree  # here: most commands do not need it
+
         self._scale = np.maximum(observations.std(axis=0), _LEAST_DEVIATION)
         self._tree = KDTree(observations / self._scale)
         self._actions = actions
