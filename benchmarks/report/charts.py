@@ -14,9 +14,9 @@ from benchmarks.scoreboard import THRESHOLDS, Scoreboard
 Chart = dict[str, Any]
 
 PUBLISHED = (
-    ("Gato, 604 tasks", 0.5, 450 / 604),
-    ("JAT, 157 tasks", 0.5, 89 / 157),
-    ("JAT, 157 tasks", 1.0, 20 / 157),
+    ("published: Gato, 604 tasks", 0.5, 450 / 604),
+    ("published: JAT, 157 tasks", 0.5, 89 / 157),
+    ("published: JAT, 157 tasks", 1.0, 20 / 157),
 )
 """System, fraction of the expert, share of tasks at or above it: Reed et al. 2022 (arXiv:2205.06175, "over 450 of 604")
 and Gallouédec et al. 2024 (arXiv:2402.09844). Other tasks and experts: context, no comparison."""
@@ -207,14 +207,13 @@ def learning(rows: Sequence[CurveRow], y: str, x: str) -> Chart:
     """Learning curves by training seed; agent and task are chosen below the chart."""
     values = [{"curve": _curve_name(row), "seed": row.train_seed, "step": row.step, "value": row.value} for row in rows]
     names = list(dict.fromkeys(value["curve"] for value in values))
+    first = next((name for name in names if base_name(name) == "generalist"), names[0])
     return {
         "description": f"Learning curves, {y} against {x}, by training seed.",
         "data": {"values": values},
         "width": _WIDTH,
         "height": 260,
-        "params": [
-            {"name": "shown", "value": names[0], "bind": {"input": "select", "options": names, "name": "curve "}}
-        ],
+        "params": [{"name": "shown", "value": first, "bind": {"input": "select", "options": names, "name": "curve "}}],
         "transform": [{"filter": "datum.curve == shown"}],
         "mark": {"type": "line", "point": {"size": 18}},
         "encoding": {

@@ -1,5 +1,6 @@
 """Compose the report of a results folder: tables, plots and one page, from its rows alone."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.results import FILES, Results
 from benchmarks.scoreboard import THRESHOLDS, Scoreboard, score
 from benchmarks.seeds import derive
-from benchmarks.tidy import to_csv
+from benchmarks.tidy import columns, to_csv
 from benchmarks.tracking import Tracker
 
 PAGE = "index.html"
@@ -70,12 +71,14 @@ def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
     values = {f"f/{row.task}/{row.agent}": row.f.value for row in board.tasks if row.f is not None}
     for row in board.suite:
         values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
-    rows = [[getattr(row, name) for name in TidyScore.__dataclass_fields__] for row in tidy_scores(board)]
-    of_tasks = len(board.tasks)
-    columns = list(TidyScore.__dataclass_fields__)
-    task_table: TableData = (columns, rows[:of_tasks])
-    suite_table: TableData = (["suite", "aggregate", "agent", "train_seeds", "value", "low", "high"], [])
-    suite_table[1].extend([row[0], row[1], row[2], row[3], row[7], row[8], row[9]] for row in rows[of_tasks:])  # type: ignore[attr-defined]
+    rows = [astuple(row) for row in tidy_scores(board)]
+    names = list(columns(TidyScore))
+    kept = [names.index(name) for name in ("suite", "task", "agent", "train_seeds", "f", "f_low", "f_high")]
+    of_tasks: TableData = (names, rows[: len(board.tasks)])
+    of_suite: TableData = (
+        ["suite", "aggregate", "agent", "train_seeds", "value", "low", "high"],
+        [[row[place] for place in kept] for row in rows[len(board.tasks) :]],
+    )
     curves = {row.agent: (THRESHOLDS, [point.value for point in row.curve]) for row in board.suite}
     fractions = {
         agent: {row.task: row.f.value for row in board.tasks if row.agent == agent and row.f is not None}
@@ -89,8 +92,8 @@ def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
         env_id=board.results.suite,
         log_more=lambda run: log_report(
             run,
-            task_table=task_table,
-            suite_table=suite_table,
+            task_table=of_tasks,
+            suite_table=of_suite,
             thresholds=curves,
             fractions=fractions,
             clips={task: path for task, path in films.items() if path.exists()},
