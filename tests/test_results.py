@@ -126,11 +126,11 @@ BAD = {
     ),
     "an episode less": (
         lambda r: score_where(r, None, agent="generalist", task="toy/y", episode_seed=600_000_001),
-        "not the same test episodes as random's: generalist on toy/y, training seed 0: 1 of 2: run",
+        "test episodes that others have played are missing: generalist on toy/y, training seed 0: 1 of 2: run",
     ),
     "other episodes": (
         lambda r: score_where(r, {"episode_seed": 7}, agent="expert", episode_seed=600_000_001),
-        "as random's: expert on toy/x, training seed 0: 1 of 2 and 1 others; expert on toy/y, training seed 0: 1 of 2",
+        "expert on toy/x, training seed 0: 2 of 3",
     ),
     "no scores": (lambda r: replace(r, scores=()), " has no rows to score: run with stages=[evaluate,report]."),
     "no tasks": (lambda r: replace(r, tasks=()), " has no rows to score: run with stages=[evaluate,report]."),
