@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks import artifacts, console
 from benchmarks.artifacts import Artifact
 from benchmarks.clips import ClipsConfig, film
-from benchmarks.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
+from benchmarks.comparison import CONFIG, compare, find_runs, pooled_name, seeds_of_one_configuration
 from benchmarks.environment import ENVIRONMENT, describe_environment
 from benchmarks.errors import GatitoError, check_at_least, one_line, unknown
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
@@ -82,7 +82,7 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 _failures: list[str] = []  # of the runs in this process; a sweep goes on after one
-_reported: list[Path] = []  # runs of a sweep that have a report: its training seeds are pooled at its end
+_reported: dict[Path, TrackingConfig] = {}  # a sweep's runs with a report: their training seeds are pooled at its end
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
@@ -111,8 +111,8 @@ def _run_stages(config: Config, name: str) -> None:
     run = Path(config.runs_folder) / name
     workers = config.workers or joblib.cpu_count()
     tracker = Tracker(config.tracking, group=f"{suite.name}/{name}", exp_name=name, seed=config.seed, folder=run)
-    if stages - {"report"}:
-        artifacts.write_text(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    if not (run / CONFIG).exists() and stages != {"report"}:
+        _describe(run, config)
     make = {"run": run, "seed": config.seed}
     pool = {"run": run, "workers": workers, "tracker": tracker}
     started = time.monotonic()
@@ -152,7 +152,7 @@ def _run_stages(config: Config, name: str) -> None:
         for agent in agents:
             _need(agent.made_from, "experts,record,distill,controls")
         if not all(artifact.is_complete() for artifact in scores.values()):  # else it says where they were made
-            artifacts.write_json(run / ENVIRONMENT, describe_environment(_command()))
+            _describe(run, config)
         means = {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}
         evaluate(agents, suite, means, config.evaluate, **pool, seed=config.seed)
     if "clips" in stages:
@@ -166,8 +166,14 @@ def _run_stages(config: Config, name: str) -> None:
         _need(scores, "evaluate,report")
         write_report(Results.read(run), run, tracker=tracker)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            _reported.append(run)
+            _reported[run] = config.tracking
         console.note(f"{run}: done in {time.monotonic() - started:.0f} s; open {run / 'index.html'}")
+
+
+def _describe(run: Path, config: Config) -> None:
+    """The settings and the environment of what a run is about to make."""
+    artifacts.write_text(run / CONFIG, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    artifacts.write_json(run / ENVIRONMENT, describe_environment(_command()))
 
 
 def _compare(runs: list[Path], config: Config) -> None:
@@ -189,7 +195,7 @@ def _save_workspace(config: Config, suite: Suite) -> None:
     tracking = config.tracking
     if tracking.entity is None:
         raise GatitoError("a workspace belongs to somebody: set tracking.entity=TEAM_OR_USER.")
-    agents = [agent for agent in AGENTS if agent in ("expert", "generalist", *config.controls.agents)]
+    agents = [agent for agent in AGENTS if agent in ("generalist", *config.controls.agents)]
     view = workspace(tracking.entity, tracking.project, suite.name, agents, [task.name for task in suite])
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
@@ -318,9 +324,12 @@ class _one_line_errors:  # noqa: N801
 
 def _pool_seeds() -> None:
     """After a sweep over training seeds: the report of each configuration over its seeds."""
-    for runs in seeds_of_one_configuration(_reported):
+    if _reported and _failures:
+        console.warn(f"{len(_failures)} runs of the sweep failed (see above) and are in no pooled report.")
+    for runs in seeds_of_one_configuration(list(_reported)):
         console.note(f"pooling the training seeds of {', '.join(run.name for run in runs)}")
-        _compare(runs, Config(runs_folder=str(runs[0].parent), tracking=TrackingConfig(backend="none")))
+        with _one_line_errors():
+            _compare(runs, Config(runs_folder=str(runs[0].parent), tracking=_reported[runs[0]]))
 
 
 def main() -> None:

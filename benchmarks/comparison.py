@@ -14,7 +14,7 @@ import yaml
 from benchmarks.artifacts import digest, read_json, write_bytes, write_json, write_text
 from benchmarks.environment import ENVIRONMENT
 from benchmarks.errors import GatitoError, unknown
-from benchmarks.results import ANCHORS, FILES, Results, labelled
+from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, labelled
 
 CONFIG = "config.yaml"
 _NO_METHOD = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
@@ -45,11 +45,12 @@ def pooled_name(folders: Sequence[Path]) -> str:
 
 
 def seeds_of_one_configuration(folders: Sequence[Path]) -> list[list[Path]]:
-    """Runs that differ in their training seed alone, where there are several of them."""
-    groups: dict[str, list[Path]] = {}
+    """Runs that differ in their training seed alone, where there are several of them; one for each seed."""
+    groups: dict[str, dict[int, Path]] = {}
     for folder in folders:
-        groups.setdefault(str(sorted(_method(folder).items())), []).append(folder)
-    return [runs for runs in groups.values() if len(runs) > 1]
+        seed = int(yaml.safe_load((folder / CONFIG).read_text())["seed"])
+        groups.setdefault(str(sorted(_method(folder).items())), {}).setdefault(seed, folder)
+    return [list(runs.values()) for runs in groups.values() if len(runs) > 1]
 
 
 def compare(folders: Sequence[Path], into: Path) -> Results:
@@ -79,7 +80,9 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     environments = [read_json(folder / ENVIRONMENT) for folder in folders if (folder / ENVIRONMENT).exists()]
     if environments:
         commands = dict.fromkeys(environment["command"] for environment in environments)
-        write_json(into / ENVIRONMENT, environments[0] | {"command": "\n".join(commands)})
+        commits = dict.fromkeys(environment.get("git_commit") for environment in environments)
+        told = {"command": "\n".join(commands), "git_commit": ", ".join(filter(None, commits)) or None}
+        write_json(into / ENVIRONMENT, environments[0] | told)
     _take_clips(folders, into)
     return merged
 
@@ -107,7 +110,7 @@ def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
     shared = [
         agent
         for agent in first.agents
-        if all(_played(results, agent) == _played(first, agent) for _, results in pooled)
+        if all(_identity(results, agent) == _identity(first, agent) for _, results in pooled)
     ]
     if not all(anchor in shared for anchor in ANCHORS):  # agents are measured against their own run's anchors
         shared = []
@@ -137,9 +140,12 @@ def _pool(runs: Sequence[Results]) -> Results:
     return Results(*(tuple(row for run in runs for row in getattr(run, name)) for name in FILES))
 
 
-def _played(results: Results, agent: str) -> set[tuple[str, int, int, float]]:
-    rows = [row for row in results.scores if row.agent == agent]
-    return {(row.task, row.train_seed, row.episode_seed, row.total_return) for row in rows}
+def _identity(results: Results, agent: str) -> set[ScoreRow | CostRow]:
+    """What tells whether two runs have the very same agent: equal play alone may be two that solve every task.
+
+    The times in its cost are those of one training; runs that share an agent have taken it over with them.
+    """
+    return {row for row in (*results.scores, *results.costs) if row.agent == agent}
 
 
 def _method(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from benchmarks.tidy import read_csv, to_csv
 from benchmarks.tracking import LOG, Tracker, read_log
 
 SCORES = "scores.csv"
-CURVES = ("selection/mean", "distill/loss", "clone/loss")
+CURVES = ("selection/mean", "distill/loss")
 """The metrics of learning curves that results folders keep."""
 
 

@@ -4,6 +4,7 @@ A results folder holds four CSV files, a dataclass below for each. A run's folde
 ``results/``: tables, plots and pages are drawn from these files alone.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -136,18 +137,18 @@ class Results:
         """The suite's name."""
         return self.tasks[0].suite
 
-    @property
+    @functools.cached_property
     def task_names(self) -> list[str]:
         """Tasks in the order of the suite."""
         return list(dict.fromkeys(row.task for row in self.tasks))
 
-    @property
+    @functools.cached_property
     def agents(self) -> list[str]:
         """Agents in the order of :data:`AGENTS`, those of further runs behind each."""
         order = list(AGENTS)
         return sorted(dict.fromkeys(row.agent for row in self.scores), key=lambda name: order.index(base_name(name)))
 
-    @property
+    @functools.cached_property
     def train_seeds(self) -> list[int]:
         """Training seeds of all agents."""
         return sorted({row.train_seed for row in self.scores})

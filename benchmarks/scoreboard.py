@@ -1,5 +1,6 @@
 """The scoreboard: every agent's fractions of the expert, per task and summed up, each with its interval."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -92,7 +93,7 @@ class Scoreboard:
     improvements: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
     differences: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def preliminary(self) -> bool:
         """Whether some agent has one training seed alone: what another would give is unknown."""
         seeds: dict[str, set[int]] = {}
@@ -100,7 +101,7 @@ class Scoreboard:
             seeds.setdefault(row.agent, set()).add(row.train_seed)
         return min(map(len, seeds.values())) < 2
 
-    @property
+    @functools.cached_property
     def judged(self) -> list[str]:
         """Agents other than random and expert."""
         return [agent for agent in self.results.agents if base_name(agent) not in ANCHORS]
@@ -174,7 +175,7 @@ def _weak_seeds(results: Results) -> dict[str, tuple[int, ...]]:
 
 
 def _ratio(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """:func:`fraction` without its check: resampled means of a gated expert stay above random's."""
+    """``scores.fraction`` without its check: a resampled expert may, rarely, not be above random."""
     return (agent - random) / (expert - random)
 
 

@@ -11,6 +11,7 @@ from generalist.codecs.config import CodecConfig
 LOSSES = ("kl", "nll")
 KINDS = ("transformer", "perceptron")
 CONTROLS = ("clone", "retrieval", "specialist")
+_LEAST_WINDOWS = 8
 
 
 @dataclass
@@ -101,16 +102,19 @@ class DistillConfig:
         for name in self.weights:
             if name not in tasks:
                 raise unknown("task in distill.weights", name, tasks)
+            if not self.weights[name] > 0:
+                raise GatitoError(f"distill.weights: {name} must be above 0; leave a task out with tasks=[…].")
 
 
 def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
     """The share of a training that one of several tasks has, as a training of its own: as many windows of its task.
 
-    The number of optimiser steps stays, windows per step shrink; where that leaves none, steps shrink instead.
+    Windows per step shrink with the share, optimiser steps stay; a batch too small for the learning rate would make the
+    control a weak one, so below ``_LEAST_WINDOWS`` steps shrink instead.
     """
     weights = {name: config.weights.get(name, 1.0) for name in tasks}
     windows = config.steps * config.windows * weights[task] / sum(weights.values())
-    per_step = max(1, round(windows / config.steps))
+    per_step = min(config.windows, max(_LEAST_WINDOWS, round(windows / config.steps)))
     return replace(config, steps=max(1, round(windows / per_step)), windows=per_step, weights={})
 
 

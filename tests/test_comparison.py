@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from benchmarks.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
+from benchmarks.comparison import compare, find_runs, merge, pooled_name, seeds_of_one_configuration
 from benchmarks.errors import GatitoError
 from benchmarks.results import Results
 from tests.conftest import make_results
@@ -24,7 +24,9 @@ def write_run(folder, seed=0, results=None, config=None, clips=False, **means):
     settings |= {"seed": seed, "name": folder.name, "workers": seed} | (config or {})
     (results or make_results({"toy/x": played(seed, **means)})).write(folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    (folder / "environment.json").write_text(json.dumps({"command": f"gatito seed={seed}", "cores": 2}))
+    (folder / "environment.json").write_text(
+        json.dumps({"command": f"gatito seed={seed}", "git_commit": "ab" if seed else "cd"})
+    )
     (folder / "scores").mkdir()
     if clips:
         (folder / "clips" / "toy" / "x").mkdir(parents=True)
@@ -79,7 +81,7 @@ def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
     assert merged.train_seeds == [0, 1, 2]
     assert yaml.safe_load((tmp_path / "toy" / "config.yaml").read_text())["seed"] == 0
     environment = json.loads((tmp_path / "toy" / "environment.json").read_text())
-    assert environment == {"command": "gatito seed=0\ngatito seed=1\ngatito seed=2", "cores": 2}
+    assert environment == {"command": "gatito seed=0\ngatito seed=1\ngatito seed=2", "git_commit": "cd, ab"}
     assert (tmp_path / "toy" / "clips" / "toy" / "x" / "clip.mp4").read_bytes() == b"toy-seed1"  # the first film
 
 
@@ -201,3 +203,14 @@ def test_a_run_without_results_names_the_file(tmp_path):
     (runs[1] / "scores.csv").unlink()
     with pytest.raises(GatitoError, match=r"b/scores\.csv is missing: run with stages"):
         compare(runs, tmp_path / "all")
+
+
+def test_agents_that_play_alike_but_cost_differently_are_two():
+    same = make_results({"toy/x": {"random": {0: [0, 1]}, "expert": {0: [9, 9]}, "generalist": {0: [8, 8]}}})
+    larger = replace(
+        same,
+        costs=tuple(replace(row, parameters=99) if row.agent == "generalist" else row for row in same.costs),
+    )
+    merged = merge([("model=nano", [same]), ("model=mini", [larger])])
+    assert merged.agents == ["random", "expert", "generalist (model=nano)", "generalist (model=mini)"]
+    assert {row.parameters for row in merged.costs if "mini" in row.agent} == {99}

@@ -72,7 +72,7 @@ def test_what_each_network_cost_is_measured(recordings, tmp_path):
     "config, weights, expected",
     [
         ({"steps": 1500, "windows": 64}, {}, (1477, 13)),  # 12.8 windows a step
-        ({"steps": 1000, "windows": 10}, {"b": 3.0}, (1000, 2)),  # one part of five
+        ({"steps": 1000, "windows": 10}, {"b": 3.0}, (250, 8)),  # one part of five: 2 windows a step would be too few
         ({"steps": 1000, "windows": 1}, {}, (333, 1)),  # less than a window a step
     ],
 )

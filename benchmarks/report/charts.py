@@ -42,6 +42,8 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
     ):
         if rows:
             drawn[name] = learning(rows, y, x)
+    if board.preliminary:
+        drawn = {name: chart | {"title": "preliminary: one training seed"} for name, chart in drawn.items()}
     return drawn
 
 
@@ -107,7 +109,7 @@ def thresholds(board: Scoreboard) -> Chart:
         "height": 300,
         "layer": [
             {
-                "mark": {"type": "area", "opacity": 0.12, "interpolate": "step-after"},
+                "mark": {"type": "area", "opacity": 0.12, "interpolate": "step-before"},
                 "encoding": {
                     "x": x,
                     "y": y | {"field": "low"},
@@ -116,7 +118,7 @@ def thresholds(board: Scoreboard) -> Chart:
                 },
             },
             {
-                "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2.5},
+                "mark": {"type": "line", "interpolate": "step-before", "strokeWidth": 2.5},
                 "encoding": {
                     "x": x,
                     "y": y,

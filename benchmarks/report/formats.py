@@ -96,7 +96,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _tex(text: str) -> str:
-    return re.sub(r"([%&_#$])", r"\\\1", text).replace(">=", r"$\geq$").replace("µ", r"$\mu$")
+    text = re.sub(r"[\\~^]", " ", text)
+    return re.sub(r"([%&_#${}])", r"\\\1", text).replace(">=", r"$\geq$").replace("µ", r"$\mu$")
 
 
 def _rounded(value: float, digits: int) -> str:

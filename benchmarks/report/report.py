@@ -19,6 +19,7 @@ from benchmarks.tidy import columns, to_csv
 from benchmarks.tracking import Tracker
 
 PAGE = "index.html"
+TABLES = ("table.md", "table.csv", "table.tex")
 DRAWN = "report.json"
 """What the report was drawn from; as long as that is unchanged, it is not drawn again."""
 
@@ -39,13 +40,15 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     for table in shown:
         console.show_table(table.title, table.columns, table.rows, table.caption)
     inputs = _inputs(folder)
-    if (folder / DRAWN).exists() and read_json(folder / DRAWN) == inputs and (folder / PAGE).exists():
+    drawn_before = (folder / DRAWN).exists() and read_json(folder / DRAWN) == inputs
+    if drawn_before and all((folder / name).exists() for name in (PAGE, *TABLES)):
         return board
+    (folder / DRAWN).unlink(missing_ok=True)  # killed from here on, the report is drawn again
     everything = [*shown, tables.raw_table(board), tables.improvement_table(board), tables.cost_table(board)]
     text = "\n".join([tables.headline(board), "", *map(to_markdown, everything)])
-    artifacts.write_text(folder / "table.md", text)
-    artifacts.write_text(folder / "table.csv", to_csv(tidy_scores(board), TidyScore))
-    artifacts.write_text(folder / "table.tex", "\n".join(map(to_latex, everything)))
+    written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, everything)))
+    for name, content in zip(TABLES, written, strict=True):
+        artifacts.write_text(folder / name, content)
     drawn = charts.charts(board)
     for name in charts.PLOTS:
         if name in drawn:
@@ -61,8 +64,7 @@ def _inputs(folder: Path) -> dict[str, str]:
     paths = [folder / f"{name}.csv" for name in FILES]
     paths += sorted(folder.glob("config*.yaml")) + sorted(folder.glob("environment.json"))
     paths += sorted((folder / "clips").rglob("clip.*"))
-    code = sorted(Path(__file__).parent.glob("*.*"))
-    code += [Path(__file__).parent.parent / name for name in ("scoreboard.py", "statistics.py", "results.py")]
+    code = [*sorted(Path(__file__).parent.glob("*.*")), *sorted(Path(__file__).parent.parent.glob("*.py"))]
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths if path.exists()}
     return digests | {"code": digest([file_digest(path) for path in code])}
 

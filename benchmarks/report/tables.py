@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.results import AGENTS, ANCHORS, base_name
+from benchmarks.results import AGENTS, ANCHORS, base_name, label_of, labelled
 from benchmarks.scoreboard import AGGREGATES, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
@@ -19,11 +19,12 @@ class TidyScore:
         suite: the suite's name.
         task: the task's name, or an aggregate's.
         agent: the agent's name.
-        train_seeds: how many; 1: preliminary.
+        train_seeds: how many.
+        preliminary: whether it is one: what another would give is unknown.
         raw: mean score, its interval in ``raw_low`` and ``raw_high``; empty for aggregates.
         f: fraction of the expert, its interval in ``f_low`` and ``f_high``; empty if unscored.
         fieller_low: lower end of f's interval in closed form, a cross-check.
-        fieller_high: its upper end.
+        fieller_high: its upper end; from -inf to inf where the ratio is not bounded.
         gate: empty if the task counts, else why not.
     """
 
@@ -31,6 +32,7 @@ class TidyScore:
     task: str
     agent: str
     train_seeds: int
+    preliminary: bool
     raw: float | None
     raw_low: float | None
     raw_high: float | None
@@ -59,10 +61,15 @@ def headline(board: Scoreboard) -> str:
     seeds = len(board.results.train_seeds)
     data = f"{scored} {plural(scored, 'task')}" + ("" if seeds == 1 else f" and {seeds} training seeds")
     text = f"{start}of its experts' performance, {listed(clauses)} (IQM of f over {data}, 95 % intervals)"
-    gap = board.differences.get(("specialist", "generalist"))
-    if gap is not None:
+    for agent in (score.agent for score in shown if base_name(score.agent) == "generalist"):
+        gap = board.differences.get((labelled("specialist", label_of(agent)), agent))
+        gap = gap or board.differences.get(("specialist", agent))
+        if gap is None:
+            continue
+        where = f" with {label_of(agent)}" if label_of(agent) else ""
         verdict = "no difference is shown" if gap.low <= 0 <= gap.high else "the interval excludes 0"
-        text += f": sharing one network costs {interval_text(gap)} of the expert; {verdict}"
+        verdict = "" if board.preliminary else f", {verdict}"
+        text += f"; sharing one network{where} costs {interval_text(gap)} of the expert{verdict}"
     return text[0].upper() + text[1:] + "."
 
 
@@ -144,10 +151,11 @@ def cost_table(board: Scoreboard) -> Table:
     caption = (
         "Sums over tasks, means over training seeds. Operations of the networks' training, forward and backward. "
         "Environment steps: those that an expert took, those recorded of experts that the others learn from. "
-        "Wall time is summed over processes. A test step includes the environment's."
+        "Wall time is summed over networks; the generalist has all cores to itself, the others one each. "
+        "A test step includes the environment's."
     )
     columns = ["agent", "what it is", "parameters", "training FLOPs", "environment steps", "training", "per test step"]
-    return Table(f"{board.results.suite}: compute", columns, rows, caption, words=2)
+    return Table(f"{board.results.suite}: compute, {seeds_text(board)}", columns, rows, caption, words=2)
 
 
 def costs_by_agent(board: Scoreboard) -> dict[str, Cost]:
@@ -188,15 +196,40 @@ def tidy_scores(board: Scoreboard) -> list[TidyScore]:
     for score in board.tasks:
         raw = (score.raw.value, score.raw.low, score.raw.high)
         f = (None, None, None) if score.f is None else (score.f.value, score.f.low, score.f.high)
-        closed = score.fieller if score.fieller and abs(score.fieller[0]) < float("inf") else (None, None)
+        closed = score.fieller or (None, None)
         gate = board.unscored.get(score.task, "")
-        rows.append(TidyScore(suite, score.task, score.agent, len(seeds[score.agent]), *raw, *f, *closed, gate))
+        rows.append(
+            TidyScore(
+                suite,
+                score.task,
+                score.agent,
+                len(seeds[score.agent]),
+                len(seeds[score.agent]) < 2,
+                *raw,
+                *f,
+                *closed,
+                gate,
+            )
+        )
     for score in board.suite:
         marked = {f"share at f >= {mark:g}": score.at_or_above(mark) for mark in MARKS}
         for name, value in (dict(score.aggregates) | marked).items():
             f = (value.value, value.low, value.high)
             rows.append(
-                TidyScore(suite, name, score.agent, len(seeds[score.agent]), None, None, None, *f, None, None, "")
+                TidyScore(
+                    suite,
+                    name,
+                    score.agent,
+                    len(seeds[score.agent]),
+                    len(seeds[score.agent]) < 2,
+                    None,
+                    None,
+                    None,
+                    *f,
+                    None,
+                    None,
+                    "",
+                )
             )
     return rows
 
