@@ -134,14 +134,11 @@ def write_video(path: Path, frames: np.ndarray, rate: float) -> None:
 
 def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
     """Films of one height beside each other, ``(frames, height, width, 3)``; a short one stays at its last picture."""
-    length = max(map(len, films))
-    height = films[0].shape[1]
-    parts = []
-    for film_ in films:
-        parts += [
-            film_[np.minimum(np.arange(length), len(film_) - 1)],
-            np.full((length, height, _GAP, 3), 255, np.uint8),
-        ]
+    length, height = max(map(len, films)), films[0].shape[1]
+    gap = np.full((length, height, _GAP, 3), 255, np.uint8)
+    parts: list[np.ndarray] = []
+    for pictures in films:
+        parts += [pictures[np.minimum(np.arange(length), len(pictures) - 1)], gap]
     whole = np.concatenate(parts[:-1], axis=2)
     return whole[:, : height // 2 * 2, : whole.shape[2] // 2 * 2]
 

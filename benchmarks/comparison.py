@@ -17,8 +17,9 @@ from benchmarks.errors import GatitoError, unknown
 from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, labelled
 
 CONFIG = "config.yaml"
-_NO_METHOD = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
-_NO_METHOD_EITHER = ("evaluate.lanes", "distill.log_every", "distill.checkpoint_every")
+_RUNNING = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
+_RUNNING += ("evaluate.lanes", "distill.log_every", "distill.checkpoint_every")
+"""Settings, and groups of settings, that say how a run is made and shown, not what its method is."""
 
 
 def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
@@ -156,9 +157,11 @@ def _method(folder: Path) -> dict[str, Any]:
         raise GatitoError(f"{folder / CONFIG} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, Mapping):
         raise GatitoError(f"{folder / CONFIG} has no settings: take it from the run's own stages, or run it again.")
-    flat = _flat({key: value for key, value in config.items() if key not in _NO_METHOD})
+    running = tuple(f"{name}." for name in _RUNNING)
     # An older run may lack what is not set.
-    return {key: value for key, value in flat.items() if value is not None and key not in _NO_METHOD_EITHER}
+    return {
+        key: value for key, value in _flat(config).items() if value is not None and not f"{key}.".startswith(running)
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

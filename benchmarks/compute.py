@@ -78,9 +78,9 @@ class FlopMeter:
     layer's input, which nobody needs, is counted too.
     """
 
-    def __init__(self, module: nn.Module, flops: float = 0.0) -> None:
-        """Begin at ``flops``, where an earlier count ended."""
-        self.flops = flops
+    def __init__(self, module: nn.Module) -> None:
+        """Begin at zero; ``flops`` may be set to where an earlier count ended."""
+        self.flops = 0.0
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 layer.register_forward_hook(self._count)

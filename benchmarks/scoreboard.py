@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import statistics
 from benchmarks.results import ANCHORS, Results, anchor_of, base_name
-from benchmarks.scores import gate, samples_by_task
+from benchmarks.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.statistics import Bootstrap, Replicates, Sample, combine, count_interval, interval
 
 THRESHOLDS = tuple(np.round(np.arange(0.0, 1.2001, 0.01), 2))
@@ -124,8 +124,11 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
     anchors = {agent: [anchor_of(agent, anchor, agents) for anchor in ("expert", "random")] for agent in agents}
     places = [tasks.index(task) for task in scored]
     means = {agent: combine(lambda values: values[..., places], replicates) for agent, replicates in raw.items()}
-    # Over resampled episodes the gap to random could vanish; the gate has made that a matter of 4.4 standard errors.
-    f = {agent: combine(_ratio, means[agent], *(means[anchor] for anchor in anchors[agent])) for agent in agents}
+    f = {}
+    for agent in agents:
+        parts = [means[name] for name in (agent, *anchors[agent])]
+        fraction(*(part.estimate for part in parts))  # raises if a gate let through what has no fraction
+        f[agent] = combine(ratio, *parts)
     rows = []
     intervals = {agent: (interval(raw[agent]), interval(f[agent]) if scored else None) for agent in agents}
     for place, task in enumerate(tasks):
@@ -172,11 +175,6 @@ def _weak_seeds(results: Results) -> dict[str, tuple[int, ...]]:
         if row.reference is not None and row.gate_mean < row.reference:
             weak.setdefault(row.task, []).append(row.train_seed)
     return {task: tuple(sorted(set(seeds))) for task, seeds in weak.items()}  # runs of a comparison may share a seed
-
-
-def _ratio(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """``scores.fraction`` without its check: a resampled expert may, rarely, not be above random."""
-    return (agent - random) / (expert - random)
 
 
 def _estimate(value: np.ndarray, limits: tuple[np.ndarray, np.ndarray], place: int | tuple[()] = ()) -> Estimate:

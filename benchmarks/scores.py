@@ -54,6 +54,11 @@ def fraction(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.nd
     """
     if not np.all(np.greater(expert, random)):
         raise ValueError("no fraction: the expert's mean is not above random's")
+    return ratio(agent, expert, random)
+
+
+def ratio(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """:func:`fraction` without its check, for resampled means: a gated expert may, rarely, be resampled to random's."""
     return (agent - random) / (expert - random)
 
 

@@ -44,7 +44,12 @@ class Replicates:
 
 
 def combine(function: Callable[..., np.ndarray], *parts: Replicates) -> Replicates:
-    """A function of replicates, such as ``combine(iqm, f)``; it maps the last axes and leaves leading ones alone."""
+    """A function of replicates, such as ``combine(iqm, f)``.
+
+    Args:
+        function: maps arrays of shapes ``(…)`` or ``(resamples, …)`` alike, one for each of the parts.
+        parts: what it is given.
+    """
     return Replicates(
         np.asarray(function(*(part.estimate for part in parts))),
         function(*(part.resampled for part in parts)),
@@ -218,6 +223,9 @@ def improvement(bootstrap: Bootstrap, x: Sequence[Sample], y: Sequence[Sample]) 
         bootstrap: resamples both.
         x: agent X's scores, a sample per task.
         y: agent Y's scores on the same tasks.
+
+    Returns:
+        One number between 0 and 1, shape ``()``.
     """
     agents = []
     for samples in (x, y):
@@ -239,7 +247,11 @@ def improvement(bootstrap: Bootstrap, x: Sequence[Sample], y: Sequence[Sample]) 
 
 
 def standard_error(sample: Sample) -> float:
-    """Standard error of a sample's mean: from the differences between its training seeds, episodes being its floor."""
+    """Standard error of a sample's mean, in the unit of its scores.
+
+    From the differences between its training seeds, with what episodes alone would give as its floor; 0 where there is
+    a single episode.
+    """
     within = np.mean([values.var(ddof=1) / len(values) if len(values) > 1 else 0.0 for values in sample.values()])
     between = np.var([values.mean() for values in sample.values()], ddof=1) if len(sample) > 1 else 0.0
     return math.sqrt(max(float(between), float(within)) / len(sample))

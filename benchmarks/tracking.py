@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,12 @@ class Mirror:
             if log_more is not None:
                 self._tracker.attempt(lambda: log_more(run))
             self._tracker.attempt(run.finish)
+
+
+def pump(mirrors: Iterable[Mirror]) -> None:
+    """Send what came to several logs, those of jobs that run side by side."""
+    for mirror in mirrors:
+        mirror.pump()
 
 
 class Tracker:

@@ -24,7 +24,7 @@ from benchmarks.rollout import rollout
 from benchmarks.scores import metric_value
 from benchmarks.seeds import Purpose, derive, episode_seed
 from benchmarks.tasks import Suite, Task
-from benchmarks.tracking import Log, Mirror, Tracker
+from benchmarks.tracking import Log, Mirror, Tracker, pump
 from experts.recipe import ExpertRecipe, ExpertsConfig
 
 POLICY = "policy.safetensors"
@@ -76,12 +76,8 @@ def train_experts(
         jobs.append((f"expert {task.name}", recipe.steps, arguments))
         mirrors.append(tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
-    def pump() -> None:
-        for mirror in mirrors:
-            mirror.pump()
-
     try:
-        run_jobs(_train, jobs, workers=workers, on_poll=pump)
+        run_jobs(_train, jobs, workers=workers, on_poll=partial(pump, mirrors))
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
             gated = (made[task.name].folder / GATE).exists()

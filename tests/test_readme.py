@@ -2,9 +2,11 @@ import re
 
 import yaml
 
-from benchmarks.report.tables import headline
+from benchmarks.report.formats import to_markdown
+from benchmarks.report.report import score_results
+from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
 from benchmarks.results import Results
-from benchmarks.scoreboard import score
+from benchmarks.tidy import to_csv
 from tests.conftest import ROOT
 from tests.readme import committed, shown
 
@@ -16,16 +18,15 @@ def test_the_readmes_results_are_the_committed_ones():
     assert len([line for line in shown().splitlines() if line.startswith("| classic/")]) == 5
 
 
-def test_the_committed_table_is_what_the_committed_rows_give(tmp_path):
-    import numpy as np
-
-    from benchmarks.seeds import derive
-
+def test_every_committed_table_is_what_the_committed_rows_give():
     results = Results.read(CLASSIC)
     assert results.train_seeds == [0, 1, 2, 3, 4]
-    board = score(results, np.random.default_rng(derive("report", results.suite)))
-    assert (CLASSIC / "table.md").read_text().startswith(headline(board))
-    assert not board.unscored
+    board = score_results(results)
+    text = (CLASSIC / "table.md").read_text()
+    assert text.startswith(headline(board))
+    for table in all_tables(board):
+        assert to_markdown(table) in text
+    assert (CLASSIC / "table.csv").read_text() == to_csv(tidy_scores(board), TidyScore)
 
 
 def test_the_committed_config_is_todays_suite():

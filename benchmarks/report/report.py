@@ -34,17 +34,16 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
         folder: a results folder; its config, environment and clips go onto the page.
         tracker: told every f, tables, charts, clips and the page, when they are new.
     """
-    board = score(results, np.random.default_rng(derive("report", results.suite)))
-    shown = [tables.score_table(board), tables.summary_table(board)]
+    board = score_results(results)
+    everything = tables.all_tables(board)
     console.say(tables.headline(board))
-    for table in shown:
+    for table in everything[:2]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
     inputs = _inputs(folder)
     drawn_before = (folder / DRAWN).exists() and read_json(folder / DRAWN) == inputs
     if drawn_before and all((folder / name).exists() for name in (PAGE, *TABLES)):
         return board
     (folder / DRAWN).unlink(missing_ok=True)  # killed from here on, the report is drawn again
-    everything = [*shown, tables.raw_table(board), tables.improvement_table(board), tables.cost_table(board)]
     text = "\n".join([tables.headline(board), "", *map(to_markdown, everything)])
     written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, everything)))
     for name, content in zip(TABLES, written, strict=True):
@@ -57,6 +56,11 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     _track(board, folder, tracker)
     artifacts.write_json(folder / DRAWN, inputs)
     return board
+
+
+def score_results(results: Results) -> Scoreboard:
+    """The scoreboard with the bootstrap's draws that every report of the suite has: same rows, same digits."""
+    return score(results, np.random.default_rng(derive("report", results.suite)))
 
 
 def _inputs(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from benchmarks.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
 from benchmarks.results import AGENTS, ANCHORS, base_name, label_of, labelled
-from benchmarks.scoreboard import AGGREGATES, Scoreboard
+from benchmarks.scoreboard import AGGREGATES, Estimate, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
 """Fractions whose counts the summary shows."""
@@ -71,6 +71,12 @@ def headline(board: Scoreboard) -> str:
         verdict = "" if board.preliminary else f", {verdict}"
         text += f"; sharing one network{where} costs {interval_text(gap)} of the expert{verdict}"
     return text[0].upper() + text[1:] + "."
+
+
+def all_tables(board: Scoreboard) -> list[Table]:
+    """Every table of a report, the two that the console shows first, the one with wall times last."""
+    makers = (score_table, summary_table, raw_table, improvement_table, cost_table)
+    return [make(board) for make in makers]
 
 
 def score_table(board: Scoreboard) -> Table:
@@ -191,47 +197,28 @@ def tidy_scores(board: Scoreboard) -> list[TidyScore]:
     seeds: dict[str, set[int]] = {}
     for row in board.results.scores:
         seeds.setdefault(row.agent, set()).add(row.train_seed)
-    suite = board.results.suite
-    rows = []
-    for score in board.tasks:
-        raw = (score.raw.value, score.raw.low, score.raw.high)
-        f = (None, None, None) if score.f is None else (score.f.value, score.f.low, score.f.high)
-        closed = score.fieller or (None, None)
-        gate = board.unscored.get(score.task, "")
-        rows.append(
-            TidyScore(
-                suite,
-                score.task,
-                score.agent,
-                len(seeds[score.agent]),
-                len(seeds[score.agent]) < 2,
-                *raw,
-                *f,
-                *closed,
-                gate,
-            )
-        )
+
+    def line(
+        name: str, agent: str, raw: Estimate | None, f: Estimate | None, closed: tuple[float, float] | None, gate: str
+    ) -> TidyScore:
+        count = len(seeds[agent])
+        numbers = [*_cells(raw), *_cells(f), *(closed or (None, None))]
+        return TidyScore(board.results.suite, name, agent, count, count < 2, *numbers, gate)
+
+    rows = [
+        line(score.task, score.agent, score.raw, score.f, score.fieller, board.unscored.get(score.task, ""))
+        for score in board.tasks
+    ]
     for score in board.suite:
         marked = {f"share at f >= {mark:g}": score.at_or_above(mark) for mark in MARKS}
-        for name, value in (dict(score.aggregates) | marked).items():
-            f = (value.value, value.low, value.high)
-            rows.append(
-                TidyScore(
-                    suite,
-                    name,
-                    score.agent,
-                    len(seeds[score.agent]),
-                    len(seeds[score.agent]) < 2,
-                    None,
-                    None,
-                    None,
-                    *f,
-                    None,
-                    None,
-                    "",
-                )
-            )
+        rows += [
+            line(name, score.agent, None, value, None, "") for name, value in (dict(score.aggregates) | marked).items()
+        ]
     return rows
+
+
+def _cells(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
 
 
 def seeds_text(board: Scoreboard) -> str:

@@ -19,7 +19,7 @@ from benchmarks.dashboards import log_lineage
 from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import PolicyPerTask
 from benchmarks.tasks import Suite, Task, spaces
-from benchmarks.tracking import Tracker
+from benchmarks.tracking import Tracker, pump
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.step import vector_size
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, single_task_artifact
@@ -87,12 +87,8 @@ def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker:
         config = asdict(student.config) | {"model": asdict(student.model)}
         mirrors.append(tracker.mirror(student.artifact.folder, "controls", env_id=student.task.env_id, **config))
 
-    def pump() -> None:
-        for mirror in mirrors:
-            mirror.pump()
-
     try:
-        run_jobs(_train, jobs, workers=workers, on_poll=pump)
+        run_jobs(_train, jobs, workers=workers, on_poll=partial(pump, mirrors))
     finally:
         for student, mirror in zip(missing, mirrors, strict=True):
             mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run))
