@@ -5,24 +5,25 @@ An algorithm is always built from its recipe and its numbers put in: ``PPO.load`
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks.errors import GatitoError, check_at_least, unknown
-from benchmarks.seeds import derive
-from benchmarks.tasks import Task, make_env
+from benchmarks.tasks import Task, spaces
 from experts.recipe import ExpertRecipe
-from experts.replay import Replayable
+from experts.vector_env import AtariVecEnv, ReplayableVecEnv
 
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
 _OURS = (
@@ -72,7 +73,45 @@ class HoldingDQN(DQN):
         return actions, actions
 
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "dqn": HoldingDQN}
+class _PixelConv2d(torch.nn.Conv2d):
+    """A convolution that scales pixels to [0, 1] by its weights, which are fewer than the pixels."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+        return self._conv_forward(input, self.weight / 255, self.bias)
+
+
+class SmallCNN(BaseFeaturesExtractor):
+    """Three convolutions for stacked 84 x 84 frames, a half to a third as wide as SB3's ``NatureCNN``.
+
+    On a processor the network is what PPO waits for. With images laid out channels-last, one learns from 3.6 times as
+    many frames a second as with ``NatureCNN``.
+    """
+
+    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 256) -> None:
+        super().__init__(observation_space, features_dim)
+        frames, height, width = observation_space.shape
+        rows, columns = (((size - 8) // 4 + 1 - 4) // 2 + 1 - 3 + 1 for size in (height, width))
+        self.layers = torch.nn.Sequential(
+            _PixelConv2d(frames, 16, 8, 4),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(16, 32, 4, 2),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(32, 32, 3),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Linear(32 * rows * columns, features_dim),
+            torch.nn.ReLU(),
+        )
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """``(batch, frames, height, width)``, from 0 to 255 → ``(batch, features)``."""
+        return self.layers(observations.contiguous(memory_format=torch.channels_last))
+
+
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "dqn": HoldingDQN, "sac": SAC, "td3": TD3}
+_NETWORKS: dict[str, type[BaseFeaturesExtractor]] = {"small_cnn": SmallCNN}
+_WORDS = {"activation_fn": _ACTIVATIONS, "features_extractor_class": _NETWORKS}
+"""Arguments in policy_kwargs that are classes, and the words that a recipe names them by."""
 
 
 def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
@@ -91,6 +130,8 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     check_at_least(f"suite.tasks.{task.key}.expert", recipe, steps=1, envs=1, hold_exploration=1)
     if recipe.hold_exploration > 1 and recipe.algorithm != "dqn":
         raise GatitoError(f"task {task.name}: expert.hold_exploration is for dqn alone, not for {recipe.algorithm}.")
+    if recipe.episodic_life and task.family != "atari":
+        raise GatitoError(f"task {task.name}: expert.episodic_life is for Atari games alone.")
     for name, value in recipe.hyperparameters.items():
         try:
             _parsed(value)
@@ -100,11 +141,8 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
 
 def make_vec_env(task: Task, recipe: ExpertRecipe, seed: int) -> VecEnv:
     """A recipe's environments, in one process; episodes follow from the seed and can be replayed."""
-
-    def maker(place: int) -> Callable[[], gym.Env]:
-        return lambda: Monitor(Replayable(make_env(task), derive(seed, "env", place)))
-
-    env: VecEnv = DummyVecEnv([maker(place) for place in range(recipe.envs)])
+    kind = AtariVecEnv if task.family == "atari" else ReplayableVecEnv
+    env: VecEnv = kind(task, recipe, seed)
     if not recipe.normalizes:
         return env
     return VecNormalize(
@@ -124,14 +162,21 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
     check_recipe(task, recipe)
     # A copy: SB3 writes into the dicts that it is given.
     arguments = {name: _parsed(value) for name, value in copy.deepcopy(recipe.hyperparameters).items()}
-    policy_kwargs = arguments.get("policy_kwargs")
-    if policy_kwargs and isinstance(policy_kwargs.get("activation_fn"), str):
-        name = policy_kwargs["activation_fn"]
-        if name not in _ACTIVATIONS:
-            raise unknown(f"activation_fn of task {task.name}", name, _ACTIVATIONS)
-        arguments["policy_kwargs"] = policy_kwargs | {"activation_fn": _ACTIVATIONS[name]}
+    for name, words in _WORDS.items():
+        word = arguments.get("policy_kwargs", {}).get(name)
+        if isinstance(word, str):
+            if word not in words:
+                raise unknown(f"{name} of task {task.name}", word, words)
+            arguments["policy_kwargs"][name] = words[word]
+            if words[word] is SmallCNN:
+                arguments["policy_kwargs"]["normalize_images"] = False  # it does so itself
+    observation, action = spaces(task)
+    if isinstance(arguments.get("action_noise"), float | int):
+        sigma = np.full(math.prod(action.shape or ()), float(arguments["action_noise"]))
+        arguments["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)
+    policy = "CnnPolicy" if len(observation.shape or ()) == 3 else "MlpPolicy"
     try:
-        model = ALGORITHMS[recipe.algorithm]("MlpPolicy", env, seed=seed, device="cpu", verbose=0, **arguments)
+        model = ALGORITHMS[recipe.algorithm](policy, env, seed=seed, device="cpu", verbose=0, **arguments)
     except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
         raise GatitoError(f"task {task.name}: {recipe.algorithm} refuses its recipe: {error}") from error
     if isinstance(model, HoldingDQN):

@@ -1,6 +1,7 @@
 """A trained stable-baselines3 policy behind the project's protocol."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -25,9 +26,8 @@ class ExpertPolicy:
 
     def __init__(self, task: Task, recipe: ExpertRecipe, state: Mapping[str, Any]) -> None:
         """Build the policy from the recipe and put the weights of ``state`` (see :func:`policy_state`) in."""
-        env = make_vec_env(task, recipe, seed=0)
+        env = make_vec_env(task, replace(recipe, envs=1), seed=0)
         self._model: Any = build(task, recipe, env, seed=0)
-        self._is_dqn = recipe.algorithm == "dqn"
         env.close()
         self._model.policy.load_state_dict(state["policy"])
         self._model.policy.set_training_mode(False)
@@ -35,10 +35,10 @@ class ExpertPolicy:
         normalizer = state.get("normalizer")
         self._normalizer = {name: np.asarray(value) for name, value in normalizer.items()} if normalizer else None
         self._space = spaces(task)[1]
-        kind = "q" if self._is_dqn else "logits"
-        self.distribution_kind: Mapping[str, str] = {
-            task.name: "gaussian" if isinstance(self._space, gym.spaces.Box) else kind
-        }
+        self._algorithm = recipe.algorithm
+        kinds = {"dqn": "q", "td3": None, "sac": "gaussian"}  # TD3's actions are certain
+        kind = kinds.get(recipe.algorithm, "gaussian" if isinstance(self._space, gym.spaces.Box) else "logits")
+        self.distribution_kind: Mapping[str, str] = {task.name: kind} if kind else {}
 
     def initial_state(self, lanes: int) -> None:
         """It remembers nothing."""
@@ -53,20 +53,33 @@ class ExpertPolicy:
         tensor, _ = policy.obs_to_tensor(
             observations if self._normalizer is None else normalize(observations, self._normalizer)
         )
-        if self._is_dqn:
+        if self._algorithm == "dqn":
             values = self._model.q_net(tensor).numpy()
             actions = values.argmax(axis=1)
             return Decision(actions, actions, values)
+        if self._algorithm == "td3":
+            return self._continuous(policy.unscale_action(policy.actor(tensor).numpy()), None)
+        if self._algorithm == "sac":
+            # Actions are tanh(u), u normal. Their spread is u's times the slope of tanh, times half the action's range.
+            mean, log_deviation, _ = policy.actor.get_action_dist_params(tensor)
+            unit = mean.tanh()
+            deviation = ((1 - unit.square()) * log_deviation.exp()).numpy() * (self._space.high - self._space.low) / 2
+            return self._continuous(policy.unscale_action(unit.numpy()), deviation)
         distribution = policy.get_distribution(tensor).distribution
         if isinstance(self._space, gym.spaces.Box):
-            space = self._space
-            mean = distribution.mean.numpy().reshape(len(observations), -1)
-            deviation = distribution.stddev.numpy().reshape(len(observations), -1)
-            actions = mean.reshape(-1, *space.shape).clip(space.low, space.high).astype(space.dtype)
-            return Decision(actions, actions, np.stack([mean, deviation], axis=1))
+            return self._continuous(distribution.mean.numpy(), distribution.stddev.numpy())
         logits = distribution.logits.numpy()
         actions = logits.argmax(axis=1)
         return Decision(actions, actions, logits)
+
+    def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> Decision:
+        space = self._space
+        assert isinstance(space, gym.spaces.Box)
+        rows = len(means)
+        actions = means.reshape(rows, *space.shape).clip(space.low, space.high).astype(space.dtype)
+        if deviations is None:
+            return Decision(actions, actions)
+        return Decision(actions, actions, np.stack([means.reshape(rows, -1), deviations.reshape(rows, -1)], axis=1))
 
 
 def policy_state(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,11 @@ class ExpertRecipe:
         normalize_observations: whether observations are scaled by their running mean and deviation.
         normalize_rewards: whether rewards are scaled by the running deviation of the discounted return (training
             only; scores never are).
+        clip_rewards: whether rewards are clipped to [-1, 1] (training only; scores never are).
+        episodic_life: whether the loss of a life looks like an end (training only, Atari alone).
         hold_exploration: longest run of steps for which DQN holds an exploratory action; 1: plain epsilon-greedy.
         stop_at: end the training early once the mean score on selection seeds is this good; None: never.
+        selection_episodes: episodes that judge a checkpoint; None: as many as ``experts.selection_episodes``.
         hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero.
     """
 
@@ -29,8 +32,11 @@ class ExpertRecipe:
     envs: int = 8
     normalize_observations: bool = False
     normalize_rewards: bool = False
+    clip_rewards: bool = False
+    episodic_life: bool = False
     hold_exploration: int = 1
     stop_at: float | None = None
+    selection_episodes: int | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -10,6 +10,9 @@ import numpy as np
 
 from benchmarks.seeds import training_seed
 
+Place = dict[str, Any]
+"""Where an environment is: ``episode``, its number, and ``actions`` since its reset, ``(steps, *action shape)``."""
+
 
 class Replayable(gym.Wrapper):
     """Seeds every episode from its number, and remembers the actions of the one under way."""
@@ -32,12 +35,12 @@ class Replayable(gym.Wrapper):
         self._actions.append(action)
         return self.env.step(action)
 
-    def place(self) -> dict[str, Any]:
-        """Where the environment is: ``episode`` and ``actions`` since its reset, ``(steps, *action shape)``."""
+    def place(self) -> Place:
+        """Where the environment is."""
         return {"episode": self._episode, "actions": np.array(self._actions)}
 
     @staticmethod
-    def bring(env: gym.Env, place: dict[str, Any]) -> Any:  # noqa: ANN401
+    def bring(env: gym.Env, place: Place) -> Any:  # noqa: ANN401
         """Bring ``env``, which has a Replayable inside, to a place; the observation there.
 
         The wrappers around it (such as SB3's Monitor) live through the same steps.

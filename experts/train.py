@@ -129,6 +129,7 @@ def _train(
     seconds = float(saved["seconds"]) if saved else 0.0
     selection = (int(saved["selection_steps"]), float(saved["selection_flops"])) if saved else (0, 0.0)
     log = Log(artifact.folder, keep_until=training.steps if saved else -1)
+    judged_on = recipe.selection_episodes or config.selection_episodes
     while not _is_trained(recipe, curve):
         start = time.monotonic()
         training.advance(
@@ -138,7 +139,7 @@ def _train(
         )
         state = training.state()
         values, steps, flops = _play(
-            task, recipe, policy_state(state), Purpose.SELECTION, config.selection_episodes, seed
+            task, recipe, policy_state(state), Purpose.SELECTION, judged_on, seed
         )
         selection = (selection[0] + steps, selection[1] + flops)
         seconds += time.monotonic() - start

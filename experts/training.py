@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
@@ -21,7 +20,6 @@ from benchmarks.tasks import Task
 from experts.algorithms import Watch, build, make_vec_env
 from experts.normalizer import normalizer_state, put_normalizer
 from experts.recipe import ExpertRecipe
-from experts.replay import Replayable, inner
 
 _SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
 _BUFFER_COLUMNS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -105,7 +103,8 @@ class Training:
             "flops": self.flops,
             "updates": int(getattr(model, "_n_updates", 0)),
             "parameters": model.get_parameters(),
-            "places": [inner(env).place() for env in self._environments],
+            "variables": {name: getattr(model, name).detach() for name in self._variables},
+            "places": self._lanes.places(),
             "last_observations": self._raw_observations(),
             "last_starts": np.asarray(model._last_episode_starts),
             "episodes": [[float(row["r"]), int(row["l"])] for row in model.ep_info_buffer],
@@ -125,12 +124,17 @@ class Training:
         self._env.close()
 
     @property
-    def _environments(self) -> list[gym.Env]:
-        return (self._env.venv if self._recipe.normalizes else self._env).envs
+    def _lanes(self) -> Any:  # noqa: ANN401
+        return self._env.venv if self._recipe.normalizes else self._env
 
     @property
     def _off_policy(self) -> bool:
         return hasattr(self._model, "replay_buffer")
+
+    @property
+    def _variables(self) -> list[str]:
+        """Trained tensors beside the networks, such as SAC's entropy coefficient."""
+        return self._model._get_torch_save_params()[1]
 
     def _raw_observations(self) -> np.ndarray:
         return np.array(self._env.get_original_obs() if self._recipe.normalizes else self._model._last_obs)
@@ -146,6 +150,8 @@ class Training:
     def _put(self, state: Mapping[str, Any]) -> None:
         model = self._model
         model.set_parameters(dict(state["parameters"]), exact_match=True, device="cpu")
+        for name, value in state["variables"].items():
+            getattr(model, name).data.copy_(value)
         model.num_timesteps, model._n_updates = int(state["steps"]), int(state["updates"])
         self._meter.flops = float(state["flops"])
         if self._off_policy:
@@ -156,8 +162,7 @@ class Training:
             model._n_calls = int(state["calls"])
         if self._recipe.normalizes:
             put_normalizer(self._env, state["normalizer"])
-        places = zip(self._environments, state["places"], strict=True)
-        observations = np.stack([Replayable.bring(env, place) for env, place in places])
+        observations = self._lanes.bring(state["places"])
         if not np.array_equal(observations, state["last_observations"].numpy()):
             console.warn(
                 f"the environment of task {self._task.name} does not follow its seed: its training goes on from other "

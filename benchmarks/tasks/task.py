@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.artifacts import digest
 from benchmarks.errors import GatitoError, unknown
 
-FAMILIES = {"registered": "benchmarks.tasks.registered"}
+FAMILIES = {"registered": "benchmarks.tasks.registered", "atari": "benchmarks.tasks.atari"}
 """Environment families and the modules that make them, imported when first needed."""
 
 METRICS = ("return", "success")

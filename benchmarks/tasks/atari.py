@@ -1,0 +1,170 @@
+"""Atari 2600 games through the Arcade Learning Environment, played as Machado et al. 2018 (arXiv:1709.06009) advise.
+
+Sticky actions, full games, unclipped rewards, no no-op starts and no help with the start button: the stickiness alone
+makes episodes differ. Observations are the usual four grey frames of 84 x 84 (Mnih et al. 2015).
+
+There are two ways to step, with the same pixels for the same seed and actions (a test holds them to it): one game at a
+time, whose state can be cloned, and :func:`make_vector`, many games in one native call, which training uses.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.errors import GatitoError, unknown
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.task import Task, TaskConfig
+
+_MISSING = "pip install 'gatito[atari]'"
+_PIPELINE = {"repeat_action_probability": 0.25, "full_action_space": False, "frameskip": 4}
+_PIPELINE |= {"img_height": 84, "img_width": 84, "stack_num": 4, "maxpool": True, "grayscale": True}
+"""Every argument on the way to an observation; an id alone does not pin them."""
+_ROWS, _COLUMNS = 210, 160
+
+
+def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
+    """Every argument of the game, and its horizon in agent steps.
+
+    Raises:
+        GatitoError: if the package is missing, or there is no such game.
+    """
+    ale_py = _ale_py(name)
+    gym.register_envs(ale_py)
+    games = {spec.id: spec for spec in gym.registry.values() if spec.namespace == "ALE"}
+    if config.env_id not in games:
+        raise unknown(f"game of task {name}", config.env_id, games)
+    for argument in config.kwargs:
+        if argument not in _PIPELINE:
+            raise unknown(f"argument of task {name}", argument, _PIPELINE)
+    kwargs = {**_PIPELINE, **config.kwargs, "game": games[config.env_id].kwargs["game"]}
+    if kwargs["maxpool"] is not True or kwargs["grayscale"] is not True:
+        raise GatitoError(f"task {name}: maxpool and grayscale must be true: colour and single frames are not built.")
+    frames = games[config.env_id].kwargs["max_num_frames_per_episode"]
+    return kwargs, config.horizon or frames // int(kwargs["frameskip"])
+
+
+def make(task: "Task", render_mode: str | None = None) -> gym.Env:
+    """One game.
+
+    Raises:
+        GatitoError: if the package or the game's ROM is missing.
+    """
+    return AtariGame(task, render_mode)
+
+
+def make_vector(task: "Task", count: int) -> Any:  # noqa: ANN401
+    """``count`` games that step in one native call: an ``ale_py.vector_env.AtariVectorEnv`` in one thread.
+
+    A game that is over waits for its reset: reset it, with a seed of its own, before the next step.
+
+    Raises:
+        GatitoError: if the package or the game's ROM is missing.
+    """
+    _rom(task)
+    from ale_py.vector_env import AtariVectorEnv
+
+    kwargs = dict(task.kwargs)
+    return AtariVectorEnv(
+        **kwargs,
+        num_envs=count,
+        num_threads=1,
+        max_num_frames_per_episode=task.horizon * kwargs["frameskip"],
+        autoreset_mode="NextStep",
+        noop_max=0,
+        episodic_life=False,
+        reward_clipping=False,
+        use_fire_reset=False,
+    )
+
+
+class AtariGame(gym.Env):
+    """One game: observations ``(frames, height, width)``, uint8."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
+
+    def __init__(self, task: "Task", render_mode: str | None = None) -> None:
+        """Args: a task of this family, and None or ``rgb_array``."""
+        self._rom = _rom(task)
+        ale_py = _ale_py(task.name)
+        self.render_mode = render_mode
+        self.ale = ale_py.ALEInterface()
+        self._skip = int(task.kwargs["frameskip"])
+        self.ale.setFloat("repeat_action_probability", float(task.kwargs["repeat_action_probability"]))
+        self.ale.setInt("max_num_frames_per_episode", task.horizon * self._skip)
+        self.ale.loadROM(self._rom)
+        full = task.kwargs["full_action_space"]
+        self._actions = self.ale.getLegalActionSet() if full else self.ale.getMinimalActionSet()
+        shape = tuple(int(task.kwargs[name]) for name in ("stack_num", "img_height", "img_width"))
+        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        self.action_space = gym.spaces.Discrete(len(self._actions))
+        self._screens = np.zeros((2, _ROWS, _COLUMNS), np.uint8)
+        self._frames = np.zeros(shape, np.uint8)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a new game; a seed decides its sticky actions."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self.ale.setInt("random_seed", seed)
+            self.ale.loadROM(self._rom)  # the emulator reads its seed only here
+        self.ale.reset_game()
+        self.ale.getScreenGrayscale(self._screens[0])
+        self._screens[1] = 0
+        self._frames[:] = 0
+        return self._observe(), self._info()
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Hold the action for ``frameskip`` frames; the reward is the sum of theirs."""
+        reward = 0
+        for frame in range(self._skip):
+            reward += self.ale.act(self._actions[action])
+            if frame >= self._skip - 2:  # sprites flicker: the maximum of the last two frames has them all
+                self.ale.getScreenGrayscale(self._screens[frame - self._skip])
+            if self.ale.game_over():
+                break
+        over = self.ale.game_over(with_truncation=False)
+        return self._observe(), float(reward), over, self.ale.game_truncated() and not over, self._info()
+
+    def render(self) -> np.ndarray:
+        """The screen in colour, ``(210, 160, 3)``."""
+        return self.ale.getScreenRGB()
+
+    def _observe(self) -> np.ndarray:
+        import cv2
+
+        height, width = self._frames.shape[1:]
+        self._frames[:-1] = self._frames[1:]
+        pooled = np.maximum(self._screens[0], self._screens[1])
+        cv2.resize(pooled, (width, height), dst=self._frames[-1], interpolation=cv2.INTER_AREA)
+        return self._frames.copy()
+
+    def _info(self) -> dict[str, Any]:
+        return {"lives": self.ale.lives()}
+
+
+def _rom(task: "Task") -> Any:  # noqa: ANN401
+    _ale_py(task.name)
+    from ale_py import roms
+
+    game = task.kwargs["game"]
+    path = roms.get_rom_path(game)
+    if path is None:
+        raise GatitoError(
+            f"task {task.name}: there is no ROM of {game}; `pip install --force-reinstall ale-py` brings all of them."
+        )
+    return path
+
+
+def _ale_py(name: str) -> Any:  # noqa: ANN401
+    try:
+        import ale_py
+        import cv2
+    except ImportError as error:
+        raise GatitoError(f"task {name} needs a package that is not installed ({error}): {_MISSING}.") from None
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    cv2.setNumThreads(1)  # small pictures; the processes are the parallelism
+    return ale_py
