@@ -17,11 +17,12 @@ class Observed:
 
     Attributes:
         task: the task that all rows play.
-        observations: shape ``(rows, *observation shape)``.
+        observations: shape ``(rows, *observation shape)``, packed (see ``tasks.observations``).
         lanes: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
             a policy with memory keeps it per lane.
         fresh: shape ``(rows,)``, true on the first step of an episode: the lane's memory must be forgotten.
         rngs: each row's own random stream, one per episode.
+        envs: each row's environment, for players that plan in its state; a learner must not look at them.
     """
 
     task: Task
@@ -29,6 +30,7 @@ class Observed:
     lanes: np.ndarray
     fresh: np.ndarray
     rngs: Sequence[np.random.Generator]
+    envs: Sequence[gym.Env]
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Decision:
         labels: what a learner should do here; the same as ``actions`` unless noise or another actor came between.
         distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
             logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation.
+        gave_up: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step; None: nowhere.
     """
 
     actions: np.ndarray
     labels: np.ndarray
     distributions: np.ndarray | None = None
+    gave_up: np.ndarray | None = None
 
 
 class Policy(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.policy import Observed, Policy
 from benchmarks.seeds import stream
 from benchmarks.tasks import Task, make_env
+from benchmarks.tasks.observations import pack
 
 Steps = dict[str, np.ndarray]
 """An episode's arrays of T steps: ``observations`` (T + 1 rows), ``actions``, ``labels``, ``rewards`` (float64),
@@ -31,6 +32,7 @@ class Episode:
         total_return: undiscounted sum of rewards.
         length: steps.
         success: whether the environment said so at any step; None if it never speaks of it.
+        gave_up: whether the player could not go on (a planner that stalls); the episode ends there, unfinished.
         steps: the episode's arrays, or None if they were not asked for.
     """
 
@@ -39,6 +41,7 @@ class Episode:
     total_return: float
     length: int
     success: bool | None
+    gave_up: bool
     steps: Steps | None
 
 
@@ -78,8 +81,11 @@ def rollout(
             for (_, group), decision in zip(groups, decisions, strict=True):
                 distributions = decision.distributions
                 for row, lane in enumerate(group):
-                    distribution = None if distributions is None else distributions[row]
-                    episode = lane.step(decision.actions[row], decision.labels[row], distribution)
+                    if decision.gave_up is not None and decision.gave_up[row]:
+                        episode = lane.give_up()
+                    else:
+                        distribution = None if distributions is None else distributions[row]
+                        episode = lane.step(decision.actions[row], decision.labels[row], distribution)
                     if episode is not None:
                         yield episode
                         lane.begin()
@@ -128,7 +134,8 @@ class _Lane:
             return False
         self._seed = seed
         self.rng = stream(self.task.name, self._agent, seed)
-        self.observation, _ = self.env.reset(seed=seed)
+        observation, _ = self.env.reset(seed=seed)
+        self.observation = pack(self.env.observation_space, observation)
         self.fresh = True
         self._return, self._length, self._success = 0.0, 0, None
         self._rows: dict[str, list[Any]] = {"observations": [self.observation]} if self._keep else {}
@@ -137,7 +144,8 @@ class _Lane:
     def step(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
         """Take one step; the finished episode if this ended it."""
         sent = int(action) if isinstance(self.env.action_space, gym.spaces.Discrete) else action
-        self.observation, reward, terminated, truncated, info = self.env.step(sent)
+        observation, reward, terminated, truncated, info = self.env.step(sent)
+        self.observation = pack(self.env.observation_space, observation)
         self.fresh = False
         self._return += float(reward)
         self._length += 1
@@ -158,10 +166,16 @@ class _Lane:
                 row["distributions"] = distribution
             for name, value in row.items():
                 self._rows.setdefault(name, []).append(value)
-        if not (terminated or truncated):
-            return None
+        return self._end(gave_up=False) if terminated or truncated else None
+
+    def give_up(self) -> Episode:
+        """End the episode where it is."""
+        return self._end(gave_up=True)
+
+    def _end(self, gave_up: bool) -> Episode:
         steps = {name: np.stack(rows) for name, rows in self._rows.items()} if self._keep else None
-        return Episode(self.task.name, self._seed, self._return, self._length, self._success, steps)
+        success = bool(self._success) if gave_up else self._success
+        return Episode(self.task.name, self._seed, self._return, self._length, success, gave_up, steps)
 
 
 def _make_lanes(
@@ -187,4 +201,5 @@ def _observe(task: Task, lanes: list[_Lane]) -> Observed:
         lanes=np.array([lane.index for lane in lanes]),
         fresh=np.array([lane.fresh for lane in lanes]),
         rngs=[lane.rng for lane in lanes],
+        envs=[lane.env for lane in lanes],
     )
