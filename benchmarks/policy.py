@@ -42,7 +42,7 @@ class Decision:
         labels: what a learner should do here; the same as ``actions`` unless noise or another actor came between.
         distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
             logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation.
-        gave_up: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step; None: nowhere.
+        gave_up: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step.
     """
 
     actions: np.ndarray

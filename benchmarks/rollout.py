@@ -15,10 +15,11 @@ import numpy as np
 from benchmarks.policy import Observed, Policy
 from benchmarks.seeds import stream
 from benchmarks.tasks import Task, make_env
-from benchmarks.tasks.observations import pack
+from benchmarks.tasks.observations import FrameStack, pack
 
 Steps = dict[str, np.ndarray]
-"""An episode's arrays of T steps: ``observations`` (T + 1 rows), ``actions``, ``labels``, ``rewards`` (float64),
+"""An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames the newest ones alone), ``actions``,
+``labels``, ``rewards`` (float64),
 ``terminated``, ``truncated``, and ``distributions`` where the policy has one."""
 
 
@@ -138,7 +139,7 @@ class _Lane:
         self.observation = pack(self.env.observation_space, observation)
         self.fresh = True
         self._return, self._length, self._success = 0.0, 0, None
-        self._rows: dict[str, list[Any]] = {"observations": [self.observation]} if self._keep else {}
+        self._rows: dict[str, list[Any]] = {"observations": [self._newest()]} if self._keep else {}
         return True
 
     def step(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
@@ -155,7 +156,7 @@ class _Lane:
             self._success = bool(success) or bool(self._success)
         if self._keep:
             row = {
-                "observations": self.observation,
+                "observations": self._newest(),
                 "actions": action,
                 "labels": label,
                 "rewards": np.float64(reward),
@@ -167,6 +168,10 @@ class _Lane:
             for name, value in row.items():
                 self._rows.setdefault(name, []).append(value)
         return self._end(gave_up=False) if terminated or truncated else None
+
+    def _newest(self) -> np.ndarray:
+        stacked = isinstance(self.env.observation_space, FrameStack)
+        return self.observation[-1].copy() if stacked else self.observation
 
     def give_up(self) -> Episode:
         """End the episode where it is."""

@@ -2,58 +2,138 @@
 
 A shard is a folder of ``.npy`` files in which episodes lie end to end. Steps have T rows an episode, observations T + 1
 (the last one is where the episode ended), so reading a window of steps touches a page or two and never a whole episode.
+Stacked frames are kept once and compressed, see :mod:`benchmarks.frames`. A shard is written as its episodes come, so
+neither writing nor reading needs memory for more than an episode.
 """
 
-import io
+import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import gymnasium as gym
 import numpy as np
 
-from benchmarks.artifacts import file_digest, read_json, read_manifest, verify, write_bytes, write_json
+from benchmarks.artifacts import file_digest, read_json, read_manifest, verify, write_json
 from benchmarks.errors import GatitoError
+from benchmarks.frames import FrameReader, FrameWriter
 from benchmarks.rollout import Episode, Steps
+from benchmarks.tasks.observations import FrameStack
 
 _INDEX = "index.json"
+_FRAMES = "observations.frames"
+_CHUNKS = "chunks.npy"
 SHARDS = "shard-*"
 
 
-def write_shard(folder: Path, episodes: Sequence[Episode]) -> None:
+def write_shard(folder: Path, episodes: Iterable[Episode], space: gym.Space) -> int:
     """Write episodes (with their steps) as one shard; the folder appears whole or not at all.
 
+    Args:
+        folder: where it goes.
+        episodes: taken one by one, so they may be played while they are written. One without a step is left out.
+        space: the task's observation space.
+
+    Returns:
+        The number of steps.
+
     Raises:
-        ValueError: if there are no episodes, or one has no steps.
+        ValueError: if there are no episodes, or one does not carry its steps.
     """
-    if not episodes:
-        raise ValueError("a shard needs an episode")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    stacked = list(space.shape) if isinstance(space, FrameStack) else None
+    index: list[dict[str, Any]] = []
     try:
-        files = {}
-        for name, rows in _columns(episodes).items():
-            content = io.BytesIO()  # np.save into a file would report a full disk without its errno
-            np.save(content, rows, allow_pickle=False)
-            write_bytes(temporary / f"{name}.npy", content.getbuffer())
-            files[f"{name}.npy"] = file_digest(temporary / f"{name}.npy")
-        index = [
-            {
-                "seed": episode.seed,
-                "length": episode.length,
-                "return": episode.total_return,
-                "success": episode.success,
-            }
-            for episode in episodes
-        ]
-        write_json(temporary / _INDEX, {"episodes": index, "sha256": files})
+        with _Columns(temporary, stacked=stacked is not None) as columns:
+            for episode in episodes:
+                if episode.steps is None:
+                    raise ValueError("episodes for a shard must carry their steps")
+                if episode.length == 0:
+                    continue
+                columns.add(episode.steps)
+                facts = {"seed": episode.seed, "length": episode.length, "return": episode.total_return}
+                index.append(facts | {"success": episode.success})
+        if not index:
+            raise ValueError("a shard needs an episode")
+        files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / _INDEX, {"episodes": index, "stacked": stacked, "sha256": files})
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return sum(row["length"] for row in index)
+
+
+class _Columns(contextlib.ExitStack):
+    """The files of a shard that is being written."""
+
+    def __init__(self, folder: Path, stacked: bool) -> None:
+        super().__init__()
+        self._folder = folder
+        self._files: dict[str, _Column] = {}
+        self._frames = FrameWriter(self._open(folder / _FRAMES)) if stacked else None
+
+    def add(self, steps: Steps) -> None:
+        try:
+            for name, rows in steps.items():
+                if name == "observations" and self._frames:
+                    self._frames.add(rows)
+                    continue
+                if name not in self._files:
+                    self._files[name] = _Column(self._open(self._folder / f"{name}.npy"), rows)
+                self._files[name].add(rows)
+        except OSError as error:
+            error.filename = error.filename or str(self._folder)  # a full disk does not say which file it was
+            raise
+
+    def _open(self, path: Path) -> IO[bytes]:
+        file = path.open("w+b")
+        self.callback(file.close)
+        return file
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:  # noqa: ANN401
+        if error is None:
+            for column in self._files.values():
+                column.finish()
+            if self._frames:
+                _sync(self._frames.file)
+                np.save(self._folder / _CHUNKS, np.array(self._frames.ends))
+        return super().__exit__(kind, error, trace)
+
+
+class _Column:
+    """A ``.npy`` file that grows; numpy's header leaves room for the number of rows."""
+
+    def __init__(self, file: IO[bytes], example: np.ndarray) -> None:
+        self._file, self._rows = file, 0
+        self._dtype, self._shape = example.dtype, example.shape[1:]
+        self._write_header()
+        self._start = file.tell()
+
+    def add(self, rows: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._rows += len(rows)
+
+    def finish(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        assert self._file.tell() == self._start, "numpy no longer leaves room in its headers"
+        _sync(self._file)
+
+    def _write_header(self) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(self._file, header | {"shape": (self._rows, *self._shape)})
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def verify_shard(folder: Path) -> None:
@@ -73,6 +153,16 @@ class _Shard:
     columns: Mapping[str, np.ndarray]
     index: list[dict[str, Any]]
     starts: np.ndarray  # first step of each episode, and the end of the last
+    frames: FrameReader | None  # in the observations' place
+    depth: int
+
+    def observations(self, row: int, first: int, last: int) -> np.ndarray:
+        """Observations ``first`` to ``last`` (exclusive) of an episode."""
+        if self.frames:
+            return self.frames.stacks(row, first, last, self.depth)
+        # Each earlier episode of the shard has one observation more than it has steps.
+        start = int(self.starts[row]) + row
+        return self.columns["observations"][start + first : start + last]
 
 
 class Trajectories:
@@ -126,33 +216,31 @@ class Trajectories:
         """
         shard_number, row = self._places[episode]
         shard = self._shards[shard_number]
-        first = int(shard.starts[row]) + start
-        last = min(first + length, int(shard.starts[row + 1]))
-        # Each earlier episode of the shard has one observation more than it has steps.
-        shift = {"observations": int(row)}
-        return {name: shard.columns[name][first + shift.get(name, 0) : last + shift.get(name, 0)] for name in columns}
+        first = int(shard.starts[row])
+        last = min(start + length, int(shard.starts[row + 1]) - first)
+        return {
+            name: shard.observations(row, start, last)
+            if name == "observations"
+            else shard.columns[name][first + start : first + last]
+            for name in columns
+        }
 
     def episodes(self) -> Iterator[Steps]:
-        """Each episode's arrays in order, observations with their last row."""
+        """Each episode's arrays in order, observations (stacked again) with their last row."""
         for shard_number, row in self._places:
             shard = self._shards[shard_number]
             first, last = int(shard.starts[row]), int(shard.starts[row + 1])
-            yield {
-                name: values[first + row : last + row + 1] if name == "observations" else values[first:last]
-                for name, values in shard.columns.items()
-            }
-
-
-def _columns(episodes: Sequence[Episode]) -> Steps:
-    steps = [episode.steps for episode in episodes]
-    if any(arrays is None for arrays in steps):
-        raise ValueError("episodes for a shard must carry their steps")
-    kept = [arrays for arrays in steps if arrays is not None]
-    return {name: np.concatenate([arrays[name] for arrays in kept]) for name in kept[0]}
+            steps = {name: values[first:last] for name, values in shard.columns.items() if name != "observations"}
+            yield {"observations": shard.observations(row, 0, last - first + 1), **steps}
 
 
 def _open_shard(folder: Path) -> _Shard:
-    index = read_json(folder / _INDEX)["episodes"]
-    columns = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
-    starts = np.concatenate([[0], np.cumsum([row["length"] for row in index])])
-    return _Shard(columns, index, starts)
+    about = read_json(folder / _INDEX)
+    lengths = np.array([row["length"] for row in about["episodes"]], dtype=np.int64)
+    paths = [path for path in sorted(folder.glob("*.npy")) if path.name != _CHUNKS]
+    columns = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
+    frames, depth = None, 0
+    if about["stacked"]:
+        depth, *shape = about["stacked"]
+        frames = FrameReader(folder / _FRAMES, np.load(folder / _CHUNKS), lengths + 1, tuple(shape))
+    return _Shard(columns, about["episodes"], np.concatenate([[0], np.cumsum(lengths)]), frames, depth)

@@ -76,7 +76,7 @@ class HoldingDQN(DQN):
 class _PixelConv2d(torch.nn.Conv2d):
     """A convolution that scales pixels to [0, 1] by its weights, which are fewer than the pixels."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self._conv_forward(input, self.weight / 255, self.bias)
 
 

@@ -63,7 +63,7 @@ class ExpertPolicy:
             # Actions are tanh(u), u normal. Their spread is u's times the slope of tanh, times half the action's range.
             mean, log_deviation, _ = policy.actor.get_action_dist_params(tensor)
             unit = mean.tanh()
-            deviation = ((1 - unit.square()) * log_deviation.exp()).numpy() * (self._space.high - self._space.low) / 2
+            deviation = ((1 - unit.square()) * log_deviation.exp()).numpy() * _half_range(self._space)
             return self._continuous(policy.unscale_action(unit.numpy()), deviation)
         distribution = policy.get_distribution(tensor).distribution
         if isinstance(self._space, gym.spaces.Box):
@@ -80,6 +80,11 @@ class ExpertPolicy:
         if deviations is None:
             return Decision(actions, actions)
         return Decision(actions, actions, np.stack([means.reshape(rows, -1), deviations.reshape(rows, -1)], axis=1))
+
+
+def _half_range(space: gym.Space) -> np.ndarray:
+    assert isinstance(space, gym.spaces.Box)
+    return (space.high - space.low) / 2
 
 
 def policy_state(state: Mapping[str, Any]) -> dict[str, Any]:

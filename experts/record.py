@@ -18,7 +18,7 @@ from benchmarks.parallel import Report, run_jobs
 from benchmarks.policy import Noisy, Policy, RandomPolicy
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose, episode_seed
-from benchmarks.tasks import Suite, Task
+from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tracking import Tracker
 from benchmarks.trajectories import Trajectories, verify_shard, write_shard
 from experts.train import load_expert
@@ -159,6 +159,6 @@ def _record_shard(
             enough_steps=steps,
             report=lambda n: report(min(n, steps)),
         )
-        write_shard(folder, sorted(played, key=lambda episode: episode.seed))
+        write_shard(folder, played, spaces(task)[0])
     report(steps)
     return _Shard(policy.distribution_kind.get(task.name), time.monotonic() - start)

@@ -15,6 +15,8 @@ from benchmarks.errors import GatitoError
 from benchmarks.seeds import stream
 from benchmarks.tasks import Task, spaces
 from benchmarks.trajectories import Trajectories
+from generalist.codecs.inputs import Inputs, collate
+from generalist.codecs.parts import Parts
 from generalist.codecs.step import StepCodec
 
 
@@ -26,7 +28,7 @@ class Source:
         task: the task.
         trajectories: its recording.
         weight: share of the windows, relative to the other sources.
-        soft: whether the recorded distributions are taught, or the labels alone.
+        soft: whether the recorded distributions are taught where there are any, or the labels alone.
         temperature: see ``StepCodec.targets``.
     """
 
@@ -42,8 +44,7 @@ class Batch:
     """Windows of several tasks, padded at their ends; B windows of L steps.
 
     Attributes:
-        vectors: ``(B, L, longest)`` observations.
-        sizes: ``(B,)`` numbers in each window's observations.
+        inputs: the observations.
         valid: ``(B, L)``, false where a window is padding.
         discrete: the windows with discrete actions, ``(D,)`` indices.
         counts: ``(D,)`` their numbers of actions.
@@ -53,8 +54,7 @@ class Batch:
         normals: ``(C, L, most dimensions, 2)`` targets.
     """
 
-    vectors: torch.Tensor
-    sizes: torch.Tensor
+    inputs: Inputs
     valid: torch.Tensor
     discrete: torch.Tensor
     counts: torch.Tensor
@@ -66,7 +66,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Window:
-    vectors: np.ndarray
+    parts: Parts
     targets: np.ndarray
     actions: int  # discrete: number of actions; continuous: 0
 
@@ -78,16 +78,11 @@ class Mixture:
         """Args: the sources, the codec that encodes them, windows per batch, steps per window, and the seed.
 
         Raises:
-            GatitoError: if a weight is negative, all are zero, or distributions are asked for and not recorded.
+            GatitoError: if a weight is negative, or all are zero.
         """
         weights = np.array([source.weight for source in sources], dtype=np.float64)
         if (weights < 0).any() or weights.sum() <= 0:
             raise GatitoError("mixture weights must not be negative, and one must be above zero.")
-        for source in sources:
-            if source.soft and not source.trajectories.has("distributions"):
-                raise GatitoError(
-                    f"the recording of task {source.task.name} has no action distributions: use distill.loss=nll."
-                )
         self._sources = sources
         self._codec = codec
         self._shares = weights / weights.sum()
@@ -110,7 +105,9 @@ class Mixture:
         length = int(source.trajectories.lengths[episode])
         start = step - int(ends[episode] - length) - int(rng.integers(self._length))
         start = max(0, min(start, length - self._length))
-        names = ["observations", "labels"] + (["distributions"] if source.soft else [])
+        # Planners and scripts have no distribution: their labels are all there is to learn.
+        soft = source.soft and source.trajectories.has("distributions")
+        names = ["observations", "labels"] + (["distributions"] if soft else [])
         rows = source.trajectories.window(episode, start, self._length, names)
         kind = source.trajectories.facts["distribution_kind"]
         targets = self._codec.targets(source.task, rows["labels"], rows.get("distributions"), kind, source.temperature)
@@ -119,15 +116,14 @@ class Mixture:
         return _Window(self._codec.encode(source.task, rows["observations"]), targets, actions)
 
     def _collate(self, windows: list[_Window]) -> Batch:
-        vectors = _pad([window.vectors for window in windows], self._length)
-        valid = np.arange(self._length) < np.array([len(window.vectors) for window in windows])[:, None]
+        items = [{kind: part[None] for kind, part in window.parts.items()} for window in windows]
+        valid = np.arange(self._length) < np.array([len(window.targets) for window in windows])[:, None]
         discrete = [index for index, window in enumerate(windows) if window.actions]
         continuous = [index for index, window in enumerate(windows) if not window.actions]
         normals = _pad([windows[index].targets for index in continuous], self._length)
         normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
         return Batch(
-            vectors=torch.from_numpy(vectors),
-            sizes=torch.tensor([window.vectors.shape[1] for window in windows]),
+            inputs=collate(items, self._length),
             valid=torch.from_numpy(valid),
             discrete=torch.tensor(discrete, dtype=torch.long),
             counts=torch.tensor([windows[index].actions for index in discrete], dtype=torch.long),

@@ -32,7 +32,7 @@ class Network(nn.Module):
         Up to the targets' own entropy this is KL(expert || network). Returns ``loss`` and the share of steps whose
         most likely action is the expert's, ``accuracy`` (continuous: the same bin in every dimension).
         """
-        hidden = self.model(self.codec.embed(batch.vectors, batch.sizes))
+        hidden = self.model(self.codec.embed(batch.inputs))
         losses, hits, steps = [], [], batch.valid.sum()
         if len(batch.discrete):
             valid = batch.valid[batch.discrete]

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import spaces
+from generalist.codecs.inputs import collate
 from generalist.model import Cache
 from generalist.network import Network, load_network
 
@@ -36,17 +37,14 @@ class NetworkPolicy:
     def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
         """One token per row, of all tasks at once; then each task's own head."""
         codec = self._network.codec
-        encoded = [codec.encode(rows.task, rows.observations) for rows in observed]
-        counts = [len(vectors) for vectors in encoded]
-        padded = np.zeros((sum(counts), max(vectors.shape[1] for vectors in encoded)), dtype=np.float32)
-        starts = np.cumsum([0, *counts])
-        for start, vectors in zip(starts, encoded, strict=False):
-            padded[start : start + len(vectors), : vectors.shape[1]] = vectors
-        sizes = torch.from_numpy(np.repeat([vectors.shape[1] for vectors in encoded], counts))
+        counts = [len(rows.lanes) for rows in observed]
+        items = [codec.encode(rows.task, rows.observations) for rows in observed]
+        one_step = [{kind: part[:, None] for kind, part in item.items()} for item in items]
         lanes = torch.from_numpy(np.concatenate([rows.lanes for rows in observed]))
         fresh = torch.from_numpy(np.concatenate([rows.fresh for rows in observed]))
-        tokens = codec.embed(torch.from_numpy(padded), sizes)
+        tokens = codec.embed(collate(one_step, 1))[:, 0]
         hidden = self._network.model.step(tokens, state, lanes, fresh)
+        starts = np.cumsum([0, *counts])
         decisions = [
             self._decide(rows, hidden[start : start + count])
             for rows, start, count in zip(observed, starts, counts, strict=False)

@@ -3,6 +3,8 @@
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.tasks.observations import FrameStack
+
 
 class Counter(gym.Env):
     """Counts its steps in the observation; reward is the action; ends after ``length`` steps, drawn from the seed."""
@@ -65,7 +67,61 @@ class Picture(Counter):
 
     def __init__(self):
         super().__init__()
-        self.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, (8, 8), np.uint8)
+
+
+class Film(gym.Env):
+    """Stacked frames: each new one is all of one grey value, drawn from the seed; its parity is the right action."""
+
+    def __init__(self, length=5):
+        self.observation_space = FrameStack(0, 255, (4, 84, 84), np.uint8)
+        self.action_space = gym.spaces.Discrete(2)
+        self._length = length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.frames = np.zeros((4, 84, 84), np.uint8)
+        self.steps = 0
+        return self._next(), {}
+
+    def step(self, action):
+        reward = float(action == self.frames[-1, 0, 0] % 2)
+        self.steps += 1
+        return self._next(), reward, self.steps >= self._length, False, {}
+
+    def _next(self):
+        self.frames = np.roll(self.frames, -1, axis=0)
+        self.frames[-1] = self.np_random.integers(256)
+        return self.frames.copy()
+
+
+MISSIONS = ("go to the red ball", "go to the blue ball after you open a door")
+
+
+class Instructed(gym.Env):
+    """One of two missions over the same sights: the reward is for action 0 under the first, for 2 under the second."""
+
+    def __init__(self):
+        self.observation_space = gym.spaces.Dict(
+            image=gym.spaces.Box(0, 255, (7, 7, 3), np.uint8),
+            direction=gym.spaces.Discrete(4),
+            mission=gym.spaces.Text(60, charset="abcdefghijklmnopqrstuvwxyz "),
+        )
+        self.action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.mission = int(self.np_random.integers(2))
+        self.steps = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self._observe(), float(action == 2 * self.mission), self.steps >= 6, False, {}
+
+    def _observe(self):
+        sights = self.np_random.integers(0, 6, (7, 7, 3)).astype(np.uint8)
+        return {"image": sights, "direction": int(self.np_random.integers(4)), "mission": MISSIONS[self.mission]}
 
 
 class Needy(Counter):
@@ -82,5 +138,7 @@ for _name, _class in [
     ("Infinite", Infinite),
     ("Picture", Picture),
     ("Needy", Needy),
+    ("Film", Film),
+    ("Instructed", Instructed),
 ]:
     gym.register(f"{_name}-v0", entry_point=_class, max_episode_steps=20)

@@ -7,7 +7,7 @@ from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError
 from benchmarks.policy import Noisy
 from benchmarks.rollout import rollout
-from benchmarks.tasks import Suite
+from benchmarks.tasks import Suite, spaces
 from benchmarks.tracking import Tracker, TrackingConfig, read_log
 from benchmarks.trajectories import Trajectories, write_shard
 from generalist import distill as module
@@ -56,7 +56,7 @@ def recordings(tmp_path):
         artifact = Artifact(tmp_path / "runs" / "r" / "trajectories" / task.name, "trajectories", {"task": task.digest})
         artifact.start()
         episodes = list(rollout(Noisy(Parity(), 0.2), {task: range(20)}, keep_steps=True))
-        write_shard(artifact.folder / "shard-000", episodes)
+        write_shard(artifact.folder / "shard-000", episodes, spaces(task)[0])
         kind = Parity.distribution_kind[task.name]
         artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=kind)
         made[task.name] = artifact
@@ -157,6 +157,15 @@ def mixture(recordings, weights, **settings):
     return Mixture(sources, make_codec(CodecConfig(), 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
 
 
+def vectors(batch):
+    """The batch's vectors in their places, ``(B, L, longest)``."""
+    windows, length = batch.inputs.shape
+    values = batch.inputs.values["vector"]
+    whole = torch.zeros(windows * length, values.shape[-1])
+    whole[batch.inputs.places["vector"]] = values
+    return whole.view(windows, length, -1)
+
+
 def test_tasks_are_mixed_by_their_weights(recordings):
     batch = mixture(recordings, [3.0, 1.0], windows=2000).batch(0)
     assert len(batch.discrete) / 2000 == pytest.approx(0.75, abs=0.03)
@@ -168,19 +177,20 @@ def test_tasks_are_mixed_by_their_weights(recordings):
 def test_a_batch_depends_on_seed_and_step_alone(recordings):
     first, second = mixture(recordings, [1.0, 1.0]), mixture(recordings, [1.0, 1.0])
     first.batch(0)
-    assert torch.equal(first.batch(7).vectors, second.batch(7).vectors)
-    assert not torch.equal(first.batch(7).vectors, first.batch(8).vectors)
-    assert not torch.equal(first.batch(7).vectors, mixture(recordings, [1.0, 1.0], seed=1).batch(7).vectors)
+    another_seed = mixture(recordings, [1.0, 1.0], seed=1)
+    assert torch.equal(vectors(first.batch(7)), vectors(second.batch(7)))
+    assert not torch.equal(vectors(first.batch(7)), vectors(first.batch(8)))
+    assert not torch.equal(vectors(first.batch(7)), vectors(another_seed.batch(7)))
 
 
 def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
     batch = mixture(recordings, [1.0, 0.0]).batch(0)
     for row, index in enumerate(batch.discrete):
         valid = batch.valid[index]
-        counters = batch.vectors[index, valid, 1]
+        counters = vectors(batch)[index, valid, 1]
         assert (counters.diff() == 1).all()
         assert torch.equal(batch.probabilities[row, valid].argmax(dim=-1), (counters % 2).long())
-        assert (batch.vectors[index, ~valid] == 0).all()
+        assert (vectors(batch)[index, ~valid] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -195,3 +205,50 @@ def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
 def test_settings_that_do_not_fit_are_refused(settings, words):
     with pytest.raises(GatitoError, match=words):
         DistillConfig(**settings).check([task.name for task in SUITE], window=4)
+
+
+def test_changing_the_mission_changes_what_the_network_does(tmp_path):
+    """Sights tell nothing in this environment: only who reads the mission knows what to do."""
+    import numpy as np
+
+    from benchmarks.policy import Decision
+    from benchmarks.tasks.observations import text_of
+    from tests.environments import MISSIONS
+
+    task = make_task("tests.environments:Instructed-v0")
+
+    class Reader(Parity):
+        distribution_kind = {}
+
+        def act(self, observed, state):
+            chosen = [
+                np.array([2 * MISSIONS.index(text_of(row)) for row in rows.observations["mission"]])
+                for rows in observed
+            ]
+            return [Decision(actions, actions) for actions in chosen], state
+
+    artifact = Artifact(tmp_path / "runs" / "r" / "trajectories" / task.name, "trajectories", {"task": task.digest})
+    artifact.start()
+    write_shard(artifact.folder / "shard-000", rollout(Reader(), {task: range(60)}, keep_steps=True), spaces(task)[0])
+    artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=None)
+    config = DistillConfig(steps=120, windows=16, length=6, warmup=5, learning_rate=3e-3)
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
+    made = distill(
+        Suite("toy", (task,)), {task.name: artifact}, config, MODEL, CodecConfig(), run=tmp_path / "runs" / "r", seed=0,
+        threads=1, tracker=tracker,
+    )  # fmt: skip
+    policy = NetworkPolicy(load_network(made.folder))
+    scores = [episode.total_return / episode.length for episode in rollout(policy, {task: range(900, 920)})]
+    assert np.mean(scores) > 0.95  # half of the episodes have the other mission
+
+    class Lied(NetworkPolicy):
+        def act(self, observed, state):
+            for rows in observed:
+                for row in rows.observations["mission"]:
+                    row[:] = 0
+                    lie = MISSIONS[0].encode()
+                    row[: len(lie)] = np.frombuffer(lie, np.uint8)
+            return super().act(observed, state)
+
+    lied_to = rollout(Lied(load_network(made.folder)), {task: range(900, 920)}, keep_steps=True)
+    assert np.mean([(episode.steps["actions"] == 0).mean() for episode in lied_to]) > 0.95

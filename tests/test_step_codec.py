@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from benchmarks.errors import GatitoError
-from benchmarks.tasks import spaces
+from benchmarks.tasks import make_env, spaces
+from benchmarks.tasks.observations import pack
 from generalist.codecs import CodecConfig, make_codec
+from generalist.codecs.inputs import collate
 from generalist.codecs.step import check_task
 from tests.conftest import make_task
 
@@ -18,6 +20,22 @@ TASKS = [
     make_task("FrozenLake-v1"),
     make_task("tests.environments:Target-v0"),
 ]
+RICH = [make_task("tests.environments:Instructed-v0"), make_task("tests.environments:Film-v0")]
+
+
+def play(task, steps=20):
+    """Observations of a few random episodes, packed, ``(n, *shape)``."""
+    env = make_env(task)
+    env.action_space.seed(0)
+    rows = []
+    while len(rows) < steps:
+        observation, _ = env.reset(seed=len(rows))
+        over = False
+        while not over:
+            rows.append(pack(env.observation_space, observation))
+            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            over = terminated or truncated
+    return np.stack(rows)
 
 
 @pytest.fixture
@@ -32,9 +50,9 @@ def test_observations_come_back_exactly(codec, task):
     space, _ = spaces(task)
     space.seed(0)
     observations = np.stack([space.sample() for _ in range(20)])
-    vectors = codec.encode(task, observations)
-    assert vectors.dtype == np.float32 and vectors.ndim == 2
-    back = codec.decode(task, vectors)
+    parts = codec.encode(task, observations)
+    assert list(parts) == ["vector"] and parts["vector"].dtype == np.float32 and parts["vector"].ndim == 2
+    back = codec.decode(task, parts)
     assert back.dtype == observations.dtype
     np.testing.assert_array_equal(back, observations)
 
@@ -98,15 +116,71 @@ def test_actions_that_a_task_lacks_have_no_probability(codec):
 
 
 def test_padding_and_neighbours_do_not_change_a_token(codec):
-    vector = torch.randn(1, 4)
-    alone = codec.embed(vector, torch.tensor([4]))
-    padded = torch.cat([vector, torch.zeros(1, 6)], dim=1)
-    among = codec.embed(torch.cat([torch.randn(3, 10), padded]), torch.tensor([10, 10, 10, 4]))[3:]
+    rng = np.random.default_rng(0)
+    short = {"vector": rng.normal(size=(1, 2, 4)).astype(np.float32)}
+    long = {"vector": rng.normal(size=(3, 5, 10)).astype(np.float32)}
+    alone = codec.embed(collate([short], 2))
+    among = codec.embed(collate([long, short], 5))[3:, :2]
     torch.testing.assert_close(alone, among)
 
 
+@pytest.mark.parametrize("task", RICH, ids=lambda task: task.name)
+def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
+    check_task(codec.config, task)
+    observations = play(task)
+    parts = codec.encode(task, observations)
+    assert {part.dtype for kind, part in parts.items() if kind != "vector"} == {np.dtype(np.uint8)}
+    back = codec.decode(task, parts)
+    assert back.dtype == observations.dtype
+    np.testing.assert_array_equal(back, observations)
+
+
+def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
+    """A batch of three tasks; changing one part of one step moves that step's token alone."""
+    codec.eval()
+    instructed, film, cartpole = play(RICH[0], 6)[:6], play(RICH[1], 6)[:6], np.zeros((6, 4), np.float32)
+    tasks = [RICH[0], RICH[1], TASKS[0]]
+
+    def tokens(**changes):
+        items = [
+            codec.encode(task, rows.copy()) for task, rows in zip(tasks, (instructed, film, cartpole), strict=True)
+        ]
+        for kind, (item, value) in changes.items():
+            items[item][kind] = items[item][kind].copy()
+            items[item][kind][3] = value
+        return codec.embed(collate([{kind: part[None] for kind, part in item.items()} for item in items], 8))
+
+    before = tokens()
+    assert before.shape == (3, 8, 32)
+    for kind, item, value in [("text", 0, ord("x")), ("grid", 0, 9), ("vector", 0, 0.0), ("image", 1, 77)]:
+        moved = (tokens(**{kind: (item, value)}) - before).abs().amax(dim=-1) > 1e-6
+        expected = torch.zeros_like(moved)
+        expected[item, 3] = True
+        assert torch.equal(moved, expected), kind
+
+
+def test_while_acting_texts_are_read_once_and_mean_the_same(codec):
+    observations = play(RICH[0], 12)
+    inputs = collate([{kind: part[None] for kind, part in codec.encode(RICH[0], observations).items()}], 16)
+    learning = codec.embed(inputs)
+    codec.eval()
+    reads = []
+    codec.text.words.register_forward_hook(lambda *_: reads.append(1))
+    with torch.inference_mode():
+        for _ in range(3):
+            torch.testing.assert_close(codec.embed(inputs), learning)
+    assert len(reads) == 1
+
+
+def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
+    for task, setting in ((RICH[0], "grid_size"), (RICH[0], "text_length"), (RICH[1], "image_frames")):
+        with pytest.raises(GatitoError, match=f"task {task.name} has .*codec.{setting}"):
+            check_task(CodecConfig(**{setting: 0}), task)
+
+
 def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
-    tokens = codec.embed(torch.zeros(2, 5), torch.tensor([4, 5]))
+    items = [{"vector": np.zeros((1, 1, size), np.float32)} for size in (4, 5)]
+    tokens = codec.embed(collate(items, 1))
     assert (tokens[0] - tokens[1]).abs().max() > 0.01
 
 

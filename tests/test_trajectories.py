@@ -5,6 +5,7 @@ from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError
 from benchmarks.policy import RandomPolicy
 from benchmarks.rollout import rollout
+from benchmarks.tasks import spaces
 from benchmarks.trajectories import Trajectories, write_shard
 from tests.conftest import make_task
 
@@ -19,7 +20,7 @@ def recorded(tmp_path):
     for shard in range(2):
         seeds = range(5 * shard, 5 * shard + 5)
         played = sorted(rollout(RandomPolicy(), {task: seeds}, keep_steps=True), key=lambda episode: episode.seed)
-        write_shard(artifact.folder / f"shard-{shard:03d}", played)
+        write_shard(artifact.folder / f"shard-{shard:03d}", played, spaces(task)[0])
         episodes += played
     artifact.finish(1.0, task=task.name, agent="random", distribution_kind=None)
     return artifact.folder, episodes
@@ -72,5 +73,5 @@ def test_a_shard_appears_whole_or_not_at_all(tmp_path):
     task = make_task()
     episodes = list(rollout(RandomPolicy(), {task: [0, 1]}))  # without their steps
     with pytest.raises(ValueError, match="must carry their steps"):
-        write_shard(tmp_path / "shard", episodes)
+        write_shard(tmp_path / "shard", episodes, spaces(task)[0])
     assert list(tmp_path.iterdir()) == []

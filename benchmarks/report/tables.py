@@ -202,8 +202,9 @@ def tidy_scores(board: Scoreboard) -> list[TidyScore]:
         name: str, agent: str, raw: Estimate | None, f: Estimate | None, closed: tuple[float, float] | None, gate: str
     ) -> TidyScore:
         count = len(seeds[agent])
-        numbers = [*_cells(raw), *_cells(f), *(closed or (None, None))]
-        return TidyScore(board.results.suite, name, agent, count, count < 2, *numbers, gate)
+        low, high = closed or (None, None)
+        suite = board.results.suite
+        return TidyScore(suite, name, agent, count, count < 2, *_cells(raw), *_cells(f), low, high, gate)
 
     rows = [
         line(score.task, score.agent, score.raw, score.f, score.fieller, board.unscored.get(score.task, ""))

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.errors import GatitoError, unknown
+from benchmarks.tasks.observations import FrameStack
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
@@ -98,7 +99,7 @@ class AtariGame(gym.Env):
         full = task.kwargs["full_action_space"]
         self._actions = self.ale.getLegalActionSet() if full else self.ale.getMinimalActionSet()
         shape = tuple(int(task.kwargs[name]) for name in ("stack_num", "img_height", "img_width"))
-        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        self.observation_space = FrameStack(0, 255, shape, np.uint8)
         self.action_space = gym.spaces.Discrete(len(self._actions))
         self._screens = np.zeros((2, _ROWS, _COLUMNS), np.uint8)
         self._frames = np.zeros(shape, np.uint8)

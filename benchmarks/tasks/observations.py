@@ -13,6 +13,13 @@ import numpy as np
 from benchmarks.errors import GatitoError
 
 
+class FrameStack(gym.spaces.Box):
+    """Stacked frames, ``(depth, height, width)``: each observation is the one before, moved on by one frame.
+
+    An episode begins with zeros and its first frame. Recordings keep the newest frame alone and stack them again.
+    """
+
+
 def pack(space: gym.Space, observation: Any) -> np.ndarray:  # noqa: ANN401
     """One observation as an array of :func:`packed_dtype`; arrays and numbers stay what they are.
 

@@ -1,8 +1,8 @@
 """The ``step`` codec: one token per time step, no task identity, nothing to learn that belongs to one task.
 
-Observation vectors are squashed and pass through one projection shared by all tasks, of which a task uses as many
-columns as its vector is long. Actions are categories: discrete ones masked to the task's own number, continuous ones
-cut into equal bins per dimension.
+A token is the sum of what is known at the step: observation vectors are squashed and pass through one projection that
+is shared by all tasks, of which a task uses as many columns as its vector is long; images, grids and texts have an
+encoder each. Actions are categories: discrete ones masked to the task's own number, continuous ones cut into bins.
 """
 
 import math
@@ -16,6 +16,9 @@ from torch import nn
 from benchmarks.errors import GatitoError
 from benchmarks.tasks import Task, spaces
 from generalist.codecs.config import CodecConfig
+from generalist.codecs.encoders import GridEncoder, ImageEncoder, TextEncoder
+from generalist.codecs.inputs import Inputs
+from generalist.codecs.parts import Parts, kind_of, part_spaces, put_together, take_apart, vector_size
 
 _MU, _M = 100.0, 256.0  # Gato's mu-law constants (Reed et al. 2022, arXiv:2205.06175, eq. 3)
 _CHANNELS = 3  # of each number: mu-law, symlog, and whether it is there at all
@@ -36,36 +39,49 @@ class StepCodec(nn.Module):
         nn.init.normal_(self.vector, std=0.3)
         nn.init.normal_(self.dimension, std=0.3)
         nn.init.normal_(self.discrete_head.weight, std=0.02)
+        self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
+        self.text = TextEncoder(config.text_length, width) if config.text_length else None
+        self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
 
-    def encode(self, task: Task, observations: np.ndarray) -> np.ndarray:
-        """Observations as vectors, ``(n, *shape)`` → ``(n, size)``; discrete ones become one-hot.
+    def encode(self, task: Task, observations: np.ndarray) -> Parts:
+        """Packed observations, ``(n, *shape)``, as the parts that :meth:`embed` takes."""
+        return take_apart(task, observations)
 
-        Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
-        """
-        return to_vectors(task, observations)
-
-    def decode(self, task: Task, vectors: np.ndarray) -> np.ndarray:
+    def decode(self, task: Task, parts: Parts) -> np.ndarray:
         """The inverse of :meth:`encode`."""
-        space, _ = spaces(task)
-        if isinstance(space, gym.spaces.Discrete):
-            return vectors.argmax(axis=-1) + int(space.start)
-        return vectors.reshape(len(vectors), *(space.shape or ())).astype(space.dtype)
+        return put_together(task, parts)
 
-    def embed(self, vectors: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-        """Tokens of observations of many tasks at once.
+    def embed(self, inputs: Inputs) -> torch.Tensor:
+        """Tokens of observations of many tasks at once, ``(B, L, width)``; those of padded steps mean nothing."""
+        windows, length = inputs.shape
+        width = len(self.bias)
+        tokens = self.bias.expand(windows * length, width)
+        instruction = tokens.new_zeros(tokens.shape)
+        if "text" in inputs.values:
+            assert self.text is not None
+            instruction = self._put(instruction, inputs, "text", self.text(inputs.texts)[inputs.values["text"]])
+            tokens = tokens + instruction
+        if "vector" in inputs.values:
+            tokens = self._put(tokens, inputs, "vector", self._project(inputs.values["vector"], inputs.sizes))
+        if "image" in inputs.values:
+            assert self.image is not None
+            tokens = self._put(tokens, inputs, "image", self.image(inputs.values["image"]))
+        if "grid" in inputs.values:
+            assert self.grid is not None
+            asked = instruction[inputs.places["grid"]]
+            tokens = self._put(tokens, inputs, "grid", self.grid(inputs.values["grid"], asked))
+        return tokens.view(windows, length, width)
 
-        Args:
-            vectors: shape ``(rows, …, longest)``, each row padded at its end.
-            sizes: shape ``(rows,)``, how many numbers of each row are there.
+    @staticmethod
+    def _put(tokens: torch.Tensor, inputs: Inputs, kind: str, values: torch.Tensor) -> torch.Tensor:
+        return tokens.index_add(0, inputs.places[kind], values)
 
-        Returns:
-            Shape ``(rows, …, width)``.
-        """
+    def _project(self, vectors: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """``(n, longest)`` vectors padded at their ends, and their sizes → ``(n, width)``."""
         longest = vectors.shape[-1]
         there = (torch.arange(longest, device=vectors.device) < sizes[:, None]).to(vectors.dtype)
-        there = there.view(len(vectors), *[1] * (vectors.dim() - 2), longest).expand(vectors.shape)
         channels = torch.cat([mu_law(vectors), symlog(vectors), there], dim=-1)
-        return nn.functional.linear(channels, self.vector[:, :, :longest].flatten(1), self.bias)
+        return nn.functional.linear(channels, self.vector[:, :, :longest].flatten(1))
 
     def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Logits of discrete actions, those that a task does not have at minus infinity.
@@ -153,13 +169,29 @@ def check_task(config: CodecConfig, task: Task) -> None:
         GatitoError: naming the task, what does not fit and the setting to raise.
     """
     observation, action = spaces(task)
-    size = vector_size(observation)
-    if size is None:
+    limits = [(vector_size(observation), "vector_width", "observation numbers")]
+    kinds = [kind_of(part) for part in part_spaces(observation).values()]
+    if None in kinds or any(kinds.count(kind) > 1 for kind in ("image", "grid", "text")):
         raise GatitoError(
-            f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries "
-            "numeric Box and Discrete."
+            f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries numeric "
+            "Box and Discrete, and at most one image, one grid of cells and one text."
         )
-    limits = [(size, "vector_width", "observation numbers")]
+    for part in part_spaces(observation).values():
+        kind, shape = kind_of(part), tuple(part.shape or ())
+        if kind == "text":
+            assert isinstance(part, gym.spaces.Text)
+            limits.append((part.max_length, "text_length", "bytes of text"))
+        if kind == "image" and shape != (config.image_frames, config.image_size, config.image_size):
+            raise GatitoError(
+                f"task {task.name} has images {shape}, codec {config.name} carries "
+                f"({config.image_frames}, {config.image_size}, {config.image_size}): set codec.image_frames and "
+                "codec.image_size, or change the task's own size."
+            )
+        if kind == "grid" and shape[:2] != (config.grid_size, config.grid_size):
+            raise GatitoError(
+                f"task {task.name} has a grid {shape}, codec {config.name} carries {config.grid_size} x "
+                f"{config.grid_size} cells: set codec.grid_size={shape[0]}, if it is a square."
+            )
     if isinstance(action, gym.spaces.Discrete):
         limits.append((int(action.n), "discrete_actions", "discrete actions"))
     elif isinstance(action, gym.spaces.Box) and action.is_bounded():
@@ -175,23 +207,6 @@ def check_task(config: CodecConfig, task: Task) -> None:
                 f"task {task.name} has {needed} {what}, codec {config.name} carries {limit}: "
                 f"set codec.{setting}={needed}."
             )
-
-
-def vector_size(space: gym.Space) -> int | None:
-    """How many numbers an observation becomes; None for spaces that are no vectors."""
-    if isinstance(space, gym.spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, gym.spaces.Box) and len(space.shape) <= 1:
-        return math.prod(space.shape)
-    return None
-
-
-def to_vectors(task: Task, observations: np.ndarray) -> np.ndarray:
-    """Observations as float32 vectors, ``(n, *shape)`` → ``(n, size)``; discrete ones become one-hot."""
-    space, _ = spaces(task)
-    if isinstance(space, gym.spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[np.asarray(observations) - int(space.start)]
-    return np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
 
 
 def mu_law(x: torch.Tensor) -> torch.Tensor:

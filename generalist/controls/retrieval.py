@@ -1,12 +1,14 @@
 """``retrieval``: plays the recorded action of the nearest recorded observation; no training at all.
 
 A 1-nearest-neighbour policy over the recordings that the generalist learns from is a surprisingly strong baseline (Pari
-et al. 2022, arXiv:2112.01511): what a network adds to the data is the gap between the two.
+et al. 2022, arXiv:2112.01511): what a network adds to the data is the gap between the two. Numbers are scaled by their
+standard deviation; images are compared small, grids cell by cell, texts by the words in them.
 
 Run by ``gatito stages=[controls]``.
 """
 
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,24 +21,39 @@ from benchmarks.compute import Cost
 from benchmarks.policy import Decision, Observed, PolicyPerTask
 from benchmarks.tasks import Suite, Task
 from benchmarks.trajectories import Trajectories
-from generalist.codecs.step import to_vectors
+from generalist.codecs.parts import Parts, take_apart
 
 MEMORY = "memory.safetensors"
 _LEAST_DEVIATION = 1e-6  # of an observation's number; one that never changes must not divide by zero
+_MOST_NUMBERS = 12_000_000  # in a memory; of larger ones, evenly spaced observations are kept
+_TREE_SIZE = 24  # a tree finds neighbours in so many dimensions; beyond, comparing with all is as quick
+_THUMBNAIL = 12  # images are compared at so many pixels a side
+_OBJECTS = 11  # MiniGrid's, the most values of a cell's channels
+_WORDS = 64  # a text's words fall into so many bins
+_WORD_WEIGHT = 10.0  # another instruction weighs more than another view
 
 
 class RetrievalPolicy:
-    """The nearest neighbour of each observation, numbers scaled by their standard deviation in the recording."""
+    """The nearest neighbour of each observation."""
 
     name = "retrieval"
     distribution_kind: Mapping[str, str] = {}
 
-    def __init__(self, observations: np.ndarray, actions: np.ndarray) -> None:
-        """Args: the memory, shapes ``(n, size)`` and ``(n, *action shape)``."""
+    def __init__(self, features: np.ndarray, actions: np.ndarray, numbers: int) -> None:
+        """Remember.
+
+        Args:
+            features: shape ``(n, size)``, see :func:`features_of`.
+            actions: shape ``(n, *action shape)``.
+            numbers: how many of the features are plain numbers, to be scaled.
+        """
         from scipy.spatial import KDTree  # here: most commands do not need it
 
-        self._scale = np.maximum(observations.std(axis=0), _LEAST_DEVIATION)
-        self._tree = KDTree(observations / self._scale)
+        self._scale = np.ones(features.shape[1], np.float32)
+        self._scale[:numbers] = np.maximum(features[:, :numbers].std(axis=0), _LEAST_DEVIATION)
+        self._memory = features / self._scale
+        self._squares = np.square(self._memory).sum(axis=1)
+        self._tree = KDTree(self._memory) if features.shape[1] <= _TREE_SIZE else None
         self._actions = actions
 
     def initial_state(self, lanes: int) -> None:
@@ -46,10 +63,48 @@ class RetrievalPolicy:
         """Each row's nearest recorded action."""
         decisions = []
         for rows in observed:
-            _, nearest = self._tree.query(to_vectors(rows.task, rows.observations) / self._scale)
-            actions = self._actions[nearest]
+            asked, _ = features_of(take_apart(rows.task, rows.observations))
+            actions = self._actions[self._nearest(asked / self._scale)]
             decisions.append(Decision(actions, actions))
         return decisions, state
+
+    def _nearest(self, asked: np.ndarray) -> np.ndarray:
+        if self._tree is not None:
+            return np.asarray(self._tree.query(asked)[1])
+        return np.argmin(self._squares - 2 * asked @ self._memory.T, axis=1)
+
+
+def features_of(parts: Parts) -> tuple[np.ndarray, int]:
+    """What observations are compared by, ``(n, size)`` float32, and how many of them are plain numbers (the first)."""
+    rows = len(next(iter(parts.values())))
+    columns = [parts.get("vector", np.zeros((rows, 0), np.float32))]
+    if "image" in parts:
+        columns.append(_thumbnails(parts["image"]))
+    if "grid" in parts:
+        columns.append((parts["grid"].reshape(rows, -1, 1) == np.arange(_OBJECTS)).reshape(rows, -1))
+    if "text" in parts:
+        columns.append(_WORD_WEIGHT * _words(parts["text"]))
+    return np.concatenate([column.astype(np.float32) for column in columns], axis=1), columns[0].shape[1]
+
+
+def _thumbnails(images: np.ndarray) -> np.ndarray:
+    """The newest frame, and how it differs from the oldest: ``(n, 2 * side * side)``."""
+    rows, _, height, width = images.shape
+    tall, wide = max(1, height // _THUMBNAIL), max(1, width // _THUMBNAIL)
+    newest_and_oldest = images[:, [-1, 0], : height // tall * tall, : width // wide * wide].astype(np.float32) / 255
+    small = newest_and_oldest.reshape(rows, 2, height // tall, tall, width // wide, wide).mean(axis=(3, 5))
+    small[:, 1] = small[:, 0] - small[:, 1]
+    return small.reshape(rows, -1)
+
+
+def _words(texts: np.ndarray) -> np.ndarray:
+    """Which words a text has, ``(n, _WORDS)``; each text is split once."""
+    distinct, numbers = np.unique(texts, axis=0, return_inverse=True)
+    bags = np.zeros((len(distinct), _WORDS), np.float32)
+    for bag, text in zip(bags, distinct, strict=True):
+        for word in bytes(text).rstrip(b"\0").split():
+            bag[zlib.crc32(word) % _WORDS] = 1.0
+    return bags[numbers.reshape(-1)]
 
 
 def memorize(task: Task, recording: Artifact, artifact: Artifact, runs: Path) -> None:
@@ -63,12 +118,18 @@ def memorize(task: Task, recording: Artifact, artifact: Artifact, runs: Path) ->
     start = time.monotonic()
     artifact.start()
     trajectories = Trajectories(recording.folder)
-    episodes = list(trajectories.episodes())
-    # An episode's last observation has no action.
-    observations = np.concatenate([to_vectors(task, steps["observations"][:-1]) for steps in episodes])
-    actions = np.concatenate([steps["labels"] for steps in episodes])
-    save_state(artifact.folder / MEMORY, {"observations": observations, "actions": actions})
-    cost = Cost(observations.size + actions.size, 0.0, trajectories.steps, time.monotonic() - start)
+    features, actions, numbers, seen = [], [], 0, 0
+    for steps in trajectories.episodes():
+        # An episode's last observation has no action.
+        own, numbers = features_of(take_apart(task, steps["observations"][:-1]))
+        stride = -(-trajectories.steps * own.shape[1] // _MOST_NUMBERS)
+        features.append(own[-seen % stride :: stride])
+        actions.append(steps["labels"][-seen % stride :: stride])
+        seen += len(own)
+    memory = {"features": np.concatenate(features), "actions": np.concatenate(actions), "numbers": numbers}
+    save_state(artifact.folder / MEMORY, memory)
+    size = memory["features"].size + memory["actions"].size
+    cost = Cost(size, 0.0, trajectories.steps, time.monotonic() - start)
     artifact.finish(cost.seconds, **cost.facts())
 
 
@@ -77,5 +138,6 @@ def load_retrieval(folders: Mapping[str, Path], suite: Suite) -> PolicyPerTask:
     policies = {}
     for task in suite:
         memory = load_state(folders[task.name] / MEMORY)
-        policies[task.name] = RetrievalPolicy(memory["observations"].numpy(), memory["actions"].numpy())
+        numpy = (memory["features"].numpy(), memory["actions"].numpy())
+        policies[task.name] = RetrievalPolicy(*numpy, numbers=memory["numbers"])
     return PolicyPerTask("retrieval", policies)

@@ -21,7 +21,7 @@ from benchmarks.policy import PolicyPerTask
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tracking import Tracker, pump
 from generalist.codecs.config import CodecConfig
-from generalist.codecs.step import vector_size
+from generalist.codecs.parts import kind_of, part_spaces, vector_size
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, single_task_artifact
 
 
@@ -112,7 +112,11 @@ def _train(*, student: Student, report: Report) -> None:
 def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
     """The codec cut to one task's sizes, so that the clone's parameters are those that it uses."""
     observation, action = spaces(task)
-    sizes = {"vector_width": vector_size(observation) or codec.vector_width}
+    kinds = {kind_of(part) for part in part_spaces(observation).values()}
+    sizes = {"vector_width": vector_size(observation)}
+    for kind, setting in (("image", "image_frames"), ("grid", "grid_size"), ("text", "text_length")):
+        if kind not in kinds:
+            sizes[setting] = 0
     if isinstance(action, gym.spaces.Discrete):
         sizes |= {"discrete_actions": int(action.n), "action_dimensions": 1, "bins": 1}
     else:

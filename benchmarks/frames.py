@@ -1,0 +1,83 @@
+"""Frames of films in one file, each stored once, compressed without loss in short chunks.
+
+An observation of four stacked frames repeats three of the one before: only the newest is kept, and stacks are built
+again when they are read. A chunk never spans two episodes, so a random window costs a chunk or three.
+"""
+
+import mmap
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import zstandard
+
+_CHUNK = 16  # frames: longer ones compress better, shorter ones are read faster
+_LEVEL = 3
+
+
+class FrameWriter:
+    """Writes episodes of frames one after another."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self.ends = [0]  # bytes before each chunk, and after the last
+
+    def add(self, frames: np.ndarray) -> None:
+        """Append an episode's frames, ``(n, height, width)``, uint8."""
+        for start in range(0, len(frames), _CHUNK):
+            chunk = self._compressor.compress(frames[start : start + _CHUNK].tobytes())
+            self.file.write(chunk)
+            self.ends.append(self.ends[-1] + len(chunk))
+
+
+class FrameReader:
+    """Reads frames, or stacks of them, back.
+
+    Args:
+        path: what a :class:`FrameWriter` wrote.
+        ends: its ``ends``, ``(chunks + 1,)``.
+        lengths: frames of each episode, ``(episodes,)``.
+        shape: ``(height, width)``.
+    """
+
+    def __init__(self, path: Path, ends: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
+        with path.open("rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._ends = ends
+        self._first_chunks = np.concatenate([[0], np.cumsum(-(-lengths // _CHUNK))])
+        self._lengths = lengths
+        self._shape = shape
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def frames(self, episode: int, first: int, last: int) -> np.ndarray:
+        """Frames ``first`` to ``last`` (exclusive) of an episode, ``(last - first, height, width)``."""
+        begin, end = first // _CHUNK, -(-last // _CHUNK)
+        size = int(np.prod(self._shape))
+        whole = np.empty((min(end * _CHUNK, int(self._lengths[episode])) - begin * _CHUNK, *self._shape), np.uint8)
+        flat = whole.reshape(-1)
+        for place, chunk in enumerate(range(begin, end)):
+            number = int(self._first_chunks[episode]) + chunk
+            packed = self._bytes[int(self._ends[number]) : int(self._ends[number + 1])]
+            frames = np.frombuffer(self._decompressor.decompress(packed), np.uint8)
+            flat[place * _CHUNK * size :][: len(frames)] = frames
+        return whole[first - begin * _CHUNK : last - begin * _CHUNK]
+
+    def stacks(self, episode: int, first: int, last: int, depth: int) -> np.ndarray:
+        """Each of these frames behind the ``depth - 1`` before it, zeros before the episode's first.
+
+        Returns:
+            Shape ``(last - first, depth, height, width)``; neighbours share memory, so do not write into it.
+        """
+        earliest = max(0, first - depth + 1)
+        frames = self.frames(episode, earliest, last)
+        missing = earliest - (first - depth + 1)
+        if missing:
+            frames = np.concatenate([np.zeros((missing, *self._shape), np.uint8), frames])
+        return stack(frames, depth)
+
+
+def stack(frames: np.ndarray, depth: int) -> np.ndarray:
+    """Sliding windows over frames, ``(n, height, width)`` → ``(n - depth + 1, depth, height, width)``, a view."""
+    windows = np.lib.stride_tricks.sliding_window_view(frames, depth, axis=0)
+    return np.moveaxis(windows, -1, 1)

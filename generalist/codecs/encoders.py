@@ -1,0 +1,106 @@
+"""Small networks that turn images, grids and texts into vectors of the model's width."""
+
+import torch
+from torch import nn
+
+_CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
+_BYTES = 256
+_KNOWN_TEXTS = 4_096  # read before and remembered while acting
+
+
+class ImageEncoder(nn.Module):
+    """Three convolutions over stacked frames, half as wide as Mnih et al. 2015's (doi:10.1038/nature14236)."""
+
+    def __init__(self, frames: int, size: int, width: int) -> None:
+        super().__init__()
+        side = ((size - 8) // 4 + 1 - 4) // 2 + 1 - 3 + 1
+        self.layers = nn.Sequential(
+            nn.Conv2d(frames, 16, 8, 4),
+            nn.GELU(),
+            nn.Conv2d(16, 32, 4, 2),
+            nn.GELU(),
+            nn.Conv2d(32, 32, 3),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(32 * side * side, width),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """``(n, frames, size, size)``, uint8 → ``(n, width)``."""
+        # Channels last: three times as fast on processors.
+        pixels = images.contiguous(memory_format=torch.channels_last).float()
+        return self.layers(pixels * (2 / 255) - 1)
+
+
+class GridEncoder(nn.Module):
+    """Embeddings of cells, each looked at in the light of the instruction, then all of them together.
+
+    The instruction scales and shifts every cell's features (FiLM: Perez et al. 2018, arXiv:1709.07871; BabyAI's own
+    baseline does so), so that the cell with the red ball can stand out when the red ball is asked for.
+    """
+
+    def __init__(self, size: int, width: int, features: int = 32) -> None:
+        super().__init__()
+        self.channels = 3
+        self.cells = nn.Embedding(self.channels * _CELL_VALUES, features)
+        self.places = nn.Parameter(0.1 * torch.randn(size * size, features))
+        self.light = nn.Linear(width, 2 * features)
+        self.look = nn.Sequential(nn.Linear(features, features), nn.GELU())
+        self.join = nn.Linear(size * size * features, width)
+        nn.init.normal_(self.cells.weight, std=0.5)
+        nn.init.zeros_(self.light.bias)
+
+    def forward(self, grids: torch.Tensor, instruction: torch.Tensor) -> torch.Tensor:
+        """``(n, size, size, 3)`` cells, uint8, and ``(n, width)`` → ``(n, width)``."""
+        offsets = torch.arange(self.channels, device=grids.device) * _CELL_VALUES
+        values = grids.flatten(1, 2).long().clamp_max(_CELL_VALUES - 1) + offsets
+        cells = nn.functional.embedding_bag(values.flatten(0, 1), self.cells.weight, mode="sum")
+        cells = cells.view(len(grids), -1, cells.shape[-1]) + self.places
+        scale, shift = self.light(instruction)[:, None].chunk(2, dim=-1)
+        return self.join(self.look(cells * (1 + scale) + shift).flatten(1))
+
+
+class TextEncoder(nn.Module):
+    """Bytes, convolved into words and summed up by a few learned questions.
+
+    While acting, a text that was read before is not read again.
+    """
+
+    def __init__(self, length: int, width: int, features: int = 64, questions: int = 8) -> None:
+        super().__init__()
+        self.bytes = nn.Embedding(_BYTES, features)
+        self.places = nn.Parameter(0.1 * torch.randn(length, features))
+        self.syllables = nn.Sequential(nn.Conv1d(features, features, 7, padding=3), nn.GELU())
+        self.words = nn.Sequential(nn.Conv1d(features, features, 7, padding=3), nn.GELU())
+        self.questions = nn.Linear(features, questions)
+        self.join = nn.Linear(questions * features, width)
+        self._known: dict[bytes, torch.Tensor] = {}
+        nn.init.normal_(self.bytes.weight, std=0.5)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """As every module's; what was read with other weights is forgotten."""
+        self._known = {}
+        return super().train(mode)
+
+    def forward(self, texts: torch.Tensor) -> torch.Tensor:
+        """``(n, length)`` bytes, zeros after the text's end → ``(n, width)``."""
+        if self.training or torch.is_grad_enabled():
+            return self._read(texts)
+        keys = [bytes(row) for row in texts.cpu().numpy()]
+        new = [row for row, key in enumerate(keys) if key not in self._known]
+        if new:
+            if len(self._known) > _KNOWN_TEXTS:
+                self._known = {}
+                new = list(range(len(keys)))
+            self._known |= dict(zip([keys[row] for row in new], self._read(texts[new]), strict=True))
+        return torch.stack([self._known[key] for key in keys])
+
+    def _read(self, texts: torch.Tensor) -> torch.Tensor:
+        longest = max(1, int((texts != 0).sum(dim=1).max())) if len(texts) else 1
+        texts = texts[:, :longest].long()
+        there = (texts != 0)[:, None]
+        letters = (self.bytes(texts) + self.places[:longest]).transpose(1, 2) * there
+        # Nothing may stand behind a text's end, or how long the others are would change what it means.
+        words = self.words(self.syllables(letters) * there).transpose(1, 2)
+        attention = self.questions(words).masked_fill(~there.transpose(1, 2), -1e9).softmax(dim=1)
+        return self.join((attention.transpose(1, 2) @ words).flatten(1))

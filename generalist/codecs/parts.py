@@ -1,0 +1,97 @@
+"""What observations are made of: numbers, images, grids of cells, and text, whatever the task."""
+
+import math
+from collections.abc import Mapping
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.tasks import Task, spaces
+
+Parts = dict[str, np.ndarray]
+"""Observations taken apart, all with the same leading axes: ``vector`` (…, size) float32, ``image`` (…, frames, height,
+width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has those that it has."""
+
+_LEAST_IMAGE = 24  # pixels a side; what is smaller is a grid of cells
+_GRID_CHANNELS = 3  # of a cell: object, colour and state, as MiniGrid has them
+
+
+def kind_of(space: gym.Space) -> str | None:
+    """``vector``, ``image``, ``grid`` or ``text``; None for what is none of them."""
+    if isinstance(space, gym.spaces.Text):
+        return "text"
+    if isinstance(space, gym.spaces.Discrete):
+        return "vector"
+    if not isinstance(space, gym.spaces.Box):
+        return None
+    if len(space.shape) <= 1:
+        return "vector"
+    if len(space.shape) == 3 and space.dtype == np.uint8:
+        if min(space.shape[1:]) >= _LEAST_IMAGE:
+            return "image"
+        if space.shape[2] == _GRID_CHANNELS and max(space.shape) < _LEAST_IMAGE:
+            return "grid"
+    return None
+
+
+def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:
+    """The spaces that an observation space consists of, by name; a plain one's name is empty."""
+    return dict(space.items()) if isinstance(space, gym.spaces.Dict) else {"": space}
+
+
+def vector_size(space: gym.Space) -> int:
+    """How many numbers the ``vector`` part of an observation has; discrete ones become one-hot."""
+    sizes = 0
+    for part in part_spaces(space).values():
+        if isinstance(part, gym.spaces.Discrete):
+            sizes += int(part.n)
+        elif kind_of(part) == "vector":
+            sizes += math.prod(part.shape or ())
+    return sizes
+
+
+def take_apart(task: Task, observations: np.ndarray) -> Parts:
+    """Packed observations (see ``tasks.observations``), ``(n, *shape)``, as parts.
+
+    Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
+    """
+    numbers: list[np.ndarray] = []
+    parts: Parts = {}
+    for name, space in part_spaces(spaces(task)[0]).items():
+        values = np.asarray(observations[name] if name else observations)
+        kind = kind_of(space)
+        if isinstance(space, gym.spaces.Discrete):
+            numbers.append(np.eye(int(space.n), dtype=np.float32)[values - int(space.start)])
+        elif kind == "vector":
+            numbers.append(values.astype(np.float32).reshape(len(values), -1))
+        elif kind is not None:
+            parts[kind] = values
+    return ({"vector": np.concatenate(numbers, axis=1)} if numbers else {}) | parts
+
+
+def put_together(task: Task, parts: Parts) -> np.ndarray:
+    """The inverse of :func:`take_apart`: packed observations."""
+    from benchmarks.tasks.observations import packed_dtype
+
+    whole = spaces(task)[0]
+    rows = len(next(iter(parts.values())))
+    packed = np.zeros(rows, dtype=packed_dtype(whole)) if isinstance(whole, gym.spaces.Dict) else None
+    first = 0
+    for name, space in part_spaces(whole).items():
+        kind = kind_of(space)
+        if kind == "vector":
+            size = int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
+            numbers = parts["vector"][:, first : first + size]
+            first += size
+            if isinstance(space, gym.spaces.Discrete):
+                values = numbers.argmax(axis=1) + int(space.start)
+            else:
+                values = numbers.reshape(rows, *(space.shape or ())).astype(space.dtype)
+        else:
+            assert kind is not None
+            values = parts[kind]
+        if packed is None:
+            return values
+        packed[name] = values
+    assert packed is not None
+    return packed
