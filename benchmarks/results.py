@@ -6,8 +6,8 @@ A results folder holds four CSV files, a dataclass below for each. A run's folde
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Container, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -153,6 +153,18 @@ class Results:
         """Training seeds of all agents."""
         return sorted({row.train_seed for row in self.scores})
 
+    def by_return(self, scored: Collection[str]) -> "Results | None":
+        """The same episodes of these tasks, judged by return where they are judged by success; None if none is.
+
+        Return and success may disagree: a script that succeeds may dawdle.
+        """
+        tasks = tuple(row for row in self.tasks if row.task in scored)
+        if not any(row.metric == "success" for row in tasks):
+            return None
+        # References and gate means are successes there; what has passed its gate has passed it.
+        judged = (row if row.metric == "return" else _unjudged(row) for row in tasks)
+        return replace(self, scores=tuple(row for row in self.scores if row.task in scored), tasks=tuple(judged))
+
     def write(self, folder: Path) -> None:
         """Write the four files."""
         for name, kind in FILES.items():
@@ -292,3 +304,7 @@ def _refuse(problems: Sequence[str], what: str, remedy: str) -> None:
     if problems:
         listed = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
         raise GatitoError(f"{what}: {listed}: {remedy}")
+
+
+def _unjudged(row: TaskRow) -> TaskRow:
+    return replace(row, metric="return", reference=None)

@@ -178,3 +178,32 @@ def test_the_page_escapes_what_it_is_given_and_asks_for_nothing_from_outside(tmp
 
 
 MACHINE = {"processor": "p", "cores": 2, "system": "s", "python": "3"}
+
+
+def test_tasks_judged_by_success_are_shown_by_return_as_well(tmp_path):
+    """The agent succeeds as often as the expert and earns half as much."""
+    from benchmarks.report.report import score_by_return, score_results
+
+    returns = {
+        "toy/arm": {"random": {0: [0.0, 0.0, 0.0]}, "expert": {0: [8.0, 8.0, 8.1]}, "generalist": {0: [4.0, 4.0, 4.1]}},
+        "toy/cart": {
+            "random": {0: [0.0, 0.1, 0.0]},
+            "expert": {0: [9.0, 9.0, 9.1]},
+            "generalist": {0: [9.0, 9.1, 9.0]},
+        },
+    }
+    results = make_results(returns, arm={"metric": "success", "reference": 0.9}, cart={})
+    board = score_results(results)
+    by_return = score_by_return(board)
+    f = {(score.task, score.agent): score.f for score in board.tasks}
+    again = {(score.task, score.agent): score.f for score in by_return.tasks}
+    assert f["toy/arm", "generalist"].value == 1.0
+    assert again["toy/arm", "generalist"].value == pytest.approx(0.5, abs=0.01)
+    assert again["toy/cart", "generalist"].value == f["toy/cart", "generalist"].value
+    assert score_by_return(score_results(make_results(returns))) is None
+    results.write(tmp_path)
+    write_report(
+        results, tmp_path, tracker=Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
+    )
+    assert "summary by return in place of success" in (tmp_path / "table.md").read_text()
+    assert "By return in place of success" in (tmp_path / "index.html").read_text()

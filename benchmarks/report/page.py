@@ -15,7 +15,14 @@ from benchmarks.clips import ABOUT, CLIP
 from benchmarks.environment import ENVIRONMENT
 from benchmarks.report.charts import Chart
 from benchmarks.report.formats import interval_text, number, plural, share
-from benchmarks.report.tables import cost_table, gate_text, headline, improvement_table, summary_table
+from benchmarks.report.tables import (
+    cost_table,
+    gate_text,
+    headline,
+    improvement_table,
+    summary_by_return,
+    summary_table,
+)
 from benchmarks.scoreboard import Estimate, Scoreboard
 
 _SECTIONS = {
@@ -30,7 +37,7 @@ _SECTIONS = {
 }
 
 
-def render_page(board: Scoreboard, drawn: Mapping[str, Chart], folder: Path) -> str:
+def render_page(board: Scoreboard, by_return: Scoreboard | None, drawn: Mapping[str, Chart], folder: Path) -> str:
     """The page of a results folder; its config, environment and clips are shown where they are there."""
     results = board.results
     files = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -54,6 +61,7 @@ def render_page(board: Scoreboard, drawn: Mapping[str, Chart], folder: Path) -> 
         sections=[(name, title) for name, title in _SECTIONS.items() if not absent.get(name)],
         warnings=[gate_text(board)] if board.unscored or board.weak_seeds else [],
         summary=summary_table(board),
+        by_return=None if by_return is None else summary_by_return(by_return),
         improvement=improvement_table(board),
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],

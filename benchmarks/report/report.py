@@ -35,7 +35,8 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
         tracker: told every f, tables, charts, clips and the page, when they are new.
     """
     board = score_results(results)
-    everything = tables.all_tables(board)
+    by_return = score_by_return(board)
+    everything = tables.all_tables(board, by_return)
     console.say(tables.headline(board))
     for table in everything[:2]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
@@ -52,7 +53,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     for name in charts.PLOTS:
         if name in drawn:
             charts.draw(drawn[name], folder / name)
-    artifacts.write_text(folder / PAGE, render_page(board, drawn, folder))
+    artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder))
     _track(board, folder, tracker)
     artifacts.write_json(folder / DRAWN, inputs)
     return board
@@ -61,6 +62,13 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
 def score_results(results: Results) -> Scoreboard:
     """The scoreboard with the bootstrap's draws that every report of the suite has: same rows, same digits."""
     return score(results, np.random.default_rng(derive("report", results.suite)))
+
+
+def score_by_return(board: Scoreboard) -> Scoreboard | None:
+    """The scored tasks by their returns, where some are judged by success; None where none is."""
+    names = [task for task in board.results.task_names if task not in board.unscored]
+    results = board.results.by_return(names)
+    return None if results is None else score_results(results)
 
 
 def _inputs(folder: Path) -> dict[str, str]:

@@ -73,10 +73,16 @@ def headline(board: Scoreboard) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def all_tables(board: Scoreboard) -> list[Table]:
-    """Every table of a report, the two that the console shows first, the one with wall times last."""
-    makers = (score_table, summary_table, raw_table, improvement_table, cost_table)
-    return [make(board) for make in makers]
+def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[Table]:
+    """Every table of a report, the two that the console shows first, the one with wall times last.
+
+    Args:
+        board: what is reported.
+        by_return: the same judged by return, where tasks are judged by success.
+    """
+    beside = [] if by_return is None else [summary_by_return(by_return)]
+    makers = (raw_table, improvement_table, cost_table)
+    return [score_table(board), summary_table(board), *beside, *(make(board) for make in makers)]
 
 
 def score_table(board: Scoreboard) -> Table:
@@ -113,7 +119,7 @@ def raw_table(board: Scoreboard) -> Table:
     return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *agents], rows, caption)
 
 
-def summary_table(board: Scoreboard) -> Table:
+def summary_table(board: Scoreboard, what: str = "summary") -> Table:
     """Per agent: aggregates over the scored tasks."""
     scored = len(board.results.task_names) - len(board.unscored)
     columns = ["agent", *AGGREGATES, *(f"f >= {mark:g} (of {scored})" for mark in MARKS)]
@@ -127,7 +133,12 @@ def summary_table(board: Scoreboard) -> Table:
         "IQM: mean of the middle half of the tasks. Worst decile: mean of the lowest tenth, at least one task. "
         "Optimality gap: mean of max(0, 1 - f). 95 % intervals by a bootstrap over training seeds, then episodes."
     )
-    return Table(f"{board.results.suite}: summary, {seeds_text(board)}", columns, rows, caption)
+    return Table(f"{board.results.suite}: {what}, {seeds_text(board)}", columns, rows, caption)
+
+
+def summary_by_return(board: Scoreboard) -> Table:
+    """The summary of a board whose tasks are judged by return, beside that by their own metrics."""
+    return summary_table(board, "summary by return in place of success")
 
 
 def improvement_table(board: Scoreboard) -> Table:
