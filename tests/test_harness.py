@@ -5,6 +5,7 @@ import pytest
 from benchmarks.artifacts import Artifact, read_manifest
 from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError
+from benchmarks.failures import Failures
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.policy import RandomPolicy
 from benchmarks.results import CostRow, CurveRow, Results, TaskRow
@@ -39,9 +40,10 @@ def agents(*names, **made_from):
     ]
 
 
-def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, **made_from):
+def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, **made_from):
+    failures = failures or Failures([task.name for task in suite])
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
-    settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker}
+    settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker, "failures": failures}
     return evaluate(agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
 
 

@@ -3,7 +3,7 @@
 import base64
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ _SECTIONS = {
 }
 
 
-def render_page(board: Scoreboard, drawn: Mapping[str, Chart], folder: Path) -> str:
-    """The page of a results folder; its config, environment and clips are shown where they are there."""
+def render_page(board: Scoreboard, drawn: Mapping[str, Chart], folder: Path, failed: Sequence[str] = ()) -> str:
+    """The page of a results folder; its config, environment and clips are shown where they are there.
+
+    ``failed`` holds a line for each task that failed.
+    """
     results = board.results
     files = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=files, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
@@ -52,7 +55,7 @@ def render_page(board: Scoreboard, drawn: Mapping[str, Chart], folder: Path) -> 
             f"{episodes:,} test episodes".replace(",", " "),
         ],
         sections=[(name, title) for name, title in _SECTIONS.items() if not absent.get(name)],
-        warnings=[gate_text(board)] if board.unscored or board.weak_seeds else [],
+        warnings=[*failed, *([gate_text(board)] if board.unscored or board.weak_seeds else [])],
         summary=summary_table(board),
         improvement=improvement_table(board),
         cost=cost_table(board),
