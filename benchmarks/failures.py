@@ -1,7 +1,7 @@
 """Which tasks of a run failed, where and of what. The other tasks go on without them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks import console
@@ -44,10 +44,12 @@ class Failures:
     def add(self, task: str, line: str) -> None:
         """A task fails here, and is said to at once; what else it fails of afterwards is not repeated."""
         known = self._failed.get(task)
-        if known is None and len(self._tasks) > 1:  # else the run ends at once, with this line
-            console.warn(f"task {task} failed, the others go on: {line}")
-        if known is None or STAGES.index(self.stage) < STAGES.index(known.stage):
+        if known is None:
             self._failed[task] = Failure(self.stage, " ".join(line.split()))
+            if len(self._tasks) > 1:  # else the run ends at once, with this line
+                console.warn(f"task {task} failed, the others go on: {self._failed[task].line}")
+        elif STAGES.index(self.stage) < STAGES.index(known.stage):
+            self._failed[task] = replace(known, stage=self.stage)
 
     def survivors(self, suite: Suite, stage: str | None = None) -> Suite:
         """The suite less the tasks that have failed, up to the end of a stage or at all.

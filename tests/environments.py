@@ -104,6 +104,14 @@ class Picture(Counter):
         self.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
 
+class Unbounded(Counter):
+    """Actions that no codec carries."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+
 class Needy(Counter):
     """An environment whose package is missing."""
 
@@ -121,6 +129,7 @@ for _name, _class in [
     ("Fragile", Fragile),
     ("Infinite", Infinite),
     ("Picture", Picture),
+    ("Unbounded", Unbounded),
     ("Needy", Needy),
 ]:
     gym.register(f"{_name}-v0", entry_point=_class, max_episode_steps=20)

@@ -40,11 +40,11 @@ def agents(*names, **made_from):
     ]
 
 
-def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, **made_from):
+def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, players=None, **made_from):
     failures = failures or Failures([task.name for task in suite])
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
     settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker, "failures": failures}
-    return evaluate(agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
+    return evaluate(players or agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
 
 
 def make(folder, cost, curve=None, **config):

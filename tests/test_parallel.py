@@ -132,6 +132,7 @@ def test_ctrl_c_ends_all_at_once():
     _, told = process.communicate(timeout=30)
     assert process.returncode not in (0, None) and "KeyboardInterrupt" in told
     assert time.monotonic() - begun < 10
-    time.sleep(0.5)
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+        for _ in range(100):  # the dead are collected by somebody else
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
