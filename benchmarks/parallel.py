@@ -4,6 +4,7 @@ A process that dies (a crash in native code, or out of memory) takes the one job
 named and the others go on. A shared board shows how far each job is.
 """
 
+import faulthandler
 import functools
 import os
 import re
@@ -175,8 +176,7 @@ def _outcomes(
                 try:
                     outcome = future.result()
                 except TerminatedWorkerError as error:
-                    code = re.search(r"\{(.*)\}", str(error))  # such as SIGSEGV(-11)
-                    outcome = _Outcome(death=f" of {code[1]}" if code else "")
+                    outcome = _Outcome(death=_cause(error, _crash_file(*board[job])))
                 else:
                     _idle.append(pool)
                 del working[future]
@@ -203,6 +203,8 @@ def _job(function: Callable[..., Any], arguments: Mapping[str, Any], place: tupl
     _die_with(parent)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(place[0], dtype=np.int64, mode="r+")
+    crash = _crash_file(*place).open("w")
+    faulthandler.enable(crash, all_threads=False)  # where native code crashes; loky would print it
     try:
         return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
     except Exception as error:
@@ -212,6 +214,20 @@ def _job(function: Callable[..., Any], arguments: Mapping[str, Any], place: tupl
         if one_line(error) is not None:  # fatal, or such as a full disk, which the others would meet too
             raise
         return _Outcome(bug=traceback.format_exc())
+    finally:
+        faulthandler.disable()
+        crash.close()
+
+
+def _crash_file(board: Path, place: int) -> Path:
+    return board.with_name(f"crash-{place}")
+
+
+def _cause(error: TerminatedWorkerError, crash: Path) -> str:
+    """What a process died of, and where, as far as is known: `` of SIGSEGV(-11) in games.py, line 7``."""
+    code = re.search(r"exit codes.*\{(.*)\}", str(error))
+    place = re.search(r'File "(.*)", (line \d+) in', crash.read_text() if crash.exists() else "")
+    return (f" of {code[1]}" if code else "") + (f" in {place[1]}, {place[2]}" if place else "")
 
 
 @functools.cache

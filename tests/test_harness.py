@@ -29,7 +29,7 @@ class Good(RandomPolicy):
     def act(self, observed, state):
         decisions, state = super().act(observed, state)
         for rows, decision in zip(observed, decisions, strict=True):
-            decision.actions[:] = 2 if rows.task.name == "toy/counter" else [0.5, 5.0]
+            decision.actions[:] = [0.5, 5.0] if rows.task.name == "toy/target" else 2
         return decisions, state
 
 
@@ -41,7 +41,7 @@ def agents(*names, **made_from):
 
 
 def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, players=None, **made_from):
-    failures = failures or Failures([task.name for task in suite])
+    failures = Failures([task.name for task in suite]) if failures is None else failures
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
     settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker, "failures": failures}
     return evaluate(players or agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)

@@ -16,7 +16,7 @@ from tests.conftest import gatito, make_task
 from tests.test_gatito import TINY
 from tests.test_harness import SUITE, score
 
-TASK = "  toy-{0}: {{env_id: 'tests.environments:{1}-v0', expert: {{steps: 100, hyperparameters: {{n_steps: 50}}}}}}\n"
+TASK = "  toy-{0}: {{env_id: 'tests.environments:{1}-v0', expert: {{steps: 100, hyperparameters: {{n_steps: 64}}}}}}\n"
 
 
 def write_suite(folder, **env_ids):
@@ -47,6 +47,7 @@ def test_a_run_goes_on_without_the_tasks_that_fail_and_takes_them_in_when_they_a
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     header, lines = listed(done)
     assert header == "error: 2 of 4 tasks failed; the same command tries them again:"
+    assert len(done.stderr.splitlines()) == 2 + 1 + 2 + 1, done.stderr  # as they fail, the list, and where the page is
     assert lines[0].startswith("toy/fragile: the worker process of expert toy/fragile died of SIGSEGV")
     assert lines[1].startswith("toy/needy: task toy/needy needs a package") and "gatito[box2d]" in lines[1]
     assert done.stderr.count("toy/needy failed, the others go on") == 1  # not again in every stage
