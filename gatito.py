@@ -105,7 +105,9 @@ def _run_stages(config: Config, name: str) -> None:
     if set(config.stages) <= {"compare"}:
         return
     run = Path(config.runs_folder) / name
-    plan = Plan(config, Suite.resolve(config.suite, config.tasks, failures.add), run, failures)
+    group = f"{config.suite.name}/{name}"
+    tracker = Tracker(config.tracking, group=group, exp_name=name, seed=config.seed, folder=run)
+    plan = Plan(config, Suite.resolve(config.suite, config.tasks, failures.add), run, failures, tracker)
     if "list" in config.stages:
         _list(plan)
     if "workspace" in config.stages:
@@ -138,6 +140,7 @@ class Plan:
     suite: Suite
     run: Path
     failures: Failures
+    tracker: Tracker
 
     def survivors(self, stage: str | None = None) -> Suite:
         """See :meth:`Failures.survivors`."""
@@ -162,12 +165,6 @@ class Plan:
         """How many processes."""
         return self.config.workers or joblib.cpu_count()
 
-    @functools.cached_property
-    def tracker(self) -> Tracker:
-        """Mirrors what the stages log."""
-        group, name = f"{self.suite.name}/{self.run.name}", self.run.name
-        return Tracker(self.config.tracking, group=group, exp_name=name, seed=self.config.seed, folder=self.run)
-
     @property
     def experts(self) -> dict[str, Artifact]:
         """By task name."""
@@ -188,7 +185,8 @@ class Plan:
     @property
     def learnt(self) -> dict[str, Artifact]:
         """The recordings that the generalist learns from."""
-        return {task.name: self.recordings[task.name] for task in self.survivors("distill")}
+        recordings = self.recordings
+        return {task.name: recordings[task.name] for task in self.survivors("distill")}
 
     @property
     def learning(self) -> tuple[DistillConfig, ModelConfig, CodecConfig]:
@@ -285,8 +283,9 @@ def _distill(plan: Plan) -> None:
 def _train_controls(plan: Plan) -> None:
     _need(plan.recordings, "record")
     train_students([student for made in plan.networks.values() for student in made], **plan.pool)
-    for task in plan.survivors() if plan.memories else ():
-        memorize(task, plan.learnt[task.name], plan.memories[task.name], plan.run.parent)
+    recordings, memories = plan.learnt, plan.memories
+    for task in plan.survivors() if memories else ():
+        memorize(task, recordings[task.name], memories[task.name], plan.run.parent)
 
 
 def _evaluate(plan: Plan) -> None:

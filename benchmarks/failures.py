@@ -97,7 +97,7 @@ class Failures:
             raise GatitoError(self._failed[self._tasks[0]].line)
         if lines:
             raise TasksFailedError(
-                f"{len(lines)} of {len(self._tasks)} tasks failed; the same command tries them again:", lines
+                f"{len(lines)} of {len(self._tasks)} tasks failed; once they are mended, run all stages again:", lines
             )
 
     def _until(self, stage: str) -> set[str]:

@@ -93,6 +93,8 @@ def run_jobs(
         OSError: if the disk is full; the other jobs are stopped.
         RuntimeError: for a bug, with its traceback, once the other jobs are done.
     """
+    if not jobs:
+        return {}
     results: dict[Job, Any] = {}
     died: list[Job] = []
     bugs: list[str] = []
@@ -133,7 +135,7 @@ def _shown(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Jo
     """Progress bars for a board with a number per job, which the jobs write; yields each job's place on it."""
     with tempfile.TemporaryDirectory(prefix="gatito-") as folder, console.progress() as bars:
         path = Path(folder) / "board"
-        np.zeros(max(1, len(jobs)), dtype=np.int64).tofile(path)
+        np.zeros(len(jobs), dtype=np.int64).tofile(path)
         labels = list(dict.fromkeys(job.label for job in jobs))
         totals = {label: sum(job.total for job in jobs if job.label == label) for label in labels}
         tasks = {label: bars.add_task(label, total=totals[label], note="") for label in labels}
@@ -207,7 +209,7 @@ def _job(function: Callable[..., Any], arguments: Mapping[str, Any], place: tupl
     faulthandler.enable(crash, all_threads=False)  # where native code crashes; loky would print it
     try:
         return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         known = gatito_error(error)
         if known is not None and not isinstance(known, FatalError):
             return _Outcome(error=known)

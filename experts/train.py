@@ -141,7 +141,9 @@ def _train(
             on_metrics=log.write,
         )
         state = training.state()
-        values, steps, flops = _play(task, recipe, policy_state(state), Purpose.SELECTION, judged_on, seed)
+        values, steps, flops = _play(
+            task, recipe, policy_state(state), Purpose.SELECTION, judged_on, seed
+        )
         selection = (selection[0] + steps, selection[1] + flops)
         seconds += time.monotonic() - start
         point = {"mean": float(np.mean(values)), "std": float(np.std(values))}

@@ -46,7 +46,7 @@ def test_a_run_goes_on_without_the_tasks_that_fail_and_takes_them_in_when_they_a
     done = gatito(*command, cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     header, lines = listed(done)
-    assert header == "error: 2 of 4 tasks failed; the same command tries them again:"
+    assert header == "error: 2 of 4 tasks failed; once they are mended, run all stages again:"
     assert len(done.stderr.splitlines()) == 2 + 1 + 2 + 1, done.stderr  # as they fail, the list, and where the page is
     assert lines[0].startswith("toy/fragile: the worker process of expert toy/fragile died of SIGSEGV")
     assert lines[1].startswith("toy/needy: task toy/needy needs a package") and "gatito[box2d]" in lines[1]

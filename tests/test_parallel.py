@@ -31,6 +31,8 @@ def work(*, task, does, report, folder=None):
         os._exit(139)
     if does == "fatal":
         raise FatalError("the file x is damaged.")
+    if does == "exit":
+        sys.exit(3)
     if does == "bug":
         return {}["absent"]
     if does == "sleep":
@@ -80,10 +82,11 @@ def test_a_job_of_several_tasks_whose_process_dies_is_missing(tmp_path):
     assert list(results.values()) == ["b done"] and len(failures) == 0
 
 
-def test_a_bug_keeps_its_traceback_once_the_others_are_done(tmp_path):
-    made = jobs(a="bug", b="sleep", c="write")
+@pytest.mark.parametrize("bug, line", [("bug", "KeyError: 'absent'"), ("exit", "SystemExit: 3")])
+def test_a_bug_keeps_its_traceback_once_the_others_are_done(bug, line, tmp_path):
+    made = jobs(a=bug, b="sleep", c="write")
     made[2].arguments["folder"] = tmp_path
-    with pytest.raises(RuntimeError, match="(?s)work a:\nTraceback.*absent.*KeyError: 'absent'"):
+    with pytest.raises(RuntimeError, match=f"(?s)work a:\nTraceback.*in work\n.*{line}"):
         run(made, workers=1)
     assert (tmp_path / "c").read_text() == "done"
 
