@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from benchmarks.artifacts import Artifact
 from benchmarks.clips import ClipsConfig, film
 from benchmarks.comparison import CONFIG, compare, find_runs, pooled_name, seeds_of_one_configuration
 from benchmarks.environment import ENVIRONMENT, describe_environment
-from benchmarks.errors import GatitoError, check_at_least, one_line, unknown
+from benchmarks.errors import GatitoError, TasksFailedError, check_at_least, one_line, unknown
+from benchmarks.failures import Failures
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
+from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Policy, RandomPolicy
 from benchmarks.results import AGENTS, Results
-from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
+from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, spaces
 from benchmarks.tracking import Tracker, TrackingConfig
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
@@ -96,78 +98,232 @@ def _run(composed: DictConfig) -> None:
 
 
 def _run_stages(config: Config, name: str) -> None:
-    suite = Suite.resolve(config.suite, config.tasks)
-    recipes = {task.name: config.suite.tasks[task.key].expert for task in suite}
-    _check(config, suite)
-    if "list" in config.stages:
-        _list(suite, recipes)
-    if "workspace" in config.stages:
-        _save_workspace(config, suite)
+    failures = Failures(Suite.names(config.suite, config.tasks))
+    _check(config)
     if "compare" in config.stages:
         _compare(find_runs(config.runs, Path(config.runs_folder)), config)
-    stages = set(config.stages) - {"list", "workspace", "compare"}
-    if not stages:
+    if set(config.stages) <= {"compare"}:
         return
     run = Path(config.runs_folder) / name
-    workers = config.workers or joblib.cpu_count()
-    tracker = Tracker(config.tracking, group=f"{suite.name}/{name}", exp_name=name, seed=config.seed, folder=run)
-    if not (run / CONFIG).exists() and stages != {"report"}:
-        _describe(run, config)
-    make = {"run": run, "seed": config.seed}
-    pool = {"run": run, "workers": workers, "tracker": tracker}
+    group = f"{config.suite.name}/{name}"
+    tracker = Tracker(config.tracking, group=group, exp_name=name, seed=config.seed, folder=run)
+    plan = Plan(config, Suite.resolve(config.suite, config.tasks, failures.add), run, failures, tracker)
+    if "list" in config.stages:
+        _list(plan)
+    if "workspace" in config.stages:
+        _save_workspace(config, plan.suite)
+    stages = [stage for stage in _WORK if stage in config.stages]
+    failures.recall(run, stages)
     started = time.monotonic()
-
-    experts = {task.name: expert_artifact(run, task, recipes[task.name], config.experts, config.seed) for task in suite}
-    recordings = {
-        name: recording_artifact(run, task, "expert", config.record, config.seed, experts[name])
-        for name, task in ((task.name, task) for task in suite)
-    }
-    generalist = generalist_artifact(run, config.distill, config.model, config.codec, recordings, config.seed)
-    learning = (config.distill, config.model, config.codec)
-    networks = {
-        agent: students(agent, suite, recordings, config.controls, *learning, **make)
-        for agent in ("clone", "specialist")
-        if agent in config.controls.agents
-    }
-    agents = _agents(suite, config, experts, recordings, networks, generalist, run)
-    scores = {agent.name: score_artifact(run, agent, suite, config.evaluate, config.seed) for agent in agents}
-    if "experts" in stages:
-        train_experts(suite, recipes, config.experts, **pool, seed=config.seed)
-    if "record" in stages:
-        _need(experts, "experts")
-        record_suite(suite, experts, config.record, **pool, seed=config.seed)
-    if "distill" in stages:
-        from generalist.distill import distill
-
-        _need(recordings, "record")
-        distill(suite, recordings, *learning, **make, threads=workers, tracker=tracker)
-    if "controls" in stages:
-        _need(recordings, "record")
-        train_students([student for made in networks.values() for student in made], **pool)
-        if "retrieval" in config.controls.agents:
-            for task in suite:
-                recording = recordings[task.name]
-                memorize(task, recording, retrieval_artifact(run, task.name, recording), run.parent)
-    if "evaluate" in stages:
-        for agent in agents:
-            _need(agent.made_from, "experts,record,distill,controls")
-        if not all(artifact.is_complete() for artifact in scores.values()):  # else it says where they were made
+    try:
+        if {"distill", "controls"} & set(stages):
+            _look_ahead(plan)
+        if not (run / CONFIG).exists() and stages not in ([], ["report"]) and plan.survivors().tasks:
             _describe(run, config)
-        means = {task: read_gate(artifact)["mean"] for task, artifact in experts.items()}
-        evaluate(agents, suite, means, config.evaluate, **pool, seed=config.seed)
-    if "clips" in stages:
-        shown = [agent for agent in agents if agent.name in config.clips.agents]
-        for agent in shown:
-            _need(agent.made_from, "experts,record,distill,controls")
-        film(shown, suite, config.clips, **make, workers=workers)
+        for stage in stages:
+            failures.stop_if_none_is_left()
+            failures.stage = stage
+            _WORK[stage](plan)
+    finally:
+        if stages and run.exists():
+            failures.write(run)
     if "report" in stages:
-        from benchmarks.report import write_report
-
-        _need(scores, "evaluate,report")
-        write_report(Results.read(run), run, tracker=tracker)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            _reported[run] = config.tracking
         console.note(f"{run}: done in {time.monotonic() - started:.0f} s; open {run / 'index.html'}")
+    failures.stop_if_any()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything that a run makes lives: what a stage makes is for the tasks that have not failed up to it."""
+
+    config: Config
+    suite: Suite
+    run: Path
+    failures: Failures
+    tracker: Tracker
+
+    def survivors(self, stage: str | None = None) -> Suite:
+        """See :meth:`Failures.survivors`."""
+        return self.failures.survivors(self.suite, stage)
+
+    def recipe(self, task: Task) -> ExpertRecipe:
+        """How a task's expert is made."""
+        return self.config.suite.tasks[task.key].expert
+
+    @property
+    def make(self) -> dict[str, Any]:
+        """What every stage is told that makes something from a seed."""
+        return {"run": self.run, "seed": self.config.seed}
+
+    @property
+    def pool(self) -> dict[str, Any]:
+        """What every stage is told that works in several processes."""
+        return {"run": self.run, "workers": self.workers, "failures": self.failures, "tracker": self.tracker}
+
+    @property
+    def workers(self) -> int:
+        """How many processes."""
+        return self.config.workers or joblib.cpu_count()
+
+    @property
+    def experts(self) -> dict[str, Artifact]:
+        """By task name."""
+        about = (self.config.experts, self.config.seed)
+        return {
+            task.name: expert_artifact(self.run, task, self.recipe(task), *about) for task in self.survivors("experts")
+        }
+
+    @property
+    def recordings(self) -> dict[str, Artifact]:
+        """Of the experts, by task name."""
+        experts, about = self.experts, (self.config.record, self.config.seed)
+        return {
+            task.name: recording_artifact(self.run, task, "expert", *about, experts[task.name])
+            for task in self.survivors("record")
+        }
+
+    @property
+    def learnt(self) -> dict[str, Artifact]:
+        """The recordings that the generalist learns from."""
+        recordings = self.recordings
+        return {task.name: recordings[task.name] for task in self.survivors("distill")}
+
+    @property
+    def learning(self) -> tuple[DistillConfig, ModelConfig, CodecConfig]:
+        """How the generalist learns."""
+        return self.config.distill, self.config.model, self.config.codec
+
+    @property
+    def networks(self) -> dict[str, list[Student]]:
+        """The controls that are trained, by agent."""
+        suite, about = self.survivors("distill"), (self.config.controls, *self.learning)
+        return {
+            agent: students(agent, suite, self.learnt, *about, **self.make)
+            for agent in ("clone", "specialist")
+            if agent in self.config.controls.agents
+        }
+
+    @property
+    def memories(self) -> dict[str, Artifact]:
+        """What ``retrieval`` remembers, by task name."""
+        if "retrieval" not in self.config.controls.agents:
+            return {}
+        return {task: retrieval_artifact(self.run, task, recording) for task, recording in self.learnt.items()}
+
+    @property
+    def agents(self) -> list[Agent]:
+        """Everybody who is scored. Each is loaded in the process that plays it."""
+        suite = self.survivors("evaluate")
+        generalist = generalist_artifact(self.run, *self.learning, self.learnt, self.config.seed)
+        experts, memories = _folders(self.experts), _folders(self.memories)
+        agents = [
+            Agent("random", RandomPolicy),
+            Agent("expert", functools.partial(load_experts, experts, suite.tasks), self.experts),
+            Agent("generalist", functools.partial(_load_generalist, generalist.folder), {"": generalist}),
+        ]
+        for name, made in self.networks.items():
+            parts = {student.task.name: student.artifact for student in made if student.task in suite.tasks}
+            agents.append(Agent(name, functools.partial(load_students, name, _folders(parts)), parts))
+        if memories:
+            agents.append(Agent("retrieval", functools.partial(load_retrieval, memories, suite), self.memories))
+        return sorted((agent.on(suite) for agent in agents), key=lambda agent: list(AGENTS).index(agent.name))
+
+    @property
+    def scores(self) -> dict[str, Artifact]:
+        """By agent."""
+        about = (self.survivors("evaluate"), self.config.evaluate, self.config.seed)
+        return {agent.name: score_artifact(self.run, agent, *about) for agent in self.agents}
+
+
+def _folders(made: Mapping[str, Artifact]) -> dict[str, Path]:
+    return {task: artifact.folder for task, artifact in made.items()}
+
+
+def _look_ahead(plan: Plan) -> None:
+    """Name the tasks that cannot be played here, or not be carried by the codec, before anything is made."""
+    from generalist.codecs.step import check_task
+
+    plan.failures.stage = "experts"
+    fresh = [task for task in plan.survivors() if not plan.experts[task.name].is_complete()]
+    # In processes of their own: a package that crashes as its environment is made must not take the run with it.
+    jobs = [Job(f"look at {task.name}", 1, {"task": task}, task.name) for task in fresh]
+    run_jobs(_make_once, jobs, workers=plan.workers, failures=plan.failures)
+    plan.failures.stage = "distill"
+    for task in plan.survivors():
+        try:
+            check_task(plan.config.codec, task)
+        except GatitoError as error:
+            plan.failures.add(task.name, str(error))
+
+
+def _make_once(*, task: Task, report: Report) -> None:
+    spaces(task)
+    report(1)
+
+
+def _train(plan: Plan) -> None:
+    suite = plan.survivors("experts")
+    recipes = {task.name: plan.recipe(task) for task in suite}
+    train_experts(suite, recipes, plan.config.experts, **plan.pool, seed=plan.config.seed)
+
+
+def _record(plan: Plan) -> None:
+    _need(plan.experts, "experts")
+    record_suite(plan.survivors("record"), plan.experts, plan.config.record, **plan.pool, seed=plan.config.seed)
+
+
+def _distill(plan: Plan) -> None:
+    from generalist.distill import distill
+
+    _need(plan.recordings, "record")
+    threads = {"threads": plan.workers, "tracker": plan.tracker}
+    distill(plan.survivors("distill"), plan.learnt, *plan.learning, **plan.make, **threads)
+
+
+def _train_controls(plan: Plan) -> None:
+    _need(plan.recordings, "record")
+    train_students([student for made in plan.networks.values() for student in made], **plan.pool)
+    recordings, memories = plan.learnt, plan.memories
+    for task in plan.survivors() if memories else ():
+        memorize(task, recordings[task.name], memories[task.name], plan.run.parent)
+
+
+def _evaluate(plan: Plan) -> None:
+    for agent in plan.agents:
+        _need(agent.made_from, "experts,record,distill,controls")
+    if not all(artifact.is_complete() for artifact in plan.scores.values()):  # else it says where they were made
+        _describe(plan.run, plan.config)
+    means = {task: read_gate(artifact)["mean"] for task, artifact in plan.experts.items()}
+    evaluate(plan.agents, plan.survivors(), means, plan.config.evaluate, **plan.pool, seed=plan.config.seed)
+
+
+def _film(plan: Plan) -> None:
+    shown = [agent for agent in plan.agents if agent.name in plan.config.clips.agents]
+    for agent in shown:
+        _need(agent.made_from, "experts,record,distill,controls")
+    about = {"workers": plan.workers, "failures": plan.failures}
+    film(shown, plan.survivors(), plan.config.clips, **plan.make, **about)
+
+
+def _report(plan: Plan) -> None:
+    from benchmarks.report import write_report
+
+    _need(plan.scores, "evaluate,report")
+    plan.failures.write(plan.run)
+    write_report(Results.read(plan.run), plan.run, tracker=plan.tracker)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not len(plan.failures):
+        _reported[plan.run] = plan.config.tracking
+
+
+_WORK: dict[str, Callable[[Plan], None]] = {
+    "experts": _train,
+    "record": _record,
+    "distill": _distill,
+    "controls": _train_controls,
+    "evaluate": _evaluate,
+    "clips": _film,
+    "report": _report,
+}
 
 
 def _describe(run: Path, config: Config) -> None:
@@ -200,7 +356,7 @@ def _save_workspace(config: Config, suite: Suite) -> None:
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
 
-def _check(config: Config, suite: Suite) -> None:
+def _check(config: Config) -> None:
     """Refuse what cannot work before anything is made: a wrong word must not cost a quarter of an hour."""
     for stage in config.stages:
         if stage not in STAGES:
@@ -214,7 +370,7 @@ def _check(config: Config, suite: Suite) -> None:
     config.model.check()
     config.experts.check()
     config.record.check()
-    config.distill.check([task.name for task in suite], config.model.window)
+    config.distill.check(Suite.names(config.suite, config.tasks), config.model.window)
     config.controls.check()
     config.evaluate.check()
     config.clips.check()
@@ -224,39 +380,6 @@ def _check(config: Config, suite: Suite) -> None:
             raise unknown("agent in clips.agents", agent, known)
     if "compare" in config.stages and not config.runs:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
-    if {"distill", "controls"} & set(config.stages):
-        from generalist.codecs.step import check_task
-
-        for task in suite:
-            check_task(config.codec, task)
-
-
-def _agents(
-    suite: Suite,
-    config: Config,
-    experts: dict[str, Artifact],
-    recordings: dict[str, Artifact],
-    networks: dict[str, list[Student]],
-    generalist: Artifact,
-    run: Path,
-) -> list[Agent]:
-    """Everybody who is scored. Each is loaded in the process that plays it."""
-
-    def folders(made: dict[str, Artifact]) -> dict[str, Path]:
-        return {task: artifact.folder for task, artifact in made.items()}
-
-    agents = [
-        Agent("random", RandomPolicy),
-        Agent("expert", functools.partial(load_experts, folders(experts), suite.tasks), experts),
-        Agent("generalist", functools.partial(_load_generalist, generalist.folder), {"": generalist}),
-    ]
-    for name, made in networks.items():
-        parts = {student.task.name: student.artifact for student in made}
-        agents.append(Agent(name, functools.partial(load_students, name, folders(parts)), parts))
-    if "retrieval" in config.controls.agents:
-        parts = {task: retrieval_artifact(run, task, recording) for task, recording in recordings.items()}
-        agents.append(Agent("retrieval", functools.partial(load_retrieval, folders(parts), suite), parts))
-    return sorted(agents, key=lambda agent: list(AGENTS).index(agent.name))
 
 
 def _load_generalist(folder: Path) -> Policy:
@@ -265,13 +388,13 @@ def _load_generalist(folder: Path) -> Policy:
     return NetworkPolicy.load(folder, "generalist")
 
 
-def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:
+def _list(plan: Plan) -> None:
     rows = []
-    for task in suite:
-        recipe = recipes[task.name]
+    for task in plan.suite:
+        recipe = plan.recipe(task)
         reference = "-" if task.reference is None else f"{task.reference:g}"
         rows.append([task.name, task.env_id, f"{recipe.algorithm}, {recipe.steps:,} steps", reference, task.metric])
-    console.show_table(f"suite {suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
+    console.show_table(f"suite {plan.suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
 
 
 def _need(made: Mapping[str, Artifact], stage: str) -> None:
@@ -317,7 +440,7 @@ class _one_line_errors:  # noqa: N801
         line = one_line(error) if error else None
         if line is None:
             return False
-        console.fail(line)
+        console.fail(line, error.lines if isinstance(error, TasksFailedError) else ())
         _failures.append(line)
         return True
 
@@ -325,7 +448,7 @@ class _one_line_errors:  # noqa: N801
 def _pool_seeds() -> None:
     """After a sweep over training seeds: the report of each configuration over its seeds."""
     if _reported and _failures:
-        console.warn(f"{len(_failures)} runs of the sweep failed (see above) and are in no pooled report.")
+        console.warn(f"{len(_failures)} runs of the sweep failed, whole or in part, and are in no pooled report.")
     for runs in seeds_of_one_configuration(list(_reported)):
         console.note(f"pooling the training seeds of {', '.join(run.name for run in runs)}")
         with _one_line_errors():

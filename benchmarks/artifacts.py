@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import GatitoError
+from benchmarks.errors import FatalError
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
@@ -73,12 +73,12 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read a JSON file.
 
     Raises:
-        GatitoError: if it is not valid JSON; the line names the file.
+        FatalError: if it is not valid JSON; the line names the file.
     """
     try:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise GatitoError(f"{path} is damaged ({error}). {_remedy(path.parent)}") from None
+        raise FatalError(f"{path} is damaged ({error}). {_remedy(path.parent)}") from None
 
 
 def digest(value: Any) -> str:  # noqa: ANN401
@@ -117,7 +117,7 @@ class Artifact:
         """Whether the folder holds this very artifact, finished; every file is checked against its checksum.
 
         Raises:
-            GatitoError: if it was finished and a file has been changed, cut or lost since.
+            FatalError: if it was finished and a file has been changed, cut or lost since.
         """
         manifest = read_manifest(self.folder)
         if manifest is None or manifest.get("fingerprint") != self.fingerprint:
@@ -180,7 +180,7 @@ class Artifact:
                 if manifest is None or manifest["fingerprint"] != self.fingerprint:
                     continue
                 verify(source, manifest)
-            except GatitoError:  # damaged over there: that run will say so when it is asked for
+            except FatalError:  # damaged over there: that run will say so when it is asked for
                 continue
             shutil.rmtree(self.folder, ignore_errors=True)
             for name in manifest["files"]:
@@ -194,7 +194,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a finished artifact, or None where there is none.
 
     Raises:
-        GatitoError: if the manifest has been changed since it was written.
+        FatalError: if the manifest has been changed since it was written.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -202,7 +202,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     manifest = read_json(path)
     body = {name: value for name, value in manifest.items() if name != "digest"}
     if manifest.get("digest") != digest(body):
-        raise GatitoError(f"{path} is damaged: it does not match its own digest. {_remedy(folder)}")
+        raise FatalError(f"{path} is damaged: it does not match its own digest. {_remedy(folder)}")
     return body
 
 
@@ -215,17 +215,17 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Check every file of a finished artifact against its size and SHA-256.
 
     Raises:
-        GatitoError: naming the first file that is lost, cut or changed.
+        FatalError: naming the first file that is lost, cut or changed.
     """
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise GatitoError(f"{path} is missing. {_remedy(folder)}")
+            raise FatalError(f"{path} is missing. {_remedy(folder)}")
         size = path.stat().st_size
         if size != expected["bytes"]:
-            raise GatitoError(f"{path} has {size} bytes instead of {expected['bytes']}. {_remedy(folder)}")
+            raise FatalError(f"{path} has {size} bytes instead of {expected['bytes']}. {_remedy(folder)}")
         if file_digest(path) != expected["sha256"]:
-            raise GatitoError(f"{path} is damaged: its checksum differs from its manifest's. {_remedy(folder)}")
+            raise FatalError(f"{path} is damaged: its checksum differs from its manifest's. {_remedy(folder)}")
 
 
 @functools.cache

@@ -17,8 +17,9 @@ import numpy as np
 from benchmarks import artifacts, console
 from benchmarks.artifacts import Artifact
 from benchmarks.errors import check_at_least
+from benchmarks.failures import Failures
 from benchmarks.harness import Agent
-from benchmarks.parallel import Report, run_jobs
+from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task, make_env
@@ -61,15 +62,20 @@ def clip_artifact(run: Path, task: Task, agents: Sequence[Agent], config: ClipsC
 
 
 def film(
-    agents: Sequence[Agent], suite: Suite, config: ClipsConfig, *, run: Path, seed: int, workers: int
+    agents: Sequence[Agent],
+    suite: Suite,
+    config: ClipsConfig,
+    *,
+    run: Path,
+    seed: int,
+    workers: int,
+    failures: Failures,
 ) -> dict[str, Artifact]:
     """Film what is not there yet: every task's first test episode, one film with all agents.
 
     Returns:
-        Finished artifacts by task name; without a film where the task's environment draws no picture.
-
-    Raises:
-        GatitoError: if an environment raises while it plays.
+        Finished artifacts by task name, less the tasks that failed; without a film where the task's environment draws
+        no picture.
     """
     made = {task.name: clip_artifact(run, task, agents, config, seed) for task in suite} if agents else {}
     jobs = []
@@ -79,8 +85,8 @@ def film(
             continue
         artifact.start()
         arguments = {"task": task, "agents": list(agents), "config": config, "seed": seed, "artifact": artifact}
-        jobs.append((f"film {task.name}", len(agents), arguments))
-    for problem in filter(None, run_jobs(_film, jobs, workers=workers)):
+        jobs.append(Job(f"film {task.name}", len(agents), arguments, task.name))
+    for problem in filter(None, run_jobs(_film, jobs, workers=workers, failures=failures).values()):
         console.warn(problem)
     return {name: artifact for name, artifact in made.items() if artifact.is_complete()}
 

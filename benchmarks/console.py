@@ -55,9 +55,11 @@ def warn(text: str) -> None:
     ERR.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
 
 
-def fail(text: str) -> None:
-    """The one line that an error gets."""
+def fail(text: str, details: Sequence[str] = ()) -> None:
+    """The one line that an error gets, and one below it for each of its parts."""
     ERR.print(f"[red]error:[/red] {escape(' '.join(text.split()))}", highlight=False, soft_wrap=True)
+    for line in details:
+        ERR.print(f"  {escape(' '.join(line.split()))}", highlight=False, soft_wrap=True)
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:

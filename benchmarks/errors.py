@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import omegaconf
@@ -11,7 +11,33 @@ import yaml
 
 
 class GatitoError(Exception):
-    """Something that the person at the keyboard can mend; its text is one line and names the way out."""
+    """Something that the person at the keyboard can mend; its text is one line and names the way out.
+
+    Raised while one task is worked on, it fails that task alone, and the other tasks go on.
+
+    Attributes:
+        task: the name of the task that it befell, where whoever raised it knew.
+    """
+
+    def __init__(self, text: str, task: str | None = None) -> None:
+        super().__init__(text)
+        self.task = task
+
+
+class FatalError(GatitoError):
+    """One that stops the whole run, whichever task it was met in: a mistyped word, a file that is damaged."""
+
+
+class TasksFailedError(GatitoError):
+    """Some tasks of a run failed, and the run has done what could be done without them.
+
+    Attributes:
+        lines: what each task failed of.
+    """
+
+    def __init__(self, text: str, lines: Sequence[str]) -> None:
+        super().__init__(text)
+        self.lines = list(lines)
 
 
 def check_at_least(group: str, config: object, **minimums: float) -> None:
@@ -23,10 +49,10 @@ def check_at_least(group: str, config: object, **minimums: float) -> None:
     for name, minimum in minimums.items():
         value = getattr(config, name)
         if not value >= minimum:
-            raise GatitoError(f"{group}.{name} must be at least {minimum:g}, not {value}.")
+            raise FatalError(f"{group}.{name} must be at least {minimum:g}, not {value}.")
 
 
-def unknown(kind: str, name: object, valid: Iterable[object]) -> GatitoError:
+def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:
     """The answer to a name that does not exist: the nearest valid one and all the others.
 
     Args:
@@ -37,7 +63,12 @@ def unknown(kind: str, name: object, valid: Iterable[object]) -> GatitoError:
     names = sorted(map(str, valid))
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return GatitoError(f"unknown {kind} '{name}'.{hint} Valid: {', '.join(names) or '(none)'}.")
+    return FatalError(f"unknown {kind} '{name}'.{hint} Valid: {', '.join(names) or '(none)'}.")
+
+
+def gatito_error(error: BaseException) -> GatitoError | None:
+    """The error for the person at the keyboard that this one is, or came of."""
+    return next((cause for cause in _causes(error) if isinstance(cause, GatitoError)), None)
 
 
 def one_line(error: BaseException) -> str | None:

@@ -6,16 +6,17 @@ Run by ``gatito stages=[evaluate]``.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmarks.artifacts import Artifact, read_manifest, write_text
 from benchmarks.compute import Cost
 from benchmarks.dashboards import log_lineage
 from benchmarks.errors import GatitoError, check_at_least
-from benchmarks.parallel import Report, run_jobs
+from benchmarks.failures import Failures
+from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Policy
 from benchmarks.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
 from benchmarks.rollout import Episode, rollout
@@ -65,6 +66,11 @@ class Agent:
     load: Callable[[], Policy]
     made_from: Mapping[str, Artifact] = field(default_factory=dict)
 
+    def on(self, suite: Suite) -> "Agent":
+        """The agent as a player of these tasks alone."""
+        kept = ("", *(task.name for task in suite))
+        return replace(self, made_from={name: made for name, made in self.made_from.items() if name in kept})
+
 
 def score_artifact(run: Path, agent: Agent, suite: Suite, config: EvaluateConfig, seed: int) -> Artifact:
     """Where an agent's scores live in a run, and what decides them."""
@@ -84,8 +90,11 @@ def evaluate(
     seed: int,
     workers: int,
     tracker: Tracker,
+    failures: Failures,
 ) -> Results:
     """Score every agent on every task of the suite, what is not there yet, and write the run's results.
+
+    A task that fails with one agent is left out of the results of all.
 
     Args:
         agents: who plays; their artifacts must be finished.
@@ -96,31 +105,40 @@ def evaluate(
         seed: the training seed.
         workers: processes.
         tracker: told every mean.
+        failures: told which task failed.
 
     Raises:
-        GatitoError: if an environment raises, or an agent's files are missing or damaged.
+        GatitoError: if an agent's files are missing or damaged.
     """
-    jobs: list[tuple[str, int, dict[str, Any]]] = []
+    jobs: list[Job] = []
     made = {agent.name: score_artifact(run, agent, suite, config, seed) for agent in agents}
     missing = []
     seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     for agent in agents:
         if made[agent.name].is_complete() or made[agent.name].adopt(run.parent):
             continue
-        made[agent.name].start()
         missing.append(agent.name)
         parts = min(workers, len(seeds))
-        for part in range(parts):
-            arguments = {"load": agent.load, "suite": suite, "seeds": seeds[part::parts], "lanes": config.lanes}
-            jobs.append((f"evaluate {agent.name}", len(seeds[part::parts]) * len(suite.tasks), arguments))
-    results = run_jobs(_play, jobs, workers=workers)
-    for name in missing:
-        parts = [played for job, played in zip(jobs, results, strict=True) if job[0] == f"evaluate {name}"]
-        rows = score_rows(suite, name, seed, [episode for episodes, _ in parts for episode in episodes])
-        write_text(made[name].folder / SCORES, to_csv(rows, ScoreRow))
-        steps = sum(row.length for row in rows)
-        made[name].finish(sum(seconds for _, seconds in parts), episodes=len(rows), steps=steps)
-    everything = _collect(agents, suite, gate_means, made, seed)
+        jobs += [_part(agent, suite, seeds[part::parts], config.lanes) for part in range(parts)]
+    played = _play_parts(jobs, workers, failures)
+    survivors = failures.survivors(suite)
+    if not survivors.tasks:
+        return Results((), ())
+    for agent in agents:
+        if agent.name in missing:
+            parts = [told for job, told in played if job.arguments["agent"] is agent]
+            rows = score_rows(survivors, agent.name, seed, [episode for episodes, _ in parts for episode in episodes])
+            seconds = sum(seconds for _, seconds in parts)
+        elif survivors != suite:  # it is scored already, on a task that another has failed since
+            rows = _rows_on(survivors, made[agent.name])
+            seconds = _manifest(made[agent.name])["wall_seconds"]
+        else:
+            continue
+        artifact = made[agent.name] = score_artifact(run, agent.on(survivors), survivors, config, seed)
+        artifact.start()
+        write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
+        artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows))
+    everything = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, made, seed)
     everything.write(run)
     if missing:
         means = {
@@ -140,9 +158,10 @@ def evaluate(
 
 
 def score_rows(suite: Suite, agent: str, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:
-    """Tidy rows in the order of the suite's tasks and of episode seeds."""
+    """Tidy rows of the suite's tasks, in their order and in that of episode seeds."""
     order = {task.name: index for index, task in enumerate(suite)}
-    ordered = sorted(episodes, key=lambda episode: (order[episode.task], episode.seed))
+    counted = [episode for episode in episodes if episode.task in order]
+    ordered = sorted(counted, key=lambda episode: (order[episode.task], episode.seed))
     return [
         ScoreRow(
             suite.name,
@@ -162,8 +181,7 @@ def _collect(
     agents: Sequence[Agent], suite: Suite, gate_means: Mapping[str, float], played: Mapping[str, Artifact], seed: int
 ) -> Results:
     """The run's results out of its artifacts."""
-    remedy = "run with stages=[evaluate,report] again."
-    scores = [row for agent in agents for row in read_csv(played[agent.name].folder / SCORES, ScoreRow, remedy)]
+    scores = [row for agent in agents for row in _rows_on(suite, played[agent.name])]
     tasks = [
         TaskRow(
             suite.name,
@@ -206,6 +224,13 @@ def _collect(
     return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves))
 
 
+def _rows_on(suite: Suite, scores: Artifact) -> list[ScoreRow]:
+    """The rows of a finished artifact that are of the suite's tasks."""
+    names = {task.name for task in suite}
+    rows = read_csv(scores.folder / SCORES, ScoreRow, "run with stages=[evaluate,report] again.")
+    return [row for row in rows if row.task in names]
+
+
 def _manifest(artifact: Artifact) -> dict[str, Any]:
     manifest = read_manifest(artifact.folder)
     if manifest is None:
@@ -213,13 +238,42 @@ def _manifest(artifact: Artifact) -> dict[str, Any]:
     return manifest
 
 
-def _play(
-    *, load: Callable[[], Policy], suite: Suite, seeds: list[int], lanes: int, report: Report
-) -> tuple[list[Episode], float]:
+_Played: TypeAlias = tuple[list[Episode], float]
+
+
+def _part(agent: Agent, suite: Suite, seeds: Sequence[int], lanes: int) -> Job:
+    """A job of some test episodes of all tasks of the suite: they share one batched forward pass."""
+    arguments = {"agent": agent, "suite": suite, "seeds": seeds, "lanes": lanes}
+    task = suite.tasks[0].name if len(suite.tasks) == 1 else None
+    return Job(f"evaluate {agent.name}", len(seeds) * len(suite.tasks), arguments, task)
+
+
+def _play_parts(jobs: Sequence[Job], workers: int, failures: Failures) -> list[tuple[Job, _Played]]:
+    """Play every job. One that fails is played again without the tasks that failed.
+
+    If its process died and nothing says at which task, it is played again task by task.
+    """
+    played: list[tuple[Job, _Played]] = []
+    left = list(jobs)
+    while left:
+        known = len(failures)
+        results = run_jobs(_play, left, workers=workers, failures=failures)
+        played += results.items()
+        failed = [job.arguments for job in left if job not in results]
+        left = []
+        for part in failed:
+            suite = failures.survivors(part["suite"])
+            alone = [Suite(suite.name, (task,)) for task in suite]
+            suites = alone if len(failures) == known else [suite] if suite.tasks else []
+            left += [_part(part["agent"], each, part["seeds"], part["lanes"]) for each in suites]
+    return played
+
+
+def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], lanes: int, report: Report) -> _Played:
     """All episodes of these seeds, and the seconds that they took."""
     start = time.monotonic()
     episodes: list[Episode] = []
-    for episode in rollout(load(), {task: seeds for task in suite}, lanes_per_task=lanes):
+    for episode in rollout(agent.load(), {task: seeds for task in suite}, lanes_per_task=lanes):
         episodes.append(episode)
         report(len(episodes))
     return episodes, time.monotonic() - start

@@ -1,22 +1,34 @@
-"""Jobs over processes: joblib is the pool, one torch thread in each, and a shared board shows how far each job is."""
+"""Jobs over processes: one process per job at a time, one torch thread in each, all told apart when they fail.
 
+A process that dies (a crash in native code, or out of memory) takes the one job with it that it was at. Its task is
+named and the others go on. A shared board shows how far each job is.
+"""
+
+import faulthandler
 import functools
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import joblib
 import numpy as np
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, TerminatedWorkerError
 
 from benchmarks import console
-from benchmarks.errors import GatitoError
+from benchmarks.errors import FatalError, GatitoError, gatito_error, one_line
+from benchmarks.failures import Failures
 
 _POLL_SECONDS = 0.3
+_IDLE_SECONDS = 300  # after which a process without work ends
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
 
 
 class Report(Protocol):
@@ -26,37 +38,112 @@ class Report(Protocol):
         """Say how far the job is."""
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One call of a function in a process of its own.
+
+    Attributes:
+        label: of its progress bar; jobs of one label share it.
+        total: how much there is to do, in the job's own unit.
+        arguments: of the function.
+        task: the name of the task that fails if it fails; None: it works on several.
+    """
+
+    label: str
+    total: int
+    arguments: Mapping[str, Any]
+    task: str | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a job ended: with a value, an error that a person can mend, a traceback, or the death of its process."""
+
+    value: Any = None
+    error: GatitoError | None = None
+    bug: str | None = None
+    death: str | None = None
+
+
 def run_jobs(
     function: Callable[..., Any],
-    jobs: Sequence[tuple[str, int, dict[str, Any]]],
+    jobs: Sequence[Job],
     *,
     workers: int,
+    failures: Failures,
     on_poll: Callable[[], None] = lambda: None,
-) -> list[Any]:
-    """Run ``function(**arguments, report=…)`` for every job and return the results in the jobs' order.
+) -> dict[Job, Any]:
+    """Run ``function(**arguments, report=…)`` for every job, and go on when one fails.
+
+    A job whose process dies is tried once more when the others are done, with all memory to itself.
 
     Args:
         function: picklable; it calls ``report(done)`` now and then.
-        jobs: ``(label, total, arguments)`` each; jobs of one label share a progress bar, totals added up.
-        workers: processes to use; with one, everything runs in this process.
+        jobs: what to do.
+        workers: processes to use.
+        failures: told which task failed of what.
         on_poll: called several times a second while the jobs run (it mirrors logs).
 
+    Returns:
+        The results of the jobs that succeeded, in the jobs' order. Missing are those whose task is now among the
+        failures, and those without a task whose process died.
+
     Raises:
-        GatitoError: what a job raised, or that a worker process died.
+        GatitoError: that is fatal, or of no one task; the other jobs are stopped.
+        OSError: if the disk is full; the other jobs are stopped.
+        RuntimeError: for a bug, with its traceback, once the other jobs are done.
     """
     if not jobs:
-        return []
+        return {}
+    results: dict[Job, Any] = {}
+    died: list[Job] = []
+    bugs: list[str] = []
+
+    def settle(job: Job, outcome: _Outcome) -> None:
+        error = outcome.error
+        if outcome.death is not None:
+            error = GatitoError(
+                f"the worker process of {job.label} died{outcome.death} (often: out of memory, or the environment "
+                "crashed). Mend it, or leave the task out with tasks=[…], and run the same command again."
+            )
+        if outcome.bug is not None:
+            bugs.append(f"{job.label}:\n{outcome.bug}")
+        elif error is None:
+            results[job] = outcome.value
+        elif error.task or job.task:
+            failures.add(error.task or str(job.task), str(error))
+        elif outcome.death is None:
+            raise error
+
+    with _shown(jobs, on_poll) as board:
+        with closing(_outcomes(function, jobs, board, workers)) as ended:
+            for job, outcome in ended:
+                if outcome.death is None:
+                    settle(job, outcome)
+                else:
+                    died.append(job)
+        with closing(_outcomes(function, died, board, workers=1)) as ended:
+            for job, outcome in ended:
+                settle(job, outcome)
+    if bugs:
+        raise RuntimeError("\n".join(bugs))
+    return {job: results[job] for job in jobs if job in results}
+
+
+@contextmanager
+def _shown(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Job, tuple[Path, int]]]:
+    """Progress bars for a board with a number per job, which the jobs write; yields each job's place on it."""
     with tempfile.TemporaryDirectory(prefix="gatito-") as folder, console.progress() as bars:
-        board_path = Path(folder) / "board"
-        np.zeros(len(jobs), dtype=np.int64).tofile(board_path)
-        labels = list(dict.fromkeys(label for label, _, _ in jobs))
-        totals = {label: sum(total for name, total, _ in jobs if name == label) for label in labels}
+        path = Path(folder) / "board"
+        np.zeros(len(jobs), dtype=np.int64).tofile(path)
+        labels = list(dict.fromkeys(job.label for job in jobs))
+        totals = {label: sum(job.total for job in jobs if job.label == label) for label in labels}
         tasks = {label: bars.add_task(label, total=totals[label], note="") for label in labels}
 
         def poll() -> None:
-            board = np.fromfile(board_path, dtype=np.int64)
+            board = np.fromfile(path, dtype=np.int64)
             for label in labels:
-                done = sum(int(count) for count, job in zip(board, jobs, strict=True) if job[0] == label)
+                done = sum(int(count) for count, job in zip(board, jobs, strict=False) if job.label == label)
                 bars.update(tasks[label], completed=done)
             on_poll()
 
@@ -64,36 +151,85 @@ def run_jobs(
         watcher = threading.Thread(target=_every, args=(_POLL_SECONDS, poll, stop), daemon=True)
         watcher.start()
         try:
-            return _run(function, [arguments for _, _, arguments in jobs], board_path, workers)
+            yield {job: (path, place) for place, job in enumerate(jobs)}
         finally:
             stop.set()
             watcher.join()
             poll()
 
 
-def _run(function: Callable[..., Any], jobs: list[dict[str, Any]], board: Path, workers: int) -> list[Any]:
-    calls: Iterable[Any] = [
-        joblib.delayed(_job)(function, arguments, board, index, os.getpid()) for index, arguments in enumerate(jobs)
-    ]
+_idle: list[ProcessPoolExecutor] = []  # pools of one process, kept for the next jobs: to import torch takes seconds
+
+
+def _outcomes(
+    function: Callable[..., Any], jobs: Sequence[Job], board: Mapping[Job, tuple[Path, int]], workers: int
+) -> Generator[tuple[Job, _Outcome], None, None]:
+    """Each job as it ends. Closed early, by Ctrl-C too, the processes that are at work are killed."""
+    waiting = list(reversed(jobs))
+    working: dict[Future[_Outcome], tuple[Job, ProcessPoolExecutor]] = {}
     try:
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            pool = joblib.Parallel(n_jobs=max(1, min(workers, len(jobs))), pre_dispatch="all")
-            return list(pool(calls))
-    except TerminatedWorkerError:
-        raise GatitoError(
-            "a worker process was killed (often: out of memory). Run the same command again to resume, "
-            "with fewer workers=… if memory is short."
-        ) from None
+        while waiting or working:
+            while waiting and len(working) < max(1, workers):
+                job = waiting.pop()
+                pool, future = _submit(_job, function, job.arguments, board[job], os.getpid())
+                working[future] = (job, pool)
+            for future in wait(working, return_when=FIRST_COMPLETED).done:
+                job, pool = working[future]
+                try:
+                    outcome = future.result()
+                except TerminatedWorkerError as error:
+                    outcome = _Outcome(death=_cause(error, _crash_file(*board[job])))
+                else:
+                    _idle.append(pool)
+                del working[future]
+                yield job, outcome
+    finally:
+        for _, pool in working.values():
+            pool.shutdown(kill_workers=True)
 
 
-def _job(function: Callable[..., Any], arguments: dict[str, Any], board: Path, index: int, parent: int) -> Any:  # noqa: ANN401
+def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa: ANN401
+    while _idle:
+        pool = _idle.pop()
+        try:
+            return pool, pool.submit(*call)
+        except BrokenProcessPool:  # its process was killed while it had no work
+            continue
+    pool = ProcessPoolExecutor(1, timeout=_IDLE_SECONDS, env=_ONE_THREAD)
+    return pool, pool.submit(*call)
+
+
+def _job(function: Callable[..., Any], arguments: Mapping[str, Any], place: tuple[Path, int], parent: int) -> _Outcome:
     import torch
 
-    if os.getpid() != parent:
-        _die_with(parent)
+    _die_with(parent)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
-    counter = np.memmap(board, dtype=np.int64, mode="r+")
-    return function(**arguments, report=functools.partial(counter.__setitem__, index))
+    counter = np.memmap(place[0], dtype=np.int64, mode="r+")
+    crash = _crash_file(*place).open("w")
+    faulthandler.enable(crash, all_threads=False)  # where native code crashes; loky would print it
+    try:
+        return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
+    except (Exception, SystemExit) as error:
+        known = gatito_error(error)
+        if known is not None and not isinstance(known, FatalError):
+            return _Outcome(error=known)
+        if one_line(error) is not None:  # fatal, or such as a full disk, which the others would meet too
+            raise
+        return _Outcome(bug=traceback.format_exc())
+    finally:
+        faulthandler.disable()
+        crash.close()
+
+
+def _crash_file(board: Path, place: int) -> Path:
+    return board.with_name(f"crash-{place}")
+
+
+def _cause(error: TerminatedWorkerError, crash: Path) -> str:
+    """What a process died of, and where, as far as is known: `` of SIGSEGV(-11) in games.py, line 7``."""
+    code = re.search(r"exit codes.*\{(.*)\}", str(error))
+    place = re.search(r'File "(.*)", (line \d+) in', crash.read_text() if crash.exists() else "")
+    return (f" of {code[1]}" if code else "") + (f" in {place[1]}, {place[2]}" if place else "")
 
 
 @functools.cache

@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.artifacts import Artifact
 from benchmarks.dashboards import log_lineage
 from benchmarks.errors import GatitoError, check_at_least
-from benchmarks.parallel import Report, run_jobs
+from benchmarks.failures import Failures
+from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Noisy, Policy, RandomPolicy
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose, episode_seed
@@ -72,17 +73,18 @@ def record_suite(
     seed: int,
     workers: int,
     tracker: Tracker,
+    failures: Failures,
 ) -> dict[str, dict[str, Artifact]]:
-    """Record every task's expert and the random policy, what is not there yet.
+    """Record every task's expert and the random policy, what is not there yet; tasks that fail are left out.
 
     Returns:
         Finished recordings by task name and agent (``expert``, ``random``).
 
     Raises:
-        GatitoError: if an environment raises or an expert's files are damaged.
+        GatitoError: if an expert's files are damaged.
     """
     made: dict[str, dict[str, Artifact]] = {}
-    jobs: list[tuple[str, int, dict[str, Any]]] = []
+    jobs: list[Job] = []
     for task in suite:
         expert = experts[task.name]
         made[task.name] = {
@@ -99,14 +101,15 @@ def record_suite(
             wanted = config.steps if agent == "expert" else config.random_steps
             steps = math.ceil(wanted / config.shards)
             for shard in range(config.shards):
-                arguments = {"task": task, "load": load, "artifact": artifact, "shard": shard}
-                jobs.append((f"record {task.name}", steps, {**arguments, "steps": steps, "seed": seed}))
-    recorded = run_jobs(_record_shard, jobs, workers=workers)
+                arguments: dict[str, Any] = {"task": task, "load": load, "artifact": artifact, "shard": shard}
+                arguments |= {"steps": steps, "seed": seed}
+                jobs.append(Job(f"record {task.name}", steps, arguments, task.name))
+    recorded = run_jobs(_record_shard, jobs, workers=workers, failures=failures)
     finished = {}  # every artifact once, with its shards
-    for (_, _, arguments), told in zip(jobs, recorded, strict=True):
-        finished.setdefault(arguments["artifact"].folder, (arguments["artifact"], arguments["task"], []))[2].append(
-            told
-        )
+    for job, told in recorded.items():
+        artifact, task = job.arguments["artifact"], job.arguments["task"]
+        if task.name not in failures:
+            finished.setdefault(artifact.folder, (artifact, task, []))[2].append(told)
     lines = {}
     for artifact, task, shards in finished.values():
         agent, kind = artifact.config["agent"], shards[0].distribution_kind
@@ -117,7 +120,7 @@ def record_suite(
     if lines:
         lineage = functools.partial(log_lineage, made=[artifact for artifact, _, _ in finished.values()], folder=run)
         tracker.write(run / "trajectories", "record", lines, log_more=lineage, env_id=suite.name, **asdict(config))
-    return made
+    return {name: agents for name, agents in made.items() if name not in failures}
 
 
 @dataclass(frozen=True)

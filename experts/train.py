@@ -18,7 +18,8 @@ from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.compute import Cost, FlopMeter
 from benchmarks.dashboards import log_lineage
-from benchmarks.parallel import Report, run_jobs
+from benchmarks.failures import Failures
+from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import PolicyPerTask
 from benchmarks.rollout import rollout
 from benchmarks.scores import metric_value
@@ -49,14 +50,15 @@ def train_experts(
     seed: int,
     workers: int,
     tracker: Tracker,
+    failures: Failures,
 ) -> dict[str, Artifact]:
-    """Make every task's expert that is not there yet, the longest training first.
+    """Make every task's expert that is not there yet, the longest training first; tasks that fail are left out.
 
     Returns:
         The finished artifacts by task name; each folder holds the policy, its recipe, learning curve and gate.
 
     Raises:
-        GatitoError: if a recipe cannot be run, an environment raises or weights become NaN.
+        GatitoError: if a recipe cannot be run, or a finished expert's files are damaged.
     """
     made = {task.name: expert_artifact(run, task, recipes[task.name], config, seed) for task in suite}
     missing = [task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.parent)]
@@ -73,17 +75,18 @@ def train_experts(
         artifact, recipe = made[task.name], recipes[task.name]
         artifact.start()
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": seed, "artifact": artifact}
-        jobs.append((f"expert {task.name}", recipe.steps, arguments))
+        jobs.append(Job(f"expert {task.name}", recipe.steps, arguments, task.name))
         mirrors.append(tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
     try:
-        run_jobs(_train, jobs, workers=workers, on_poll=partial(pump, mirrors))
+        run_jobs(_train, jobs, workers=workers, failures=failures, on_poll=partial(pump, mirrors))
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
             gated = (made[task.name].folder / GATE).exists()
             lineage = partial(log_lineage, made=[made[task.name]], folder=run)
             mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None, lineage)
-    for task in suite:
+    made = {name: artifact for name, artifact in made.items() if name not in failures}
+    for task in failures.survivors(suite):
         gate = read_gate(made[task.name])
         if not gate["passed"]:
             console.warn(

@@ -1,5 +1,9 @@
 """Environments small enough to be solved by hand. Registered on import, as ``tests.environments:<id>``."""
 
+import os
+import signal
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 
@@ -52,6 +56,38 @@ class Raises(Counter):
     def step(self, action):
         if self.steps == 2:
             raise RuntimeError("the rope broke")
+        return super().step(action)
+
+
+class Dies(Counter):
+    """Takes its process with it on its third step, as a crash in native code does."""
+
+    def step(self, action):
+        if self.steps == 2:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().step(action)
+
+
+class StillBorn(Counter):
+    """Takes its process with it as it is made."""
+
+    def __init__(self):
+        os._exit(139)
+
+
+class Exits(Counter):
+    """Calls sys.exit."""
+
+    def reset(self, *, seed=None, options=None):
+        raise SystemExit(3)
+
+
+class Fragile(Counter):
+    """Crashes on its third step as long as there is a file ``broken`` where the run was started."""
+
+    def step(self, action):
+        if self.steps == 2 and Path("broken").exists():
+            os.kill(os.getpid(), signal.SIGSEGV)
         return super().step(action)
 
 
@@ -124,6 +160,14 @@ class Instructed(gym.Env):
         return {"image": sights, "direction": int(self.np_random.integers(4)), "mission": MISSIONS[self.mission]}
 
 
+class Unbounded(Counter):
+    """Actions that no codec carries."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+
 class Needy(Counter):
     """An environment whose package is missing."""
 
@@ -135,8 +179,13 @@ for _name, _class in [
     ("Counter", Counter),
     ("Target", Target),
     ("Raises", Raises),
+    ("Dies", Dies),
+    ("StillBorn", StillBorn),
+    ("Exits", Exits),
+    ("Fragile", Fragile),
     ("Infinite", Infinite),
     ("Picture", Picture),
+    ("Unbounded", Unbounded),
     ("Needy", Needy),
     ("Film", Film),
     ("Instructed", Instructed),

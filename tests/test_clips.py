@@ -6,6 +6,7 @@ import pytest
 from benchmarks.artifacts import read_json
 from benchmarks.clips import ClipsConfig, Filmed, film, side_by_side, write_video
 from benchmarks.errors import GatitoError
+from benchmarks.failures import Failures
 from benchmarks.harness import Agent
 from benchmarks.policy import RandomPolicy
 from benchmarks.tasks import Suite
@@ -64,6 +65,10 @@ def test_a_video_can_be_read_back(tmp_path):
     assert pictures[0].mean() < 20 and pictures[9].mean() > 180
 
 
+def settings(tmp_path):
+    return {"run": tmp_path / "runs" / "r", "seed": 0, "workers": 1, "failures": Failures(["toy/cartpole"])}
+
+
 def agents():
     return [Agent("random", RandomPolicy), Agent("expert", RandomPolicy)]
 
@@ -71,22 +76,22 @@ def agents():
 def test_a_task_is_filmed_once_and_the_returns_are_kept(tmp_path):
     suite = Suite("toy", (make_task("CartPole-v1", "toy/cartpole"),))
     for _ in range(2):
-        made = film(agents(), suite, CONFIG, run=tmp_path / "runs" / "r", seed=0, workers=1)["toy/cartpole"]
+        made = film(agents(), suite, CONFIG, **settings(tmp_path))["toy/cartpole"]
         about = read_json(made.folder / "clip.json")
     assert set(about["agents"]) == {"random", "expert"} and about["agents"]["random"]["return"] >= 8
     assert (made.folder / "clip.mp4").stat().st_size > 500
     before = (made.folder / "clip.mp4").stat().st_mtime_ns
-    film(agents(), suite, CONFIG, run=tmp_path / "runs" / "r", seed=0, workers=1)
+    film(agents(), suite, CONFIG, **settings(tmp_path))
     assert (made.folder / "clip.mp4").stat().st_mtime_ns == before
 
 
 def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, capsys):
     suite = Suite("toy", (make_task(),))
     for _ in range(2):
-        made = film(agents(), suite, CONFIG, run=tmp_path / "runs" / "r", seed=0, workers=1)
+        made = film(agents(), suite, CONFIG, **settings(tmp_path))
     assert capsys.readouterr().err.count("toy/counter cannot be filmed") == 1
     assert not (made["toy/counter"].folder / "clip.mp4").exists()
-    assert film([], suite, CONFIG, run=tmp_path / "runs" / "r", seed=0, workers=1) == {}
+    assert film([], suite, CONFIG, **settings(tmp_path)) == {}
 
 
 @pytest.mark.parametrize("setting", [{"seconds": 0.0}, {"height": 3}])

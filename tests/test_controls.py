@@ -4,6 +4,7 @@ import torch
 
 from benchmarks.artifacts import read_manifest
 from benchmarks.errors import GatitoError
+from benchmarks.failures import Failures
 from benchmarks.policy import Observed
 from benchmarks.rollout import rollout
 from benchmarks.seeds import stream
@@ -29,7 +30,9 @@ def train(agent, recordings, tmp_path, **settings):
     learning = (DistillConfig(**vars(CONFIG) | settings), MODEL, CodecConfig())
     made = students(agent, SUITE, recordings, controls, *learning, run=run, seed=0)
     tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=run)
-    train_students(made, run=run, workers=1, tracker=tracker)
+    failures = Failures([task.name for task in SUITE])
+    train_students(made, run=run, workers=1, tracker=tracker, failures=failures)
+    failures.stop_if_any()
     return made
 
 

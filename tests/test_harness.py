@@ -5,6 +5,7 @@ import pytest
 from benchmarks.artifacts import Artifact, read_manifest
 from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError
+from benchmarks.failures import Failures
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.policy import RandomPolicy
 from benchmarks.results import CostRow, CurveRow, Results, TaskRow
@@ -28,7 +29,7 @@ class Good(RandomPolicy):
     def act(self, observed, state):
         decisions, state = super().act(observed, state)
         for rows, decision in zip(observed, decisions, strict=True):
-            decision.actions[:] = 2 if rows.task.name == "toy/counter" else [0.5, 5.0]
+            decision.actions[:] = [0.5, 5.0] if rows.task.name == "toy/target" else 2
         return decisions, state
 
 
@@ -39,10 +40,11 @@ def agents(*names, **made_from):
     ]
 
 
-def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, **made_from):
+def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, players=None, **made_from):
+    failures = Failures([task.name for task in suite]) if failures is None else failures
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
-    settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker}
-    return evaluate(agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
+    settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker, "failures": failures}
+    return evaluate(players or agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
 
 
 def make(folder, cost, curve=None, **config):

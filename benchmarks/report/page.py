@@ -3,7 +3,7 @@
 import base64
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,22 @@ _SECTIONS = {
 }
 
 
-def render_page(board: Scoreboard, by_return: Scoreboard | None, drawn: Mapping[str, Chart], folder: Path) -> str:
-    """The page of a results folder; its config, environment and clips are shown where they are there."""
+def render_page(
+    board: Scoreboard,
+    by_return: Scoreboard | None,
+    drawn: Mapping[str, Chart],
+    folder: Path,
+    failed: Sequence[str] = (),
+) -> str:
+    """The page of a results folder; its config, environment and clips are shown where they are there.
+
+    Args:
+        board: what is reported.
+        by_return: the same judged by return, where tasks are judged by success.
+        drawn: the charts.
+        folder: the results folder.
+        failed: a line for each task that failed.
+    """
     results = board.results
     files = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=files, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
@@ -59,7 +73,7 @@ def render_page(board: Scoreboard, by_return: Scoreboard | None, drawn: Mapping[
             f"{episodes:,} test episodes".replace(",", " "),
         ],
         sections=[(name, title) for name, title in _SECTIONS.items() if not absent.get(name)],
-        warnings=[gate_text(board)] if board.unscored or board.weak_seeds else [],
+        warnings=[*failed, *([gate_text(board)] if board.unscored or board.weak_seeds else [])],
         summary=summary_table(board),
         by_return=None if by_return is None else summary_by_return(by_return),
         improvement=improvement_table(board),

@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks import artifacts, console
 from benchmarks.artifacts import digest, file_digest, read_json
 from benchmarks.dashboards import TableData, log_report
+from benchmarks.failures import FAILURES, read_failures
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import to_latex, to_markdown
 from benchmarks.report.page import render_page
@@ -37,6 +38,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     board = score_results(results)
     by_return = score_by_return(board)
     everything = tables.all_tables(board, by_return)
+    failed = tables.failed_lines(read_failures(folder))
     console.say(tables.headline(board))
     for table in everything[:2]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
@@ -45,7 +47,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     if drawn_before and all((folder / name).exists() for name in (PAGE, *TABLES)):
         return board
     (folder / DRAWN).unlink(missing_ok=True)  # killed from here on, the report is drawn again
-    text = "\n".join([tables.headline(board), "", *map(to_markdown, everything)])
+    text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, everything)])
     written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, everything)))
     for name, content in zip(TABLES, written, strict=True):
         artifacts.write_text(folder / name, content)
@@ -53,7 +55,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     for name in charts.PLOTS:
         if name in drawn:
             charts.draw(drawn[name], folder / name)
-    artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder))
+    artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))
     _track(board, folder, tracker)
     artifacts.write_json(folder / DRAWN, inputs)
     return board
@@ -74,7 +76,7 @@ def score_by_return(board: Scoreboard) -> Scoreboard | None:
 def _inputs(folder: Path) -> dict[str, str]:
     """Digests of what a report is drawn from, the drawing itself included."""
     paths = [folder / f"{name}.csv" for name in FILES]
-    paths += sorted(folder.glob("config*.yaml")) + sorted(folder.glob("environment.json"))
+    paths += [*sorted(folder.glob("config*.yaml")), folder / "environment.json", folder / FAILURES]
     paths += sorted((folder / "clips").rglob("clip.*"))
     code = [*sorted(Path(__file__).parent.glob("*.*")), *sorted(Path(__file__).parent.parent.glob("*.py"))]
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths if path.exists()}

@@ -1,5 +1,6 @@
 """What a report's tables say: the headline, fractions, raw scores, summaries, improvements and costs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.compute import Cost
@@ -71,6 +72,11 @@ def headline(board: Scoreboard) -> str:
         verdict = "" if board.preliminary else f", {verdict}"
         text += f"; sharing one network{where} costs {interval_text(gap)} of the expert{verdict}"
     return text[0].upper() + text[1:] + "."
+
+
+def failed_lines(failures: Mapping[str, str]) -> list[str]:
+    """What a report says of the tasks that failed, by their names."""
+    return [f"{task} failed: {line}" for task, line in failures.items()]
 
 
 def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[Table]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.errors import FatalError, GatitoError, unknown
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
@@ -19,7 +19,8 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
     """Every argument of the environment, and its horizon.
 
     Raises:
-        GatitoError: if the registry does not know the id.
+        FatalError: if the registry does not know the id.
+        GatitoError: if its package cannot be imported.
     """
     package, _, env_id = config.env_id.rpartition(":")
     try:
@@ -33,7 +34,7 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
     except gym.error.Error:
         error = unknown(f"environment id of task {name}", config.env_id, gym.registry)
         near = str(error).split(" Valid:")[0]
-        raise GatitoError(
+        raise FatalError(
             f"{near} See `python -c 'import gymnasium; gymnasium.pprint_registry()'` for those installed; "
             "an id of another package is written as package:Id-v0."
         ) from None

@@ -2,7 +2,7 @@
 
 import functools
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.artifacts import digest
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.errors import FatalError, GatitoError, unknown
 
 FAMILIES = {"registered": "benchmarks.tasks.registered", "atari": "benchmarks.tasks.atari"}
 """Environment families and the modules that make them, imported when first needed."""
@@ -97,13 +97,14 @@ class Task:
         """Fill in what the config leaves to the environment's registration.
 
         Raises:
-            GatitoError: if the family, metric or environment id does not exist, or no horizon is to be had.
+            FatalError: if the family, metric or environment id does not exist, or no horizon is to be had.
+            GatitoError: if a package is missing.
         """
         if config.metric not in METRICS:
             raise unknown(f"metric of task {name}", config.metric, METRICS)
         kwargs, horizon = _family(config.family).resolve(name, config)
         if not horizon or horizon < 1:
-            raise GatitoError(f"task {name}: {config.env_id} has no time limit; state one as horizon: STEPS.")
+            raise FatalError(f"task {name}: {config.env_id} has no time limit; state one as horizon: STEPS.")
         return Task(
             name,
             config.family,
@@ -127,17 +128,41 @@ class Suite:
         return iter(self.tasks)
 
     @staticmethod
-    def resolve(config: SuiteConfig, only: Sequence[str] | None = None) -> "Suite":
-        """Resolve the tasks of a suite, or ``only`` the named ones (``group/name``, or ``name`` where it is unique).
+    def names(config: SuiteConfig, only: Sequence[str] | None = None) -> list[str]:
+        """The tasks of a suite, or ``only`` the named ones (``group/name``, or ``name`` where it is unique).
 
         Raises:
-            GatitoError: if the suite is empty or a name is not in it.
+            FatalError: if the suite is empty or a name is not in it.
         """
-        configs = {_task_name(key): task for key, task in config.tasks.items()}
-        if not configs:
-            raise GatitoError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
-        names = list(configs) if only is None else [_full_name(name, list(configs)) for name in only]
-        return Suite(config.name, tuple(Task.resolve(name, configs[name]) for name in dict.fromkeys(names)))
+        names = [_task_name(key) for key in config.tasks]
+        if not names:
+            raise FatalError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
+        return list(dict.fromkeys(names if only is None else [_full_name(name, names) for name in only]))
+
+    @staticmethod
+    def resolve(
+        config: SuiteConfig, only: Sequence[str] | None = None, failed: Callable[[str, str], None] | None = None
+    ) -> "Suite":
+        """Resolve the tasks of :meth:`names`.
+
+        Args:
+            config: the suite's file.
+            only: which tasks; None: all.
+            failed: told the name of a task that cannot be played here, and why; the suite is then without it. A
+                mistyped word is no such failure: it is always raised.
+
+        Raises:
+            GatitoError: if a name does not exist, or a task cannot be played here and nobody is to be told.
+        """
+        tasks = []
+        for name in Suite.names(config, only):
+            try:
+                tasks.append(Task.resolve(name, config.tasks[name.replace("/", "-", 1)]))
+            except GatitoError as error:
+                if failed is None or isinstance(error, FatalError):
+                    raise
+                failed(name, str(error))
+        return Suite(config.name, tuple(tasks))
 
 
 class Guarded(gym.Wrapper):
@@ -153,7 +178,7 @@ class Guarded(gym.Wrapper):
         self._seed = seed if seed is not None else self._seed
         try:
             observation, info = self.env.reset(seed=seed, options=options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._named(error, "reset") from error
         self._check(observation, "the observation", "reset")
         return observation, info
@@ -162,7 +187,7 @@ class Guarded(gym.Wrapper):
         """As the environment's own; a reward or an observation that is not finite counts as an error."""
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._named(error, "step") from error
         self._check(reward, "the reward", "step")
         self._check(observation, "the observation", "step")
@@ -173,11 +198,12 @@ class Guarded(gym.Wrapper):
         if number and not np.isfinite(value).all():
             raise self._named(ValueError(f"{what} is {value}"), where)
 
-    def _named(self, error: Exception, where: str) -> GatitoError:
+    def _named(self, error: BaseException, where: str) -> GatitoError:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return GatitoError(
             f"the environment of task {self._task} raised in {where}() in an episode seeded {self._seed}: {text}. "
-            "Mend the environment, or leave the task out with tasks=[…], and run the same command again."
+            "Mend the environment, or leave the task out with tasks=[…], and run the same command again.",
+            self._task,
         )
 
 
@@ -187,7 +213,11 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
     Raises:
         GatitoError: if a package that it needs is missing (the line names the extra to install).
     """
-    return Guarded(_family(task.family).make(task, render_mode), task)
+    try:
+        return Guarded(_family(task.family).make(task, render_mode), task)
+    except GatitoError as error:
+        error.task = task.name
+        raise
 
 
 @functools.cache
@@ -209,7 +239,7 @@ def _family(name: str) -> Any:  # noqa: ANN401
 def _task_name(key: str) -> str:
     group, dash, name = key.partition("-")
     if not (group and dash and name):
-        raise GatitoError(f"task key '{key}' must read GROUP-NAME, such as classic-cartpole.")
+        raise FatalError(f"task key '{key}' must read GROUP-NAME, such as classic-cartpole.")
     return f"{group}/{name}"
 
 

@@ -16,7 +16,8 @@ import gymnasium as gym
 
 from benchmarks.artifacts import Artifact
 from benchmarks.dashboards import log_lineage
-from benchmarks.parallel import Report, run_jobs
+from benchmarks.failures import Failures
+from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import PolicyPerTask
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tracking import Tracker, pump
@@ -73,22 +74,23 @@ def students(
     return made
 
 
-def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker: Tracker) -> None:
-    """Train every network that is not there yet, one process and one thread each.
+def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker: Tracker, failures: Failures) -> None:
+    """Train every network that is not there yet, one process and one thread each; tasks that fail are left out.
 
     Raises:
-        GatitoError: as :func:`generalist.distill.fit`.
+        GatitoError: if a finished network's files are damaged.
     """
     missing = [each for each in made if not each.artifact.is_complete() and not each.artifact.adopt(run.parent)]
     jobs, mirrors = [], []
     for student in missing:
         student.artifact.start()
-        jobs.append((f"{student.agent} {student.task.name}", student.config.steps, {"student": student}))
+        label = f"{student.agent} {student.task.name}"
+        jobs.append(Job(label, student.config.steps, {"student": student}, student.task.name))
         config = asdict(student.config) | {"model": asdict(student.model)}
         mirrors.append(tracker.mirror(student.artifact.folder, "controls", env_id=student.task.env_id, **config))
 
     try:
-        run_jobs(_train, jobs, workers=workers, on_poll=partial(pump, mirrors))
+        run_jobs(_train, jobs, workers=workers, failures=failures, on_poll=partial(pump, mirrors))
     finally:
         for student, mirror in zip(missing, mirrors, strict=True):
             mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run))
