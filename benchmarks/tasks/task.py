@@ -12,7 +12,12 @@ import numpy as np
 from benchmarks.artifacts import digest
 from benchmarks.errors import GatitoError, unknown
 
-FAMILIES = {"registered": "benchmarks.tasks.registered", "atari": "benchmarks.tasks.atari"}
+FAMILIES = {
+    "registered": "benchmarks.tasks.registered",
+    "atari": "benchmarks.tasks.atari",
+    "babyai": "benchmarks.tasks.babyai",
+    "metaworld": "benchmarks.tasks.metaworld",
+}
 """Environment families and the modules that make them, imported when first needed."""
 
 METRICS = ("return", "success")
