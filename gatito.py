@@ -270,7 +270,8 @@ def _list(suite: Suite, recipes: dict[str, ExpertRecipe]) -> None:
     for task in suite:
         recipe = recipes[task.name]
         reference = "-" if task.reference is None else f"{task.reference:g}"
-        rows.append([task.name, task.env_id, f"{recipe.algorithm}, {recipe.steps:,} steps", reference, task.metric])
+        expert = f"{recipe.algorithm}, {recipe.steps:,} steps" if recipe.trained else recipe.algorithm
+        rows.append([task.name, task.env_id, expert, reference, task.metric])
     console.show_table(f"suite {suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
 
 
