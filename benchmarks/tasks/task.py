@@ -53,10 +53,12 @@ class SuiteConfig:
     Attributes:
         name: the suite's name.
         tasks: by key ``<group>-<name>``; everywhere else a task is called ``<group>/<name>``.
+        only: names of the tasks that make up the suite, in order, where its file takes in other suites' tasks; None: all.
     """
 
     name: str = "???"
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    only: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Suite:
 
     @staticmethod
     def resolve(config: SuiteConfig, only: Sequence[str] | None = None) -> "Suite":
-        """Resolve the tasks of a suite, or ``only`` the named ones (``group/name``, or ``name`` where it is unique).
+        """Resolve the tasks of a suite, or of these ``only`` the named ones (``group/name``, or a unique ``name``).
 
         Raises:
             GatitoError: if the suite is empty or a name is not in it.
@@ -141,7 +143,9 @@ class Suite:
         configs = {_task_name(key): task for key, task in config.tasks.items()}
         if not configs:
             raise GatitoError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
-        names = list(configs) if only is None else [_full_name(name, list(configs)) for name in only]
+        names = list(configs)
+        for chosen in (config.only, only):
+            names = names if chosen is None else [_full_name(name, names) for name in chosen]
         return Suite(config.name, tuple(Task.resolve(name, configs[name]) for name in dict.fromkeys(names)))
 
 
