@@ -19,7 +19,7 @@ from benchmarks.errors import GatitoError
 _LEFT, _RIGHT, _FORWARD = range(3)
 _EAST = 0
 _TURNS = ((0, 1, 3, 2), (1, 0, 2, 3), (2, 3, 1, 0), (3, 2, 0, 1))
-"""The order in which the stock bot's search leaves a cell that it entered in a direction: straight on first, back last."""
+"""The order in which the stock bot's search leaves a cell that it entered in a direction: straight on first."""
 _VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1)))
 _VIEW = 7
 _MOST_ROUNDS = 1_000
@@ -136,6 +136,7 @@ class Bot(BabyAIBot):
             thing, place = goal.datum, goal.datum.cur_pos
         else:
             place = goal.datum
+        assert place is not None
         target = int(place[1]) * self._width + int(place[0])
         locked = goal.reason == "Open" and thing is not None and thing.type == "door" and thing.is_locked
         if (locked and not self.mission.carrying) or target in (self._here, self._ahead):
@@ -153,7 +154,7 @@ class Bot(BabyAIBot):
         return goal.replan_before_action()
 
     def _explore(self) -> None:
-        """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door, locked ones last."""
+        """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door (locked: last)."""
         place = self._nearest(~self._seen)
         if place is not None:
             self._push(GoNextToSubgoal, self._places[place], "Explore")
@@ -209,7 +210,7 @@ class Bot(BabyAIBot):
                 return distance, accepted
         return None
 
-    def _find_obj_pos(self, obj_desc: Any, adjacent: bool = False) -> tuple[Any, Any]:
+    def _find_obj_pos(self, obj_desc: Any, adjacent: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
         """As the stock bot's: the nearest object that is described and seen, and where it is."""
         assert len(obj_desc.obj_set) > 0
         best: tuple[int, Any, Any] = (999, None, None)

@@ -27,7 +27,7 @@ class ExpertRecipe:
         hold_exploration: longest run of steps for which DQN holds an exploratory action; 1: plain epsilon-greedy.
         stop_at: end the training early once the mean score on selection seeds is this good; None: never.
         selection_episodes: episodes that judge a checkpoint; None: as many as ``experts.selection_episodes``.
-        episode_seconds: processor time after which an episode of a program that does not come to a decision is given up.
+        episode_seconds: processor time after which a program that comes to no decision gives its episode up.
         hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero.
     """
 

@@ -1,7 +1,8 @@
 """BabyAI: instructions in a small language, carried out on a grid that is seen seven by seven cells at a time.
 
 Chevalier-Boisvert et al. 2019 (arXiv:1810.08272), as MiniGrid packages it. Observations are a dictionary: the agent's
-``direction``, the ``image`` of the cells ahead ``(7, 7, 3)`` (kind, colour and state of each) and the ``mission``, a text.
+``direction``, the ``image`` of the cells ahead ``(7, 7, 3)`` (kind, colour and state of each) and the ``mission``,
+a text.
 """
 
 import inspect
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from benchmarks.errors import GatitoError, unknown
 
@@ -39,7 +41,7 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
     if config.env_id not in levels:
         raise unknown(f"BabyAI level of task {name}", config.env_id, levels)
     spec = levels[config.env_id]
-    maker = gym.envs.registration.load_env_creator(spec.entry_point)
+    maker = load_env_creator(spec.entry_point)
     parameters = inspect.signature(maker.__init__).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
     kwargs = {**defaults, **_VIEW, **spec.kwargs}
@@ -77,11 +79,12 @@ class BabyAI(gym.Wrapper):
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
+        view = env.get_wrapper_attr("agent_view_size")
         letters = string.ascii_lowercase + " ,"
         self.observation_space: gym.Space = gym.spaces.Dict(
             {
                 "direction": gym.spaces.Discrete(4),
-                "image": gym.spaces.Box(0, 255, (7, 7, 3), np.uint8),
+                "image": gym.spaces.Box(0, 255, (view, view, 3), np.uint8),
                 "mission": gym.spaces.Text(MISSION_BYTES, charset=letters),
             }
         )

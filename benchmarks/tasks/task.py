@@ -53,7 +53,7 @@ class SuiteConfig:
     Attributes:
         name: the suite's name.
         tasks: by key ``<group>-<name>``; everywhere else a task is called ``<group>/<name>``.
-        only: names of the tasks that make up the suite, in order, where its file takes in other suites' tasks; None: all.
+        only: names of the tasks that make up the suite, in order, where its file takes in other suites; None: all.
     """
 
     name: str = "???"
