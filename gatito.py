@@ -393,7 +393,8 @@ def _list(plan: Plan) -> None:
     for task in plan.suite:
         recipe = plan.recipe(task)
         reference = "-" if task.reference is None else f"{task.reference:g}"
-        rows.append([task.name, task.env_id, f"{recipe.algorithm}, {recipe.steps:,} steps", reference, task.metric])
+        expert = f"{recipe.algorithm}, {recipe.steps:,} steps" if recipe.trained else recipe.algorithm
+        rows.append([task.name, task.env_id, expert, reference, task.metric])
     console.show_table(f"suite {plan.suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
 
 

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.tasks import Task, spaces
-from experts.recipe import ExpertRecipe
+from experts.recipe import PLAYERS, ExpertRecipe
 from experts.vector_env import AtariVecEnv, ReplayableVecEnv
 
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
@@ -121,7 +121,7 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
         GatitoError: for an unknown algorithm or hyperparameter (with the valid ones), or a wrong number.
     """
     if recipe.algorithm not in ALGORITHMS:
-        raise unknown(f"algorithm of task {task.name}", recipe.algorithm, ALGORITHMS)
+        raise unknown(f"algorithm of task {task.name}", recipe.algorithm, (*ALGORITHMS, *PLAYERS))
     valid = [name for name in inspect.signature(ALGORITHMS[recipe.algorithm].__init__).parameters if name != "self"]
     valid = [name for name in valid if name not in _OURS]
     for name in recipe.hyperparameters:

@@ -6,6 +6,8 @@ from typing import Any
 from benchmarks.errors import check_at_least, unknown
 
 SOURCES = ("train",)
+PLAYERS = {"script": "metaworld", "bot": "babyai"}
+"""Experts that are programs, and the family of environments that each was written for (see ``experts.scripted``)."""
 
 
 @dataclass
@@ -13,7 +15,8 @@ class ExpertRecipe:
     """How one task's expert is trained.
 
     Attributes:
-        algorithm: a stable-baselines3 algorithm, see ``experts.algorithms.ALGORITHMS``.
+        algorithm: a stable-baselines3 algorithm, see ``experts.algorithms.ALGORITHMS``; or one of :data:`PLAYERS`,
+            which play as they are, and for whom nothing below holds but ``episode_seconds``.
         steps: environment steps of training.
         envs: environments side by side.
         normalize_observations: whether observations are scaled by their running mean and deviation.
@@ -24,6 +27,7 @@ class ExpertRecipe:
         hold_exploration: longest run of steps for which DQN holds an exploratory action; 1: plain epsilon-greedy.
         stop_at: end the training early once the mean score on selection seeds is this good; None: never.
         selection_episodes: episodes that judge a checkpoint; None: as many as ``experts.selection_episodes``.
+        episode_seconds: processor time after which a program that comes to no decision gives its episode up.
         hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero.
     """
 
@@ -37,7 +41,13 @@ class ExpertRecipe:
     hold_exploration: int = 1
     stop_at: float | None = None
     selection_episodes: int | None = None
+    episode_seconds: float = 10.0
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the expert is trained; a program plays as it is."""
+        return self.algorithm not in PLAYERS
 
     @property
     def normalizes(self) -> bool:

@@ -6,18 +6,19 @@ Run by ``gatito stages=[record]``.
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import Artifact
+from benchmarks import console
+from benchmarks.artifacts import Artifact, read_json, write_json
 from benchmarks.dashboards import log_lineage
 from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.failures import Failures
 from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Noisy, Policy, RandomPolicy
-from benchmarks.rollout import rollout
+from benchmarks.rollout import Episode, rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tracking import Tracker
@@ -113,7 +114,11 @@ def record_suite(
     lines = {}
     for artifact, task, shards in finished.values():
         agent, kind = artifact.config["agent"], shards[0].distribution_kind
-        artifact.finish(sum(shard.seconds for shard in shards), task=task.name, agent=agent, distribution_kind=kind)
+        discarded = sum(shard.discarded for shard in shards)
+        facts = {"task": task.name, "agent": agent, "distribution_kind": kind, "discarded": discarded}
+        artifact.finish(sum(shard.seconds for shard in shards), **facts)
+        if discarded:
+            console.warn(f"{task.name}: the {agent} gave {discarded} episodes up; they are not in its recording.")
         played = Trajectories(artifact.folder)
         lines[f"record/steps/{task.name}/{agent}"] = float(played.steps)
         lines[f"record/mean_return/{task.name}/{agent}"] = float(played.returns.mean())
@@ -127,6 +132,7 @@ def record_suite(
 class _Shard:
     distribution_kind: str | None
     seconds: float
+    discarded: int
 
 
 def _load_noisy(folder: Path, task: Task, noise: float) -> Policy:
@@ -146,22 +152,47 @@ def _record_shard(
     """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
     start = time.monotonic()
     policy = load()
-    folder = artifact.folder / f"shard-{shard:03d}"
+    folder, counted = artifact.folder / f"shard-{shard:03d}", artifact.folder / f"discarded-{shard:03d}.json"
     if folder.exists():
         verify_shard(folder)
     else:
         purpose = Purpose.RECORDING_RANDOM if policy.name == "random" else Purpose.RECORDING
         first = shard * _SEEDS_PER_SHARD
         seeds = (episode_seed(purpose, first + index, seed) for index in range(_SEEDS_PER_SHARD))
-        # Few lanes: whoever plays when the steps are reached finishes, and long episodes would overshoot.
-        played = rollout(
-            policy,
-            {task: seeds},
-            lanes_per_task=8,
-            keep_steps=True,
-            enough_steps=steps,
-            report=lambda n: report(min(n, steps)),
-        )
+        played = _finished(policy, task, seeds, steps, counted, lambda n: report(min(n, steps)))
         write_shard(folder, played, spaces(task)[0])
     report(steps)
-    return _Shard(policy.distribution_kind.get(task.name), time.monotonic() - start)
+    seconds, discarded = time.monotonic() - start, read_json(counted)["episodes"]
+    return _Shard(policy.distribution_kind.get(task.name), seconds, discarded)
+
+
+def _finished(
+    policy: Policy, task: Task, seeds: Iterator[int], steps: int, counted: Path, report: Callable[[int], None]
+) -> Iterator[Episode]:
+    """Episodes with so many steps between them, without those given up, whose number goes to a file at the end.
+
+    Raises:
+        GatitoError: if hardly an episode is played to its end.
+    """
+    kept = finished = discarded = 0
+    before = -1
+    while kept < steps and before < finished + discarded:  # else there are no more seeds
+        before = finished + discarded
+        # Few lanes: whoever plays when the steps are reached finishes, and long episodes would overshoot.
+        further = {"enough_steps": steps - kept, "report": functools.partial(_report_from, report, kept)}
+        for episode in rollout(policy, {task: seeds}, lanes_per_task=8, keep_steps=True, **further):
+            if episode.gave_up:
+                discarded += 1
+            else:
+                finished, kept = finished + 1, kept + episode.length
+                yield episode
+            if discarded >= 40 and discarded > 20 * finished:
+                raise GatitoError(
+                    f"task {task.name}: its {policy.name} gave {discarded} of {discarded + finished} episodes up, so "
+                    "there is nothing to record. Leave the task out with tasks=[…], or give it another expert."
+                )
+    write_json(counted, {"episodes": discarded})
+
+
+def _report_from(report: Callable[[int], None], first: int, done: int) -> None:
+    report(first + done)

@@ -20,13 +20,14 @@ from benchmarks.compute import Cost, FlopMeter
 from benchmarks.dashboards import log_lineage
 from benchmarks.failures import Failures
 from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import PolicyPerTask
+from benchmarks.policy import Policy, PolicyPerTask
 from benchmarks.rollout import rollout
 from benchmarks.scores import metric_value
 from benchmarks.seeds import Purpose, derive, episode_seed
 from benchmarks.tasks import Suite, Task
 from benchmarks.tracking import Log, Mirror, Tracker, pump
 from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.scripted import check_player, make_player
 
 POLICY = "policy.safetensors"
 RECIPE = "expert.json"
@@ -62,24 +63,21 @@ def train_experts(
     """
     made = {task.name: expert_artifact(run, task, recipes[task.name], config, seed) for task in suite}
     missing = [task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.parent)]
-    if missing:
-        # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
-        from experts.algorithms import check_recipe
-
-        for task in missing:
-            check_recipe(task, recipes[task.name])
-    missing.sort(key=lambda task: -recipes[task.name].steps)
+    for task in missing:
+        _check(task, recipes[task.name])
+    missing.sort(key=lambda task: -recipes[task.name].steps if recipes[task.name].trained else 0)
     mirrors: list[Mirror] = []
     jobs = []
     for task in missing:
         artifact, recipe = made[task.name], recipes[task.name]
         artifact.start()
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": seed, "artifact": artifact}
-        jobs.append(Job(f"expert {task.name}", recipe.steps, arguments, task.name))
+        total = recipe.steps if recipe.trained else 1
+        jobs.append(Job(f"expert {task.name}", total, arguments, task.name))
         mirrors.append(tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
     try:
-        run_jobs(_train, jobs, workers=workers, failures=failures, on_poll=partial(pump, mirrors))
+        run_jobs(_make, jobs, workers=workers, failures=failures, on_poll=partial(pump, mirrors))
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
             gated = (made[task.name].folder / GATE).exists()
@@ -102,9 +100,11 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     Raises:
         GatitoError: if there is none, or a file is damaged.
     """
+    recipe = ExpertRecipe(**artifacts.read_json(folder / RECIPE)["recipe"])
+    if not recipe.trained:
+        return make_player(task, recipe)
     from experts.player import ExpertPolicy
 
-    recipe = ExpertRecipe(**artifacts.read_json(folder / RECIPE)["recipe"])
     return ExpertPolicy(task, recipe, load_state(folder / POLICY))
 
 
@@ -116,6 +116,35 @@ def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...]) -> Policy
 def read_gate(artifact: Artifact) -> dict[str, Any]:
     """``mean``, ``std``, ``episodes``, ``reference`` and ``passed`` of a finished expert."""
     return artifacts.read_json(artifact.folder / GATE)
+
+
+def _check(task: Task, recipe: ExpertRecipe) -> None:
+    if not recipe.trained:
+        check_player(task, recipe)
+        return
+    # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
+    from experts.algorithms import check_recipe
+
+    check_recipe(task, recipe)
+
+
+def _make(*, recipe: ExpertRecipe, **arguments: Any) -> None:  # noqa: ANN401
+    (_train if recipe.trained else _judge)(recipe=recipe, **arguments)
+
+
+def _judge(
+    *, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, artifact: Artifact, report: Report
+) -> None:
+    """Make an expert of a program: nothing is trained, it plays for its gate."""
+    start = time.monotonic()
+    values, _ = _scores(make_player(task, recipe), task, Purpose.GATE, config.gate_episodes, seed)
+    gate = _gate(task, values)
+    seconds = time.monotonic() - start
+    artifacts.write_json(artifact.folder / CURVE, [])
+    artifacts.write_json(artifact.folder / GATE, gate)
+    artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
+    report(1)
+    artifact.finish(seconds, steps=0, gate=gate, **Cost(0, 0.0, 0, seconds).facts())
 
 
 def _train(
@@ -155,12 +184,7 @@ def _train(
     report(recipe.steps)
     assert best is not None  # there is one after the first segment
     values, _, _ = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
-    gate: dict[str, Any] = {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-    }
-    gate |= {"episodes": len(values), "reference": task.reference, "source": task.source}
-    gate["passed"] = task.reference is None or gate["mean"] >= task.reference
+    gate = _gate(task, values)
     save_state(artifact.folder / POLICY, best)
     artifacts.write_json(artifact.folder / CURVE, curve)
     artifacts.write_json(artifact.folder / GATE, gate)
@@ -168,6 +192,16 @@ def _train(
     # Choosing among checkpoints is part of making the expert; playing for the gate only judges it.
     cost = Cost(training.parameters, training.flops + selection[1], training.steps + selection[0], seconds)
     artifact.finish(seconds, steps=training.steps, gate=gate, **cost.facts())
+
+
+def _gate(task: Task, values: list[float]) -> dict[str, Any]:
+    gate: dict[str, Any] = {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+    }
+    gate |= {"episodes": len(values), "reference": task.reference, "source": task.source}
+    gate["passed"] = task.reference is None or gate["mean"] >= task.reference
+    return gate
 
 
 def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
@@ -185,8 +219,14 @@ def _play(
 
     policy = ExpertPolicy(task, recipe, acting)
     meter = FlopMeter(policy.network)
+    values, steps = _scores(policy, task, purpose, episodes, seed)
+    return values, steps, meter.flops
+
+
+def _scores(policy: Policy, task: Task, purpose: Purpose, episodes: int, seed: int) -> tuple[list[float], int]:
+    """Scores of the episodes, and the environment steps that they took."""
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
     played = sorted(rollout(policy, {task: seeds}, lanes_per_task=50), key=lambda episode: episode.seed)
     values = [metric_value(task.metric, episode) for episode in played]
-    return values, sum(episode.length for episode in played), meter.flops
+    return values, sum(episode.length for episode in played)

@@ -11,7 +11,7 @@ from benchmarks.errors import FatalError, GatitoError, unknown
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
 
-EXTRAS = {"box2d": "box2d", "pygame": "box2d", "swig": "box2d"}
+EXTRAS = {"box2d": "box2d", "pygame": "box2d", "swig": "box2d", "mujoco": "mujoco"}
 """Missing packages (as their error texts name them) and the extra of gatito that brings them."""
 
 

@@ -12,7 +12,12 @@ import numpy as np
 from benchmarks.artifacts import digest
 from benchmarks.errors import FatalError, GatitoError, unknown
 
-FAMILIES = {"registered": "benchmarks.tasks.registered", "atari": "benchmarks.tasks.atari"}
+FAMILIES = {
+    "registered": "benchmarks.tasks.registered",
+    "atari": "benchmarks.tasks.atari",
+    "babyai": "benchmarks.tasks.babyai",
+    "metaworld": "benchmarks.tasks.metaworld",
+}
 """Environment families and the modules that make them, imported when first needed."""
 
 METRICS = ("return", "success")
@@ -48,10 +53,12 @@ class SuiteConfig:
     Attributes:
         name: the suite's name.
         tasks: by key ``<group>-<name>``; everywhere else a task is called ``<group>/<name>``.
+        only: names of the tasks that make up the suite, in order, where its file takes in other suites; None: all.
     """
 
     name: str = "???"
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    only: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class Suite:
 
     @staticmethod
     def names(config: SuiteConfig, only: Sequence[str] | None = None) -> list[str]:
-        """The tasks of a suite, or ``only`` the named ones (``group/name``, or ``name`` where it is unique).
+        """The tasks of a suite, or of these ``only`` the named ones (``group/name``, or a unique ``name``).
 
         Raises:
             FatalError: if the suite is empty or a name is not in it.
@@ -137,7 +144,9 @@ class Suite:
         names = [_task_name(key) for key in config.tasks]
         if not names:
             raise FatalError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
-        return list(dict.fromkeys(names if only is None else [_full_name(name, names) for name in only]))
+        for chosen in (config.only, only):
+            names = names if chosen is None else [_full_name(name, names) for name in chosen]
+        return list(dict.fromkeys(names))
 
     @staticmethod
     def resolve(

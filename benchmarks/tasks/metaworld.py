@@ -1,0 +1,96 @@
+"""Meta-World's fifty manipulation tasks (Yu et al. 2020, arXiv:1910.10897), each layout following from its seed.
+
+A Sawyer arm with a gripper; observations ``(39,)``: hand, gripper and objects now and one step ago, and the goal, which
+is visible, as in the multi-task benchmarks MT1 to MT50. Actions ``(4,)``: where to move the hand, and the grip.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from benchmarks.errors import GatitoError, unknown
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.task import Task, TaskConfig
+
+_MISSING = "pip install 'gatito[metaworld]'"
+_DEFAULTS = {"reward_function_version": "v2"}
+_HORIZON = 200
+"""Steps. Meta-World itself stops after 500, but the rest would be hovering over a finished task: with two exceptions
+(see ``conf/suite/metaworld.yaml``) its scripted controllers succeed within 200 as often as within 500."""
+_MOVED = ("body_pos", "site_pos")
+"""What Meta-World's resets change in the MuJoCo model itself, where the next episode would find it."""
+
+
+def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
+    """Every argument of the environment, and its horizon.
+
+    Raises:
+        GatitoError: if the package is missing, or there is no such task or argument.
+    """
+    classes = _classes(name)
+    if config.env_id not in classes:
+        raise unknown(f"Meta-World environment of task {name}", config.env_id, classes)
+    for argument in config.kwargs:
+        if argument not in _DEFAULTS:
+            raise unknown(f"argument of task {name}", argument, _DEFAULTS)
+    return {**_DEFAULTS, **config.kwargs}, config.horizon or _HORIZON
+
+
+def make(task: "Task", render_mode: str | None = None) -> gym.Env:
+    """The environment with its time limit.
+
+    Raises:
+        GatitoError: if the package is missing.
+    """
+    kwargs = {**task.kwargs, "render_mode": render_mode, "camera_name": "corner2"} if render_mode else task.kwargs
+    env = _classes(task.name)[task.env_id](**kwargs)
+    env.max_path_length = max(task.horizon, env.max_path_length)
+    return gym.wrappers.TimeLimit(SeededSawyer(env), task.horizon)
+
+
+class SeededSawyer(gym.Wrapper):
+    """An arm whose episode follows from the seed of its reset, whatever it did before.
+
+    Meta-World takes layouts from a list that is drawn once, and its resets leave the last layout in the MuJoCo model.
+    """
+
+    def __init__(self, env: Any) -> None:  # noqa: ANN401
+        """Args: a ``metaworld.sawyer_xyz_env.SawyerXYZEnv``, fresh from its constructor."""
+        super().__init__(env)
+        self._sawyer = env
+        env._set_task_called = True  # its tasks are pickled layouts, for which seeds stand here
+        env.seeded_rand_vec = True
+        env._partially_observable = False
+        del env.sawyer_observation_space  # cached while the goal was still hidden
+        self.observation_space: gym.Space = env.sawyer_observation_space
+        self._pristine = {name: getattr(env.model, name).copy() for name in _MOVED}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Draw a layout from the seed (without one: from the stream of the last seed) and begin there."""
+        import mujoco
+        from gymnasium.envs.mujoco import MujocoEnv
+
+        env = self._sawyer
+        if seed is not None:
+            env.seed(seed)
+        for name, values in self._pristine.items():
+            getattr(env.model, name)[:] = values
+        mujoco.mj_resetData(env.model, env.data)  # type: ignore[attr-defined]
+        env._freeze_rand_vec = False
+        env.reset_model()  # draws the layout and moves bodies to it, which the simulation learns of in the next step
+        env._freeze_rand_vec = True
+        env.curr_path_length = 0
+        observation, info = MujocoEnv.reset(env)  # the same layout, with everything in its place
+        env._prev_obs = observation[:18].copy()
+        observation[18:36] = env._prev_obs
+        return observation, info
+
+
+def _classes(name: str) -> Mapping[str, Any]:
+    try:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+    except ImportError as error:
+        raise GatitoError(f"task {name} needs a package that is not installed ({error}): {_MISSING}.") from None
+    return ALL_V3_ENVIRONMENTS

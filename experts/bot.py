@@ -1,0 +1,340 @@
+"""MiniGrid's BabyAI bot, decision for decision, at a small part of its cost.
+
+The stock bot sees the world anew in every step, although the environment's observation says what it saw, and searches
+paths cell by cell. Here what was seen comes from the observation, and paths are found by sets of cells: a set is an
+integer with a bit for each cell of the maze, so that all cells that are one step further are four shifts away.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from minigrid.core.world_object import WorldObj
+from minigrid.envs.babyai.core.verifier import ObjDesc
+from minigrid.utils.baby_ai_bot import BabyAIBot, ExploreSubgoal, GoNextToSubgoal, OpenSubgoal
+
+from benchmarks.errors import GatitoError
+
+_LEFT, _RIGHT, _FORWARD = range(3)
+_EAST = 0
+_TURNS = ((0, 1, 3, 2), (1, 0, 2, 3), (2, 3, 1, 0), (3, 2, 0, 1))
+"""The order in which the stock bot's search leaves a cell that it entered in a direction: straight on first."""
+_VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1)))
+_VIEW = 7
+_MOST_ROUNDS = 1_000
+"""Changes of plan within one step. Sane plans need a few; the stock bot can go on for ever."""
+_AS_DIGITS = bytes([48] + [49] * 255)
+
+Accept = Callable[[tuple[int, int], Any], Any]
+
+
+class Bot(BabyAIBot):
+    """The stock bot with other eyes and legs; its plans are inherited."""
+
+    def __init__(self, level: Any) -> None:  # noqa: ANN401
+        """Args: a BabyAI level (unwrapped), just reset."""
+        super().__init__(level)
+        self._width: int = level.width
+        self._steps = (1, level.width, -1, -level.width)
+        self._places = _places(level.width, level.height)
+        self._seen = 0
+        self.vis_mask: Any = _Seen(self)
+        cells = level.grid.grid
+        empty = int("".join(["1" if cell is None else "0" for cell in reversed(cells)]), 2)
+        self._free, self._passable, self._closed, self._locked = empty, empty, 0, 0
+        for place, cell in enumerate(cells):
+            if cell is not None and cell.type != "wall":
+                self._note(1 << place, cell)
+
+    def decide(self, image: np.ndarray, last_action: int | None) -> int | None:
+        """The next action, given the observation's image ``(7, 7, 3)`` and what was done last (None at the start).
+
+        None where the plan has come to its end and the mission has not: the bot has nothing left to do.
+
+        Raises:
+            Exception: of many kinds, where the bot meets what it was not made for.
+        """
+        level = self.mission
+        facing = level.agent_dir
+        here = int(level.agent_pos[1]) * self._width + int(level.agent_pos[0])
+        self._look(image, here, facing)
+        self._check_erroneous_box_opening(last_action)
+        ahead = here + self._steps[facing]
+        cell = level.grid.grid[ahead]
+        self._note(1 << ahead, cell)  # nothing else ever changes
+        self._here, self._facing, self._ahead = here, facing, ahead
+        self._rings, self._rings_through = [1 << here], []
+        vector = _VECTORS[facing]
+        self._now = {"pos": level.agent_pos, "dir_vec": vector, "right_vec": _VECTORS[(facing + 1) % 4]}
+        self._now |= {"fwd_pos": level.agent_pos + vector, "fwd_cell": cell, "carrying": level.carrying}
+        for subgoal in self.stack:
+            subgoal.__dict__.update(self._now)
+
+        if self.stack:
+            self.stack[-1].replan_after_action(last_action)
+        while self.stack and self.stack[-1].is_exploratory():
+            self.stack.pop()
+        action = self._change_plan_until_it_acts()
+        self.prev_agent_pos, self.prev_carrying, self.prev_fwd_cell = level.agent_pos, level.carrying, cell
+        if cell and cell.type == "door":
+            self.fwd_door_was_open = cell.is_open
+        return action
+
+    def _change_plan_until_it_acts(self) -> int | None:
+        for _ in range(_MOST_ROUNDS):
+            if not self.stack:
+                return None
+            subgoal = self.stack[-1]
+            if type(subgoal) is GoNextToSubgoal:
+                action = self._go_next_to(subgoal)
+            elif type(subgoal) is ExploreSubgoal:
+                action = self._explore()
+            else:
+                action = subgoal.replan_before_action()
+            if action is not None:
+                return int(action)
+        raise GatitoError("the bot changes its plan for ever.")
+
+    def _note(self, place: int, cell: Any) -> None:  # noqa: ANN401
+        """Keep the sets of cells: free ones, those that become free by carrying something away, and doors."""
+        others = ~place
+        self._free &= others
+        self._passable &= others
+        self._closed &= others
+        self._locked &= others
+        if cell is None or (cell.type == "door" and cell.is_open):
+            self._free |= place
+            self._passable |= place
+        elif cell.type != "door":
+            self._passable |= place if cell.type != "wall" else 0
+        elif cell.is_locked:
+            self._locked |= place
+        else:
+            self._closed |= place
+
+    def _look(self, image: np.ndarray, here: int, facing: int) -> None:
+        """Remember which cells were seen: the image is zero where nothing is."""
+        columns = image.tobytes()[::3].translate(_AS_DIGITS)
+        spread = _spread(self._width, facing)
+        seen = 0
+        for column, start in zip(spread, range(0, _VIEW * _VIEW, _VIEW), strict=True):
+            seen |= column[columns[start : start + _VIEW]]
+        self._seen |= (seen << here) >> ((_VIEW - 1) * (self._width + 1))
+
+    def _go_next_to(self, goal: Any) -> Any:  # noqa: ANN401
+        """The stock subgoal's answer, at once where it is simply to walk on or to turn."""
+        thing: Any = None
+        if goal.reason == "PutNext":
+            return goal.replan_before_action()
+        if isinstance(goal.datum, ObjDesc):
+            thing, place = self._find_obj_pos(goal.datum)
+            if not place:
+                self._push(ExploreSubgoal)
+                return None
+        elif isinstance(goal.datum, WorldObj):
+            thing, place = goal.datum, goal.datum.cur_pos
+        else:
+            place = goal.datum
+        assert place is not None
+        target = int(place[1]) * self._width + int(place[0])
+        locked = goal.reason == "Open" and thing is not None and thing.type == "door" and thing.is_locked
+        if (locked and not self.mission.carrying) or target in (self._here, self._ahead):
+            return goal.replan_before_action()
+        distance = _depth(self._reach(), 1 << target)
+        if distance is None:
+            return goal.replan_before_action()
+        first, _ = self._walk(self._rings, self._seen & self._free, self._here, self._facing, distance, 1 << target)
+        if first == self._ahead and self._free >> first & 1:
+            return _FORWARD
+        if first == self._here + self._steps[(self._facing + 1) % 4]:
+            return _RIGHT
+        if first == self._here + self._steps[(self._facing - 1) % 4]:
+            return _LEFT
+        return goal.replan_before_action()
+
+    def _explore(self) -> None:
+        """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door, locked last."""
+        place = self._nearest(~self._seen)
+        if place is not None:
+            self._push(GoNextToSubgoal, self._places[place], "Explore")
+            return
+        place = self._nearest(self._closed)
+        if place is None:
+            place = self._nearest(self._locked)
+        assert place is not None, "nothing left to explore"
+        door, carried = self.mission.grid.grid[place], self.mission.carrying
+        has_key = carried and carried.type == "key" and carried.color == door.color
+        self.stack.pop()
+        self._push(OpenSubgoal, None, "KeepKey" if door.is_locked and has_key else None)
+        self._push(GoNextToSubgoal, door, "Open")
+
+    def _nearest(self, places: int) -> int | None:
+        """The nearest of some places, through obstacles if need be."""
+        for through, reach in ((False, self._reach), (True, self._reach_through)):
+            for distance, ring in enumerate(reach()):
+                if ring & places:
+                    return self._route(through, distance, ring & places)[1]
+        return None
+
+    def _push(self, kind: type, datum: Any = None, reason: str | None = None) -> None:  # noqa: ANN401
+        """A new subgoal; its constructor would look around once more."""
+        subgoal: Any = object.__new__(kind)
+        subgoal.__dict__.update(self._now, bot=self, datum=datum, reason=reason, actions=self.mission.actions)
+        self.stack.append(subgoal)
+
+    def _shortest_path(self, accept_fn: Accept, try_with_blockers: bool = False) -> tuple[Any, Any, bool]:
+        """As the stock bot's, but of the path its first step alone, which is all that a plan asks for."""
+        found = self._search(accept_fn, self._reach())
+        through = found is None and try_with_blockers
+        if through:
+            found = self._search(accept_fn, self._reach_through())
+        if found is None:
+            return None, None, through
+        distance, places = found
+        first, last = self._route(through, distance, places)
+        return ([self._places[first]] if through or distance else []), self._places[last], through
+
+    def _search(self, accept_fn: Accept, reach: Iterator[int]) -> tuple[int, int] | None:
+        """The distance of the nearest ring with cells that are accepted, and the set of these cells."""
+        cells = self.mission.grid.grid
+        for distance, ring in enumerate(reach):
+            accepted = 0
+            while ring:
+                bit = ring & -ring
+                place = bit.bit_length() - 1
+                if accept_fn(self._places[place], cells[place]):
+                    accepted |= bit
+                ring ^= bit
+            if accepted:
+                return distance, accepted
+        return None
+
+    def _find_obj_pos(self, obj_desc: Any, adjacent: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
+        """As the stock bot's: the nearest object that is described and seen, and where it is."""
+        assert len(obj_desc.obj_set) > 0
+        best: tuple[int, Any, Any] = (999, None, None)
+        for thing, place in zip(obj_desc.obj_set, obj_desc.obj_poss, strict=False):
+            if thing.type == "wall" or thing is self.mission.carrying or not self.vis_mask[place]:
+                continue
+            distance = self._distance(1 << (place[1] * self._width + place[0]))
+            if distance == 0:
+                distance = 3 if adjacent else 2  # away from it and back
+            elif distance == 1 and adjacent:
+                distance = 3
+            if distance < best[0]:
+                best = (distance, thing, place)
+        return best[1], best[2]
+
+    def _distance(self, place: int) -> int:
+        """Steps to a cell, with what it takes to clear the way."""
+        distance = _depth(self._reach(), place)
+        if distance is not None:
+            return distance
+        beyond = _depth(self._reach_through(), place)
+        assert beyond is not None
+        return self._root(beyond, place)[0] + beyond + (7 if self.mission.carrying else 4)
+
+    def _reach(self) -> Iterator[int]:
+        """Rings of cells around the agent: at no distance, at one step, and so on."""
+        return self._grow(self._rings, self._seen & self._free)
+
+    def _reach_through(self) -> Iterator[int]:
+        """The same from all of these cells together, through what could be carried out of the way."""
+        if not self._rings_through:
+            self._rings_through.append(sum(self._reach()))
+        return self._grow(self._rings_through, self._seen & self._passable)
+
+    def _grow(self, rings: list[int], through: int) -> Iterator[int]:
+        """The rings found so far, then further ones until there are no more."""
+        width, reached = self._width, 0
+        for ring in rings:  # grows meanwhile
+            yield ring
+            reached |= ring
+            if ring is rings[-1]:
+                leave = ring & through
+                further = (leave << 1 | leave >> 1 | leave << width | leave >> width) & ~reached
+                if further:
+                    rings.append(further)
+
+    def _route(self, through: bool, distance: int, places: int) -> tuple[int, int]:
+        """First and last cell of the way to the nearest of some places in one ring."""
+        free = self._seen & self._free
+        if not through:
+            return self._walk(self._rings, free, self._here, self._facing, distance, places)
+        depth, roots = self._root(distance, places)
+        first, root = self._walk(self._rings, free, self._here, self._facing, depth, roots)
+        beyond, last = self._walk(self._rings_through, self._seen & self._passable, root, _EAST, distance, places)
+        return (first if depth else beyond), last
+
+    def _root(self, beyond: int, places: int) -> tuple[int, int]:
+        """Where a way with obstacles leaves the cells that are free to reach: their ring, and which of it."""
+        roots = self._back(self._rings_through, self._seen & self._passable, beyond, places)[0]
+        return next((depth, ring & roots) for depth, ring in enumerate(self._rings) if ring & roots)
+
+    def _back(self, rings: list[int], through: int, distance: int, places: int) -> list[int]:
+        """By distance, the cells of the rings that lie on shortest paths to some places in the last one."""
+        width = self._width
+        sets = [places]
+        for ring in reversed(rings[:distance]):
+            near = sets[-1]
+            sets.append((near << 1 | near >> 1 | near << width | near >> width) & ring & through)
+        return sets[::-1]
+
+    def _walk(
+        self, rings: list[int], through: int, start: int, facing: int, distance: int, places: int
+    ) -> tuple[int, int]:
+        """First and last cell of the path that the stock bot finds: at every fork the first turn in its order."""
+        sets = self._back(rings, through, distance, places)
+        here, first = start, start
+        for depth in range(1, distance + 1):
+            facing = next(turn for turn in _TURNS[facing] if sets[depth] >> (here + self._steps[turn]) & 1)
+            here += self._steps[facing]
+            if depth == 1:
+                first = here
+                if not places & (places - 1):  # a single place: where the path ends is known
+                    return first, places.bit_length() - 1
+        return first, here
+
+
+class _Seen:
+    """The stock bot's mask of seen cells, by ``(column, row)``."""
+
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+
+    def __getitem__(self, place: tuple[int, int]) -> int:
+        return self._bot._seen >> (int(place[1]) * self._bot._width + int(place[0])) & 1
+
+
+def _depth(rings: Iterator[int], place: int) -> int | None:
+    return next((depth for depth, ring in enumerate(rings) if ring & place), None)
+
+
+@functools.cache
+def _places(width: int, height: int) -> list[tuple[int, int]]:
+    """Column and row of every cell."""
+    return [(cell % width, cell // width) for cell in range(width * height)]
+
+
+@functools.cache
+def _spread(width: int, facing: int) -> list[dict[bytes, int]]:
+    """For each column of an image, the cells of the maze that its visible ones are.
+
+    A column is seven digits, one for each cell from the farthest to the agent's own row; the agent stands in the
+    middle of that row. Sets of cells are relative to the agent, who stands at bit ``6 * (width + 1)``.
+    """
+    forward, right = _VECTORS[facing], _VECTORS[(facing + 1) % 4]
+    origin = (_VIEW - 1) * (width + 1)
+    columns = []
+    for across in range(-(_VIEW // 2), _VIEW // 2 + 1):
+        offsets = [forward * along + right * across for along in reversed(range(_VIEW))]
+        bits = [1 << (origin + int(offset[1]) * width + int(offset[0])) for offset in offsets]
+        patterns = (format(pattern, f"0{_VIEW}b") for pattern in range(2**_VIEW))
+        columns.append(
+            {
+                pattern.encode(): sum(bit for bit, digit in zip(bits, pattern, strict=True) if digit == "1")
+                for pattern in patterns
+            }
+        )
+    return columns
