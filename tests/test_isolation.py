@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.errors import FatalError, GatitoError, TasksFailedError
 from benchmarks.failures import Failures, read_failures
-from benchmarks.harness import Agent
+from benchmarks.harness import Agent, EvaluateConfig, score_artifact
 from benchmarks.policy import RandomPolicy
 from benchmarks.results import Results, ScoreRow
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
@@ -134,6 +134,8 @@ def test_who_is_scored_already_loses_the_task_that_fails_with_another_agent(tmp_
     assert "toy/target" in failures and len(failures) == 1
     assert {(row.agent, row.task) for row in results.scores} == {("random", "toy/counter"), ("expert", "toy/counter")}
     assert results == Results.read(run)
+    left = failures.survivors(SUITE)
+    assert all(score_artifact(run, player, left, EvaluateConfig(12), 4).is_complete() for player in players)
 
 
 class Clumsy(RandomPolicy):
