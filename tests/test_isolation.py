@@ -125,9 +125,11 @@ def test_a_task_that_fails_in_evaluation_is_left_out_for_every_agent(env_id, wor
     assert results == Results.read(tmp_path / "a" / "r")
 
 
-def test_who_is_scored_already_loses_the_task_that_fails_with_another_agent(tmp_path):
+@pytest.mark.parametrize("before", [True, False], ids=["scored before", "scored now"])
+def test_who_can_play_it_loses_the_task_that_fails_with_another_agent(before, tmp_path):
     run = tmp_path / "runs" / "r"
-    score(run, "random")
+    if before:
+        score(run, "random")
     failures = Failures([task.name for task in SUITE])
     players = [Agent("random", RandomPolicy), Agent("expert", Clumsy)]
     results = score(run, players=players, failures=failures)
