@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.errors import FatalError, GatitoError, TasksFailedError
 from benchmarks.failures import Failures, read_failures
-from benchmarks.harness import Agent
+from benchmarks.harness import Agent, EvaluateConfig, score_artifact
 from benchmarks.policy import RandomPolicy
 from benchmarks.results import Results, ScoreRow
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
@@ -125,15 +125,19 @@ def test_a_task_that_fails_in_evaluation_is_left_out_for_every_agent(env_id, wor
     assert results == Results.read(tmp_path / "a" / "r")
 
 
-def test_who_is_scored_already_loses_the_task_that_fails_with_another_agent(tmp_path):
+@pytest.mark.parametrize("before", [True, False], ids=["scored before", "scored now"])
+def test_who_can_play_it_loses_the_task_that_fails_with_another_agent(before, tmp_path):
     run = tmp_path / "runs" / "r"
-    score(run, "random")
+    if before:
+        score(run, "random")
     failures = Failures([task.name for task in SUITE])
     players = [Agent("random", RandomPolicy), Agent("expert", Clumsy)]
     results = score(run, players=players, failures=failures)
     assert "toy/target" in failures and len(failures) == 1
     assert {(row.agent, row.task) for row in results.scores} == {("random", "toy/counter"), ("expert", "toy/counter")}
     assert results == Results.read(run)
+    left = failures.survivors(SUITE)
+    assert all(score_artifact(run, player, left, EvaluateConfig(12), 4).is_complete() for player in players)
 
 
 class Clumsy(RandomPolicy):
