@@ -25,7 +25,7 @@ from benchmarks.artifacts import Artifact
 from benchmarks.clips import ClipsConfig, film
 from benchmarks.comparison import CONFIG, compare, find_runs, pooled_name, seeds_of_one_configuration
 from benchmarks.environment import ENVIRONMENT, describe_environment
-from benchmarks.errors import GatitoError, TasksFailedError, check_at_least, one_line, unknown
+from benchmarks.errors import FatalError, GatitoError, TasksFailedError, check_at_least, one_line, unknown
 from benchmarks.failures import Failures
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.parallel import Job, Report, run_jobs
@@ -33,7 +33,8 @@ from benchmarks.policy import Policy, RandomPolicy
 from benchmarks.results import AGENTS, Results
 from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, spaces
 from benchmarks.tracking import Tracker, TrackingConfig
-from experts.recipe import ExpertRecipe, ExpertsConfig
+from benchmarks.trajectories import Trajectories
+from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_experts, read_gate, train_experts
 from generalist.codecs import CODECS, CodecConfig
@@ -41,7 +42,8 @@ from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
 
-STAGES = ("list", "experts", "record", "distill", "controls", "evaluate", "clips", "report", "compare", "workspace")
+STAGES = ("list", "experts", "record", "distill", "controls", "evaluate", "clips", "report", "export", "release")
+STAGES += ("compare", "workspace")
 
 
 @dataclass
@@ -108,6 +110,7 @@ def _run_stages(config: Config, name: str) -> None:
     group = f"{config.suite.name}/{name}"
     tracker = Tracker(config.tracking, group=group, exp_name=name, seed=config.seed, folder=run)
     plan = Plan(config, Suite.resolve(config.suite, config.tasks, failures.add), run, failures, tracker)
+    _look_for_experts(plan)
     if "list" in config.stages:
         _list(plan)
     if "workspace" in config.stages:
@@ -148,7 +151,7 @@ class Plan:
 
     def recipe(self, task: Task) -> ExpertRecipe:
         """How a task's expert is made."""
-        return self.config.suite.tasks[task.key].expert
+        return self.config.experts.recipe(task.name, self.config.suite.tasks[task.key].expert)
 
     @property
     def make(self) -> dict[str, Any]:
@@ -180,6 +183,20 @@ class Plan:
         return {
             task.name: recording_artifact(self.run, task, "expert", *about, experts[task.name])
             for task in self.survivors("record")
+        }
+
+    def random_recording(self, task: Task) -> Artifact:
+        """What the random policy did on a task."""
+        return recording_artifact(self.run, task, "random", self.config.record, self.config.seed, None)
+
+    @property
+    def recorded(self) -> dict[str, Path]:
+        """Recordings of experts that do not play here, by task name."""
+        made = self.recordings
+        return {
+            task.name: made[task.name].folder
+            for task in self.suite
+            if self.recipe(task).algorithm == DATASET and task.name in made
         }
 
     @property
@@ -218,7 +235,7 @@ class Plan:
         experts, memories = _folders(self.experts), _folders(self.memories)
         agents = [
             Agent("random", RandomPolicy),
-            Agent("expert", functools.partial(load_experts, experts, suite.tasks), self.experts),
+            Agent("expert", functools.partial(load_experts, experts, suite.tasks), self.experts, self.recorded),
             Agent("generalist", functools.partial(_load_generalist, generalist.folder), {"": generalist}),
         ]
         for name, made in self.networks.items():
@@ -237,6 +254,18 @@ class Plan:
 
 def _folders(made: Mapping[str, Artifact]) -> dict[str, Path]:
     return {task: artifact.folder for task, artifact in made.items()}
+
+
+def _look_for_experts(plan: Plan) -> None:
+    """Name the tasks whose expert is to be taken from where it is not."""
+    plan.failures.stage = "experts"
+    for task in plan.suite:
+        try:
+            expert_artifact(plan.run, task, plan.recipe(task), plan.config.experts, plan.config.seed)
+        except FatalError:
+            raise
+        except GatitoError as error:
+            plan.failures.add(task.name, str(error))
 
 
 def _look_ahead(plan: Plan) -> None:
@@ -305,6 +334,28 @@ def _film(plan: Plan) -> None:
     film(shown, plan.survivors(), plan.config.clips, **plan.make, **about)
 
 
+def _export(plan: Plan) -> None:
+    """Every recording as a Minari dataset below the run's folder."""
+    from experts.datasets import export_dataset
+
+    _need(plan.recordings, "record")
+    root = plan.run / "minari"
+    for task in plan.survivors():
+        for agent, artifact in (("expert", plan.recordings[task.name]), ("random", plan.random_recording(task))):
+            if artifact.is_complete():
+                export_dataset(task, agent, Trajectories(artifact.folder), root)
+    console.note(f"{root}: read it with MINARI_DATASETS_PATH={root} minari list local")
+
+
+def _release(plan: Plan) -> None:
+    """The run's experts become those that come with the project."""
+    from experts.released import TABLE, release
+
+    folder = Path(plan.config.experts.released)
+    rows = release(plan.survivors(), plan.run, folder)
+    console.note(f"{folder / TABLE}: {len(rows)} experts")
+
+
 def _report(plan: Plan) -> None:
     from benchmarks.report import write_report
 
@@ -323,6 +374,8 @@ _WORK: dict[str, Callable[[Plan], None]] = {
     "evaluate": _evaluate,
     "clips": _film,
     "report": _report,
+    "export": _export,
+    "release": _release,
 }
 
 

@@ -140,19 +140,12 @@ class Artifact:
         What only serves to resume (``started.json`` and the checkpoint) is left out and removed afterwards: killed
         before that, nothing is lost.
         """
-        paths = [path.relative_to(self.folder) for path in sorted(self.folder.rglob("*")) if path.is_file()]
-        resume = (MANIFEST, STARTED, CHECKPOINT)
-        kept = [path for path in paths if str(path) not in resume and not any(part[0] == "." for part in path.parts)]
-        files = {
-            str(path): {"bytes": (self.folder / path).stat().st_size, "sha256": file_digest(self.folder / path)}
-            for path in kept
-        }
         manifest = {
             "kind": self.kind,
             "fingerprint": self.fingerprint,
             "config": dict(self.config),
             "inputs": dict(self.inputs),
-            "files": files,
+            "files": describe_files(self.folder),
             "facts": facts,
             "packages": package_versions(),
             "git_commit": git_commit(),
@@ -160,7 +153,7 @@ class Artifact:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "complete": True,
         }
-        _write_manifest(self.folder, manifest)
+        write_manifest(self.folder, manifest)
         for name in (STARTED, CHECKPOINT):
             (self.folder / name).unlink(missing_ok=True)
 
@@ -185,7 +178,7 @@ class Artifact:
             shutil.rmtree(self.folder, ignore_errors=True)
             for name in manifest["files"]:
                 _link(source / name, self.folder / name)
-            _write_manifest(self.folder, manifest | {"adopted_from": str(source)})
+            write_manifest(self.folder, manifest | {"adopted_from": str(source)})
             return True
         return False
 
@@ -206,7 +199,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return body
 
 
-def _write_manifest(folder: Path, body: dict[str, Any]) -> None:
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file of an artifact but its manifest and what only serves to resume."""
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    others = (MANIFEST, STARTED, CHECKPOINT)
+    kept = [path for path in paths if str(path) not in others and not any(part[0] == "." for part in path.parts)]
+    return {str(path): {"bytes": (folder / path).stat().st_size, "sha256": file_digest(folder / path)} for path in kept}
+
+
+def write_manifest(folder: Path, body: dict[str, Any]) -> None:
+    """Write a manifest that :func:`read_manifest` reads, with a digest of itself."""
     body = json.loads(json.dumps(body))  # as it will be read back: the digest is of that
     write_json(folder / MANIFEST, body | {"digest": digest(body)})
 

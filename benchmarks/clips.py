@@ -84,8 +84,9 @@ def film(
         if artifact is None or artifact.is_complete() or artifact.adopt(run.parent):
             continue
         artifact.start()
-        arguments = {"task": task, "agents": list(agents), "config": config, "seed": seed, "artifact": artifact}
-        jobs.append(Job(f"film {task.name}", len(agents), arguments, task.name))
+        playing = [agent for agent in agents if task.name not in agent.recorded]
+        arguments = {"task": task, "agents": playing, "config": config, "seed": seed, "artifact": artifact}
+        jobs.append(Job(f"film {task.name}", len(playing), arguments, task.name))
     for problem in filter(None, run_jobs(_film, jobs, workers=workers, failures=failures).values()):
         console.warn(problem)
     return {name: artifact for name, artifact in made.items() if artifact.is_complete()}

@@ -25,6 +25,7 @@ from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite
 from benchmarks.tidy import read_csv, to_csv
 from benchmarks.tracking import LOG, Tracker, read_log
+from benchmarks.trajectories import Trajectories
 
 SCORES = "scores.csv"
 CURVES = ("selection/mean", "distill/loss")
@@ -60,11 +61,13 @@ class Agent:
         name: as in the score rows, see ``results.AGENTS``.
         load: makes the policy, in the process that plays it; picklable.
         made_from: the artifacts that the policy is: one for each task by its name, or one for all tasks by ``""``.
+        recorded: tasks on which it does not play, by the folders of the recordings that its episodes are taken from.
     """
 
     name: str
     load: Callable[[], Policy]
     made_from: Mapping[str, Artifact] = field(default_factory=dict)
+    recorded: Mapping[str, Path] = field(default_factory=dict)
 
     def on(self, suite: Suite) -> "Agent":
         """The agent as a player of these tasks alone."""
@@ -119,7 +122,9 @@ def evaluate(
             continue
         missing.append(agent.name)
         parts = min(workers, len(seeds))
-        jobs += [_part(agent, suite, seeds[part::parts], config.lanes) for part in range(parts)]
+        playing = Suite(suite.name, tuple(task for task in suite if task.name not in agent.recorded))
+        if playing.tasks:
+            jobs += [_part(agent, playing, seeds[part::parts], config.lanes) for part in range(parts)]
     played = _play_parts(jobs, workers, failures)
     survivors = failures.survivors(suite)
     if not survivors.tasks:
@@ -127,7 +132,8 @@ def evaluate(
     for agent in agents:
         if agent.name in missing:
             parts = [told for job, told in played if job.arguments["agent"] is agent]
-            rows = score_rows(survivors, agent.name, seed, [episode for episodes, _ in parts for episode in episodes])
+            episodes = [episode for episodes, _ in parts for episode in episodes]
+            rows = score_rows(survivors, agent.name, seed, [*episodes, *_recorded(agent, seeds)])
             seconds = sum(seconds for _, seconds in parts)
         elif survivors != suite:  # it is scored already, on a task that another has failed since
             rows = _rows_on(survivors, made[agent.name])
@@ -155,6 +161,24 @@ def evaluate(
             episodes=config.episodes,
         )
     return everything
+
+
+def _recorded(agent: Agent, seeds: Sequence[int]) -> list[Episode]:
+    """As many episodes of an agent's recordings as test episodes are played, in their places."""
+    episodes = []
+    for task, folder in agent.recorded.items():
+        told = Trajectories(folder)
+        if len(told) < len(seeds):
+            raise GatitoError(
+                f"the recorded {agent.name} of task {task} has {len(told)} episodes, but {len(seeds)} are to be "
+                f"scored: set evaluate.episodes={len(told)}."
+            )
+        rows = zip(seeds, told.returns, told.lengths, told.successes, strict=False)
+        episodes += [
+            Episode(task, seed, float(total), int(length), success, False, None)
+            for seed, total, length, success in rows
+        ]
+    return episodes
 
 
 def score_rows(suite: Suite, agent: str, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:

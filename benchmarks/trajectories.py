@@ -173,6 +173,7 @@ class Trajectories:
         seeds: shape ``(episodes,)``.
         lengths: shape ``(episodes,)``, in steps.
         returns: shape ``(episodes,)``, undiscounted.
+        successes: of each episode, None where the environment never speaks of it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -193,6 +194,7 @@ class Trajectories:
         rows = [row for shard in self._shards for row in shard.index]
         self.seeds = np.array([row["seed"] for row in rows], dtype=np.int64)
         self.lengths = np.array([row["length"] for row in rows], dtype=np.int64)
+        self.successes: list[bool | None] = [row["success"] for row in rows]
         self.returns = np.array([row["return"] for row in rows], dtype=np.float64)
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """A trained stable-baselines3 policy behind the project's protocol."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,9 @@ class ExpertPolicy:
     def __init__(self, task: Task, recipe: ExpertRecipe, state: Mapping[str, Any]) -> None:
         """Build the policy from the recipe and put the weights of ``state`` (see :func:`policy_state`) in."""
         env = make_vec_env(task, replace(recipe, envs=1), seed=0)
-        self._model: Any = build(task, recipe, env, seed=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one environment does not fill the recipe's batches, nor must it
+            self._model: Any = build(task, recipe, env, seed=0)
         env.close()
         self._model.policy.load_state_dict(state["policy"])
         self._model.policy.set_training_mode(False)

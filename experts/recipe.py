@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.errors import check_at_least, unknown
+from benchmarks.errors import GatitoError, check_at_least, unknown
 
-SOURCES = ("train",)
-PLAYERS = {"script": "metaworld", "bot": "babyai"}
+SOURCES = ("train", "released", "scripted", "minari")
+PLAYERS = {"script": "metaworld", "bot": "babyai", "random": None}
 """Experts that are programs, and the family of environments that each was written for (see ``experts.scripted``)."""
+RELEASED, DATASET = "released", "dataset"
+"""What stands for the algorithm where the expert was trained before, or was only recorded."""
 
 
 @dataclass
@@ -17,6 +19,7 @@ class ExpertRecipe:
     Attributes:
         algorithm: a stable-baselines3 algorithm, see ``experts.algorithms.ALGORITHMS``; or one of :data:`PLAYERS`,
             which play as they are, and for whom nothing below holds but ``episode_seconds``.
+        dataset: a Minari dataset (its id or its folder) that holds the expert's episodes; nobody plays then.
         steps: environment steps of training.
         envs: environments side by side.
         normalize_observations: whether observations are scaled by their running mean and deviation.
@@ -32,6 +35,7 @@ class ExpertRecipe:
     """
 
     algorithm: str = "ppo"
+    dataset: str | None = None
     steps: int = 100_000
     envs: int = 8
     normalize_observations: bool = False
@@ -47,7 +51,7 @@ class ExpertRecipe:
     @property
     def trained(self) -> bool:
         """Whether the expert is trained; a program plays as it is."""
-        return self.algorithm not in PLAYERS
+        return self.algorithm not in (*PLAYERS, RELEASED, DATASET)
 
     @property
     def normalizes(self) -> bool:
@@ -60,13 +64,19 @@ class ExpertsConfig:
     """What holds for the experts of every task.
 
     Attributes:
-        source: where experts come from; ``train``: trained here.
+        source: where experts come from. ``train``: trained here; ``released``: those that come with the project;
+            ``scripted``: programs, and random where a task has none; ``minari``: recorded elsewhere. Programs are
+            programs with each of them, but the last.
+        released: folder of the released experts.
+        datasets: Minari datasets (ids or folders) by task name.
         checkpoints: training is cut into so many segments with a checkpoint after each.
         selection_episodes: episodes that judge a checkpoint; the best one becomes the expert.
         gate_episodes: episodes on fresh seeds that judge the expert against its task's reference.
     """
 
     source: str = "train"
+    released: str = "results/experts"
+    datasets: dict[str, str] = field(default_factory=dict)
     checkpoints: int = 10
     selection_episodes: int = 30
     gate_episodes: int = 100
@@ -79,4 +89,26 @@ class ExpertsConfig:
         """
         if self.source not in SOURCES:
             raise unknown("source of experts", self.source, SOURCES)
+        if self.datasets and self.source != "minari":
+            raise GatitoError("experts.datasets is for experts=minari alone.")
         check_at_least("experts", self, checkpoints=1, selection_episodes=1, gate_episodes=2)
+
+    def recipe(self, task: str, recipe: ExpertRecipe) -> ExpertRecipe:
+        """A task's recipe, given where experts come from.
+
+        Raises:
+            GatitoError: if experts come from datasets and the task has none.
+        """
+        if self.source == "minari":
+            dataset = recipe.dataset or self.datasets.get(task) or self.datasets.get(task.split("/", 1)[1])
+            if dataset is None:
+                raise GatitoError(
+                    f"task {task} has no dataset: name one with 'experts.datasets={{{task.split('/', 1)[1]}: ID}}', or "
+                    "leave the task out with tasks=[…]."
+                )
+            return ExpertRecipe(algorithm=DATASET, dataset=dataset)
+        if recipe.trained and self.source == "released":
+            return ExpertRecipe(algorithm=RELEASED)
+        if recipe.trained and self.source == "scripted":
+            return ExpertRecipe(algorithm="random")
+        return recipe

@@ -23,7 +23,8 @@ from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tracking import Tracker
 from benchmarks.trajectories import Trajectories, verify_shard, write_shard
-from experts.train import load_expert
+from experts.datasets import dataset_episodes
+from experts.train import load_expert, was_recorded
 
 
 @dataclass
@@ -96,20 +97,26 @@ def record_suite(
             if artifact.is_complete() or artifact.adopt(run.parent):
                 continue
             artifact.start()
+            if agent == "expert" and was_recorded(expert.folder):
+                dataset = expert.config["recipe"]["dataset"]
+                arguments: dict[str, Any] = {"task": task, "dataset": dataset, "artifact": artifact}
+                jobs.append(Job(f"record {task.name}", 1, arguments, task.name))
+                continue
             load: Callable[[], Policy] = RandomPolicy
             if agent == "expert":
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
             wanted = config.steps if agent == "expert" else config.random_steps
             steps = math.ceil(wanted / config.shards)
             for shard in range(config.shards):
-                arguments: dict[str, Any] = {"task": task, "load": load, "artifact": artifact, "shard": shard}
+                arguments = {"task": task, "load": load, "artifact": artifact, "shard": shard}
                 arguments |= {"steps": steps, "seed": seed}
                 jobs.append(Job(f"record {task.name}", steps, arguments, task.name))
-    recorded = run_jobs(_record_shard, jobs, workers=workers, failures=failures)
+    recorded = run_jobs(_record, jobs, workers=workers, failures=failures)
+    going = {task.name for task in failures.survivors(suite, "record")}
     finished = {}  # every artifact once, with its shards
     for job, told in recorded.items():
         artifact, task = job.arguments["artifact"], job.arguments["task"]
-        if task.name not in failures:
+        if task.name in going:
             finished.setdefault(artifact.folder, (artifact, task, []))[2].append(told)
     lines = {}
     for artifact, task, shards in finished.values():
@@ -125,7 +132,7 @@ def record_suite(
     if lines:
         lineage = functools.partial(log_lineage, made=[artifact for artifact, _, _ in finished.values()], folder=run)
         tracker.write(run / "trajectories", "record", lines, log_more=lineage, env_id=suite.name, **asdict(config))
-    return {name: agents for name, agents in made.items() if name not in failures}
+    return {name: agents for name, agents in made.items() if name in going}
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,17 @@ class _Shard:
 
 def _load_noisy(folder: Path, task: Task, noise: float) -> Policy:
     return Noisy(load_expert(folder, task), noise)
+
+
+def _record(**arguments: Any) -> _Shard:  # noqa: ANN401
+    return (_import_dataset if "dataset" in arguments else _record_shard)(**arguments)
+
+
+def _import_dataset(*, task: Task, dataset: str, artifact: Artifact, report: Report) -> _Shard:
+    start = time.monotonic()
+    write_shard(artifact.folder / "shard-000", dataset_episodes(task, dataset), spaces(task)[0])
+    report(1)
+    return _Shard(None, time.monotonic() - start, 0)
 
 
 def _record_shard(

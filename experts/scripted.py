@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.errors import GatitoError
-from benchmarks.policy import Decision, Observed, Policy
+from benchmarks.policy import Decision, Observed, Policy, RandomPolicy
 from benchmarks.tasks import Task, spaces
 from experts.recipe import PLAYERS, ExpertRecipe
 
@@ -27,7 +27,7 @@ def check_player(task: Task, recipe: ExpertRecipe) -> None:
         GatitoError: naming the task.
     """
     family = PLAYERS[recipe.algorithm]
-    if task.family != family:
+    if family is not None and task.family != family:
         others = " or ".join(name for name, plays in PLAYERS.items() if plays == task.family) or "a trained algorithm"
         raise GatitoError(
             f"task {task.name}: {recipe.algorithm} plays tasks of family {family}, not {task.family}: use {others}."
@@ -45,7 +45,15 @@ def make_player(task: Task, recipe: ExpertRecipe) -> Policy:
         GatitoError: if it was not written for this task.
     """
     check_player(task, recipe)
-    return ScriptPolicy(task) if recipe.algorithm == "script" else BotPolicy(task, recipe.episode_seconds)
+    if recipe.algorithm == "script":
+        return ScriptPolicy(task)
+    return BotPolicy(task, recipe.episode_seconds) if recipe.algorithm == "bot" else RandomExpert()
+
+
+class RandomExpert(RandomPolicy):
+    """Stands where a task has no program; its gate says that it is no expert."""
+
+    name = "expert"
 
 
 class ScriptPolicy:

@@ -18,6 +18,7 @@ from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.compute import Cost, FlopMeter
 from benchmarks.dashboards import log_lineage
+from benchmarks.errors import GatitoError
 from benchmarks.failures import Failures
 from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Policy, PolicyPerTask
@@ -26,7 +27,9 @@ from benchmarks.scores import metric_value
 from benchmarks.seeds import Purpose, derive, episode_seed
 from benchmarks.tasks import Suite, Task
 from benchmarks.tracking import Log, Mirror, Tracker, pump
-from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.datasets import dataset_digest, dataset_episodes
+from experts.recipe import DATASET, PLAYERS, RELEASED, ExpertRecipe, ExpertsConfig
+from experts.released import released_digest, take_over
 from experts.scripted import check_player, make_player
 
 POLICY = "policy.safetensors"
@@ -37,8 +40,16 @@ GATE = "gate.json"
 
 def expert_artifact(run: Path, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int) -> Artifact:
     """Where the expert of a task lives in a run, and what decides it."""
-    settings = {"task": task.digest, "metric": task.metric, "recipe": asdict(recipe), "seed": seed}
-    settings |= {"experts": asdict(config), "reference": task.reference}
+    settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": asdict(recipe)}
+    settings |= {"reference": task.reference}
+    if recipe.algorithm == RELEASED:
+        settings |= {"released": released_digest(task, Path(config.released))}
+    elif recipe.algorithm == DATASET:
+        settings |= {"dataset": dataset_digest(task, str(recipe.dataset))}
+    else:
+        settings |= {"seed": seed, "gate_episodes": config.gate_episodes}
+    if recipe.trained:
+        settings |= {"checkpoints": config.checkpoints, "selection_episodes": config.selection_episodes}
     return Artifact(run / "experts" / task.name, "expert", settings)
 
 
@@ -83,8 +94,9 @@ def train_experts(
             gated = (made[task.name].folder / GATE).exists()
             lineage = partial(log_lineage, made=[made[task.name]], folder=run)
             mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None, lineage)
-    made = {name: artifact for name, artifact in made.items() if name not in failures}
-    for task in failures.survivors(suite):
+    going = failures.survivors(suite, "experts")
+    made = {task.name: made[task.name] for task in going}
+    for task in going:
         gate = read_gate(made[task.name])
         if not gate["passed"]:
             console.warn(
@@ -101,6 +113,8 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
         GatitoError: if there is none, or a file is damaged.
     """
     recipe = ExpertRecipe(**artifacts.read_json(folder / RECIPE)["recipe"])
+    if recipe.algorithm == DATASET:
+        raise GatitoError(f"the expert of task {task.name} was only recorded ({recipe.dataset}): nobody can ask it.")
     if not recipe.trained:
         return make_player(task, recipe)
     from experts.player import ExpertPolicy
@@ -109,8 +123,14 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
 
 
 def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...]) -> PolicyPerTask:
-    """The experts of several tasks, played as one agent."""
+    """The experts of several tasks, played as one agent; those that were only recorded do not play."""
+    tasks = tuple(task for task in tasks if not was_recorded(folders[task.name]))
     return PolicyPerTask("expert", {task.name: load_expert(folders[task.name], task) for task in tasks})
+
+
+def was_recorded(folder: Path) -> bool:
+    """Whether all that there is of a finished expert is a dataset."""
+    return artifacts.read_json(folder / RECIPE)["recipe"]["algorithm"] == DATASET
 
 
 def read_gate(artifact: Artifact) -> dict[str, Any]:
@@ -119,8 +139,9 @@ def read_gate(artifact: Artifact) -> dict[str, Any]:
 
 
 def _check(task: Task, recipe: ExpertRecipe) -> None:
-    if not recipe.trained:
+    if recipe.algorithm in PLAYERS:
         check_player(task, recipe)
+    if not recipe.trained:
         return
     # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
     from experts.algorithms import check_recipe
@@ -129,7 +150,34 @@ def _check(task: Task, recipe: ExpertRecipe) -> None:
 
 
 def _make(*, recipe: ExpertRecipe, **arguments: Any) -> None:  # noqa: ANN401
-    (_train if recipe.trained else _judge)(recipe=recipe, **arguments)
+    kinds = {RELEASED: _take_over, DATASET: _judge_dataset}
+    (_train if recipe.trained else kinds.get(recipe.algorithm, _judge))(recipe=recipe, **arguments)
+
+
+def _take_over(*, task: Task, config: ExpertsConfig, artifact: Artifact, report: Report, **_: Any) -> None:  # noqa: ANN401
+    take_over(task, Path(config.released), artifact)
+    report(1)
+
+
+def _judge_dataset(
+    *,
+    task: Task,
+    recipe: ExpertRecipe,
+    seed: int,
+    artifact: Artifact,
+    report: Report,
+    **_: Any,  # noqa: ANN401
+) -> None:
+    """Make an expert of a dataset: its own episodes are its gate's."""
+    start = time.monotonic()
+    values = [metric_value(task.metric, episode) for episode in dataset_episodes(task, str(recipe.dataset))]
+    gate = _gate(task, values)
+    artifacts.write_json(artifact.folder / CURVE, [])
+    artifacts.write_json(artifact.folder / GATE, gate)
+    artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
+    report(1)
+    seconds = time.monotonic() - start
+    artifact.finish(seconds, steps=0, gate=gate, **Cost(0, 0.0, 0, seconds).facts())
 
 
 def _judge(

@@ -24,7 +24,7 @@ class CodecConfig:
     image_frames: int = 4
     image_size: int = 84
     grid_size: int = 7
-    text_length: int = 256
+    text_length: int = 328
     discrete_actions: int = 18
     action_dimensions: int = 17
     bins: int = 256

@@ -1,0 +1,145 @@
+"""Trained experts that come with the project: ``results/experts/<group>/<name>/``, and a table of them beside.
+
+Run by ``gatito stages=[release]``, which puts a run's experts there, and ``experts=released``, which starts from them.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.artifacts import (
+    MANIFEST,
+    Artifact,
+    describe_files,
+    digest,
+    read_json,
+    read_manifest,
+    verify,
+    write_bytes,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from benchmarks.errors import GatitoError
+from benchmarks.tasks import Suite, Task
+from benchmarks.tidy import to_csv
+from benchmarks.tracking import LOG, read_log
+
+TABLE = "experts.csv"
+_KEPT = ("policy.safetensors", "expert.json", "curve.json", "gate.json")
+
+
+@dataclass(frozen=True)
+class ExpertRow:
+    """A line of ``experts.csv``.
+
+    Attributes:
+        task: ``<group>/<name>``.
+        algorithm: of stable-baselines3, or a program (``bot``, ``script``).
+        steps: environment steps of training; 0 for a program.
+        train_seed: seed of the training.
+        mean_return: mean over the gate's episodes, of what the task is scored by: return, or success (0 or 1).
+        std_return: their standard deviation.
+        episodes: fresh episodes that the gate judged.
+        reference: what the task's mean must reach.
+        gate: ``passed`` or ``weak``.
+    """
+
+    task: str
+    algorithm: str
+    steps: int
+    train_seed: int
+    mean_return: float
+    std_return: float
+    episodes: int
+    reference: float | None
+    gate: str
+
+
+def release(suite: Suite, run: Path, folder: Path) -> list[ExpertRow]:
+    """Copy a run's finished experts of a suite to ``folder``, in place of earlier ones, and write the table of all.
+
+    Raises:
+        GatitoError: if an expert is not finished, damaged, or was made for another pipeline than the task's.
+    """
+    for task in suite:
+        source = run / "experts" / task.name
+        manifest = read_manifest(source)
+        if manifest is None:
+            raise GatitoError(f"{source} holds no finished expert: run with stages=[experts] first.")
+        _check(task, manifest, source)
+        verify(source, manifest)
+        target = folder / task.name
+        shutil.rmtree(target, ignore_errors=True)
+        for name in _KEPT:
+            if name in manifest["files"]:
+                write_bytes(target / name, (source / name).read_bytes())
+        # Of the log, the learning curve alone: losses of every update would outweigh the weights.
+        lines = [line for line in read_log(source / LOG) if any(key.startswith("selection/") for key in line)]
+        write_text(target / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+        write_manifest(target, manifest | {"files": describe_files(target)})
+    rows = [_row(path.parent) for path in sorted(folder.glob(f"*/*/{MANIFEST}"))]
+    write_text(folder / TABLE, to_csv(rows, ExpertRow))
+    return rows
+
+
+def released_digest(task: Task, folder: Path) -> str:
+    """What identifies a task's released expert.
+
+    Raises:
+        GatitoError: if there is none, or it was made for another pipeline.
+    """
+    manifest = read_manifest(folder / task.name)
+    if manifest is None:
+        raise GatitoError(
+            f"task {task.name} has no released expert in {folder}: train it with experts=train, or leave the task out "
+            "with tasks=[…]."
+        )
+    _check(task, manifest, folder / task.name)
+    return digest(manifest["files"])
+
+
+def take_over(task: Task, folder: Path, artifact: Artifact) -> None:
+    """Make a run's expert of the released one; it is judged by the reference that the task has now.
+
+    Raises:
+        GatitoError: if a file is damaged.
+    """
+    source = folder / task.name
+    manifest = read_manifest(source)
+    assert manifest is not None  # else there was no digest
+    verify(source, manifest)
+    for name in manifest["files"]:
+        write_bytes(artifact.folder / name, (source / name).read_bytes())
+    gate = read_json(source / "gate.json")
+    passed = task.reference is None or gate["mean"] >= task.reference
+    gate |= {"reference": task.reference, "source": task.source, "passed": passed}
+    write_json(artifact.folder / "gate.json", gate)
+    facts: dict[str, Any] = manifest["facts"] | {"gate": gate, "trained_at": manifest["git_commit"]}
+    artifact.finish(manifest["wall_seconds"], **facts)
+
+
+def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
+    if manifest["config"]["task"] != task.digest:
+        raise GatitoError(
+            f"the expert in {where} was made for other arguments of {task.env_id} than task {task.name} has now: train "
+            "one with experts=train."
+        )
+
+
+def _row(folder: Path) -> ExpertRow:
+    about, gate, manifest = read_json(folder / "expert.json"), read_json(folder / "gate.json"), read_manifest(folder)
+    assert manifest is not None
+    return ExpertRow(
+        about["task"],
+        about["recipe"]["algorithm"],
+        manifest["facts"]["steps"],
+        about["seed"],
+        round(gate["mean"], 4),
+        round(gate["std"], 4),
+        gate["episodes"],
+        gate["reference"],
+        "passed" if gate["passed"] else "weak",
+    )
