@@ -1,0 +1,181 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from benchmarks.errors import GatitoError
+from benchmarks.policy import Noisy
+from benchmarks.rollout import rollout
+from benchmarks.seeds import Purpose
+from benchmarks.tasks import Suite, make_env
+from benchmarks.tracking import Tracker, TrackingConfig
+from benchmarks.trajectories import Trajectories
+from experts import record, train
+from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.record import RecordConfig, record_suite
+from experts.scripted import make_player
+from experts.train import expert_artifact, load_expert, read_gate, train_experts
+from tests.conftest import make_task
+from tests.test_babyai import level
+from tests.test_metaworld import arm
+
+pytest.importorskip("minigrid")
+pytest.importorskip("metaworld")
+
+BOT, SCRIPT = ExpertRecipe("bot"), ExpertRecipe("script")
+LEVELS = ["GoToLocal", "BossLevel", "Unlock", "PutNextS7N4", "KeyCorridor", "BlockedUnlockPickup", "OpenDoorsOrderN4"]
+
+
+def stock_actions(env, actions):
+    """What the stock bot says at every step of an episode in which others acted; None where it fails or has ended."""
+    from minigrid.utils.baby_ai_bot import BabyAIBot
+
+    bot, last, said = BabyAIBot(env.unwrapped), None, []
+    for action in actions:
+        try:
+            advice = bot.replan(last)
+        except Exception:
+            return [*said, None]
+        if not bot.stack:
+            return [*said, None]
+        said.append(int(advice))
+        env.step(int(action))
+        last = int(action)
+    return said
+
+
+def check_same_decisions(name, seeds, noise):
+    task = level(name)
+    for episode in rollout(Noisy(make_player(task, BOT), noise), {task: seeds}, keep_steps=True):
+        env = make_env(task)
+        env.reset(seed=episode.seed)
+        actions = [*episode.steps.get("actions", []), *([0] if episode.gave_up else [])]
+        labels = [*episode.steps.get("labels", []), *([None] if episode.gave_up else [])]
+        assert stock_actions(env, actions) == labels, f"{name} {episode.seed}"
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_the_bot_decides_as_the_stock_bot_does_and_is_told_what_was_really_done(name):
+    check_same_decisions(name, [1, 2], noise=0.0)
+    check_same_decisions(name, [3, 4], noise=0.15)
+
+
+@pytest.mark.slow
+def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
+    import gymnasium as gym
+
+    level("GoToLocal")  # registers them
+    names = [spec.removeprefix("BabyAI-")[:-3] for spec in gym.registry if spec.startswith("BabyAI-")]
+    loops = ("UnlockToUnlock", "KeyInBox")  # the stock bot hangs
+    for name in sorted(names):
+        if not name.startswith(loops):
+            check_same_decisions(name, range(10, 16), noise=0.0)
+            check_same_decisions(name, range(20, 23), noise=0.1)
+
+
+def test_a_bot_that_changes_its_plan_for_ever_gives_up():
+    task = level("UnlockToUnlock")
+    episodes = list(rollout(make_player(task, BOT), {task: range(6)}, keep_steps=True))
+    assert any(episode.gave_up for episode in episodes)
+    assert all(episode.success is False for episode in episodes if episode.gave_up)
+    values, _ = train._scores(make_player(task, BOT), task, Purpose.GATE, 6, 0)
+    assert len(values) == 6 and set(values) <= {0.0, 1.0}  # given up is failed
+
+
+def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
+    from experts.bot import Bot
+
+    def hang(self, image, last_action):
+        count = 0
+        while True:
+            count += 1
+
+    task = level("GoToObj")
+    monkeypatch.setattr(Bot, "decide", hang)
+    [episode] = rollout(make_player(task, ExpertRecipe("bot", episode_seconds=1)), {task: [0]})
+    assert episode.gave_up
+
+
+def test_a_bot_that_fails_gives_up(monkeypatch):
+    from experts.bot import Bot
+
+    task = level("GoToObj")
+    monkeypatch.setattr(Bot, "decide", lambda *_: [].pop())
+    [episode] = rollout(make_player(task, BOT), {task: [0]})
+    assert (episode.gave_up, episode.success, episode.length) == (True, False, 0)
+
+
+def make_expert(run, task, recipe, episodes=4):
+    logging.disable()
+    tracker = Tracker(TrackingConfig(backend="none"), group="g", exp_name="e", seed=0, folder=run)
+    suite = Suite("s", (task,))
+    made = train_experts(
+        suite, {task.name: recipe}, ExpertsConfig(gate_episodes=episodes), run=run, seed=0, workers=1, tracker=tracker
+    )
+    return suite, made, tracker
+
+
+@pytest.mark.parametrize(
+    "task, recipe", [(arm("reach", reference=0.5), SCRIPT), (level("GoToObj", reference=0.5), BOT)]
+)
+def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
+    _, made, _ = make_expert(tmp_path, task, recipe)
+    gate = read_gate(made[task.name])
+    assert (gate["passed"], gate["episodes"]) == (True, 4)
+    facts = json.loads((made[task.name].folder / "manifest.json").read_text())["facts"]
+    assert set(facts["cost"].values()) == {0}
+    expert = load_expert(made[task.name].folder, task)
+    assert expert.distribution_kind == {}
+    [episode] = rollout(expert, {task: [5]})
+    assert episode.success
+    assert expert_artifact(tmp_path, task, recipe, ExpertsConfig(gate_episodes=4), 0).is_complete()
+
+
+def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
+    task = level("UnlockToUnlock")
+    suite, made, tracker = make_expert(tmp_path, task, BOT)
+    config = RecordConfig(steps=300, random_steps=20, noise=0.1, shards=2)
+    capfd.readouterr()
+    recorded = record_suite(suite, made, config, run=tmp_path, seed=0, workers=1, tracker=tracker)[task.name]["expert"]
+    recording = Trajectories(recorded.folder)
+    assert recording.steps >= 300
+    assert recording.facts["discarded"] > 0
+    assert f"{task.name}: the expert gave {recording.facts['discarded']} episodes up" in capfd.readouterr().err
+    for steps in recording.episodes():
+        assert steps["terminated"][-1] or steps["truncated"][-1]
+        assert (steps["actions"] != steps["labels"]).mean() < 0.5
+
+
+def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, monkeypatch):
+    from experts.bot import Bot
+
+    task = level("GoToObj")
+    suite, made, tracker = make_expert(tmp_path, task, BOT)
+    monkeypatch.setattr(Bot, "decide", lambda *_: None)
+    monkeypatch.setattr(record, "_SEEDS_PER_SHARD", 500)
+    with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
+        record_suite(suite, made, RecordConfig(300, 20, 0, 1), run=tmp_path, seed=0, workers=1, tracker=tracker)
+
+
+@pytest.mark.parametrize(
+    "task, recipe, words",
+    [
+        (arm(), BOT, "task metaworld/reach: bot plays tasks of family babyai, not metaworld: use script"),
+        (level("GoToObj"), SCRIPT, "script plays tasks of family metaworld, not babyai: use bot"),
+        (make_task("CartPole-v1"), BOT, "not registered: use a trained algorithm"),
+        (level("GoToObj"), ExpertRecipe("bot", hyperparameters={"gamma": 0.9}), "leave out its hyperparameters"),
+        (level("GoToObj"), ExpertRecipe("bot", episode_seconds=0), "episode_seconds must be at least 1"),
+        (level("GoToObj"), ExpertRecipe("bt"), "unknown algorithm of task babyai/gotoobj 'bt'. Did you mean 'bot'"),
+    ],
+)
+def test_a_program_is_refused_where_it_was_not_written_for(task, recipe, words):
+    with pytest.raises(GatitoError, match=words):
+        train._check(task, recipe)
+
+
+def test_a_script_keeps_within_the_bounds_of_its_actions():
+    task = arm("push")
+    [episode] = rollout(make_player(task, SCRIPT), {task: [1]}, keep_steps=True)
+    assert np.abs(episode.steps["actions"]).max() <= 1
+    assert episode.steps["actions"].dtype == np.float32
