@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from benchmarks.errors import GatitoError, unknown
+from benchmarks.tasks.drawing import draw_without_screen
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
@@ -44,6 +45,7 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     Raises:
         GatitoError: if the package is missing.
     """
+    draw_without_screen(render_mode)
     kwargs = {**task.kwargs, "render_mode": render_mode, "camera_name": "corner2"} if render_mode else task.kwargs
     env = _classes(task.name)[task.env_id](**kwargs)
     env.max_path_length = max(task.horizon, env.max_path_length)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from benchmarks.errors import FatalError, GatitoError, unknown
+from benchmarks.tasks.drawing import draw_without_screen
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
@@ -48,6 +49,7 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     Raises:
         GatitoError: if a package is missing or an argument does not fit.
     """
+    draw_without_screen(render_mode)
     try:
         kwargs = {**task.kwargs, "render_mode": render_mode} if render_mode else task.kwargs
         return gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **kwargs)
