@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 
 from benchmarks.errors import GatitoError, unknown
 from benchmarks.tasks.drawing import draw_without_screen
@@ -88,6 +89,11 @@ class SeededSawyer(gym.Wrapper):
         env._prev_obs = observation[:18].copy()
         observation[18:36] = env._prev_obs
         return observation, info
+
+    def render(self) -> Any:  # noqa: ANN401
+        """The picture; the camera hangs upside down."""
+        picture = self._sawyer.render()
+        return None if picture is None else np.rot90(picture, 2)
 
 
 def _classes(name: str) -> Mapping[str, Any]:
