@@ -18,7 +18,7 @@ from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, label
 
 CONFIG = "config.yaml"
 _RUNNING = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
-_RUNNING += ("evaluate.lanes", "distill.log_every", "distill.checkpoint_every")
+_RUNNING += ("evaluate.lanes", "evaluate.environments", "distill.log_every", "distill.checkpoint_every")
 """Settings, and groups of settings, that say how a run is made and shown, not what its method is."""
 
 

@@ -38,11 +38,14 @@ class EvaluateConfig:
 
     Attributes:
         episodes: test episodes per task and agent, on the same seeds for every agent.
-        lanes: environments of one task side by side in one process.
+        lanes: environments of one task side by side in one process, at most.
+        environments: environments of all tasks in one process, at most (but one of each task): a suite of many tasks
+            has fewer of each. One of Meta-World's takes 26 MB and a third of a second to make.
     """
 
     episodes: int = 100
     lanes: int = 50
+    environments: int = 256
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -50,7 +53,11 @@ class EvaluateConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("evaluate", self, episodes=2, lanes=1)
+        check_at_least("evaluate", self, episodes=2, lanes=1, environments=1)
+
+    def lanes_for(self, tasks: int) -> int:
+        """Environments of each task side by side where so many tasks are played together."""
+        return min(self.lanes, max(1, self.environments // tasks))
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def evaluate(
         parts = min(workers, len(seeds))
         playing = Suite(suite.name, tuple(task for task in suite if task.name not in agent.recorded))
         if playing.tasks:
-            jobs += [_part(agent, playing, seeds[part::parts], config.lanes) for part in range(parts)]
+            jobs += [_part(agent, playing, seeds[part::parts], config) for part in range(parts)]
     played = _play_parts(jobs, workers, failures)
     survivors = failures.survivors(suite)
     if not survivors.tasks:
@@ -265,9 +272,9 @@ def _manifest(artifact: Artifact) -> dict[str, Any]:
 _Played: TypeAlias = tuple[list[Episode], float]
 
 
-def _part(agent: Agent, suite: Suite, seeds: Sequence[int], lanes: int) -> Job:
+def _part(agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConfig) -> Job:
     """A job of some test episodes of all tasks of the suite: they share one batched forward pass."""
-    arguments = {"agent": agent, "suite": suite, "seeds": seeds, "lanes": lanes}
+    arguments = {"agent": agent, "suite": suite, "seeds": seeds, "config": config}
     task = suite.tasks[0].name if len(suite.tasks) == 1 else None
     return Job(f"evaluate {agent.name}", len(seeds) * len(suite.tasks), arguments, task)
 
@@ -289,14 +296,15 @@ def _play_parts(jobs: Sequence[Job], workers: int, failures: Failures) -> list[t
             suite = failures.survivors(part["suite"])
             alone = [Suite(suite.name, (task,)) for task in suite]
             suites = alone if len(failures) == known else [suite] if suite.tasks else []
-            left += [_part(part["agent"], each, part["seeds"], part["lanes"]) for each in suites]
+            left += [_part(part["agent"], each, part["seeds"], part["config"]) for each in suites]
     return played
 
 
-def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], lanes: int, report: Report) -> _Played:
+def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConfig, report: Report) -> _Played:
     """All episodes of these seeds, and the seconds that they took."""
     start = time.monotonic()
     episodes: list[Episode] = []
+    lanes = config.lanes_for(len(suite.tasks))
     for episode in rollout(agent.load(), {task: seeds for task in suite}, lanes_per_task=lanes):
         episodes.append(episode)
         report(len(episodes))

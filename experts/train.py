@@ -185,7 +185,7 @@ def _judge(
 ) -> None:
     """Make an expert of a program: nothing is trained, it plays for its gate."""
     start = time.monotonic()
-    values, _ = _scores(make_player(task, recipe), task, Purpose.GATE, config.gate_episodes, seed)
+    values, _ = _scores(make_player(task, recipe), task, Purpose.GATE, config.gate_episodes, seed, lanes=8)
     gate = _gate(task, values)
     seconds = time.monotonic() - start
     artifacts.write_json(artifact.folder / CURVE, [])
@@ -271,10 +271,15 @@ def _play(
     return values, steps, meter.flops
 
 
-def _scores(policy: Policy, task: Task, purpose: Purpose, episodes: int, seed: int) -> tuple[list[float], int]:
-    """Scores of the episodes, and the environment steps that they took."""
+def _scores(
+    policy: Policy, task: Task, purpose: Purpose, episodes: int, seed: int, lanes: int = 50
+) -> tuple[list[float], int]:
+    """Scores of the episodes, and the environment steps that they took.
+
+    Many lanes make a network's batch worth its while; to a program they are only environments to be made.
+    """
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
-    played = sorted(rollout(policy, {task: seeds}, lanes_per_task=50), key=lambda episode: episode.seed)
+    played = sorted(rollout(policy, {task: seeds}, lanes_per_task=lanes), key=lambda episode: episode.seed)
     values = [metric_value(task.metric, episode) for episode in played]
     return values, sum(episode.length for episode in played)

@@ -3,7 +3,7 @@
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
@@ -54,11 +54,13 @@ class SuiteConfig:
         name: the suite's name.
         tasks: by key ``<group>-<name>``; everywhere else a task is called ``<group>/<name>``.
         only: names of the tasks that make up the suite, in order, where its file takes in other suites; None: all.
+        horizon: time limit of every task that has a longer one, in steps; None: each task's own.
     """
 
     name: str = "???"
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
     only: list[str] | None = None
+    horizon: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class Suite:
         tasks = []
         for name in Suite.names(config, only):
             try:
-                tasks.append(Task.resolve(name, config.tasks[name.replace("/", "-", 1)]))
+                task = Task.resolve(name, config.tasks[name.replace("/", "-", 1)])
+                tasks.append(replace(task, horizon=min(task.horizon, config.horizon or task.horizon)))
             except GatitoError as error:
                 if failed is None or isinstance(error, FatalError):
                     raise
