@@ -154,7 +154,7 @@ class Bot(BabyAIBot):
         return goal.replan_before_action()
 
     def _explore(self) -> None:
-        """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door (locked: last)."""
+        """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door, locked last."""
         place = self._nearest(~self._seen)
         if place is not None:
             self._push(GoNextToSubgoal, self._places[place], "Explore")
