@@ -66,6 +66,7 @@ def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
     from experts.bot import Bot
+    from experts.rings import Rings
 
     env = make_env(level("MoveTwoAcrossS8N9")).unwrapped
     for seed in range(6):
@@ -82,7 +83,7 @@ def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
         for facing in range(4):
             env.agent_dir = ours._facing = facing
             ours._seen = sum(1 << int(y * env.width + x) for x, y in np.argwhere(theirs.vis_mask))
-            ours._rings, ours._rings_through = [1 << ours._here], []
+            ours._near, ours._far = Rings(1 << ours._here, ours._seen & ours._free, env.width), None
             for modulus in (2, 17, 97):  # of many places, which are nearest, and how is the first one reached?
                 for rest in range(modulus):
 
