@@ -1,12 +1,12 @@
 """MiniGrid's BabyAI bot, decision for decision, at a small part of its cost.
 
 The stock bot sees the world anew in every step, although the environment's observation says what it saw, and searches
-paths cell by cell. Here what was seen comes from the observation, and paths are found by sets of cells: a set is an
-integer with a bit for each cell of the maze, so that all cells that are one step further are four shifts away.
+paths cell by cell. Here what was seen comes from the observation, and paths are found by sets of cells (see
+:mod:`experts.rings`).
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,10 @@ from minigrid.envs.babyai.core.verifier import ObjDesc
 from minigrid.utils.baby_ai_bot import BabyAIBot, ExploreSubgoal, GoNextToSubgoal, OpenSubgoal
 
 from benchmarks.errors import GatitoError
+from experts.rings import Rings
 
 _LEFT, _RIGHT, _FORWARD = range(3)
 _EAST = 0
-_TURNS = ((0, 1, 3, 2), (1, 0, 2, 3), (2, 3, 1, 0), (3, 2, 0, 1))
-"""The order in which the stock bot's search leaves a cell that it entered in a direction: straight on first."""
 _VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1)))
 _VIEW = 7
 _MOST_ROUNDS = 1_000
@@ -64,7 +63,7 @@ class Bot(BabyAIBot):
         cell = level.grid.grid[ahead]
         self._note(1 << ahead, cell)  # nothing else ever changes
         self._here, self._facing, self._ahead = here, facing, ahead
-        self._rings, self._rings_through = [1 << here], []
+        self._near, self._far = Rings(1 << here, self._seen & self._free, self._width), None
         vector = _VECTORS[facing]
         self._now = {"pos": level.agent_pos, "dir_vec": vector, "right_vec": _VECTORS[(facing + 1) % 4]}
         self._now |= {"fwd_pos": level.agent_pos + vector, "fwd_cell": cell, "carrying": level.carrying}
@@ -141,10 +140,10 @@ class Bot(BabyAIBot):
         locked = goal.reason == "Open" and thing is not None and thing.type == "door" and thing.is_locked
         if (locked and not self.mission.carrying) or target in (self._here, self._ahead):
             return goal.replan_before_action()
-        distance = _depth(self._reach(), 1 << target)
+        distance = self._near.depth(1 << target)
         if distance is None:
             return goal.replan_before_action()
-        first, _ = self._walk(self._rings, self._seen & self._free, self._here, self._facing, distance, 1 << target)
+        first, _ = self._near.walk(self._here, self._facing, distance, 1 << target)
         if first == self._ahead and self._free >> first & 1:
             return _FORWARD
         if first == self._here + self._steps[(self._facing + 1) % 4]:
@@ -171,10 +170,10 @@ class Bot(BabyAIBot):
 
     def _nearest(self, places: int) -> int | None:
         """The nearest of some places, through obstacles if need be."""
-        for through, reach in ((False, self._reach), (True, self._reach_through)):
-            for distance, ring in enumerate(reach()):
+        for rings in (self._nearby, self._beyond):
+            for distance, ring in enumerate(rings()):
                 if ring & places:
-                    return self._route(through, distance, ring & places)[1]
+                    return self._route(rings() is self._far, distance, ring & places)[1]
         return None
 
     def _push(self, kind: type, datum: Any = None, reason: str | None = None) -> None:  # noqa: ANN401
@@ -185,20 +184,20 @@ class Bot(BabyAIBot):
 
     def _shortest_path(self, accept_fn: Accept, try_with_blockers: bool = False) -> tuple[Any, Any, bool]:
         """As the stock bot's, but of the path its first step alone, which is all that a plan asks for."""
-        found = self._search(accept_fn, self._reach())
+        found = self._search(accept_fn, self._nearby())
         through = found is None and try_with_blockers
         if through:
-            found = self._search(accept_fn, self._reach_through())
+            found = self._search(accept_fn, self._beyond())
         if found is None:
             return None, None, through
         distance, places = found
         first, last = self._route(through, distance, places)
         return ([self._places[first]] if through or distance else []), self._places[last], through
 
-    def _search(self, accept_fn: Accept, reach: Iterator[int]) -> tuple[int, int] | None:
+    def _search(self, accept_fn: Accept, rings: Rings) -> tuple[int, int] | None:
         """The distance of the nearest ring with cells that are accepted, and the set of these cells."""
         cells = self.mission.grid.grid
-        for distance, ring in enumerate(reach):
+        for distance, ring in enumerate(rings):
             accepted = 0
             while ring:
                 bit = ring & -ring
@@ -228,73 +227,36 @@ class Bot(BabyAIBot):
 
     def _distance(self, place: int) -> int:
         """Steps to a cell, with what it takes to clear the way."""
-        distance = _depth(self._reach(), place)
+        distance = self._near.depth(place)
         if distance is not None:
             return distance
-        beyond = _depth(self._reach_through(), place)
+        beyond = self._beyond().depth(place)
         assert beyond is not None
         return self._root(beyond, place)[0] + beyond + (7 if self.mission.carrying else 4)
 
-    def _reach(self) -> Iterator[int]:
-        """Rings of cells around the agent: at no distance, at one step, and so on."""
-        return self._grow(self._rings, self._seen & self._free)
+    def _nearby(self) -> Rings:
+        """What can be reached as things stand."""
+        return self._near
 
-    def _reach_through(self) -> Iterator[int]:
-        """The same from all of these cells together, through what could be carried out of the way."""
-        if not self._rings_through:
-            self._rings_through.append(sum(self._reach()))
-        return self._grow(self._rings_through, self._seen & self._passable)
+    def _beyond(self) -> Rings:
+        """What can be reached from there through what could be carried out of the way."""
+        if self._far is None:
+            self._far = Rings(sum(self._near), self._seen & self._passable, self._width)
+        return self._far
 
-    def _grow(self, rings: list[int], through: int) -> Iterator[int]:
-        """The rings found so far, then further ones until there are no more."""
-        width, reached = self._width, 0
-        for ring in rings:  # grows meanwhile
-            yield ring
-            reached |= ring
-            if ring is rings[-1]:
-                leave = ring & through
-                further = (leave << 1 | leave >> 1 | leave << width | leave >> width) & ~reached
-                if further:
-                    rings.append(further)
-
-    def _route(self, through: bool, distance: int, places: int) -> tuple[int, int]:
+    def _route(self, beyond: bool, distance: int, places: int) -> tuple[int, int]:
         """First and last cell of the way to the nearest of some places in one ring."""
-        free = self._seen & self._free
-        if not through:
-            return self._walk(self._rings, free, self._here, self._facing, distance, places)
+        if not beyond:
+            return self._near.walk(self._here, self._facing, distance, places)
         depth, roots = self._root(distance, places)
-        first, root = self._walk(self._rings, free, self._here, self._facing, depth, roots)
-        beyond, last = self._walk(self._rings_through, self._seen & self._passable, root, _EAST, distance, places)
-        return (first if depth else beyond), last
+        first, root = self._near.walk(self._here, self._facing, depth, roots)
+        further, last = self._beyond().walk(root, _EAST, distance, places)
+        return (first if depth else further), last
 
-    def _root(self, beyond: int, places: int) -> tuple[int, int]:
-        """Where a way with obstacles leaves the cells that are free to reach: their ring, and which of it."""
-        roots = self._back(self._rings_through, self._seen & self._passable, beyond, places)[0]
-        return next((depth, ring & roots) for depth, ring in enumerate(self._rings) if ring & roots)
-
-    def _back(self, rings: list[int], through: int, distance: int, places: int) -> list[int]:
-        """By distance, the cells of the rings that lie on shortest paths to some places in the last one."""
-        width = self._width
-        sets = [places]
-        for ring in reversed(rings[:distance]):
-            near = sets[-1]
-            sets.append((near << 1 | near >> 1 | near << width | near >> width) & ring & through)
-        return sets[::-1]
-
-    def _walk(
-        self, rings: list[int], through: int, start: int, facing: int, distance: int, places: int
-    ) -> tuple[int, int]:
-        """First and last cell of the path that the stock bot finds: at every fork the first turn in its order."""
-        sets = self._back(rings, through, distance, places)
-        here, first = start, start
-        for depth in range(1, distance + 1):
-            facing = next(turn for turn in _TURNS[facing] if sets[depth] >> (here + self._steps[turn]) & 1)
-            here += self._steps[facing]
-            if depth == 1:
-                first = here
-                if not places & (places - 1):  # a single place: where the path ends is known
-                    return first, places.bit_length() - 1
-        return first, here
+    def _root(self, distance: int, places: int) -> tuple[int, int]:
+        """Where a way through obstacles leaves what can be reached without: at which depth, and from which cells."""
+        roots = self._beyond().roots(distance, places)
+        return next((depth, ring & roots) for depth, ring in enumerate(self._near) if ring & roots)
 
 
 class _Seen:
@@ -305,10 +267,6 @@ class _Seen:
 
     def __getitem__(self, place: tuple[int, int]) -> int:
         return self._bot._seen >> (int(place[1]) * self._bot._width + int(place[0])) & 1
-
-
-def _depth(rings: Iterator[int], place: int) -> int | None:
-    return next((depth for depth, ring in enumerate(rings) if ring & place), None)
 
 
 @functools.cache

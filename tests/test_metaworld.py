@@ -35,7 +35,7 @@ def check_seeds(name):
     assert not np.array_equal(again[0], other[0])
 
 
-# Window and door keep their last place in the MuJoCo model, pick-place the last goal in an attribute.
+# Windows and doors keep their last place in the MuJoCo model, pick-place its last goal in an attribute.
 @pytest.mark.parametrize("name", ["reach", "window-open", "door-open", "pick-place"])
 def test_an_episode_follows_from_its_seed_alone(name):
     check_seeds(name)
@@ -55,12 +55,13 @@ def test_another_process_plays_the_same_episode():
     assert told.stdout.strip() == play(make_env(arm("push")), 11)[-1].tobytes().hex()
 
 
-def test_a_layout_is_set_up_as_meta_world_sets_it_up():
+@pytest.mark.parametrize("name", ["window-open", "drawer-open", "box-close"])
+def test_a_layout_is_set_up_as_meta_world_sets_it_up(name):
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-    env = make_env(arm("door-open"))
+    env = make_env(arm(name))
     observation, _ = env.reset(seed=3)
-    theirs = ALL_V3_ENVIRONMENTS["door-open-v3"]()
+    theirs = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()
     theirs._set_task_called, theirs._partially_observable = True, False
     theirs._last_rand_vec = env.unwrapped._last_rand_vec
     np.testing.assert_array_equal(observation, theirs.reset()[0])

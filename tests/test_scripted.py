@@ -61,6 +61,40 @@ def test_the_bot_decides_as_the_stock_bot_does_and_is_told_what_was_really_done(
     check_same_decisions(name, [3, 4], noise=0.15)
 
 
+def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
+    from minigrid.core.world_object import Ball
+    from minigrid.utils.baby_ai_bot import BabyAIBot
+
+    from experts.bot import Bot
+    from experts.rings import Rings
+
+    env = make_env(level("MoveTwoAcrossS8N9")).unwrapped
+    for seed in range(6):
+        env.reset(seed=seed)
+        rng = np.random.default_rng(seed)
+        for place in range(len(env.grid.grid)):
+            if env.grid.grid[place] is None and rng.random() < 0.4:  # much to carry out of the way
+                env.grid.grid[place] = Ball()
+        theirs, ours = BabyAIBot(env), Bot(env)
+        ours._here = int(env.agent_pos[1] * env.width + env.agent_pos[0])
+        seen = rng.random((env.width, env.height)) < 0.85
+        theirs.vis_mask = seen.copy()
+        theirs._process_obs()
+        for facing in range(4):
+            env.agent_dir = ours._facing = facing
+            ours._seen = sum(1 << int(y * env.width + x) for x, y in np.argwhere(theirs.vis_mask))
+            ours._near, ours._far = Rings(1 << ours._here, ours._seen & ours._free, env.width), None
+            for modulus in (2, 17, 97):  # of many places, which are nearest, and how is the first one reached?
+                for rest in range(modulus):
+
+                    def wanted(pos, cell, modulus=modulus, rest=rest):
+                        return (7 * pos[0] + 3 * pos[1]) % modulus == rest
+
+                    path, last, through = theirs._shortest_path(wanted, try_with_blockers=True)
+                    first, ours_last, ours_through = ours._shortest_path(wanted, try_with_blockers=True)
+                    assert (path and path[:1], last, through) == (first, ours_last, ours_through)
+
+
 @pytest.mark.slow
 def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
     import gymnasium as gym

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 _MISSING = "pip install 'gatito[metaworld]'"
 _DEFAULTS = {"reward_function_version": "v2"}
 _HORIZON = 200
-"""Steps. Meta-World itself stops after 500, but the rest would be hovering over a finished task: with two exceptions
+"""Steps. Meta-World itself stops after 500, but the rest would be hovering over a finished task: with a few exceptions
 (see ``conf/suite/metaworld.yaml``) its scripted controllers succeed within 200 as often as within 500."""
-_MOVED = ("body_pos", "site_pos")
-"""What Meta-World's resets change in the MuJoCo model itself, where the next episode would find it."""
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
@@ -56,7 +54,8 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
 class SeededSawyer(gym.Wrapper):
     """An arm whose episode follows from the seed of its reset, whatever it did before.
 
-    Meta-World takes layouts from a list that is drawn once, and its resets leave the last layout in the MuJoCo model.
+    Meta-World takes layouts from a list that is drawn once. Its resets write where bodies are into the MuJoCo model,
+    and some read the scene before the simulation has caught up; so, as there, the same layout is set up twice.
     """
 
     def __init__(self, env: Any) -> None:  # noqa: ANN401
@@ -68,7 +67,6 @@ class SeededSawyer(gym.Wrapper):
         env._partially_observable = False
         del env.sawyer_observation_space  # cached while the goal was still hidden
         self.observation_space: gym.Space = env.sawyer_observation_space
-        self._pristine = {name: getattr(env.model, name).copy() for name in _MOVED}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Draw a layout from the seed (without one: from the stream of the last seed) and begin there."""
@@ -78,8 +76,6 @@ class SeededSawyer(gym.Wrapper):
         env = self._sawyer
         if seed is not None:
             env.seed(seed)
-        for name, values in self._pristine.items():
-            getattr(env.model, name)[:] = values
         mujoco.mj_resetData(env.model, env.data)  # type: ignore[attr-defined]
         env._freeze_rand_vec = False
         env.reset_model()  # draws the layout and moves bodies to it, which the simulation learns of in the next step
