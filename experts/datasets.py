@@ -43,6 +43,7 @@ def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Pat
     """
     minari = _minari()
     name = dataset_id(task, agent)
+    root = root.resolve()  # Minari takes a relative path twice
     target = root / name
     if target.exists():
         return name
@@ -197,7 +198,7 @@ def _open(task: Task, name: str) -> Any:  # noqa: ANN401
     minari = _minari()
     try:
         if (Path(name) / "data").exists():
-            return minari.MinariDataset(Path(name) / "data")
+            return minari.MinariDataset(Path(name).resolve() / "data")
         return minari.load_dataset(name)
     except (FileNotFoundError, ValueError) as error:
         root = os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")

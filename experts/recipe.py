@@ -103,7 +103,7 @@ class ExpertsConfig:
             dataset = recipe.dataset or self.datasets.get(task) or self.datasets.get(task.split("/", 1)[1])
             if dataset is None:
                 raise GatitoError(
-                    f"task {task} has no dataset: name one with 'experts.datasets={{{task.split('/', 1)[1]}: ID}}', or "
+                    f"task {task} has no dataset: name one with +experts.datasets.{task.split('/', 1)[1]}=ID, or "
                     "leave the task out with tasks=[…]."
                 )
             return ExpertRecipe(algorithm=DATASET, dataset=dataset)

@@ -36,6 +36,7 @@ POLICY = "policy.safetensors"
 RECIPE = "expert.json"
 CURVE = "curve.json"
 GATE = "gate.json"
+_MOST_LINES = 8  # of weak experts, each with its numbers
 
 
 def expert_artifact(run: Path, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int) -> Artifact:
@@ -96,13 +97,17 @@ def train_experts(
             mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None, lineage)
     going = failures.survivors(suite, "experts")
     made = {task.name: made[task.name] for task in going}
-    for task in going:
-        gate = read_gate(made[task.name])
-        if not gate["passed"]:
-            console.warn(
-                f"expert {task.name} is weak: {gate['mean']:.1f} over {gate['episodes']} episodes, "
-                f"its reference is {gate['reference']:g}; its task will be listed as unscored."
-            )
+    gates = {task.name: read_gate(made[task.name]) for task in going}
+    weak = {name: gate for name, gate in gates.items() if not gate["passed"]}
+    for name, gate in weak.items() if len(weak) <= _MOST_LINES else ():
+        console.warn(
+            f"expert {name} is weak: {gate['mean']:.4g} over {gate['episodes']} episodes, its reference is "
+            f"{gate['reference']:g}; its task will be listed as unscored."
+        )
+    if len(weak) > _MOST_LINES:
+        console.warn(
+            f"{len(weak)} of {len(gates)} experts are weak, their tasks will be listed as unscored: {', '.join(weak)}."
+        )
     return made
 
 

@@ -1,0 +1,121 @@
+"""Where experts come from: trained, released with the project, or somebody's datasets."""
+
+import csv
+import shutil
+
+import pytest
+
+from benchmarks.artifacts import read_json, read_manifest
+from benchmarks.errors import GatitoError
+from experts.recipe import DATASET, RELEASED, ExpertRecipe, ExpertsConfig
+from tests.conftest import ROOT, gatito
+
+SMALL = [
+    "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=600", "experts.checkpoints=2",
+    "experts.selection_episodes=2", "experts.gate_episodes=3", "record.steps=60", "record.random_steps=30",
+    "record.shards=1", "controls=none", "distill.steps=3", "distill.windows=4", "distill.warmup=1",
+    "evaluate.episodes=3", "clips.agents=[]", "tracking=none", "experts.released=released",
+]  # fmt: skip
+
+
+def run(folder, *words):
+    told = gatito(*SMALL, *words, cwd=folder)
+    return told.returncode, told.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run whose expert is released and whose recordings are exported."""
+    folder = tmp_path_factory.mktemp("sources")
+    code, error = run(folder, "name=trained", "stages=[experts,record,export,release]")
+    assert code == 0, error
+    return folder
+
+
+def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
+    [row] = csv.DictReader((trained / "released" / "experts.csv").open())
+    assert ",".join(row) == "task,algorithm,steps,train_seed,mean_return,std_return,episodes,reference,gate"
+    assert row["task"] == "classic/cartpole" and row["algorithm"] == "ppo" and row["episodes"] == "3"
+    assert row["gate"] == "weak" and float(row["mean_return"]) < 490  # 600 steps make no expert, and that is said
+    code, error = run(trained, "name=started", "experts=released", "seed=3")
+    assert code == 0, error
+    first, second = (
+        trained / "results" / "runs" / name / "experts/classic/cartpole" for name in ("trained", "started")
+    )
+    assert (first / "policy.safetensors").read_bytes() == (second / "policy.safetensors").read_bytes()
+    assert read_json(second / "expert.json")["recipe"]["algorithm"] == "ppo"
+    facts = [read_manifest(folder)["facts"] for folder in (first, second)]
+    assert facts[0]["cost"] == facts[1]["cost"] and facts[1]["steps"] >= 600
+    assert "is weak" in error  # the gate is told again
+    scores = list(csv.DictReader((trained / "results/runs/started/scores.csv").open()))
+    assert {row["agent"] for row in scores} == {"random", "expert", "generalist"}
+
+
+def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trained):
+    code, error = run(trained, "experts=released", "+suite.tasks.classic-cartpole.kwargs.sutton_barto_reward=true")
+    assert code == 1 and error.count("\n") == 0
+    assert "made for other arguments of CartPole-v1 than task classic/cartpole has now" in error
+    code, error = run(trained, "experts=released", "experts.released=nowhere")
+    assert code == 1 and "task classic/cartpole has no released expert in nowhere: train it with experts=train" in error
+
+
+def test_a_damaged_released_expert_is_named(trained, tmp_path):
+    shutil.copytree(trained / "released", tmp_path / "released")
+    path = tmp_path / "released/classic/cartpole/policy.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    code, error = run(tmp_path, "experts=released")
+    assert code == 1 and "policy.safetensors is damaged" in error and "Traceback" not in error
+
+
+def test_a_dataset_stands_for_an_expert(trained):
+    dataset = trained / "results/runs/trained/minari/gatito/classic/cartpole/expert-v0"
+    episodes = read_json(trained / "results/runs/trained/trajectories/classic/cartpole/expert/shard-000/index.json")
+    returns = [episode["return"] for episode in episodes["episodes"]]
+    assert len(returns) >= 3
+    code, error = run(trained, "name=minari", "experts=minari", f"+experts.datasets.cartpole={dataset}")
+    assert code == 0, error
+    rows = [
+        row for row in csv.DictReader((trained / "results/runs/minari/scores.csv").open()) if row["agent"] == "expert"
+    ]
+    assert [float(row["return"]) for row in rows] == returns[:3]
+    code, error = run(
+        trained, "name=minari", "experts=minari", f"+experts.datasets.cartpole={dataset}", "evaluate.episodes=99"
+    )
+    assert code == 1 and f"has {len(returns)} episodes, but 99 are to be scored: set evaluate.episodes" in error
+    code, error = run(trained, "experts=minari")
+    assert code == 1 and "task classic/cartpole has no dataset: name one with +experts.datasets.cartpole=ID" in error
+
+
+def test_sources_decide_the_recipe():
+    ppo, bot = ExpertRecipe(algorithm="ppo"), ExpertRecipe(algorithm="bot")
+    assert ExpertsConfig("train").recipe("a/b", ppo) is ppo
+    assert ExpertsConfig("released").recipe("a/b", ppo).algorithm == RELEASED
+    assert ExpertsConfig("scripted").recipe("a/b", ppo).algorithm == "random"
+    assert all(ExpertsConfig(source).recipe("a/b", bot) is bot for source in ("train", "released", "scripted"))
+    made = ExpertsConfig("minari", datasets={"b": "id"}).recipe("a/b", bot)
+    assert (made.algorithm, made.dataset, made.trained) == (DATASET, "id", False)
+    with pytest.raises(GatitoError, match="is for experts=minari alone"):
+        ExpertsConfig("train", datasets={"b": "id"}).check()
+    with pytest.raises(GatitoError, match="unknown source of experts"):
+        ExpertsConfig("scipted").check()
+
+
+def test_the_projects_own_released_experts_are_whole():
+    """What the table says is what the files say, and every file is what its manifest says."""
+    from benchmarks.artifacts import verify
+
+    folder = ROOT / "results" / "experts"
+    rows = {row["task"]: row for row in csv.DictReader((folder / "experts.csv").open())}
+    found = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/manifest.json")}
+    assert found == set(rows)
+    for task, row in rows.items():
+        manifest = read_manifest(folder / task)
+        verify(folder / task, manifest)
+        gate = read_json(folder / task / "gate.json")
+        assert row["gate"] == ("passed" if gate["passed"] else "weak") and int(row["episodes"]) == 100
+        assert float(row["mean_return"]) == pytest.approx(gate["mean"], abs=1e-3)
+        assert gate["passed"] == (gate["mean"] >= gate["reference"])
+        assert (folder / task / "policy.safetensors").exists() == (row["algorithm"] not in ("bot", "script"))
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 60e6
