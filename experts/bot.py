@@ -21,6 +21,7 @@ _LEFT, _RIGHT, _FORWARD = range(3)
 _EAST = 0
 _VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1)))
 _VIEW = 7
+_COLUMNS = [slice(start, start + _VIEW) for start in range(0, _VIEW * _VIEW, _VIEW)]
 _MOST_ROUNDS = 1_000
 """Changes of plan within one step. Sane plans need a few; the stock bot can go on for ever."""
 _AS_DIGITS = bytes([48] + [49] * 255)
@@ -67,10 +68,8 @@ class Bot(BabyAIBot):
         vector = _VECTORS[facing]
         self._now = {"pos": level.agent_pos, "dir_vec": vector, "right_vec": _VECTORS[(facing + 1) % 4]}
         self._now |= {"fwd_pos": level.agent_pos + vector, "fwd_cell": cell, "carrying": level.carrying}
-        for subgoal in self.stack:
-            subgoal.__dict__.update(self._now)
-
         if self.stack:
+            self.stack[-1].__dict__.update(self._now)
             self.stack[-1].replan_after_action(last_action)
         while self.stack and self.stack[-1].is_exploratory():
             self.stack.pop()
@@ -85,6 +84,7 @@ class Bot(BabyAIBot):
             if not self.stack:
                 return None
             subgoal = self.stack[-1]
+            subgoal.__dict__.update(self._now)
             if type(subgoal) is GoNextToSubgoal:
                 action = self._go_next_to(subgoal)
             elif type(subgoal) is ExploreSubgoal:
@@ -115,10 +115,9 @@ class Bot(BabyAIBot):
     def _look(self, image: np.ndarray, here: int, facing: int) -> None:
         """Remember which cells were seen: the image is zero where nothing is."""
         columns = image.tobytes()[::3].translate(_AS_DIGITS)
-        spread = _spread(self._width, facing)
         seen = 0
-        for column, start in zip(spread, range(0, _VIEW * _VIEW, _VIEW), strict=True):
-            seen |= column[columns[start : start + _VIEW]]
+        for column, cells in zip(_spread(self._width, facing), _COLUMNS, strict=True):
+            seen |= column[columns[cells]]
         self._seen |= (seen << here) >> ((_VIEW - 1) * (self._width + 1))
 
     def _go_next_to(self, goal: Any) -> Any:  # noqa: ANN401
@@ -138,19 +137,23 @@ class Bot(BabyAIBot):
         assert place is not None
         target = int(place[1]) * self._width + int(place[0])
         locked = goal.reason == "Open" and thing is not None and thing.type == "door" and thing.is_locked
-        if (locked and not self.mission.carrying) or target in (self._here, self._ahead):
+        if (locked and not self.mission.carrying) or target == self._here:
             return goal.replan_before_action()
-        distance = self._near.depth(1 << target)
-        if distance is None:
-            return goal.replan_before_action()
-        first, _ = self._near.walk(self._here, self._facing, distance, 1 << target)
-        if first == self._ahead and self._free >> first & 1:
-            return _FORWARD
-        if first == self._here + self._steps[(self._facing + 1) % 4]:
-            return _RIGHT
-        if first == self._here + self._steps[(self._facing - 1) % 4]:
-            return _LEFT
-        return goal.replan_before_action()
+        if target == self._ahead:
+            self.stack.pop()
+            return None
+        found = self._find(1 << target)
+        if found is None:
+            self._push(ExploreSubgoal)
+            return None
+        first, _ = self._route(*found, 1 << target)
+        if first == self._ahead:
+            return _FORWARD if self._free >> first & 1 else goal.replan_before_action()
+        turn = self._steps.index(first - self._here) - self._facing
+        if turn % 2:
+            return _RIGHT if turn % 4 == 1 else _LEFT
+        to_the_right = self._closest_wall_or_door_given_dir(goal.pos, goal.right_vec)
+        return _LEFT if self._closest_wall_or_door_given_dir(goal.pos, -goal.right_vec) > to_the_right else _RIGHT
 
     def _explore(self) -> None:
         """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door, locked last."""
@@ -170,11 +173,8 @@ class Bot(BabyAIBot):
 
     def _nearest(self, places: int) -> int | None:
         """The nearest of some places, through obstacles if need be."""
-        for rings in (self._nearby, self._beyond):
-            for distance, ring in enumerate(rings()):
-                if ring & places:
-                    return self._route(rings() is self._far, distance, ring & places)[1]
-        return None
+        found = self._find(places)
+        return self._route(*found, places)[1] if found else None
 
     def _push(self, kind: type, datum: Any = None, reason: str | None = None) -> None:  # noqa: ANN401
         """A new subgoal; its constructor would look around once more."""
@@ -184,14 +184,16 @@ class Bot(BabyAIBot):
 
     def _shortest_path(self, accept_fn: Accept, try_with_blockers: bool = False) -> tuple[Any, Any, bool]:
         """As the stock bot's, but of the path its first step alone, which is all that a plan asks for."""
-        found = self._search(accept_fn, self._nearby())
-        through = found is None and try_with_blockers
-        if through:
-            found = self._search(accept_fn, self._beyond())
+        rings: Rings = self._near
+        found = self._search(accept_fn, rings)
+        if found is None and try_with_blockers:
+            rings = self._beyond()
+            found = self._search(accept_fn, rings)
+        through = rings is self._far
         if found is None:
             return None, None, through
         distance, places = found
-        first, last = self._route(through, distance, places)
+        first, last = self._route(rings, distance, places)
         return ([self._places[first]] if through or distance else []), self._places[last], through
 
     def _search(self, accept_fn: Accept, rings: Rings) -> tuple[int, int] | None:
@@ -227,16 +229,20 @@ class Bot(BabyAIBot):
 
     def _distance(self, place: int) -> int:
         """Steps to a cell, with what it takes to clear the way."""
-        distance = self._near.depth(place)
-        if distance is not None:
+        found = self._find(place)
+        assert found is not None
+        rings, distance = found
+        if rings is self._near:
             return distance
-        beyond = self._beyond().depth(place)
-        assert beyond is not None
-        return self._root(beyond, place)[0] + beyond + (7 if self.mission.carrying else 4)
+        return self._root(distance, place)[0] + distance + (7 if self.mission.carrying else 4)
 
-    def _nearby(self) -> Rings:
-        """What can be reached as things stand."""
-        return self._near
+    def _find(self, places: int) -> tuple[Rings, int] | None:
+        """Where the nearest of some places is: among the rings nearby, else among those beyond, and at which distance."""
+        distance = self._near.depth(places)
+        if distance is not None:
+            return self._near, distance
+        distance = self._beyond().depth(places)
+        return None if distance is None else (self._beyond(), distance)
 
     def _beyond(self) -> Rings:
         """What can be reached from there through what could be carried out of the way."""
@@ -244,13 +250,13 @@ class Bot(BabyAIBot):
             self._far = Rings(sum(self._near), self._seen & self._passable, self._width)
         return self._far
 
-    def _route(self, beyond: bool, distance: int, places: int) -> tuple[int, int]:
-        """First and last cell of the way to the nearest of some places in one ring."""
-        if not beyond:
+    def _route(self, rings: Rings, distance: int, places: int) -> tuple[int, int]:
+        """First and last cell of the way to the nearest of some places in a ring of those nearby or beyond."""
+        if rings is self._near:
             return self._near.walk(self._here, self._facing, distance, places)
         depth, roots = self._root(distance, places)
         first, root = self._near.walk(self._here, self._facing, depth, roots)
-        further, last = self._beyond().walk(root, _EAST, distance, places)
+        further, last = rings.walk(root, _EAST, distance, places)
         return (first if depth else further), last
 
     def _root(self, distance: int, places: int) -> tuple[int, int]:

@@ -26,12 +26,13 @@ class Rings:
 
     def __iter__(self) -> Iterator[int]:
         """The rings; each is searched for when it is first asked for."""
-        reached = 0
+        reached, width = 0, self._width
         for ring in self._rings:  # grows meanwhile
             yield ring
             reached |= ring
             if ring is self._rings[-1]:
-                further = self._around(ring & self._passable) & ~reached
+                leave = ring & self._passable
+                further = (leave << 1 | leave >> 1 | leave << width | leave >> width) & ~reached
                 if further:
                     self._rings.append(further)
 
@@ -58,16 +59,15 @@ class Rings:
             here += self._steps[facing]
             if step == 1:
                 first = here
-                if not places & (places - 1):  # a single place: where the way ends is known
-                    return first, places.bit_length() - 1
+                ends = sets[-1]
+                if not ends & (ends - 1):  # a single place: where the way ends is known
+                    return first, ends.bit_length() - 1
         return first, here
 
     def _back(self, depth: int, places: int) -> list[int]:
         """By distance, the cells of the rings that lie on shortest ways to some places in the ring of that depth."""
-        sets = [places]
+        sets, width = [places & self._rings[depth]], self._width
         for ring in reversed(self._rings[:depth]):
-            sets.append(self._around(sets[-1]) & ring & self._passable)
+            near = sets[-1]
+            sets.append((near << 1 | near >> 1 | near << width | near >> width) & ring & self._passable)
         return sets[::-1]
-
-    def _around(self, cells: int) -> int:
-        return cells << 1 | cells >> 1 | cells << self._width | cells >> self._width

@@ -39,7 +39,17 @@ def test_list_prints_a_row_per_task(gatito_inside, tmp_path):
 def test_help_explains_stages_and_groups(tmp_path):
     done = gatito("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for word in ("experts ", "record ", "distill ", "evaluate ", "report ", "list ", "suite: classic", "model: "):
+    for word in (
+        "experts ",
+        "record ",
+        "distill ",
+        "evaluate ",
+        "report ",
+        "list ",
+        "suite: atari5",
+        " classic, ",
+        "model: ",
+    ):
         assert word in done.stdout, word
 
 
