@@ -237,7 +237,7 @@ class Bot(BabyAIBot):
         return self._root(distance, place)[0] + distance + (7 if self.mission.carrying else 4)
 
     def _find(self, places: int) -> tuple[Rings, int] | None:
-        """Where the nearest of some places is, among the rings nearby or else beyond, and at which distance."""
+        """Where the nearest of some places is: nearby, else beyond, and in which of their rings."""
         distance = self._near.depth(places)
         if distance is not None:
             return self._near, distance

@@ -6,8 +6,7 @@ They are neither trained nor stored: a recipe's ``algorithm: script`` or ``algor
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from benchmarks.errors import GatitoError
 from benchmarks.policy import Decision, Observed, Policy, RandomPolicy
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.babyai import BabyAI
 from experts.recipe import PLAYERS, ExpertRecipe
 
 
@@ -115,15 +115,17 @@ class BotPolicy:
 
         actions = np.zeros(len(rows.envs), dtype=np.int64)
         gave_up = np.zeros(len(rows.envs), dtype=bool)
+        images = rows.observations["image"]
         for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
+            action = None
             try:
                 if rows.fresh[row]:
-                    lanes[lane] = _Thinker(Bot(env.unwrapped), self._seconds)
-                with _TIMER.running_for(lanes[lane]):
-                    image, last_action = rows.observations["image"][row], env.get_wrapper_attr("last_action")
-                    action = lanes[lane].bot.decide(image, last_action)
+                    lanes[lane] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
+                thinker = _TIMER.thinker = lanes[lane]
+                action = thinker.bot.decide(images[row], thinker.env.last_action)
+                _TIMER.thinker = None
             except Exception:  # whatever the bot stumbles over ends an episode, not a recording
-                action = None
+                _TIMER.thinker = None
             gave_up[row] = action is None
             actions[row] = 0 if action is None else action
         return Decision(actions, actions, gave_up=gave_up)
@@ -131,10 +133,19 @@ class BotPolicy:
 
 @dataclass
 class _Thinker:
-    """A lane's bot, and the seconds of thought that its episode has left."""
+    """A lane's bot, its environment, and the seconds of thought that its episode has left."""
 
     bot: Any
+    env: BabyAI
     left: float
+
+
+def _babyai(env: gym.Env) -> BabyAI:
+    """The wrapper that remembers what was done, within others."""
+    while not isinstance(env, BabyAI):
+        assert isinstance(env, gym.Wrapper)
+        env = env.env
+    return env
 
 
 class _OutOfTimeError(Exception):
@@ -147,10 +158,13 @@ class _Timer:
     It runs on processor time, so a machine that is busy or asleep changes no episode, and ticks once a second (to arm
     it for every decision would cost as much as the decision) until nobody has asked for it between two ticks. Only a
     main thread can have it, which is where jobs run.
+
+    Attributes:
+        thinker: whose time it is; None while nobody thinks.
     """
 
     def __init__(self) -> None:
-        self._thinker: _Thinker | None = None
+        self.thinker: _Thinker | None = None
         self._runs = False
         self._wanted = False
 
@@ -162,19 +176,11 @@ class _Timer:
             signal.setitimer(signal.ITIMER_PROF, 1.0, 1.0)
             self._runs = True
 
-    @contextmanager
-    def running_for(self, thinker: _Thinker) -> Iterator[None]:
-        """Within this block, time is the thinker's."""
-        self._thinker = thinker
-        try:
-            yield
-        finally:
-            self._thinker = None
-
     def _tick(self, *_: object) -> None:
-        if self._thinker is not None:
-            self._thinker.left -= 1.0
-            if self._thinker.left <= 0:
+        if self.thinker is not None:
+            self.thinker.left -= 1.0
+            if self.thinker.left <= 0:
+                self.thinker = None
                 raise _OutOfTimeError
         elif not self._wanted:
             signal.setitimer(signal.ITIMER_PROF, 0)
