@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -26,6 +28,7 @@ SIZES = {
 }
 
 
+@functools.cache
 def suite_of(name):
     """A suite's file, resolved as gatito does, and its experts' recipes."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 MISSION_BYTES = 328
 """Room for every mission. The grammar's longest has 321 letters (two pairs of put-next joined by "after you", all four
-with the longest descriptions, "the yellow ball in front of you"); 20,000 missions of the boss level reached LONGEST."""
+with the longest descriptions, "the yellow ball in front of you"); 9,000 missions of the longest-winded levels reached
+218, but one that does not fit ends a run."""
 
 _MISSING = "pip install 'gatito[babyai]'"
 _VIEW = {"agent_view_size": 7}
