@@ -65,6 +65,9 @@ def write_shard(folder: Path, episodes: Iterable[Episode], space: gym.Space) -> 
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # a full disk does not say which file it was
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return sum(row["length"] for row in index)
@@ -80,17 +83,13 @@ class _Columns(contextlib.ExitStack):
         self._frames = FrameWriter(self._open(folder / _FRAMES)) if stacked else None
 
     def add(self, steps: Steps) -> None:
-        try:
-            for name, rows in steps.items():
-                if name == "observations" and self._frames:
-                    self._frames.add(rows)
-                    continue
-                if name not in self._files:
-                    self._files[name] = _Column(self._open(self._folder / f"{name}.npy"), rows)
-                self._files[name].add(rows)
-        except OSError as error:
-            error.filename = error.filename or str(self._folder)  # a full disk does not say which file it was
-            raise
+        for name, rows in steps.items():
+            if name == "observations" and self._frames:
+                self._frames.add(rows)
+                continue
+            if name not in self._files:
+                self._files[name] = _Column(self._open(self._folder / f"{name}.npy"), rows)
+            self._files[name].add(rows)
 
     def _open(self, path: Path) -> IO[bytes]:
         file = path.open("w+b")

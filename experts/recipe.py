@@ -12,7 +12,7 @@ RELEASED, DATASET = "released", "dataset"
 """What stands for the algorithm where the expert was trained before, or was only recorded."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExpertRecipe:
     """How one task's expert is trained.
 
@@ -59,7 +59,7 @@ class ExpertRecipe:
         return self.normalize_observations or self.normalize_rewards
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExpertsConfig:
     """What holds for the experts of every task.
 

@@ -15,14 +15,13 @@ from tests.conftest import make_task
 RECIPES = {
     "ppo discrete": (
         "CartPole-v1",
-        ExpertRecipe("ppo", 600, 3, hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": "lin_0.01"}),
+        ExpertRecipe(steps=600, envs=3, hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": "lin_0.01"}),
     ),
     "ppo normalised, box2d": (
         "LunarLander-v3",
         ExpertRecipe(
-            "ppo",
-            600,
-            3,
+            steps=600,
+            envs=3,
             normalize_observations=True,
             normalize_rewards=True,
             hyperparameters={"n_steps": 32, "clip_range": "lin_0.2"},
@@ -30,15 +29,15 @@ RECIPES = {
     ),
     "ppo state-dependent noise": (
         "Pendulum-v1",
-        ExpertRecipe("ppo", 600, 2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
+        ExpertRecipe(steps=600, envs=2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
     ),
-    "a2c": ("Acrobot-v1", ExpertRecipe("a2c", 600, 2)),
+    "a2c": ("Acrobot-v1", ExpertRecipe(algorithm="a2c", steps=600, envs=2)),
     "dqn": (
         "MountainCar-v0",
         ExpertRecipe(
-            "dqn",
-            600,
-            1,
+            algorithm="dqn",
+            steps=600,
+            envs=1,
             normalize_observations=True,
             hold_exploration=10,
             hyperparameters={"learning_starts": 100, "buffer_size": 300, "train_freq": 4, "target_update_interval": 50},
@@ -135,9 +134,9 @@ def test_an_environment_is_brought_back_by_playing_its_episode_again():
 @pytest.mark.parametrize(
     "recipe, words",
     [
-        (ExpertRecipe("pppo"), "unknown algorithm of task toy/cartpole 'pppo'. Did you mean 'ppo'"),
-        (ExpertRecipe("ppo", hyperparameters={"n_step": 3}), "unknown ppo hyperparameter .* Did you mean 'n_steps'"),
-        (ExpertRecipe("ppo", steps=0), "must be at least 1"),
+        (ExpertRecipe(algorithm="pppo"), "unknown algorithm of task toy/cartpole 'pppo'. Did you mean 'ppo'"),
+        (ExpertRecipe(hyperparameters={"n_step": 3}), "unknown ppo hyperparameter .* Did you mean 'n_steps'"),
+        (ExpertRecipe(steps=0), "must be at least 1"),
     ],
 )
 def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
@@ -147,7 +146,7 @@ def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
 
 def test_an_algorithm_that_does_not_fit_the_actions_is_refused_in_one_line():
     with pytest.raises(GatitoError, match="task toy/pendulum: dqn refuses its recipe"):
-        Training(make_task("Pendulum-v1"), ExpertRecipe("dqn", 100, 1), seed=0)
+        Training(make_task("Pendulum-v1"), ExpertRecipe(algorithm="dqn", steps=100, envs=1), seed=0)
 
 
 def test_weights_that_become_nan_stop_the_training():

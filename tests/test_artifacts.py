@@ -88,7 +88,7 @@ def test_a_kill_while_finishing_loses_nothing(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(artifacts, "_write_manifest", killed)
+        patch.setattr(artifacts, "write_manifest", killed)
         artifact.finish(1.0)
     artifact.start()
     assert (tmp_path / "a" / "checkpoint.safetensors").exists()

@@ -155,7 +155,7 @@ def test_a_bad_game_gets_one_line(name, settings, words):
 
 
 def training_games(name="Breakout", envs=2, seed=0, **settings):
-    return AtariVecEnv(game(name, **settings.pop("task", {})), ExpertRecipe("ppo", envs=envs, **settings), seed=seed)
+    return AtariVecEnv(game(name, **settings.pop("task", {})), ExpertRecipe(envs=envs, **settings), seed=seed)
 
 
 def run(env, steps, seed=0):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import GatitoError
+from benchmarks.failures import Failures
 from benchmarks.policy import Noisy
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose
@@ -24,7 +25,7 @@ from tests.test_metaworld import arm
 pytest.importorskip("minigrid")
 pytest.importorskip("metaworld")
 
-BOT, SCRIPT = ExpertRecipe("bot"), ExpertRecipe("script")
+BOT, SCRIPT = ExpertRecipe(algorithm="bot"), ExpertRecipe(algorithm="script")
 LEVELS = ["GoToLocal", "BossLevel", "Unlock", "PutNextS7N4", "KeyCorridor", "BlockedUnlockPickup", "OpenDoorsOrderN4"]
 
 
@@ -134,7 +135,7 @@ def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
 
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", hang)
-    [episode] = rollout(make_player(task, ExpertRecipe("bot", episode_seconds=1)), {task: [0]})
+    [episode] = rollout(make_player(task, ExpertRecipe(algorithm="bot", episode_seconds=1)), {task: [0]})
     assert episode.gave_up
 
 
@@ -151,10 +152,9 @@ def make_expert(run, task, recipe, episodes=4):
     logging.disable()
     tracker = Tracker(TrackingConfig(backend="none"), group="g", exp_name="e", seed=0, folder=run)
     suite = Suite("s", (task,))
-    made = train_experts(
-        suite, {task.name: recipe}, ExpertsConfig(gate_episodes=episodes), run=run, seed=0, workers=1, tracker=tracker
-    )
-    return suite, made, tracker
+    pool = {"run": run, "seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([task.name])}
+    made = train_experts(suite, {task.name: recipe}, ExpertsConfig(gate_episodes=episodes), **pool)
+    return suite, made, pool
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
 
 def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
     task = level("UnlockToUnlock")
-    suite, made, tracker = make_expert(tmp_path, task, BOT)
+    suite, made, pool = make_expert(tmp_path, task, BOT)
     config = RecordConfig(steps=300, random_steps=20, noise=0.1, shards=2)
     capfd.readouterr()
-    recorded = record_suite(suite, made, config, run=tmp_path, seed=0, workers=1, tracker=tracker)[task.name]["expert"]
+    recorded = record_suite(suite, made, config, **pool)[task.name]["expert"]
     recording = Trajectories(recorded.folder)
     assert recording.steps >= 300
     assert recording.facts["discarded"] > 0
@@ -192,11 +192,9 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
     from experts.bot import Bot
 
     task = level("GoToObj")
-    suite, made, tracker = make_expert(tmp_path, task, BOT)
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
-    monkeypatch.setattr(record, "_SEEDS_PER_SHARD", 500)
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
-        record_suite(suite, made, RecordConfig(300, 20, 0, 1), run=tmp_path, seed=0, workers=1, tracker=tracker)
+        list(record._finished(make_player(task, BOT), task, iter(range(500)), 300, tmp_path / "count", lambda _: None))
 
 
 @pytest.mark.parametrize(
@@ -205,9 +203,17 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
         (arm(), BOT, "task metaworld/reach: bot plays tasks of family babyai, not metaworld: use script"),
         (level("GoToObj"), SCRIPT, "script plays tasks of family metaworld, not babyai: use bot"),
         (make_task("CartPole-v1"), BOT, "not registered: use a trained algorithm"),
-        (level("GoToObj"), ExpertRecipe("bot", hyperparameters={"gamma": 0.9}), "leave out its hyperparameters"),
-        (level("GoToObj"), ExpertRecipe("bot", episode_seconds=0), "episode_seconds must be at least 1"),
-        (level("GoToObj"), ExpertRecipe("bt"), "unknown algorithm of task babyai/gotoobj 'bt'. Did you mean 'bot'"),
+        (
+            level("GoToObj"),
+            ExpertRecipe(algorithm="bot", hyperparameters={"gamma": 0.9}),
+            "leave out its hyperparameters",
+        ),
+        (level("GoToObj"), ExpertRecipe(algorithm="bot", episode_seconds=0), "episode_seconds must be at least 1"),
+        (
+            level("GoToObj"),
+            ExpertRecipe(algorithm="bt"),
+            "unknown algorithm of task babyai/gotoobj 'bt'. Did you mean 'bot'",
+        ),
     ],
 )
 def test_a_program_is_refused_where_it_was_not_written_for(task, recipe, words):
