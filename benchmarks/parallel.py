@@ -8,6 +8,7 @@ import faulthandler
 import functools
 import os
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -171,8 +172,9 @@ def _outcomes(
         while waiting or working:
             while waiting and len(working) < max(1, workers):
                 job = waiting.pop()
-                pool, future = _submit(_job, function, job.arguments, board[job], os.getpid())
-                working[future] = (job, pool)
+                with _uninterrupted():
+                    pool, future = _submit(_job, function, job.arguments, board[job], os.getpid())
+                    working[future] = (job, pool)
             for future in wait(working, return_when=FIRST_COMPLETED).done:
                 job, pool = working[future]
                 try:
@@ -186,6 +188,22 @@ def _outcomes(
     finally:
         for _, pool in working.values():
             pool.shutdown(kill_workers=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment: a process that is half begun cannot be ended."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C is the main thread's
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa: ANN401

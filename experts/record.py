@@ -24,7 +24,8 @@ from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tracking import Tracker
 from benchmarks.trajectories import Trajectories, verify_shard, write_shard
 from experts.datasets import dataset_episodes
-from experts.train import load_expert, was_recorded
+from experts.recipe import DATASET, PLAYERS
+from experts.train import algorithm_of, load_expert
 
 
 @dataclass
@@ -55,6 +56,7 @@ class RecordConfig:
 
 
 _SEEDS_PER_SHARD = 10_000
+_LANES = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
 
 
 def recording_artifact(
@@ -89,6 +91,7 @@ def record_suite(
     jobs: list[Job] = []
     for task in suite:
         expert = experts[task.name]
+        algorithm = algorithm_of(expert.folder)
         made[task.name] = {
             "expert": recording_artifact(run, task, "expert", config, seed, expert),
             "random": recording_artifact(run, task, "random", config, seed, None),
@@ -97,7 +100,7 @@ def record_suite(
             if artifact.is_complete() or artifact.adopt(run.parent):
                 continue
             artifact.start()
-            if agent == "expert" and was_recorded(expert.folder):
+            if agent == "expert" and algorithm == DATASET:
                 dataset = expert.config["recipe"]["dataset"]
                 arguments: dict[str, Any] = {"task": task, "dataset": dataset, "artifact": artifact}
                 jobs.append(Job(f"record {task.name}", 1, arguments, task.name))
@@ -107,9 +110,11 @@ def record_suite(
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
             wanted = config.steps if agent == "expert" else config.random_steps
             steps = math.ceil(wanted / config.shards)
+            # Only a network gains from deciding for several at once, and some environments take long to make.
+            lanes = 1 if agent == "expert" and algorithm in PLAYERS else _LANES
             for shard in range(config.shards):
                 arguments = {"task": task, "load": load, "artifact": artifact, "shard": shard}
-                arguments |= {"steps": steps, "seed": seed}
+                arguments |= {"steps": steps, "seed": seed, "lanes": lanes}
                 jobs.append(Job(f"record {task.name}", steps, arguments, task.name))
     recorded = run_jobs(_record, jobs, workers=workers, failures=failures)
     going = {task.name for task in failures.survivors(suite, "record")}
@@ -165,6 +170,7 @@ def _record_shard(
     shard: int,
     steps: int,
     seed: int,
+    lanes: int,
     report: Report,
 ) -> _Shard:
     """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
@@ -177,7 +183,7 @@ def _record_shard(
         purpose = Purpose.RECORDING_RANDOM if policy.name == "random" else Purpose.RECORDING
         first = shard * _SEEDS_PER_SHARD
         seeds = (episode_seed(purpose, first + index, seed) for index in range(_SEEDS_PER_SHARD))
-        played = _finished(policy, task, seeds, steps, counted, lambda n: report(min(n, steps)))
+        played = _finished(policy, task, seeds, steps, lanes, counted, lambda n: report(min(n, steps)))
         write_shard(folder, played, spaces(task)[0])
     report(steps)
     seconds, discarded = time.monotonic() - start, read_json(counted)["episodes"]
@@ -185,7 +191,13 @@ def _record_shard(
 
 
 def _finished(
-    policy: Policy, task: Task, seeds: Iterator[int], steps: int, counted: Path, report: Callable[[int], None]
+    policy: Policy,
+    task: Task,
+    seeds: Iterator[int],
+    steps: int,
+    lanes: int,
+    counted: Path,
+    report: Callable[[int], None],
 ) -> Iterator[Episode]:
     """Episodes with so many steps between them, without those given up, whose number goes to a file at the end.
 
@@ -196,9 +208,8 @@ def _finished(
     before = -1
     while kept < steps and before < finished + discarded:  # else there are no more seeds
         before = finished + discarded
-        # Few lanes: whoever plays when the steps are reached finishes, and long episodes would overshoot.
         further = {"enough_steps": steps - kept, "report": functools.partial(_report_from, report, kept)}
-        for episode in rollout(policy, {task: seeds}, lanes_per_task=8, keep_steps=True, **further):
+        for episode in rollout(policy, {task: seeds}, lanes_per_task=lanes, keep_steps=True, **further):
             if episode.gave_up:
                 discarded += 1
             else:

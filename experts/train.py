@@ -129,13 +129,13 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
 
 def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...]) -> PolicyPerTask:
     """The experts of several tasks, played as one agent; those that were only recorded do not play."""
-    tasks = tuple(task for task in tasks if not was_recorded(folders[task.name]))
+    tasks = tuple(task for task in tasks if algorithm_of(folders[task.name]) != DATASET)
     return PolicyPerTask("expert", {task.name: load_expert(folders[task.name], task) for task in tasks})
 
 
-def was_recorded(folder: Path) -> bool:
-    """Whether all that there is of a finished expert is a dataset."""
-    return artifacts.read_json(folder / RECIPE)["recipe"]["algorithm"] == DATASET
+def algorithm_of(folder: Path) -> str:
+    """What made a finished expert: an algorithm that trained it, or one of ``PLAYERS``, or ``DATASET``."""
+    return artifacts.read_json(folder / RECIPE)["recipe"]["algorithm"]
 
 
 def read_gate(artifact: Artifact) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from benchmarks import parallel
 from benchmarks.errors import FatalError, GatitoError
 from benchmarks.failures import Failures
 from benchmarks.parallel import Job, run_jobs
@@ -99,6 +100,15 @@ def test_what_is_fatal_stops_the_others(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+def test_ctrl_c_waits_for_the_process_that_is_being_made():
+    done = []
+    with pytest.raises(KeyboardInterrupt), parallel._uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done.append("made")
+    assert done == ["made"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_worker_that_was_killed_while_it_had_no_work_is_replaced():
     [pid] = run_jobs(pid_of, [Job("pid", 1, {})], workers=1, failures=Failures([])).values()
     os.kill(pid, signal.SIGKILL)
@@ -125,6 +135,7 @@ run_jobs(work, [Job("work", 1, {}), Job("work", 1, {})], workers=2, failures=Fai
 
 
 def test_ctrl_c_ends_all_at_once():
+    """It comes when the first process has begun to work and the second is being made."""
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -194,7 +194,9 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
-        list(record._finished(make_player(task, BOT), task, iter(range(500)), 300, tmp_path / "count", lambda _: None))
+        list(
+            record._finished(make_player(task, BOT), task, iter(range(500)), 300, 1, tmp_path / "count", lambda _: None)
+        )
 
 
 @pytest.mark.parametrize(

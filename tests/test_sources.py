@@ -90,16 +90,16 @@ def test_a_dataset_stands_for_an_expert(trained):
 
 def test_sources_decide_the_recipe():
     ppo, bot = ExpertRecipe(algorithm="ppo"), ExpertRecipe(algorithm="bot")
-    assert ExpertsConfig("train").recipe("a/b", ppo) is ppo
-    assert ExpertsConfig("released").recipe("a/b", ppo).algorithm == RELEASED
-    assert ExpertsConfig("scripted").recipe("a/b", ppo).algorithm == "random"
-    assert all(ExpertsConfig(source).recipe("a/b", bot) is bot for source in ("train", "released", "scripted"))
-    made = ExpertsConfig("minari", datasets={"b": "id"}).recipe("a/b", bot)
+    assert ExpertsConfig(source="train").recipe("a/b", ppo) is ppo
+    assert ExpertsConfig(source="released").recipe("a/b", ppo).algorithm == RELEASED
+    assert ExpertsConfig(source="scripted").recipe("a/b", ppo).algorithm == "random"
+    assert all(ExpertsConfig(source=source).recipe("a/b", bot) is bot for source in ("train", "released", "scripted"))
+    made = ExpertsConfig(source="minari", datasets={"b": "id"}).recipe("a/b", bot)
     assert (made.algorithm, made.dataset, made.trained) == (DATASET, "id", False)
     with pytest.raises(GatitoError, match="is for experts=minari alone"):
-        ExpertsConfig("train", datasets={"b": "id"}).check()
+        ExpertsConfig(source="train", datasets={"b": "id"}).check()
     with pytest.raises(GatitoError, match="unknown source of experts"):
-        ExpertsConfig("scipted").check()
+        ExpertsConfig(source="scipted").check()
 
 
 def test_the_projects_own_released_experts_are_whole():

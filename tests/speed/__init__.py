@@ -1,0 +1,1 @@
+"""How fast gatito is, against its peers and against what the machine can do: ``python -m tests.speed``."""
