@@ -37,7 +37,7 @@ from benchmarks.trajectories import Trajectories
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_experts, read_gate, train_experts
-from generalist.codecs import CODECS, CodecConfig
+from generalist.codecs import CODECS, CodecConfig, codec_class
 from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
@@ -236,11 +236,19 @@ class Plan:
         agents = [
             Agent("random", RandomPolicy),
             Agent("expert", functools.partial(load_experts, experts, suite.tasks), self.experts, self.recorded),
-            Agent("generalist", functools.partial(_load_generalist, generalist.folder), {"": generalist}),
+            Agent("generalist", functools.partial(_load_generalist, generalist.folder, suite.tasks), {"": generalist}),
         ]
         for name, made in self.networks.items():
             parts = {student.task.name: student.artifact for student in made if student.task in suite.tasks}
-            agents.append(Agent(name, functools.partial(load_students, name, _folders(parts)), parts))
+            agents.append(
+                Agent(
+                    name,
+                    functools.partial(
+                        load_students, name, _folders(parts), [task for task in suite if task.name in parts]
+                    ),
+                    parts,
+                )
+            )
         if memories:
             agents.append(Agent("retrieval", functools.partial(load_retrieval, memories, suite), self.memories))
         return sorted((agent.on(suite) for agent in agents), key=lambda agent: list(AGENTS).index(agent.name))
@@ -270,17 +278,16 @@ def _look_for_experts(plan: Plan) -> None:
 
 def _look_ahead(plan: Plan) -> None:
     """Name the tasks that cannot be played here, or not be carried by the codec, before anything is made."""
-    from generalist.codecs.step import check_task
-
     plan.failures.stage = "experts"
     fresh = [task for task in plan.survivors() if not plan.experts[task.name].is_complete()]
     # In processes of their own: a package that crashes as its environment is made must not take the run with it.
     jobs = [Job(f"look at {task.name}", 1, {"task": task}, task.name) for task in fresh]
     run_jobs(_make_once, jobs, workers=plan.workers, failures=plan.failures)
     plan.failures.stage = "distill"
+    check_task = codec_class(plan.config.codec.name).check_task
     for task in plan.survivors():
         try:
-            check_task(plan.config.codec, task)
+            check_task(plan.config.codec, task, plan.config.model.window)
         except GatitoError as error:
             plan.failures.add(task.name, str(error))
 
@@ -420,6 +427,9 @@ def _check(config: Config) -> None:
         check_at_least("gatito", config, workers=1)
     if config.codec.name not in CODECS:
         raise unknown("codec", config.codec.name, CODECS)
+    config.codec.check()
+    if config.model.kind == "perceptron" and config.codec.conditioning == "prompt":
+        raise GatitoError("model.kind=perceptron cannot look at a demonstration: set codec.conditioning=none.")
     config.model.check()
     config.experts.check()
     config.record.check()
@@ -435,10 +445,10 @@ def _check(config: Config) -> None:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
 
 
-def _load_generalist(folder: Path) -> Policy:
+def _load_generalist(folder: Path, tasks: tuple[Task, ...]) -> Policy:
     from generalist.policy import NetworkPolicy
 
-    return NetworkPolicy.load(folder, "generalist")
+    return NetworkPolicy.load(folder, tasks)
 
 
 def _list(plan: Plan) -> None:

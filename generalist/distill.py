@@ -27,7 +27,7 @@ from benchmarks.tasks import Suite, Task
 from benchmarks.tracking import Log, Tracker
 from benchmarks.trajectories import Trajectories
 from generalist.codecs import CodecConfig
-from generalist.mixture import Mixture, Source
+from generalist.mixture import Mixture, Source, demonstration
 from generalist.network import Network, save_network
 from generalist.settings import DistillConfig, ModelConfig, generalist_artifact
 
@@ -96,22 +96,25 @@ def fit(
         report: told the optimiser steps so far.
     """
     torch.manual_seed(derive(artifact.kind, *(task.name for task in tasks), seed))
-    network = Network(model, codec)
-    sources = [
-        Source(
-            task,
-            Trajectories(recordings[task.name]),
-            config.weights.get(task.name, 1.0),
-            config.loss == "kl",
-            config.temperature,
-        )
-        for task in tasks
-    ]
-    mixture = Mixture(sources, network.codec, windows=config.windows, length=config.length, seed=seed)
+    network = Network(model, codec, [task.name for task in tasks])
+    sources = [Source(task, Trajectories(recordings[task.name]), config.weights.get(task.name, 1.0)) for task in tasks]
+    shown = codec.conditioning == "prompt"
+    mixture = Mixture(
+        sources,
+        network.codec,
+        windows=config.windows,
+        length=config.length,
+        seed=seed,
+        soft=config.loss == "kl",
+        temperature=config.temperature,
+        prompts=config.prompts if shown else 0.0,
+    )
     # The operations of one step stand for all: they differ by padding alone.
     flops = config.steps * count_flops(lambda: network.loss(mixture.batch(0))["loss"].backward())
     seconds = _train(network, mixture, config, artifact, report)
-    save_network(artifact.folder, network)
+    steps = codec.prompt_steps
+    prompts = {source.task.name: demonstration(source.task, source.trajectories, steps) for source in sources if shown}
+    save_network(artifact.folder, network, prompts)
     steps = sum(source.trajectories.steps for source in sources)
     cost = Cost(parameter_count(network), flops, steps, seconds)
     seen = config.steps * config.windows * config.length

@@ -1,81 +1,67 @@
 """Batches of windows from the recordings of many tasks, each task by its stated weight.
 
 The batch of a training step is a function of the seed and the step alone, so training resumes in the middle of an epoch
-with nothing to restore.
+with nothing to restore, and several processes can each draw a part of it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import gymnasium as gym
 import numpy as np
-import torch
 
 from benchmarks.errors import GatitoError
 from benchmarks.seeds import stream
-from benchmarks.tasks import Task, spaces
+from benchmarks.tasks import Task
 from benchmarks.trajectories import Trajectories
-from generalist.codecs.inputs import Inputs, collate
-from generalist.codecs.parts import Parts
-from generalist.codecs.step import StepCodec
+from generalist.codecs import Batch, Codec, Window
+
+_HELD_OUT = 0.05  # of a recording's episodes, from which the demonstration comes that is shown when scores are made
+_FROM_THE_END = 0.5  # of the prompts, as Gato's: there a demonstration shows what is to be reached
 
 
 @dataclass(frozen=True)
 class Source:
-    """One task's recordings and how they are taught.
+    """One recording and how it is taught.
 
     Attributes:
         task: the task.
-        trajectories: its recording.
+        trajectories: the recording.
         weight: share of the windows, relative to the other sources.
-        soft: whether the recorded distributions are taught where there are any, or the labels alone.
-        temperature: see ``StepCodec.targets``.
+        demonstrations: the expert's recording, which prompts are taken from; None: ``trajectories`` is.
     """
 
     task: Task
     trajectories: Trajectories
     weight: float
-    soft: bool
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows of several tasks, padded at their ends; B windows of L steps.
-
-    Attributes:
-        inputs: the observations.
-        valid: ``(B, L)``, false where a window is padding.
-        discrete: the windows with discrete actions, ``(D,)`` indices.
-        counts: ``(D,)`` their numbers of actions.
-        probabilities: ``(D, L, actions)`` targets.
-        continuous: the windows with continuous actions, ``(C,)`` indices.
-        dimensions: ``(C,)`` their numbers of action dimensions.
-        normals: ``(C, L, most dimensions, 2)`` targets.
-    """
-
-    inputs: Inputs
-    valid: torch.Tensor
-    discrete: torch.Tensor
-    counts: torch.Tensor
-    probabilities: torch.Tensor
-    continuous: torch.Tensor
-    dimensions: torch.Tensor
-    normals: torch.Tensor
-
-
-@dataclass(frozen=True)
-class _Window:
-    parts: Parts
-    targets: np.ndarray
-    actions: int  # discrete: number of actions; continuous: 0
+    demonstrations: Trajectories | None = None
 
 
 class Mixture:
     """Draws batches from sources."""
 
-    def __init__(self, sources: Sequence[Source], codec: StepCodec, *, windows: int, length: int, seed: int) -> None:
-        """Args: the sources, the codec that encodes them, windows per batch, steps per window, and the seed.
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        codec: Codec,
+        *,
+        windows: int,
+        length: int,
+        seed: int,
+        soft: bool = True,
+        temperature: float = 1.0,
+        prompts: float = 0.0,
+    ) -> None:
+        """Begin at no step in particular.
+
+        Args:
+            sources: what is learnt from.
+            codec: makes the batches.
+            windows: per batch.
+            length: tokens per window.
+            seed: of all draws.
+            soft: whether the recorded distributions are taught where there are any, or the labels alone.
+            temperature: of Q-values before their softmax (Rusu et al. 2015, arXiv:1511.06295, use 0.01).
+            prompts: share of windows that follow a prompt; above 0, some episodes are held out for scores.
 
         Raises:
             GatitoError: if a weight is negative, or all are zero.
@@ -89,57 +75,79 @@ class Mixture:
         self._windows = windows
         self._length = length
         self._seed = seed
-        self._ends = [np.cumsum(source.trajectories.lengths) for source in sources]
+        self._soft = soft
+        self._temperature = temperature
+        self._prompts = prompts
+        self._ends = [np.cumsum(self._lengths(source)) for source in sources]
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a training step."""
-        rng = stream("mixture", self._seed, step)
-        chosen = rng.choice(len(self._sources), size=self._windows, p=self._shares)
-        return self._collate([self._draw(int(source), rng) for source in np.sort(chosen)])
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """The batch of a training step, or one of several parts of it: together they are the same windows."""
+        chosen = np.sort(stream("mixture", self._seed, step).choice(len(self._shares), self._windows, p=self._shares))
+        numbers = range(part, self._windows, parts)
+        rngs = [stream("mixture", self._seed, step, number) for number in numbers]
+        windows = [self._draw(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
+        return self._codec.collate(windows, self._length, rngs)
 
-    def _draw(self, number: int, rng: np.random.Generator) -> _Window:
+    def _lengths(self, source: Source) -> np.ndarray:
+        """Of the episodes to learn from."""
+        lengths = source.trajectories.lengths
+        return lengths[: -held_out(source.trajectories)] if self._prompts and not source.demonstrations else lengths
+
+    def _draw(self, number: int, rng: np.random.Generator) -> Window:
         source, ends = self._sources[number], self._ends[number]
+        longest = self._codec.steps(source.task, self._length)
         # A step drawn uniformly lies at a uniform place of its window, but for the episode's ends.
         step = int(rng.integers(ends[-1]))
         episode = int(np.searchsorted(ends, step, side="right"))
         length = int(source.trajectories.lengths[episode])
-        start = step - int(ends[episode] - length) - int(rng.integers(self._length))
-        start = max(0, min(start, length - self._length))
+        start = step - int(ends[episode] - length) - int(rng.integers(longest))
+        start = max(0, min(start, length - longest))
+        prompt = self._prompt(source, rng) if rng.random() < self._prompts else None
+        return self._read(source, source.trajectories, episode, start, longest, prompt)
+
+    def _prompt(self, source: Source, rng: np.random.Generator) -> Window:
+        trajectories = source.demonstrations or source.trajectories
+        longest = self._codec.config.prompt_steps
+        episode = int(rng.integers(len(trajectories) - held_out(trajectories)))
+        last = max(0, int(trajectories.lengths[episode]) - longest)
+        start = last if rng.random() < _FROM_THE_END else int(rng.integers(last + 1))
+        return self._read(source, trajectories, episode, start, longest, None)
+
+    def _read(
+        self, source: Source, trajectories: Trajectories, episode: int, start: int, length: int, prompt: Window | None
+    ) -> Window:
         # Planners and scripts have no distribution: their labels are all there is to learn.
-        soft = source.soft and source.trajectories.has("distributions")
-        names = ["observations", "labels"] + (["distributions"] if soft else [])
-        rows = source.trajectories.window(episode, start, self._length, names)
-        kind = source.trajectories.facts["distribution_kind"]
-        targets = self._codec.targets(source.task, rows["labels"], rows.get("distributions"), kind, source.temperature)
-        space = spaces(source.task)[1]
-        actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
-        return _Window(self._codec.encode(source.task, rows["observations"]), targets, actions)
+        soft = self._soft and trajectories.has("distributions")
+        names = ["observations", "labels", "actions", "rewards"] + (["distributions"] if soft else [])
+        rows = trajectories.window(episode, start, length, names)
+        if soft and trajectories.facts["distribution_kind"] == "q":
+            rows["distributions"] = rows["distributions"] / self._temperature
+        before = None
+        if start:
+            earlier = trajectories.window(episode, start - 1, 1, ["actions", "rewards"])
+            before = (earlier["actions"][0], float(earlier["rewards"][0]))
+        observations, labels, actions, rewards = (rows[name] for name in names[:4])
+        return Window(source.task, observations, labels, rows.get("distributions"), actions, rewards, before, prompt)
 
-    def _collate(self, windows: list[_Window]) -> Batch:
-        items = [{kind: part[None] for kind, part in window.parts.items()} for window in windows]
-        valid = np.arange(self._length) < np.array([len(window.targets) for window in windows])[:, None]
-        discrete = [index for index, window in enumerate(windows) if window.actions]
-        continuous = [index for index, window in enumerate(windows) if not window.actions]
-        normals = _pad([windows[index].targets for index in continuous], self._length)
-        normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
-        return Batch(
-            inputs=collate(items, self._length),
-            valid=torch.from_numpy(valid),
-            discrete=torch.tensor(discrete, dtype=torch.long),
-            counts=torch.tensor([windows[index].actions for index in discrete], dtype=torch.long),
-            probabilities=torch.from_numpy(_pad([windows[index].targets for index in discrete], self._length)),
-            continuous=torch.tensor(continuous, dtype=torch.long),
-            dimensions=torch.tensor([windows[index].targets.shape[1] for index in continuous], dtype=torch.long),
-            normals=torch.from_numpy(normals),
+
+def held_out(trajectories: Trajectories) -> int:
+    """How many episodes, the last ones, are not learnt from where prompts are.
+
+    Raises:
+        GatitoError: if there are no two episodes.
+    """
+    if len(trajectories) < 2:
+        raise GatitoError(
+            f"the recording of task {trajectories.facts['task']} has a single episode, so none can be held out as a "
+            "prompt: raise record.steps, or set codec.conditioning=none."
         )
+    return max(1, int(len(trajectories) * _HELD_OUT))
 
 
-def _pad(arrays: list[np.ndarray], length: int) -> np.ndarray:
-    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, zeros where one is shorter."""
-    if not arrays:
-        return np.zeros((0, length, 1, 2), dtype=np.float32)
-    width = max(array.shape[1] for array in arrays)
-    padded = np.zeros((len(arrays), length, width, *arrays[0].shape[2:]), dtype=np.float32)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: array.shape[0], : array.shape[1]] = array
-    return padded
+def demonstration(task: Task, trajectories: Trajectories, steps: int) -> Window:
+    """The end of the best held-out episode (a successful one, where success is known), to be shown at evaluation."""
+    held = range(len(trajectories) - held_out(trajectories), len(trajectories))
+    best = max(held, key=lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode]))
+    start = max(0, int(trajectories.lengths[best]) - steps)
+    rows = trajectories.window(best, start, steps, ["observations", "labels", "actions", "rewards"])
+    return Window(task, rows["observations"], rows["labels"], None, rows["actions"], rows["rewards"])

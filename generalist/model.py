@@ -2,7 +2,8 @@
 
 Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
 runs it over whole sequences (:meth:`Transformer.forward`), acting runs it one token at a time over a cache
-(:meth:`Transformer.step`); both see the same window, so both give the same numbers.
+(:meth:`Transformer.step`); both see the same window, so both give the same numbers. A prompt (:meth:`Transformer.read`)
+is seen from everywhere: it does not slide out of the window.
 """
 
 import math
@@ -30,6 +31,25 @@ class Cache:
     positions: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """What tokens see of a prompt besides their window.
+
+    Attributes:
+        keys: by layer, ``(batch, heads, length, head width)``, not rotated: a prompt is equally far from every token.
+        values: by layer, the same shape.
+        there: ``(batch, length)``, false where a prompt is padding.
+    """
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    there: torch.Tensor
+
+    def rows(self, index: torch.Tensor) -> "Prefix":
+        """The prompts of these rows, which may repeat."""
+        return Prefix(tuple(key[index] for key in self.keys), tuple(v[index] for v in self.values), self.there[index])
+
+
 class Attention(nn.Module):
     """Causal multi-head attention over a sliding window, with rotary positions (Su et al. 2021, arXiv:2104.09864)."""
 
@@ -39,16 +59,40 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def project(self, x: torch.Tensor, angles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries and keys (rotated) and values, each ``(batch, heads, length, head width)``."""
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, each ``(batch, heads, length, head width)``; none is rotated yet."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
-        return rotate(query, angles), rotate(key, angles), value
+        return query, key, value
 
     def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention where ``mask`` is true; ``(batch, length, width)``."""
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def attend_with(
+        self,
+        prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        unrotated: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attention to the window and to a prefix (keys, values, and ``(batch, length)`` which are there) at once.
+
+        One product gives both kinds of scores: rotated queries meet rotated keys in one half of the channels, unrotated
+        ones meet the prefix in the other.
+        """
+        width = query.shape[-1]
+        keys = torch.cat([F.pad(prefix[0], (width, 0)), F.pad(key, (0, width))], dim=2)
+        values = torch.cat([prefix[1], value], dim=2)
+        rows, length = len(query), query.shape[2]
+        seen = prefix[2][:, None, None].expand(rows, 1, length, -1)
+        mask = torch.cat([seen, mask.expand(rows, 1, length, -1)], dim=-1)
+        both = torch.cat([unrotated, query], dim=-1)
+        mixed = F.scaled_dot_product_attention(both, keys, values, attn_mask=mask, scale=1 / math.sqrt(width))
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -66,11 +110,21 @@ class Block(nn.Module):
             nn.Linear(config.feedforward, config.width, bias=False),
         )
 
-    def forward(self, x: torch.Tensor, angles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """``(batch, length, width)`` in and out."""
-        query, key, value = self.attention.project(self.attention_norm(x), angles)
-        x = x + self.attention.attend(query, key, value, mask)
-        return x + self.feedforward(self.feedforward_norm(x))
+    def forward(
+        self,
+        x: torch.Tensor,
+        angles: torch.Tensor,
+        mask: torch.Tensor,
+        prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``(batch, length, width)`` in and out, and the layer's unrotated keys and its values."""
+        query, key, value = self.attention.project(self.attention_norm(x))
+        turned = (rotate(query, angles), rotate(key, angles), value, mask)
+        if prefix is None:
+            x = x + self.attention.attend(*turned)
+        else:
+            x = x + self.attention.attend_with(prefix, query, *turned)
+        return x + self.feedforward(self.feedforward_norm(x)), key, value
 
 
 class Transformer(nn.Module):
@@ -85,24 +139,39 @@ class Transformer(nn.Module):
         self._angles = torch.empty(0, config.width // config.heads // 2, 2)
         self.apply(self._initialise)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, prefix: Prefix | None = None) -> torch.Tensor:
         """Hidden states of whole sequences.
 
         Args:
             tokens: shape ``(batch, length, width)``; each sequence begins at its first token, and padding at the end
                 is harmless, for attention looks back only.
+            prefix: of each sequence's prompt, see :meth:`read`.
 
         Returns:
-            The same shape; entry t depends on the tokens up to t alone.
+            The same shape; entry t depends on the prompt and the tokens up to t alone.
         """
+        return self._run(tokens, prefix)[0]
+
+    def read(self, tokens: torch.Tensor, there: torch.Tensor) -> Prefix:
+        """What later tokens see of prompts, ``(batch, length, width)``; ``there``: ``(batch, length)``, not padding."""
+        _, keys, values = self._run(tokens, None)
+        return Prefix(tuple(keys), tuple(values), there)
+
+    def _run(
+        self, tokens: torch.Tensor, prefix: Prefix | None
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         distance = place[:, None] - place[None, :]
         mask = (distance >= 0) & (distance < self.config.window)
         angles = self.angles(length).to(tokens.device)
-        for block in self.blocks:
-            tokens = block(tokens, angles, mask)
-        return self.norm(tokens)
+        keys, values = [], []
+        for layer, block in enumerate(self.blocks):
+            shown = prefix and (prefix.keys[layer], prefix.values[layer], prefix.there)
+            tokens, key, value = block(tokens, angles, mask, shown)
+            keys.append(key)
+            values.append(value)
+        return self.norm(tokens), keys, values
 
     def new_cache(self, lanes: int) -> Cache:
         """An empty cache for so many environments."""
@@ -113,7 +182,14 @@ class Transformer(nn.Module):
         positions = torch.zeros(lanes, dtype=torch.long, device=weight.device)
         return Cache(keys, torch.zeros_like(keys), positions)
 
-    def step(self, tokens: torch.Tensor, cache: Cache, lanes: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+    def step(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache,
+        lanes: torch.Tensor,
+        fresh: torch.Tensor,
+        prefix: Prefix | None = None,
+    ) -> torch.Tensor:
         """Hidden states of one further token per lane; the cache is updated in place.
 
         Args:
@@ -121,27 +197,33 @@ class Transformer(nn.Module):
             cache: from :meth:`new_cache`.
             lanes: shape ``(rows,)``, each row's place in the cache, all different.
             fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+            prefix: of each row's prompt, see :meth:`read`.
 
         Returns:
             Shape ``(rows, width)``, equal to the last entry of :meth:`forward` over the whole episode so far.
         """
-        window = self.config.window
+        size = self.config.window
         positions = cache.positions[lanes].masked_fill(fresh, 0)
-        slots = positions % window
+        slots = positions % size
         # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
-        mask = torch.arange(window, device=tokens.device)[None, :] <= positions[:, None]
+        mask = torch.arange(size, device=tokens.device)[None, :] <= positions[:, None]
         angles = self.angles(int(positions.max()) + 1).to(tokens.device)[positions][:, None, None]
         every_lane = len(lanes) == cache.keys.shape[1] and bool((lanes == torch.arange(len(lanes))).all())
         x = tokens[:, None]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            query, key, value = block.attention.project(block.attention_norm(x), angles)
+            unrotated, key, value = block.attention.project(block.attention_norm(x))
             keys, values = cache.keys[layer], cache.values[layer]
-            keys[lanes, :, slots] = key[:, :, 0]
+            keys[lanes, :, slots] = rotate(key, angles)[:, :, 0]
             values[lanes, :, slots] = value[:, :, 0]
             if not every_lane:  # gathering copies the memory of the lanes that are still playing
                 keys, values = keys[lanes], values[lanes]
-            x = x + block.attention.attend(query, keys, values, mask[:, None, None])
+            window = (rotate(unrotated, angles), keys, values, mask[:, None, None])
+            if prefix is None:
+                x = x + block.attention.attend(*window)
+            else:
+                shown = (prefix.keys[layer], prefix.values[layer], prefix.there)
+                x = x + block.attention.attend_with(shown, unrotated, *window)
             x = x + block.feedforward(block.feedforward_norm(x))
         cache.positions[lanes] = positions + 1
         return self.norm(x)[:, 0]
@@ -179,14 +261,16 @@ class Perceptron(nn.Module):
         layers = [(nn.Linear(config.width, config.width), nn.GELU()) for _ in range(config.layers)]
         self.layers = nn.Sequential(nn.GELU(), *(part for layer in layers for part in layer))
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, prefix: None = None) -> torch.Tensor:
         """``(…, width)`` in and out."""
         return self.layers(tokens)
 
     def new_cache(self, lanes: int) -> None:
         """It remembers nothing."""
 
-    def step(self, tokens: torch.Tensor, cache: object, lanes: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+    def step(
+        self, tokens: torch.Tensor, cache: object, lanes: torch.Tensor, fresh: torch.Tensor, prefix: None = None
+    ) -> torch.Tensor:
         """``(rows, width)`` in and out; the rest is the transformer's."""
         return self.layers(tokens)
 

@@ -1,63 +1,57 @@
-"""A network's weights: a codec and a model, saved and loaded together."""
+"""A network's weights: a codec and a model, saved and loaded together, and the demonstrations that it is shown."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from benchmarks import artifacts
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.errors import GatitoError
-from generalist.codecs import CodecConfig, make_codec
-from generalist.mixture import Batch
+from benchmarks.tasks import Task
+from generalist.codecs import CodecConfig, Window, make_codec
+from generalist.codecs.parts import put_together, take_apart
 from generalist.model import make_model
 from generalist.settings import ModelConfig
 
 WEIGHTS = "model.safetensors"
 SHAPE = "network.json"
+PROMPTS = "prompts.safetensors"
 
 
 class Network(nn.Module):
     """One network for every task that it learns: the generalist, or a specialist of one."""
 
-    def __init__(self, model: ModelConfig, codec: CodecConfig) -> None:
+    def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> None:
+        """Args: the sizes, the inputs and outputs, and the names of the tasks that it learns."""
         super().__init__()
+        self.tasks = list(tasks)
         self.model = make_model(model)
-        self.codec = make_codec(codec, model.width)
+        self.codec: Any = make_codec(codec, model.width, tasks)
 
-    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Cross-entropy to the targets in nats per action, averaged over the real steps of the batch.
+    def loss(self, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+        """See :meth:`generalist.codecs.Codec.loss`."""
+        return self.codec.loss(self.model, batch)
 
-        Up to the targets' own entropy this is KL(expert || network). Returns ``loss`` and the share of steps whose
-        most likely action is the expert's, ``accuracy`` (continuous: the same bin in every dimension).
-        """
-        hidden = self.model(self.codec.embed(batch.inputs))
-        losses, hits, steps = [], [], batch.valid.sum()
-        if len(batch.discrete):
-            valid = batch.valid[batch.discrete]
-            logits = self.codec.discrete_logits(hidden[batch.discrete], batch.counts)
-            # An action that the task lacks has log-probability -inf and target 0: it must count as 0, not as NaN.
-            log_probabilities = logits.log_softmax(dim=-1).masked_fill(logits.isneginf(), 0.0)
-            losses.append(-(batch.probabilities * log_probabilities).sum(dim=-1)[valid].sum())
-            hits.append((logits.argmax(dim=-1) == batch.probabilities.argmax(dim=-1))[valid].sum())
-        if len(batch.continuous):
-            valid = batch.valid[batch.continuous]
-            logits = self.codec.bin_logits(hidden[batch.continuous], batch.normals.shape[2])
-            targets = self.codec.bin_probabilities(batch.normals)
-            place = torch.arange(batch.normals.shape[2], device=hidden.device)
-            real = place < batch.dimensions[:, None]
-            nats = -(targets * logits.log_softmax(dim=-1)).sum(dim=-1) * real[:, None]
-            losses.append((nats.sum(dim=-1) / batch.dimensions[:, None])[valid].sum())
-            same = (logits.argmax(dim=-1) == targets.argmax(dim=-1)) | ~real[:, None]
-            hits.append(same.all(dim=-1)[valid].sum())
-        return {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
+    def forward(self, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+        """The same, under the name that wrappers of modules call."""
+        return self.loss(batch)
 
 
-def save_network(folder: Path, network: Network) -> None:
-    """Write weights and shape; both are needed to load."""
+def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) -> None:
+    """Write weights, shape and demonstrations; all are needed to load."""
     save_state(folder / WEIGHTS, network.state_dict())
-    shape = {"model": asdict(network.model.config), "codec": asdict(network.codec.config)}
+    shown = {
+        name: {"parts": take_apart(window.task, window.observations), "labels": window.labels}
+        for name, window in prompts.items()
+    }
+    if shown:
+        save_state(folder / PROMPTS, shown)
+    shape = {"model": asdict(network.model.config), "codec": asdict(network.codec.config), "tasks": network.tasks}
     artifacts.write_json(folder / SHAPE, shape)
 
 
@@ -70,9 +64,28 @@ def load_network(folder: Path) -> Network:
     if not (folder / SHAPE).exists():
         raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
     shape = artifacts.read_json(folder / SHAPE)
-    network = Network(ModelConfig(**shape["model"]), CodecConfig(**shape["codec"]))
+    network = Network(ModelConfig(**shape["model"]), CodecConfig(**shape["codec"]), shape["tasks"])
     try:
         network.load_state_dict(load_state(folder / WEIGHTS))
     except RuntimeError as error:
         raise GatitoError(f"{folder / WEIGHTS} does not fit {folder / SHAPE}: {error}") from None
     return network.eval()
+
+
+def load_prompts(folder: Path, tasks: Sequence[Task]) -> dict[str, Window]:
+    """The demonstrations of some tasks, by name; none where the network is shown none.
+
+    Raises:
+        GatitoError: if the network is shown demonstrations and has none of a task.
+    """
+    if not (folder / PROMPTS).exists():
+        return {}
+    saved = load_state(folder / PROMPTS)
+    prompts = {}
+    for task in tasks:
+        if task.name not in saved:
+            raise GatitoError(f"{folder} has no demonstration of task {task.name}: distil with this task in the suite.")
+        labels = saved[task.name]["labels"].numpy()
+        observations = put_together(task, {kind: part.numpy() for kind, part in saved[task.name]["parts"].items()})
+        prompts[task.name] = Window(task, observations, labels, None, labels, np.zeros(len(labels)))
+    return prompts

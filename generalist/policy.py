@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import torch
 
 from benchmarks.policy import Decision, Observed
-from benchmarks.tasks import spaces
-from generalist.codecs.inputs import collate
-from generalist.model import Cache
-from generalist.network import Network, load_network
+from benchmarks.tasks import Task
+from generalist.codecs import Window
+from generalist.network import Network, load_network, load_prompts
 
 
 class NetworkPolicy:
@@ -20,43 +17,23 @@ class NetworkPolicy:
 
     distribution_kind: Mapping[str, str] = {}
 
-    def __init__(self, network: Network, name: str = "generalist") -> None:
+    def __init__(self, network: Network, name: str = "generalist", prompts: Mapping[str, Window] | None = None) -> None:
+        """Args: the network, the agent's name, and demonstrations by task name where the network is shown any."""
         self.name = name
         self._network = network
+        self._prompts = prompts or {}
 
     @staticmethod
-    def load(folder: Path, name: str = "generalist") -> "NetworkPolicy":
-        """The policy of a finished network's folder."""
-        return NetworkPolicy(load_network(folder), name)
+    def load(folder: Path, tasks: Sequence[Task], name: str = "generalist") -> "NetworkPolicy":
+        """The policy of a finished network's folder, as a player of these tasks."""
+        return NetworkPolicy(load_network(folder), name, load_prompts(folder, tasks))
 
-    def initial_state(self, lanes: int) -> Cache | None:
-        """An empty cache, or none where the network has no memory."""
-        return self._network.model.new_cache(lanes)
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """The codec's memory of so many environments."""
+        with torch.inference_mode():
+            return self._network.codec.new_memory(self._network.model, lanes, self._prompts)
 
     @torch.inference_mode()
     def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
-        """One token per row, of all tasks at once; then each task's own head."""
-        codec = self._network.codec
-        counts = [len(rows.lanes) for rows in observed]
-        items = [codec.encode(rows.task, rows.observations) for rows in observed]
-        one_step = [{kind: part[:, None] for kind, part in item.items()} for item in items]
-        lanes = torch.from_numpy(np.concatenate([rows.lanes for rows in observed]))
-        fresh = torch.from_numpy(np.concatenate([rows.fresh for rows in observed]))
-        tokens = codec.embed(collate(one_step, 1))[:, 0]
-        hidden = self._network.model.step(tokens, state, lanes, fresh)
-        starts = np.cumsum([0, *counts])
-        decisions = [
-            self._decide(rows, hidden[start : start + count])
-            for rows, start, count in zip(observed, starts, counts, strict=False)
-        ]
-        return decisions, state
-
-    def _decide(self, rows: Observed, hidden: torch.Tensor) -> Decision:
-        codec = self._network.codec
-        _, space = spaces(rows.task)
-        if isinstance(space, gym.spaces.Discrete):
-            logits = codec.discrete_logits(hidden, torch.full((len(hidden),), int(space.n)))
-        else:
-            logits = codec.bin_logits(hidden, int(np.prod(space.shape or ())))
-        actions = codec.actions(rows.task, logits)
-        return Decision(actions, actions)
+        """Decide for all rows; see :meth:`generalist.codecs.Codec.act`."""
+        return self._network.codec.act(self._network.model, observed, state), state

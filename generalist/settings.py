@@ -60,13 +60,15 @@ class DistillConfig:
     Attributes:
         steps: optimiser steps.
         windows: windows per step.
-        length: time steps per window; at least the model's window, or its far end is never trained.
+        length: tokens per window (with the ``step`` codec, time steps); at least the model's window, or its far end is
+            never trained.
         learning_rate: peak of AdamW's rate.
         warmup: steps of linear warm-up; then a cosine down to a tenth.
         weight_decay: AdamW's, on matrices alone.
         clip: largest norm of the gradient.
         loss: ``kl`` to the recorded distribution, or ``nll`` of the clean action.
         temperature: of Q-values before their softmax.
+        prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
         weights: share of windows by task name; 1 where none is given.
         checkpoint_every: steps between checkpoints.
         log_every: steps between log lines.
@@ -81,6 +83,7 @@ class DistillConfig:
     clip: float = 1.0
     loss: str = "kl"
     temperature: float = 0.01
+    prompts: float = 0.25
     weights: dict[str, float] = field(default_factory=dict)
     checkpoint_every: int = 250
     log_every: int = 25

@@ -39,7 +39,9 @@ def train(agent, recordings, tmp_path, **settings):
 @pytest.mark.parametrize("agent", ["clone", "specialist"])
 def test_one_network_per_task_learns_its_expert(agent, recordings, tmp_path):
     made = train(agent, recordings, tmp_path)
-    policy = load_students(agent, {student.task.name: student.artifact.folder for student in made})
+    policy = load_students(
+        agent, {student.task.name: student.artifact.folder for student in made}, [student.task for student in made]
+    )
     episodes = list(rollout(policy, {task: range(900, 910) for task in SUITE}, keep_steps=True))
     counted = [episode.steps for episode in episodes if episode.task == "toy/counter"]
     hits = [steps["actions"] == steps["observations"][:-1, 1] % 2 for steps in counted]

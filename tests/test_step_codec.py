@@ -8,7 +8,8 @@ from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
 from generalist.codecs import CodecConfig, make_codec
 from generalist.codecs.inputs import collate
-from generalist.codecs.step import check_task
+from generalist.codecs.parts import put_together, take_apart
+from generalist.codecs.step import StepCodec
 from tests.conftest import make_task
 
 TASKS = [
@@ -46,13 +47,13 @@ def codec():
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_observations_come_back_exactly(codec, task):
-    check_task(codec.config, task)
+    StepCodec.check_task(codec.config, task, 32)
     space, _ = spaces(task)
     space.seed(0)
     observations = np.stack([space.sample() for _ in range(20)])
-    parts = codec.encode(task, observations)
+    parts = take_apart(task, observations)
     assert list(parts) == ["vector"] and parts["vector"].dtype == np.float32 and parts["vector"].ndim == 2
-    back = codec.decode(task, parts)
+    back = put_together(task, parts)
     assert back.dtype == observations.dtype
     np.testing.assert_array_equal(back, observations)
 
@@ -63,11 +64,11 @@ def test_actions_come_back_from_their_own_targets(codec, task):
     _, space = spaces(task)
     space.seed(0)
     actions = np.stack([space.sample() for _ in range(50)])
-    targets = torch.from_numpy(codec.targets(task, actions, None, None, 1.0))
+    targets = torch.from_numpy(codec.heads.targets(task, actions, None))
     if isinstance(space, gym.spaces.Discrete):
-        np.testing.assert_array_equal(codec.actions(task, targets), actions)
+        np.testing.assert_array_equal(codec.heads.actions(task, targets), actions)
     else:
-        back = codec.actions(task, codec.bin_probabilities(targets))
+        back = codec.heads.actions(task, codec.heads.bin_probabilities(targets))
         assert back.dtype == space.dtype and back.shape == actions.shape
         half_a_bin = (space.high - space.low) / 256 / 2
         assert (np.abs(back - actions) <= half_a_bin * 1.001).all()
@@ -77,7 +78,7 @@ def test_actions_come_back_from_their_own_targets(codec, task):
 def test_bins_of_a_normal_distribution_against_the_closed_form(codec):
     from math import erf
 
-    probabilities = codec.bin_probabilities(torch.tensor([[128.0, 10.0]], dtype=torch.float64))[0]
+    probabilities = codec.heads.bin_probabilities(torch.tensor([[128.0, 10.0]], dtype=torch.float64))[0]
     assert probabilities.sum() == pytest.approx(1)
     within_one_deviation = probabilities[118:138].sum().item()
     assert within_one_deviation == pytest.approx(erf(1 / 2**0.5), abs=1e-9)
@@ -85,7 +86,7 @@ def test_bins_of_a_normal_distribution_against_the_closed_form(codec):
 
 @pytest.mark.parametrize("mean", [0.0, 3.4, 250.0, 256.0])
 def test_the_most_likely_bin_has_the_mean_in_it_also_near_the_bounds(codec, mean):
-    probabilities = codec.bin_probabilities(torch.tensor([[mean, 60.0]]))[0]
+    probabilities = codec.heads.bin_probabilities(torch.tensor([[mean, 60.0]]))[0]
     assert abs(int(probabilities.argmax()) + 0.5 - mean) <= 0.5 + 1e-6
 
 
@@ -93,11 +94,9 @@ def test_targets_of_distributions(codec):
     task = TASKS[0]
     logits = np.log(np.array([[0.25, 0.75]], dtype=np.float32)) + 7
     labels = np.array([1])
-    soft = codec.targets(task, labels, logits, "logits", 0.01)
+    soft = codec.heads.targets(task, labels, logits)
     np.testing.assert_allclose(soft[0, :3], [0.25, 0.75, 0.0], atol=1e-6)
-    q = codec.targets(task, labels, np.array([[1.0, 1.01]], dtype=np.float32), "q", 0.01)
-    np.testing.assert_allclose(q[0, :2], [1 / (1 + np.e), np.e / (1 + np.e)], atol=1e-5)
-    hard = codec.targets(task, labels, None, "logits", 0.01)
+    hard = codec.heads.targets(task, labels, None)
     assert hard[0].tolist() == [0.0, 1.0] + [0.0] * 16
 
 
@@ -105,12 +104,12 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     task = make_task("Pendulum-v1")  # actions from -2 to 2: 64 bins per unit
     mean = np.array([[1.0]], dtype=np.float32)
     distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
-    np.testing.assert_allclose(codec.targets(task, mean, distribution, "gaussian", 1.0), [[[192.0, 32.0]]])
-    np.testing.assert_allclose(codec.targets(task, mean, None, None, 1.0), [[[192.0, 0.5]]])
+    np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
+    np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
 
 
 def test_actions_that_a_task_lacks_have_no_probability(codec):
-    logits = codec.discrete_logits(torch.randn(2, 5, 32), torch.tensor([3, 18]))
+    logits = codec.heads.discrete_logits(torch.randn(2, 5, 32), torch.tensor([3, 18]))
     assert (logits[0, :, 3:] == -torch.inf).all() and logits[0, :, :3].isfinite().all()
     assert logits[1].isfinite().all()
 
@@ -119,18 +118,18 @@ def test_padding_and_neighbours_do_not_change_a_token(codec):
     rng = np.random.default_rng(0)
     short = {"vector": rng.normal(size=(1, 2, 4)).astype(np.float32)}
     long = {"vector": rng.normal(size=(3, 5, 10)).astype(np.float32)}
-    alone = codec.embed(collate([short], 2))
-    among = codec.embed(collate([long, short], 5))[3:, :2]
+    alone = codec.observations(collate([short], 2))
+    among = codec.observations(collate([long, short], 5))[3:, :2]
     torch.testing.assert_close(alone, among)
 
 
 @pytest.mark.parametrize("task", RICH, ids=lambda task: task.name)
 def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
-    check_task(codec.config, task)
+    StepCodec.check_task(codec.config, task, 32)
     observations = play(task)
-    parts = codec.encode(task, observations)
+    parts = take_apart(task, observations)
     assert {part.dtype for kind, part in parts.items() if kind != "vector"} == {np.dtype(np.uint8)}
-    back = codec.decode(task, parts)
+    back = put_together(task, parts)
     assert back.dtype == observations.dtype
     np.testing.assert_array_equal(back, observations)
 
@@ -142,13 +141,11 @@ def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
     tasks = [RICH[0], RICH[1], TASKS[0]]
 
     def tokens(**changes):
-        items = [
-            codec.encode(task, rows.copy()) for task, rows in zip(tasks, (instructed, film, cartpole), strict=True)
-        ]
+        items = [take_apart(task, rows.copy()) for task, rows in zip(tasks, (instructed, film, cartpole), strict=True)]
         for kind, (item, value) in changes.items():
             items[item][kind] = items[item][kind].copy()
             items[item][kind][3] = value
-        return codec.embed(collate([{kind: part[None] for kind, part in item.items()} for item in items], 8))
+        return codec.observations(collate([{kind: part[None] for kind, part in item.items()} for item in items], 8))
 
     before = tokens()
     assert before.shape == (3, 8, 32)
@@ -161,26 +158,26 @@ def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
 
 def test_while_acting_texts_are_read_once_and_mean_the_same(codec):
     observations = play(RICH[0], 12)
-    inputs = collate([{kind: part[None] for kind, part in codec.encode(RICH[0], observations).items()}], 16)
-    learning = codec.embed(inputs)
+    inputs = collate([{kind: part[None] for kind, part in take_apart(RICH[0], observations).items()}], 16)
+    learning = codec.observations(inputs)
     codec.eval()
     reads = []
-    codec.text.words.register_forward_hook(lambda *_: reads.append(1))
+    codec.observations.text.words.register_forward_hook(lambda *_: reads.append(1))
     with torch.inference_mode():
         for _ in range(3):
-            torch.testing.assert_close(codec.embed(inputs), learning)
+            torch.testing.assert_close(codec.observations(inputs), learning)
     assert len(reads) == 1
 
 
 def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
     for task, setting in ((RICH[0], "grid_size"), (RICH[0], "text_length"), (RICH[1], "image_frames")):
         with pytest.raises(GatitoError, match=f"task {task.name} has .*codec.{setting}"):
-            check_task(CodecConfig(**{setting: 0}), task)
+            StepCodec.check_task(CodecConfig(**{setting: 0}), task, 32)
 
 
 def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
     items = [{"vector": np.zeros((1, 1, size), np.float32)} for size in (4, 5)]
-    tokens = codec.embed(collate(items, 1))
+    tokens = codec.observations(collate(items, 1))
     assert (tokens[0] - tokens[1]).abs().max() > 0.01
 
 
@@ -196,7 +193,7 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
 )
 def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
     with pytest.raises(GatitoError, match=words):
-        check_task(CodecConfig(**settings), make_task(env_id, horizon=10))
+        StepCodec.check_task(CodecConfig(**settings), make_task(env_id, horizon=10), 32)
 
 
 def test_an_unknown_codec_names_the_valid_ones():

@@ -4,28 +4,83 @@ A new codec is one module here, one line in ``CODECS`` and one YAML file in ``co
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
 
 from benchmarks.errors import unknown
+from benchmarks.policy import Decision, Observed
+from benchmarks.tasks import Task
 from generalist.codecs.config import CodecConfig
+from generalist.codecs.windows import Batch, Window
 
-if TYPE_CHECKING:
-    from generalist.codecs.step import StepCodec
-
-CODECS = {"step": ("generalist.codecs.step", "StepCodec")}
+CODECS = {
+    "step": ("generalist.codecs.step", "StepCodec"),
+}
 """Codec names and the classes that build them, imported when first needed."""
 
 
-def make_codec(config: CodecConfig, width: int) -> "StepCodec":
-    """The codec that a config names, for a model of this width.
+class Codec(Protocol):
+    """What stands between tasks and the model; a ``torch.nn.Module`` of ``(config, width, tasks)``.
+
+    Attributes:
+        config: its settings.
+    """
+
+    config: CodecConfig
+
+    @staticmethod
+    def check_task(config: CodecConfig, task: Task, window: int) -> None:
+        """Refuse a task that it cannot carry, or not in a model's window of so many tokens.
+
+        Raises:
+            GatitoError: naming the task, what does not fit and the setting to raise.
+        """
+        ...
+
+    def steps(self, task: Task, tokens: int) -> int:
+        """Time steps of a task that so many tokens hold, at most."""
+        ...
+
+    def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> Batch:
+        """A batch of windows of at most ``length`` tokens, each with a random stream of its own."""
+        ...
+
+    def loss(self, model: Any, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+        """Averages over the real steps of a batch: ``loss``, to be lowered, and what else there is to know."""
+        ...
+
+    def new_memory(self, model: Any, lanes: int, prompts: Mapping[str, Window]) -> Any:  # noqa: ANN401
+        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
+        ...
+
+    def act(self, model: Any, observed: Sequence[Observed], memory: Any) -> list[Decision]:  # noqa: ANN401
+        """Decide for every row of every task; ``memory`` is updated in place."""
+        ...
+
+
+def codec_class(name: str) -> Any:  # noqa: ANN401
+    """The class of a codec.
 
     Raises:
         GatitoError: if there is no such codec.
     """
-    if config.name not in CODECS:
-        raise unknown("codec", config.name, CODECS)
-    module, name = CODECS[config.name]
-    return getattr(importlib.import_module(module), name)(config, width)
+    if name not in CODECS:
+        raise unknown("codec", name, CODECS)
+    module, kind = CODECS[name]
+    return getattr(importlib.import_module(module), kind)
 
 
-__all__ = ["CODECS", "CodecConfig", "make_codec"]
+def make_codec(config: CodecConfig, width: int, tasks: Sequence[str] = ()) -> Any:  # noqa: ANN401
+    """The codec that a config names, for a model of this width and tasks of these names.
+
+    Raises:
+        GatitoError: if there is no such codec.
+    """
+    config.check()
+    return codec_class(config.name)(config, width, tasks)
+
+
+__all__ = ["CODECS", "Batch", "Codec", "CodecConfig", "Window", "codec_class", "make_codec"]

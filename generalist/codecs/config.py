@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from benchmarks.errors import check_at_least, unknown
+
+CONDITIONINGS = ("none", "prompt", "task_id")
+OUTPUTS = ("bins", "regression")
+
 
 @dataclass
 class CodecConfig:
@@ -9,6 +14,12 @@ class CodecConfig:
 
     Attributes:
         name: which codec, see ``generalist.codecs.CODECS``.
+        conditioning: what the network is told of the task: ``none``; ``prompt``, a demonstration of it; ``task_id``,
+            which one it is (an upper bound: no new task can be played).
+        prompt_steps: time steps of a demonstration, at most.
+        previous_actions: whether the action before is an input.
+        previous_action_dropout: share of windows in training that do without it all the same.
+        continuous: continuous actions as ``bins``, or by ``regression``.
         vector_width: longest observation vector (discrete observations are one-hot) that it can carry.
         image_frames: frames of an image observation; 0: it carries no images.
         image_size: their height and width in pixels.
@@ -20,6 +31,11 @@ class CodecConfig:
     """
 
     name: str = "step"
+    conditioning: str = "none"
+    prompt_steps: int = 16
+    previous_actions: bool = False
+    previous_action_dropout: float = 0.5
+    continuous: str = "bins"
     vector_width: int = 384
     image_frames: int = 4
     image_size: int = 84
@@ -28,3 +44,15 @@ class CodecConfig:
     discrete_actions: int = 18
     action_dimensions: int = 17
     bins: int = 256
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        if self.conditioning not in CONDITIONINGS:
+            raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
+        if self.continuous not in OUTPUTS:
+            raise unknown("codec.continuous", self.continuous, OUTPUTS)
+        check_at_least("codec", self, prompt_steps=1, previous_action_dropout=0, bins=1)

@@ -96,11 +96,14 @@ def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker:
             mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run))
 
 
-def load_students(agent: str, folders: Mapping[str, Path]) -> PolicyPerTask:
+def load_students(agent: str, folders: Mapping[str, Path], tasks: Sequence[Task]) -> PolicyPerTask:
     """The networks of several tasks, played as one agent."""
     from generalist.policy import NetworkPolicy
 
-    return PolicyPerTask(agent, {task: NetworkPolicy.load(folder, agent) for task, folder in folders.items()})
+    return PolicyPerTask(
+        agent,
+        {task.name: NetworkPolicy.load(folders[task.name], [task], agent) for task in tasks if task.name in folders},
+    )
 
 
 def _train(*, student: Student, report: Report) -> None:
@@ -112,7 +115,10 @@ def _train(*, student: Student, report: Report) -> None:
 
 
 def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
-    """The codec cut to one task's sizes, so that the clone's parameters are those that it uses."""
+    """The ``step`` codec cut to one task's sizes, so that the clone's parameters are those that it uses.
+
+    Whatever the generalist is told besides observations, an MLP of one step is not.
+    """
     observation, action = spaces(task)
     kinds = {kind_of(part) for part in part_spaces(observation).values()}
     sizes = {"vector_width": vector_size(observation)}
@@ -123,4 +129,4 @@ def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
         sizes |= {"discrete_actions": int(action.n), "action_dimensions": 1, "bins": 1}
     else:
         sizes |= {"discrete_actions": 1, "action_dimensions": math.prod(action.shape or ())}
-    return replace(codec, **sizes)
+    return replace(codec, name="step", conditioning="none", previous_actions=False, **sizes)

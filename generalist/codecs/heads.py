@@ -1,0 +1,262 @@
+"""From hidden states to actions: masked logits of discrete ones; bins, or plain numbers, of continuous ones.
+
+No weight belongs to one task: a task uses as many logits, or as many action dimensions, as it has.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.errors import GatitoError
+from benchmarks.tasks import Task, spaces
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.windows import Window, is_discrete, valid_steps
+
+_MIN_DEVIATION = 0.5  # in bins: a narrower target would be a single bin and lose where in the bin the action lies
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What B windows of L steps should be answered with.
+
+    Attributes:
+        valid: ``(B, L)``, false where a window is padding.
+        discrete: the windows with discrete actions, ``(D,)`` indices.
+        counts: ``(D,)`` their numbers of actions.
+        probabilities: ``(D, L, actions)``.
+        continuous: the windows with continuous actions, ``(C,)`` indices.
+        dimensions: ``(C,)`` their numbers of action dimensions.
+        normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
+    """
+
+    valid: torch.Tensor
+    discrete: torch.Tensor
+    counts: torch.Tensor
+    probabilities: torch.Tensor
+    continuous: torch.Tensor
+    dimensions: torch.Tensor
+    normals: torch.Tensor
+
+
+class ActionHeads(nn.Module):
+    """What a hidden state means as an action."""
+
+    def __init__(self, config: CodecConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.discrete = nn.Linear(width, config.discrete_actions)
+        self.dimension = nn.Parameter(torch.empty(config.action_dimensions, width))
+        numbers = 1 if config.continuous == "regression" else config.bins
+        self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, numbers))
+        nn.init.normal_(self.dimension, std=0.3)
+        nn.init.normal_(self.discrete.weight, std=0.02)
+
+    def collate(self, windows: Sequence[Window], length: int) -> Targets:
+        """The targets of windows side by side, padded to ``length`` steps."""
+        targets = [self.targets(window.task, window.labels, window.distributions) for window in windows]
+        discrete = [index for index, window in enumerate(windows) if is_discrete(window.task)]
+        continuous = [index for index, window in enumerate(windows) if not is_discrete(window.task)]
+        counts = [action_count(windows[index].task) for index in discrete]
+        normals = _pad([targets[index] for index in continuous], length, (1, 2))
+        normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
+        return Targets(
+            valid=torch.from_numpy(valid_steps(windows, length)),
+            discrete=torch.tensor(discrete, dtype=torch.long),
+            counts=torch.tensor(counts, dtype=torch.long),
+            probabilities=torch.from_numpy(_pad([targets[index] for index in discrete], length, (1,))),
+            continuous=torch.tensor(continuous, dtype=torch.long),
+            dimensions=torch.tensor([targets[index].shape[1] for index in continuous], dtype=torch.long),
+            normals=torch.from_numpy(normals),
+        )
+
+    def losses(self, hidden: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        """Averages over real steps of ``(B, L, width)`` hidden states.
+
+        ``loss`` is cross-entropy in nats per action (per dimension of continuous ones; for regression the squared
+        error, actions from -1 to 1), up to the targets' own entropy KL(expert || network). ``accuracy`` is the share of
+        steps with the expert's most likely action (continuous: the same bin in every dimension).
+        """
+        losses, hits = [hidden.sum() * 0], []
+        if len(targets.discrete):
+            valid = targets.valid[targets.discrete]
+            logits = self.discrete_logits(hidden[targets.discrete], targets.counts).float()
+            # An action that the task lacks has log-probability -inf and target 0: it must count as 0, not as NaN.
+            log_probabilities = logits.log_softmax(dim=-1).masked_fill(logits.isneginf(), 0.0)
+            losses.append(-(targets.probabilities * log_probabilities).sum(dim=-1)[valid].sum())
+            hits.append((logits.argmax(dim=-1) == targets.probabilities.argmax(dim=-1))[valid].sum())
+        if len(targets.continuous):
+            valid = targets.valid[targets.continuous]
+            most = targets.normals.shape[2]
+            real = torch.arange(most, device=hidden.device) < targets.dimensions[:, None]
+            numbers = self.numbers(hidden[targets.continuous], most).float()
+            if self.config.continuous == "regression":
+                means = targets.normals[..., 0] * (2 / self.config.bins) - 1
+                each = (numbers[..., 0] - means).square()
+                same = each.sqrt() * self.config.bins < 1
+            else:
+                wanted = self.bin_probabilities(targets.normals)
+                each = -(wanted * numbers.log_softmax(dim=-1)).sum(dim=-1)
+                same = numbers.argmax(dim=-1) == wanted.argmax(dim=-1)
+            nats = (each * real[:, None]).sum(dim=-1) / targets.dimensions[:, None]
+            losses.append(nats[valid].sum())
+            hits.append((same | ~real[:, None]).all(dim=-1)[valid].sum())
+        steps = targets.valid.sum()
+        return {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
+
+    def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Logits of discrete actions, those that a task does not have at minus infinity.
+
+        Args:
+            hidden: shape ``(rows, …, width)``.
+            counts: shape ``(rows,)``, each row's number of actions.
+
+        Returns:
+            Shape ``(rows, …, discrete_actions)``.
+        """
+        logits = self.discrete(hidden)
+        legal = torch.arange(logits.shape[-1], device=hidden.device) < counts[:, None]
+        return logits.masked_fill(~legal.view(len(hidden), *[1] * (hidden.dim() - 2), -1), -torch.inf)
+
+    def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
+        """Of the first ``dimensions`` action dimensions, the logits over bins, ``(…, dimensions, bins)``.
+
+        With regression, the action itself from -1 to 1, ``(…, dimensions, 1)``.
+        """
+        return self.number(hidden[..., None, :] + self.dimension[:dimensions])
+
+    def decide(self, task: Task, hidden: torch.Tensor) -> np.ndarray:
+        """The most likely actions, ``(rows, *action shape)``, of ``(rows, width)`` hidden states."""
+        if is_discrete(task):
+            counts = torch.full((len(hidden),), action_count(task), device=hidden.device)
+            return self.actions(task, self.discrete_logits(hidden, counts))
+        return self.actions(task, self.numbers(hidden, action_count(task)))
+
+    def actions(self, task: Task, output: torch.Tensor) -> np.ndarray:
+        """Actions, ``(rows, *action shape)``, from :meth:`discrete_logits` or :meth:`numbers`."""
+        space = spaces(task)[1]
+        if isinstance(space, gym.spaces.Discrete):
+            return output.argmax(dim=-1).cpu().numpy() + int(space.start)
+        assert isinstance(space, gym.spaces.Box)
+        if self.config.continuous == "regression":
+            unit = output[..., 0].float().clamp(-1, 1).cpu().numpy()
+        else:
+            unit = (output.argmax(dim=-1).cpu().numpy() + 0.5) / self.config.bins * 2 - 1
+        return from_unit(space, unit)
+
+    def targets(self, task: Task, labels: np.ndarray, distributions: np.ndarray | None) -> np.ndarray:
+        """What the model should answer.
+
+        Args:
+            task: whose actions they are.
+            labels: shape ``(n, *action shape)``, the expert's clean actions.
+            distributions: as in :class:`Window`; None: learn the labels alone.
+
+        Returns:
+            Discrete: probabilities, ``(n, discrete_actions)``. Continuous: mean and standard deviation in bins,
+            ``(n, dimensions, 2)``; without distributions, the deviation is the narrowest.
+        """
+        space = spaces(task)[1]
+        if isinstance(space, gym.spaces.Discrete):
+            probabilities = np.zeros((len(labels), self.config.discrete_actions), dtype=np.float32)
+            if distributions is None:
+                probabilities[np.arange(len(labels)), labels - int(space.start)] = 1.0
+            else:
+                probabilities[:, : int(space.n)] = softmax(distributions)
+            return probabilities
+        assert isinstance(space, gym.spaces.Box)
+        mean = to_unit(space, labels)
+        deviation = np.zeros_like(mean)
+        if distributions is not None:
+            deviation = distributions[:, 1] * 2 / (space.high - space.low).reshape(-1)
+        scale = self.config.bins / 2
+        in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, _MIN_DEVIATION)], axis=-1)
+        return in_bins.astype(np.float32)
+
+    def bin_probabilities(self, targets: torch.Tensor) -> torch.Tensor:
+        """The normal distributions that ``(…, 2)`` targets describe, cut into bins, ``(…, bins)``."""
+        return binned(targets[..., 0], targets[..., 1], self.config.bins)
+
+
+def binned(mean: torch.Tensor, deviation: torch.Tensor, bins: int) -> torch.Tensor:
+    """Normal distributions on the axis from 0 to ``bins``, cut into unit bins, ``(…, bins)``.
+
+    Mass beyond the ends is cut off, not piled up on the outermost bins: the most likely bin is then always the one with
+    the mean in it.
+    """
+    edges = torch.arange(bins + 1, device=mean.device, dtype=mean.dtype)
+    below = torch.special.ndtr((edges - mean[..., None]) / deviation[..., None])
+    mass = below.diff(dim=-1)
+    return mass / mass.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:
+    """What a task's actions ask of a codec: the number, the setting that limits it, and what it counts.
+
+    Raises:
+        GatitoError: if they are neither discrete nor a bounded box.
+    """
+    action = spaces(task)[1]
+    if isinstance(action, gym.spaces.Discrete):
+        return [(int(action.n), "discrete_actions", "discrete actions")]
+    if isinstance(action, gym.spaces.Box) and action.is_bounded():
+        return [(math.prod(action.shape), "action_dimensions", "action dimensions")]
+    raise GatitoError(
+        f"task {task.name}: codec {config.name} cannot carry actions {action}; it carries Discrete and bounded Box."
+    )
+
+
+def check_limits(config: CodecConfig, task: Task, limits: Sequence[tuple[int, str, str]]) -> None:
+    """Refuse what exceeds a setting.
+
+    Raises:
+        GatitoError: naming the task and the setting to raise.
+    """
+    for needed, setting, what in limits:
+        limit = getattr(config, setting)
+        if needed > limit:
+            raise GatitoError(
+                f"task {task.name} has {needed} {what}, codec {config.name} carries {limit}: "
+                f"set codec.{setting}={needed}."
+            )
+
+
+def action_count(task: Task) -> int:
+    """How many actions a task has to choose from, or how many numbers its action consists of."""
+    space = spaces(task)[1]
+    return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Along the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def to_unit(space: gym.spaces.Box, actions: np.ndarray) -> np.ndarray:
+    """``(n, *action shape)`` actions → ``(n, dimensions)`` from -1 to 1."""
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    return np.clip((actions.reshape(len(actions), -1) - low) / (high - low) * 2 - 1, -1, 1)
+
+
+def from_unit(space: gym.spaces.Box, unit: np.ndarray) -> Any:  # noqa: ANN401
+    """The inverse of :func:`to_unit`; integer actions are rounded."""
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    actions = (low + (unit + 1) / 2 * (high - low)).reshape(-1, *space.shape)
+    return (np.rint(actions) if space.dtype.kind in "iu" else actions).astype(space.dtype)
+
+
+def _pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:
+    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, zeros where one is shorter."""
+    if not arrays:
+        return np.zeros((0, length, *empty), dtype=np.float32)
+    width = max(array.shape[1] for array in arrays)
+    padded = np.zeros((len(arrays), length, width, *arrays[0].shape[2:]), dtype=np.float32)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: array.shape[0], : array.shape[1]] = array
+    return padded
