@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import joblib
@@ -36,11 +36,14 @@ from benchmarks.tracking import Tracker, TrackingConfig
 from benchmarks.trajectories import Trajectories
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
-from experts.train import expert_artifact, load_experts, read_gate, train_experts
+from experts.train import expert_artifact, load_expert, load_experts, read_gate, train_experts
 from generalist.codecs import CODECS, CodecConfig, codec_class
 from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
+
+if TYPE_CHECKING:
+    from generalist.ranks import Ranks
 
 STAGES = ("list", "experts", "record", "distill", "controls", "evaluate", "clips", "report", "export", "release")
 STAGES += ("compare", "workspace")
@@ -96,7 +99,11 @@ def _run(composed: DictConfig) -> None:
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
-        _run_stages(config, _name(config))
+        if int(os.environ.get("RANK", "0")):
+            if "distill" in config.stages:
+                _help_to_distill(config, _name(config))
+        else:
+            _run_stages(config, _name(config))
 
 
 def _run_stages(config: Config, name: str) -> None:
@@ -211,6 +218,11 @@ class Plan:
         return self.config.distill, self.config.model, self.config.codec
 
     @property
+    def generalist(self) -> Artifact:
+        """The one network."""
+        return generalist_artifact(self.run, *self.learning, self.learnt, self.config.seed)
+
+    @property
     def networks(self) -> dict[str, list[Student]]:
         """The controls that are trained, by agent."""
         suite, about = self.survivors("distill"), (self.config.controls, *self.learning)
@@ -231,7 +243,7 @@ class Plan:
     def agents(self) -> list[Agent]:
         """Everybody who is scored. Each is loaded in the process that plays it."""
         suite = self.survivors("evaluate")
-        generalist = generalist_artifact(self.run, *self.learning, self.learnt, self.config.seed)
+        generalist = self.generalist
         experts, memories = _folders(self.experts), _folders(self.memories)
         agents = [
             Agent("random", RandomPolicy),
@@ -290,6 +302,14 @@ def _look_ahead(plan: Plan) -> None:
             check_task(plan.config.codec, task, plan.config.model.window)
         except GatitoError as error:
             plan.failures.add(task.name, str(error))
+        algorithm = plan.recipe(task).algorithm
+        if plan.config.distill.rounds and algorithm in (DATASET, "random"):
+            how = "was only recorded" if algorithm == DATASET else "plays at random"
+            plan.failures.add(
+                task.name,
+                f"the expert of task {task.name} {how}, so it cannot say what a learner should have done: set "
+                "distill.rounds=0, or leave the task out with tasks=[…].",
+            )
 
 
 def _make_once(*, task: Task, report: Report) -> None:
@@ -309,11 +329,44 @@ def _record(plan: Plan) -> None:
 
 
 def _distill(plan: Plan) -> None:
-    from generalist.distill import distill
+    from generalist.ranks import Ranks
 
     _need(plan.recordings, "record")
-    threads = {"threads": plan.workers, "tracker": plan.tracker}
-    distill(plan.survivors("distill"), plan.learnt, *plan.learning, **plan.make, **threads)
+    ranks = Ranks.join(plan.config.distill.device)
+    ranks.agree([task.name for task in plan.survivors("distill")])
+    _learn(plan, ranks)
+
+
+def _help_to_distill(config: Config, name: str) -> None:
+    """All that a process does which ``torchrun`` started beside the first: it waits for it and trains with it."""
+    from generalist.ranks import Ranks
+
+    ranks = Ranks.join(config.distill.device)
+    names = ranks.agree()
+    run = Path(config.runs_folder) / name
+    tracker = Tracker(TrackingConfig("none"), group=name, exp_name=name, seed=config.seed, folder=run)
+    _learn(Plan(config, Suite.resolve(config.suite, names), run, Failures(names), tracker), ranks)
+
+
+def _learn(plan: Plan, ranks: "Ranks") -> None:
+    from generalist.distill import distill
+    from generalist.practice import practise
+
+    suite, experts = plan.survivors("distill"), plan.experts
+    teachers = {task.name: functools.partial(load_expert, experts[task.name].folder, task) for task in suite}
+    practice = functools.partial(
+        practise,
+        suite=suite,
+        teachers=teachers,
+        learner=plan.generalist,
+        config=plan.config.distill,
+        workers=plan.workers,
+        tracker=plan.tracker,
+        **plan.make,
+    )
+    threads = max(1, plan.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    about = {"threads": threads, "tracker": plan.tracker, "ranks": ranks, "practice": practice}
+    distill(suite, plan.learnt, *plan.learning, **plan.make, **about)
 
 
 def _train_controls(plan: Plan) -> None:

@@ -64,7 +64,7 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
 
 def _flatten(node: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401
     if isinstance(node, np.ndarray):
-        node = torch.from_numpy(np.ascontiguousarray(node))
+        node = torch.from_numpy(np.array(node))  # a copy: memory maps are read-only, which torch warns of
     if isinstance(node, torch.Tensor):
         tensors[name] = node.detach().cpu().contiguous().clone()
         return {_TENSOR: name}

@@ -159,6 +159,38 @@ class Noisy:
         return replace(decision, actions=actions)
 
 
+class Labelled:
+    """A learner that acts, and its teacher, who says at every step what should have been done (DAgger).
+
+    Steps are labelled with the teacher's action and distribution. An episode is given up where the teacher does not
+    know what to do, and where it gets long.
+    """
+
+    def __init__(self, learner: Policy, teacher: Policy, longest: int) -> None:
+        """Args: who acts, who labels, and the steps after which an episode is given up."""
+        self._learner, self._teacher, self._longest = learner, teacher, longest
+        self.name = learner.name
+        self.distribution_kind = teacher.distribution_kind
+
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """Memory of both, and the steps that each lane's episode has had."""
+        return self._learner.initial_state(lanes), self._teacher.initial_state(lanes), np.zeros(lanes, dtype=np.int64)
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """The learner's actions with the teacher's labels."""
+        memory, knowledge, steps = state
+        acted, memory = self._learner.act(observed, memory)
+        told, knowledge = self._teacher.act(observed, knowledge)
+        decisions = []
+        for rows, action, label in zip(observed, acted, told, strict=True):
+            steps[rows.lanes] = np.where(rows.fresh, 0, steps[rows.lanes] + 1)
+            gave_up = steps[rows.lanes] >= self._longest
+            if label.gave_up is not None:
+                gave_up |= label.gave_up
+            decisions.append(Decision(action.actions, label.labels, label.distributions, gave_up))
+        return decisions, (memory, knowledge, steps)
+
+
 def sample(space: gym.Space, rng: np.random.Generator, task: Task) -> np.ndarray:
     """A uniform action from an explicit stream (``space.sample`` would use a stream hidden in the space).
 

@@ -22,6 +22,7 @@ class Purpose(enum.IntEnum):
     RECORDING_RANDOM = 4
     HELD_OUT = 5  # layouts that no stage before scoring may see
     TEST = 6
+    PRACTICE = 7  # a learner's own episodes, labelled by its teachers
 
 
 def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:

@@ -9,9 +9,12 @@ from benchmarks.errors import GatitoError, check_at_least, unknown
 from generalist.codecs.config import CodecConfig
 
 LOSSES = ("kl", "nll")
+PRECISIONS = ("bf16", "fp32")
+DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
 CONTROLS = ("clone", "retrieval", "specialist")
 _LEAST_WINDOWS = 8
+_NO_MATTER = ("checkpoint_every", "log_every", "accumulate", "device")  # to what is learnt
 
 
 @dataclass
@@ -59,34 +62,56 @@ class DistillConfig:
 
     Attributes:
         steps: optimiser steps.
-        windows: windows per step.
+        windows: windows per step, in all processes together.
+        accumulate: parts that a process makes its windows of a step into, one after another, where memory is short.
         length: tokens per window (with the ``step`` codec, time steps); at least the model's window, or its far end is
             never trained.
         learning_rate: peak of AdamW's rate.
         warmup: steps of linear warm-up; then a cosine down to a tenth.
         weight_decay: AdamW's, on matrices alone.
         clip: largest norm of the gradient.
+        ema: decay per step of the averaged weights, which are the network in the end; 0: they are not averaged.
+        precision: of products on a GPU, ``bf16`` or ``fp32``; processors compute in ``fp32``.
+        device: ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
         loss: ``kl`` to the recorded distribution, or ``nll`` of the clean action.
         temperature: of Q-values before their softmax.
         prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
         weights: share of windows by task name; 1 where none is given.
+        rounds: rounds of practice: the network plays, its experts say what they would have done, and both are learnt.
+        practice_from: share of the steps before the first round; the others follow evenly.
+        practice_steps: environment steps per task and round, at least.
+        practice_share: of each task's windows, once there is practice.
         checkpoint_every: steps between checkpoints.
         log_every: steps between log lines.
     """
 
     steps: int = 3_000
     windows: int = 64
+    accumulate: int = 1
     length: int = 32
     learning_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
+    ema: float = 0.0
+    precision: str = "bf16"
+    device: str = "auto"
     loss: str = "kl"
     temperature: float = 0.01
     prompts: float = 0.25
     weights: dict[str, float] = field(default_factory=dict)
+    rounds: int = 0
+    practice_from: float = 0.5
+    practice_steps: int = 4_000
+    practice_share: float = 0.5
     checkpoint_every: int = 250
     log_every: int = 25
+
+    @property
+    def milestones(self) -> list[int]:
+        """The steps at which each round of practice is played, and the last step."""
+        shares = [self.practice_from + (1 - self.practice_from) * number / self.rounds for number in range(self.rounds)]
+        return [max(1, round(self.steps * share)) for share in shares] + [self.steps]
 
     def check(self, tasks: Sequence[str], window: int) -> None:
         """Refuse settings that cannot work, for tasks of these names and a model of this window.
@@ -96,7 +121,18 @@ class DistillConfig:
         """
         if self.loss not in LOSSES:
             raise unknown("distill.loss", self.loss, LOSSES)
-        check_at_least("distill", self, steps=1, windows=1, checkpoint_every=1, log_every=1, warmup=0)
+        for name, valid in (("precision", PRECISIONS), ("device", DEVICES)):
+            if getattr(self, name) not in valid:
+                raise unknown(f"distill.{name}", getattr(self, name), valid)
+        least = {"steps": 1, "windows": 1, "accumulate": 1, "checkpoint_every": 1, "log_every": 1, "warmup": 0}
+        check_at_least("distill", self, **least, rounds=0, practice_steps=1)
+        for name in ("prompts", "practice_from", "practice_share", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise GatitoError(f"distill.{name}={getattr(self, name)} is a share: from 0 to 1.")
+        if self.ema == 1:
+            raise GatitoError("distill.ema=1 would keep the untrained weights: set it below 1.")
+        if self.windows < self.accumulate:
+            raise GatitoError(f"distill.accumulate={self.accumulate} is more than distill.windows={self.windows}.")
         if self.length < window:
             raise GatitoError(
                 f"distill.length={self.length} is shorter than model.window={window}, whose far end would never be "
@@ -112,13 +148,15 @@ class DistillConfig:
 def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
     """The share of a training that one of several tasks has, as a training of its own: as many windows of its task.
 
-    Windows per step shrink with the share, optimiser steps stay; a batch too small for the learning rate would make the
-    control a weak one, so below ``_LEAST_WINDOWS`` steps shrink instead.
+    It learns from recordings alone, without practice. Windows per step shrink with the share, optimiser steps stay; a
+    batch too small for the learning rate would make the control a weak one, so below ``_LEAST_WINDOWS`` steps shrink
+    instead.
     """
     weights = {name: config.weights.get(name, 1.0) for name in tasks}
     windows = config.steps * config.windows * weights[task] / sum(weights.values())
     per_step = min(config.windows, max(_LEAST_WINDOWS, round(windows / config.steps)))
-    return replace(config, steps=max(1, round(windows / per_step)), windows=per_step, weights={})
+    steps = max(1, round(windows / per_step))
+    return replace(config, steps=steps, windows=per_step, accumulate=1, weights={}, rounds=0, device="cpu")
 
 
 @dataclass
@@ -186,7 +224,7 @@ def _network_artifact(
     recordings: Mapping[str, Artifact],
     seed: int,
 ) -> Artifact:
-    training = {name: value for name, value in asdict(config).items() if name not in ("checkpoint_every", "log_every")}
+    training = {name: value for name, value in asdict(config).items() if name not in _NO_MATTER}
     settings = {
         "tasks": list(recordings),
         "distill": training,

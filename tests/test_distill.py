@@ -10,9 +10,10 @@ from benchmarks.rollout import rollout
 from benchmarks.tasks import Suite, spaces
 from benchmarks.tracking import Tracker, TrackingConfig, read_log
 from benchmarks.trajectories import Trajectories, write_shard
-from generalist import distill as module
+from generalist import fit as module
 from generalist.codecs import CodecConfig
-from generalist.distill import distill, learning_rate
+from generalist.distill import distill
+from generalist.fit import learning_rate
 from generalist.mixture import Mixture, Source
 from generalist.network import Network, load_network
 from generalist.policy import NetworkPolicy

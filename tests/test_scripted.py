@@ -5,15 +5,18 @@ import signal
 import numpy as np
 import pytest
 
+from benchmarks import recording
+from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError
 from benchmarks.failures import Failures
 from benchmarks.policy import Noisy
+from benchmarks.recording import Take
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose
 from benchmarks.tasks import Suite, make_env
 from benchmarks.tracking import Tracker, TrackingConfig
 from benchmarks.trajectories import Trajectories
-from experts import record, train
+from experts import train
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite
 from experts.scripted import make_player
@@ -194,9 +197,9 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
-        list(
-            record._finished(make_player(task, BOT), task, iter(range(500)), 300, 1, tmp_path / "count", lambda _: None)
-        )
+        artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
+        take = Take(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, lanes=1)
+        recording._record_shard(take=take, shard=0, report=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -107,11 +107,11 @@ def load_students(agent: str, folders: Mapping[str, Path], tasks: Sequence[Task]
 
 
 def _train(*, student: Student, report: Report) -> None:
-    from generalist.distill import fit
+    from generalist.fit import Learner, fit
 
     recordings = {student.task.name: student.recording.folder}
-    settings = (student.config, student.model, student.codec)
-    fit(student.artifact, [student.task], recordings, *settings, student.seed, report)
+    settings = (student.config, student.model, student.codec, student.seed)
+    fit(Learner(student.artifact, [student.task], recordings, *settings), report)
 
 
 def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:

@@ -95,8 +95,8 @@ def _distill(task: Task, steps: int, folder: Path) -> None:
     from generalist.settings import ModelConfig
 
     network = Network(ModelConfig(), CodecConfig())
-    source = Source(task, Trajectories(folder), weight=1.0, soft=False, temperature=1.0)
-    mixture = Mixture([source], network.codec, windows=16, length=32, seed=0)
+    source = Source(task, Trajectories(folder), weight=1.0)
+    mixture = Mixture([source], network.codec, windows=16, length=32, seed=0, soft=False)
     optimizer = torch.optim.AdamW(network.parameters())
     for step in range(10):
         network.loss(mixture.batch(step))["loss"].backward()

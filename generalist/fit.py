@@ -1,0 +1,260 @@
+"""Fit one network to recordings: AdamW, warm-up and cosine; and rounds of practice in between.
+
+A training that was killed ends with the weights of one that was not, on the same machine with the same threads (another
+number of threads, processes or parts of a batch moves the last bits of a sum).
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.artifacts import CHECKPOINT, Artifact
+from benchmarks.checkpoints import load_state, save_state
+from benchmarks.compute import Cost, count_flops, parameter_count
+from benchmarks.errors import GatitoError
+from benchmarks.parallel import Report
+from benchmarks.seeds import derive
+from benchmarks.tasks import Task
+from benchmarks.tracking import Log
+from benchmarks.trajectories import Trajectories
+from generalist.codecs import CodecConfig
+from generalist.codecs.windows import moved
+from generalist.mixture import Mixture, Source, demonstration
+from generalist.network import Network, save_network
+from generalist.ranks import Ranks
+from generalist.settings import DistillConfig, ModelConfig
+
+Practice = Callable[[int, Path], Mapping[str, Path]]
+"""A round of practice: the network in a folder plays every task, its experts say what they would have done. Given the
+round's number, from 1, and the folder; the recordings by task name."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network to be made.
+
+    Attributes:
+        artifact: where it goes.
+        tasks: what it learns.
+        recordings: folders of the experts' recordings by task name.
+        config: how it is trained.
+        model: its size.
+        codec: its inputs and outputs.
+        seed: the training seed.
+    """
+
+    artifact: Artifact
+    tasks: Sequence[Task]
+    recordings: Mapping[str, Path]
+    config: DistillConfig
+    model: ModelConfig
+    codec: CodecConfig
+    seed: int
+
+
+def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practice: Practice | None = None) -> None:
+    """Train a network, from its checkpoint if there is one, and finish its artifact.
+
+    On-policy rounds are DAgger's (Ross et al. 2011, arXiv:1011.0686): what the network met by itself, labelled by the
+    experts, is learnt from beside the experts' own episodes.
+
+    Args:
+        learner: what to make; its artifact is started.
+        report: told the optimiser steps so far.
+        ranks: this process among those that train it together; None: it is alone.
+        practice: plays a round; needed where the learner's config asks for rounds.
+
+    Raises:
+        GatitoError: if the loss becomes NaN (the last good checkpoint is kept), or a recording is damaged.
+    """
+    ranks = ranks or Ranks()
+    config, folder = learner.config, learner.artifact.folder
+    names = [task.name for task in learner.tasks]
+    torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
+    network = Network(learner.model, learner.codec, names).to(ranks.device)
+    own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
+    training = _Training(network, config, learner.artifact, ranks, report)
+    practised: list[Mapping[str, Trajectories]] = []
+    flops = 0.0
+    for number, until in enumerate(config.milestones, 1):
+        mixture = _mixture(learner, own, practised, network)
+        if not flops:
+            # The operations of one step stand for all: they differ by padding alone.
+            first = moved(mixture.batch(0), ranks.device)
+            flops = config.steps * count_flops(lambda batch=first: network.loss(batch)["loss"].backward())
+            network.zero_grad(set_to_none=True)
+        training.advance(mixture, until)
+        if until < config.steps:
+            played = None
+            if ranks.leads:
+                assert practice is not None
+                student = folder / f"round-{number}"
+                if training.step == until:
+                    save_network(student, training.averaged(), _prompts(learner, own))
+                played = {name: str(made) for name, made in practice(number, student).items()}
+            practised.append({name: Trajectories(Path(made)) for name, made in ranks.agree(played).items()})
+    if not ranks.leads:
+        return
+    save_network(folder, training.averaged(), _prompts(learner, own))
+    steps = sum(recording.steps for each in (own, *practised) for recording in each.values())
+    cost = Cost(parameter_count(network), flops, steps, training.seconds)
+    seen = config.steps * config.windows * config.length
+    learner.artifact.finish(training.seconds, tokens=seen, steps=config.steps, **cost.facts())
+
+
+def learning_rate(step: int, config: DistillConfig) -> float:
+    """Linear warm-up, then half a cosine from the peak down to a tenth of it."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def _mixture(
+    learner: Learner,
+    own: Mapping[str, Trajectories],
+    practised: Sequence[Mapping[str, Trajectories]],
+    network: Network,
+) -> Mixture:
+    """Of the experts' recordings, and of what the network met in its rounds of practice so far."""
+    config, sources = learner.config, []
+    for task in learner.tasks:
+        weight, met = config.weights.get(task.name, 1.0), [each[task.name] for each in practised if task.name in each]
+        share = config.practice_share if met else 0.0
+        if share < 1:
+            sources.append(Source(task, own[task.name], weight * (1 - share)))
+        whole = sum(recording.steps for recording in met)
+        sources += [Source(task, each, weight * share * each.steps / whole, own[task.name]) for each in met if share]
+    return Mixture(
+        sources,
+        network.codec,
+        windows=config.windows,
+        length=config.length,
+        seed=learner.seed,
+        soft=config.loss == "kl",
+        temperature=config.temperature,
+        prompts=config.prompts if learner.codec.conditioning == "prompt" else 0.0,
+    )
+
+
+def _prompts(learner: Learner, own: Mapping[str, Trajectories]) -> dict[str, Any]:
+    if learner.codec.conditioning != "prompt":
+        return {}
+    steps = learner.codec.prompt_steps
+    return {task.name: demonstration(task, own[task.name], steps) for task in learner.tasks}
+
+
+class _Training:
+    """An optimiser's steps, which can be put down and taken up again.
+
+    Attributes:
+        step: optimiser steps taken.
+        seconds: of work so far.
+    """
+
+    def __init__(
+        self, network: Network, config: DistillConfig, artifact: Artifact, ranks: Ranks, report: Report
+    ) -> None:
+        self._network, self._config, self._artifact, self._ranks = network, config, artifact, ranks
+        self._report = report
+        self._optimizer = _make_optimizer(network, config)
+        self._parameters = list(network.parameters())
+        self.step, self._earlier = 0, 0.0
+        self._started = time.monotonic()
+        checkpoint = artifact.folder / CHECKPOINT
+        found = checkpoint.exists()
+        if found:
+            saved = load_state(checkpoint)
+            network.load_state_dict(saved["network"])
+            self._optimizer.load_state_dict(saved["optimizer"])
+            self.step, self._earlier = int(saved["step"]), float(saved["seconds"])
+            averages = [values.to(ranks.device) for values in saved["averages"]]
+        else:
+            averages = [values.detach().clone() for values in self._parameters] if config.ema else []
+        self._averages = averages
+        self._saved = self.step if found else -1
+        self._log = Log(artifact.folder, keep_until=self._saved) if ranks.leads else None
+
+    @property
+    def seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._started
+
+    def advance(self, mixture: Mixture, until: int) -> None:
+        """Train up to so many steps in all, and leave a checkpoint there."""
+        self._network.train()
+        while self.step < until:
+            self._take(mixture)
+            self._report(self.step)
+            if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.steps:
+                self._save()
+
+    def averaged(self) -> Network:
+        """The network with its averaged weights, where they are kept; ready to act."""
+        network = Network(self._network.model.config, self._network.codec.config, self._network.tasks)
+        network.load_state_dict({name: values.cpu() for name, values in self._network.state_dict().items()})
+        for parameter, average in zip(network.parameters(), self._averages, strict=False):
+            parameter.data.copy_(average)
+        return network.eval()
+
+    def _take(self, mixture: Mixture) -> None:
+        """One step. All processes come to the same weights: they add their gradients up before they use them."""
+        config, ranks = self._config, self._ranks
+        rate = learning_rate(self.step, config)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        parts = range(ranks.rank, config.accumulate * ranks.size, ranks.size)
+        batches = [mixture.batch(self.step, part, config.accumulate * ranks.size) for part in parts]
+        whole = ranks.total(torch.tensor([float(sum(batch.weight for batch in batches))], device=ranks.device)).item()
+        self._optimizer.zero_grad(set_to_none=True)
+        means: dict[str, torch.Tensor] = {}
+        for batch in batches:
+            half = ranks.device.type == "cuda" and config.precision == "bf16"
+            with torch.autocast("cuda", torch.bfloat16) if half else nullcontext():
+                values = self._network.loss(moved(batch, ranks.device))
+            (values["loss"] * (batch.weight / whole)).backward()
+            for name, value in values.items():
+                means[name] = means.get(name, 0.0) + value.detach() * (batch.weight / whole)
+        ranks.add_up_gradients(self._parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip)
+        told = ranks.total(torch.stack(list(means.values())).float())
+        # Looked at before the weights are touched, so that no checkpoint can hold a NaN.
+        if not (torch.isfinite(told).all() and torch.isfinite(norm)):
+            raise GatitoError(
+                f"the distillation loss became NaN at step {self.step}; the last good checkpoint "
+                f"(step {max(0, self._saved)}) is kept in {self._artifact.folder}. Lower distill.learning_rate and run "
+                "again."
+            )
+        self._optimizer.step()
+        self.step += 1
+        if self._averages:
+            # Early on the average follows quickly: it must not remember the untrained weights.
+            decay = min(config.ema, (1 + self.step) / (10 + self.step))
+            for average, values in zip(self._averages, self._parameters, strict=True):
+                average.lerp_(values.detach(), 1 - decay)
+        if self._log and (self.step % config.log_every == 0 or self.step == config.steps):
+            line = {f"distill/{name}": value for name, value in zip(means, told.tolist(), strict=True)}
+            line |= {"distill/gradient_norm": norm.item(), "distill/learning_rate": rate}
+            self._log.write(self.step, line)
+
+    def _save(self) -> None:
+        self._saved = self.step
+        if self._ranks.leads:
+            state = {"network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
+            state |= {"averages": self._averages, "step": self.step, "seconds": self.seconds}
+            save_state(self._artifact.folder / CHECKPOINT, state)
+
+
+def _make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW:
+    matrices = [parameter for parameter in network.parameters() if parameter.dim() >= 2]
+    others = [parameter for parameter in network.parameters() if parameter.dim() < 2]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
