@@ -40,6 +40,7 @@ from experts.train import expert_artifact, load_expert, load_experts, read_gate,
 from generalist.codecs import CODECS, CodecConfig, codec_class
 from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
+from generalist.released import GeneralistConfig, release_generalist, released_artifact, take_over_generalist
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 STAGES = ("list", "experts", "record", "distill", "controls", "evaluate", "clips", "report", "export", "release")
 STAGES += ("compare", "workspace")
+_MAKING = ("record", "distill", "controls")
+"""What a generalist that comes with the project makes needless."""
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    generalist: GeneralistConfig = field(default_factory=GeneralistConfig)
     stages: list[str] = field(default_factory=list)
     seed: int = 0
     tasks: list[str] | None = None
@@ -122,7 +126,8 @@ def _run_stages(config: Config, name: str) -> None:
         _list(plan)
     if "workspace" in config.stages:
         _save_workspace(config, plan.suite)
-    stages = [stage for stage in _WORK if stage in config.stages]
+    made = config.generalist.source == "train"
+    stages = [stage for stage in _WORK if stage in config.stages and (made or stage not in _MAKING)]
     failures.recall(run, stages)
     started = time.monotonic()
     try:
@@ -218,8 +223,16 @@ class Plan:
         return self.config.distill, self.config.model, self.config.codec
 
     @property
+    def released(self) -> Path:
+        """Folder of the generalist that comes with the project."""
+        return Path(self.config.generalist.released)
+
+    @property
     def generalist(self) -> Artifact:
         """The one network."""
+        if self.config.generalist.source == "released":
+            _, model, codec = self.learning
+            return released_artifact(self.run, self.released, self.survivors("distill").tasks, model, codec)
         return generalist_artifact(self.run, *self.learning, self.learnt, self.config.seed)
 
     @property
@@ -378,6 +391,9 @@ def _train_controls(plan: Plan) -> None:
 
 
 def _evaluate(plan: Plan) -> None:
+    if plan.config.generalist.source == "released":
+        _train(plan)  # the released experts are taken over, programs play for their gates
+        take_over_generalist(plan.released, plan.generalist)
     for agent in plan.agents:
         _need(agent.made_from, "experts,record,distill,controls")
     if not all(artifact.is_complete() for artifact in plan.scores.values()):  # else it says where they were made
@@ -408,12 +424,15 @@ def _export(plan: Plan) -> None:
 
 
 def _release(plan: Plan) -> None:
-    """The run's experts become those that come with the project."""
+    """The run's experts, and its generalist if it has one, become those that come with the project."""
     from experts.released import TABLE, release
 
     folder = Path(plan.config.experts.released)
     rows = release(plan.survivors(), plan.run, folder)
     console.note(f"{folder / TABLE}: {len(rows)} experts")
+    if plan.config.generalist.source == "train" and plan.generalist.is_complete():
+        release_generalist(plan.generalist, plan.released)
+        console.note(f"{plan.released}: the generalist of {plan.run}")
 
 
 def _report(plan: Plan) -> None:
@@ -486,6 +505,7 @@ def _check(config: Config) -> None:
     config.model.check()
     config.experts.check()
     config.record.check()
+    config.generalist.check()
     config.distill.check(Suite.names(config.suite, config.tasks), config.model.window)
     config.controls.check()
     config.evaluate.check()

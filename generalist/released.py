@@ -1,0 +1,124 @@
+"""A trained generalist that comes with the project: ``results/<suite>/generalist/``.
+
+Put there by ``gatito stages=[release]``, played by ``gatito stages=[evaluate,report] generalist=released``.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.artifacts import (
+    Artifact,
+    describe_files,
+    digest,
+    read_json,
+    read_manifest,
+    verify,
+    write_bytes,
+    write_manifest,
+)
+from benchmarks.errors import FatalError, GatitoError, unknown
+from benchmarks.tasks import Task
+from generalist.codecs import CodecConfig
+from generalist.network import PROMPTS, SHAPE, WEIGHTS
+from generalist.settings import ModelConfig
+
+SOURCES = ("train", "released")
+_KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")
+_MOST_BYTES = 20_000_000  # of what is committed
+
+
+@dataclass
+class GeneralistConfig:
+    """``conf/generalist/*.yaml``.
+
+    Attributes:
+        source: where the generalist comes from. ``train``: distilled here; ``released``: with the project.
+        released: folder of the released one.
+    """
+
+    source: str = "train"
+    released: str = "results/mixed/generalist"
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        if self.source not in SOURCES:
+            raise unknown("generalist.source", self.source, SOURCES)
+
+
+def release_generalist(made: Artifact, folder: Path) -> None:
+    """Copy a run's finished generalist to ``folder``, in place of an earlier one.
+
+    Raises:
+        GatitoError: if it is not finished, damaged, or too large to come with the project.
+    """
+    manifest = read_manifest(made.folder)
+    if manifest is None:
+        raise GatitoError(f"{made.folder} holds no finished generalist: run with stages=[distill] first.")
+    verify(made.folder, manifest)
+    kept = [name for name in _KEPT if name in manifest["files"]]
+    size = sum(manifest["files"][name]["bytes"] for name in kept)
+    if size > _MOST_BYTES:
+        raise GatitoError(
+            f"the generalist in {made.folder} has {size / 1e6:.0f} MB; {_MOST_BYTES / 1e6:.0f} MB may come with the "
+            "project: release one of model=nano or mini."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in kept:
+        write_bytes(folder / name, (made.folder / name).read_bytes())
+    write_manifest(folder, manifest | {"files": describe_files(folder)})
+
+
+def released_artifact(
+    run: Path, folder: Path, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig
+) -> Artifact:
+    """Where a run's copy of the released generalist lives, and what decides it.
+
+    Raises:
+        FatalError: if there is none, it has other sizes, inputs or outputs than are asked for, or it has not learnt a
+            task that it would need to be told apart from others.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
+    shape = read_json(folder / SHAPE)
+    for name, asked in (("model", asdict(model)), ("codec", asdict(codec))):
+        other = [key for key, value in asked.items() if shape[name].get(key) != value]
+        if other:
+            values = " ".join(f"{name}.{key}={shape[name].get(key)}" for key in other)
+            raise FatalError(
+                f"the generalist in {folder} was made with another {name} than is asked for: set {values}, or distil "
+                "one with generalist=train."
+            )
+    if codec.conditioning != "none":
+        for task in tasks:
+            if task.name not in shape["tasks"]:
+                raise FatalError(
+                    f"the generalist in {folder} is told which task it plays, and has not learnt {task.name}: leave "
+                    "the task out with tasks=[…]."
+                )
+    return Artifact(run / "generalist", "generalist", {"released": digest(manifest["files"])})
+
+
+def take_over_generalist(folder: Path, artifact: Artifact) -> None:
+    """Make a run's generalist of the released one, unless it is there.
+
+    Raises:
+        GatitoError: if a file is damaged.
+    """
+    if artifact.is_complete():
+        return
+    manifest = read_manifest(folder)
+    assert manifest is not None  # else there was no artifact
+    verify(folder, manifest)
+    artifact.start()
+    for name in manifest["files"]:
+        write_bytes(artifact.folder / name, (folder / name).read_bytes())
+    facts: dict[str, Any] = manifest["facts"] | {"trained_at": manifest["git_commit"]}
+    artifact.finish(manifest["wall_seconds"], **facts)

@@ -1,0 +1,51 @@
+"""A generalist that comes with the project: released by one run, scored by another."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, gatito
+
+SUITE = ["suite=classic", "tasks=[cartpole,pendulum]", "tracking=none"]
+SMALL = ["record.steps=1000", "record.random_steps=200", "distill.steps=10", "distill.windows=8", "evaluate.episodes=5"]
+SCORE = ["stages=[evaluate,report]", "evaluate.episodes=5", "clips.agents=[]", "generalist=released"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("released")
+    for task in ("cartpole", "pendulum"):
+        place = Path("results", "experts", "classic", task)
+        shutil.copytree(ROOT / place, folder / place)
+    made = "stages=[experts,record,distill,evaluate]"
+    done = gatito(*SUITE, *SMALL, made, "experts=released", "controls=none", "name=made", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_what_a_run_released_another_scores_to_the_same_rows(folder):
+    done = gatito(*SUITE, *SMALL, "stages=[release]", "experts=released", "name=made", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "results" / "classic" / "generalist" / "model.safetensors").exists()
+    done = gatito(*SUITE, *SCORE, "name=again", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    runs = folder / "results" / "runs"
+    assert (runs / "again" / "scores.csv").read_text() == (runs / "made" / "scores.csv").read_text()
+    manifest = json.loads((runs / "again" / "generalist" / "manifest.json").read_text())
+    assert manifest["facts"]["steps"] == 10 and "trained_at" in manifest["facts"]
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["codec.bins=128"], "was made with another codec than is asked for: set codec.bins=256"),
+        (["model=mini"], "was made with another model than is asked for: set model.name=nano model.layers=4"),
+        (["generalist.released=nowhere"], "nowhere holds no released generalist: distil one with generalist=train"),
+    ],
+)
+def test_another_network_than_is_asked_for_is_refused_in_one_line(folder, words, line):
+    done = gatito(*SUITE, *SCORE, "name=other", *words, cwd=folder)
+    assert done.returncode == 1
+    assert line in done.stderr and "Traceback" not in done.stderr
