@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks import console
@@ -117,7 +118,9 @@ def fit(
     save_network(artifact.folder, network, prompts)
     steps = sum(source.trajectories.steps for source in sources)
     cost = Cost(parameter_count(network), flops, steps, seconds)
-    seen = config.steps * config.windows * config.length
+    longest = [network.codec.steps(source.task, config.length) for source in sources]
+    each = np.average(longest, weights=[source.weight for source in sources])
+    seen = round(config.steps * config.windows * float(each))
     artifact.finish(seconds, time_steps=seen, steps=config.steps, **cost.facts())
 
 
