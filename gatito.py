@@ -313,6 +313,8 @@ def _look_ahead(plan: Plan) -> None:
     for task in plan.survivors():
         try:
             check_task(plan.config.codec, task, plan.config.model.window)
+        except FatalError:
+            raise  # a setting of the codec's own, whichever the task
         except GatitoError as error:
             plan.failures.add(task.name, str(error))
         algorithm = plan.recipe(task).algorithm

@@ -21,6 +21,7 @@ class Observed:
         lanes: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
             a policy with memory keeps it per lane.
         fresh: shape ``(rows,)``, true on the first step of an episode: the lane's memory must be forgotten.
+        rewards: shape ``(rows,)``, what followed from the lane's last step; 0 on a fresh one.
         rngs: each row's own random stream, one per episode.
         envs: each row's environment, for players that plan in its state; a learner must not look at them.
     """
@@ -29,6 +30,7 @@ class Observed:
     observations: np.ndarray
     lanes: np.ndarray
     fresh: np.ndarray
+    rewards: np.ndarray
     rngs: Sequence[np.random.Generator]
     envs: Sequence[gym.Env]
 

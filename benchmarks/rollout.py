@@ -121,6 +121,7 @@ class _Lane:
         self.env = env
         self.idle = True
         self.fresh = True
+        self.reward = 0.0
         self.observation: Any = None
         self.rng = np.random.default_rng(0)
         self._agent = agent
@@ -137,7 +138,7 @@ class _Lane:
         self.rng = stream(self.task.name, self._agent, seed)
         observation, _ = self.env.reset(seed=seed)
         self.observation = pack(self.env.observation_space, observation)
-        self.fresh = True
+        self.fresh, self.reward = True, 0.0
         self._return, self._length, self._success = 0.0, 0, None
         self._rows: dict[str, list[Any]] = {"observations": [self._newest()]} if self._keep else {}
         return True
@@ -147,8 +148,8 @@ class _Lane:
         sent = int(action) if isinstance(self.env.action_space, gym.spaces.Discrete) else action
         observation, reward, terminated, truncated, info = self.env.step(sent)
         self.observation = pack(self.env.observation_space, observation)
-        self.fresh = False
-        self._return += float(reward)
+        self.fresh, self.reward = False, float(reward)
+        self._return += self.reward
         self._length += 1
         self._queue.steps += 1
         success = info.get("success", info.get("is_success"))
@@ -205,6 +206,7 @@ def _observe(task: Task, lanes: list[_Lane]) -> Observed:
         observations=np.stack([lane.observation for lane in lanes]),
         lanes=np.array([lane.index for lane in lanes]),
         fresh=np.array([lane.fresh for lane in lanes]),
+        rewards=np.array([lane.reward for lane in lanes]),
         rngs=[lane.rng for lane in lanes],
         envs=[lane.env for lane in lanes],
     )

@@ -104,8 +104,8 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     save_network(folder, training.averaged(), _prompts(learner, own))
     steps = sum(recording.steps for each in (own, *practised) for recording in each.values())
     cost = Cost(parameter_count(network), flops, steps, training.seconds)
-    seen = config.steps * config.windows * config.length
-    learner.artifact.finish(training.seconds, tokens=seen, steps=config.steps, **cost.facts())
+    tokens = config.steps * config.windows * config.length
+    learner.artifact.finish(training.seconds, tokens=tokens, steps=config.steps, **cost.facts())
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:

@@ -236,9 +236,10 @@ class Transformer(nn.Module):
         """
         if length > len(self._angles):
             half = self._angles.shape[1]
-            frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-            angle = torch.arange(max(length, 2 * len(self._angles)), dtype=torch.float64)[:, None] * frequency
-            self._angles = torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+            with torch.inference_mode(False):  # else a network that has acted could not be trained any more
+                frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+                angle = torch.arange(max(length, 2 * len(self._angles)), dtype=torch.float64)[:, None] * frequency
+                self._angles = torch.stack([angle.cos(), angle.sin()], dim=-1).float()
         return self._angles[:length]
 
     def _initialise(self, module: nn.Module) -> None:

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -46,7 +45,11 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
     """Write weights, shape and demonstrations; all are needed to load."""
     save_state(folder / WEIGHTS, network.state_dict())
     shown = {
-        name: {"parts": take_apart(window.task, window.observations), "labels": window.labels}
+        name: {
+            "parts": take_apart(window.task, window.observations),
+            "labels": window.labels,
+            "rewards": window.rewards,
+        }
         for name, window in prompts.items()
     }
     if shown:
@@ -87,5 +90,5 @@ def load_prompts(folder: Path, tasks: Sequence[Task]) -> dict[str, Window]:
             raise GatitoError(f"{folder} has no demonstration of task {task.name}: distil with this task in the suite.")
         labels = saved[task.name]["labels"].numpy()
         observations = put_together(task, {kind: part.numpy() for kind, part in saved[task.name]["parts"].items()})
-        prompts[task.name] = Window(task, observations, labels, None, labels, np.zeros(len(labels)))
+        prompts[task.name] = Window(task, observations, labels, None, labels, saved[task.name]["rewards"].numpy())
     return prompts

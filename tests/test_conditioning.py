@@ -162,7 +162,7 @@ def test_while_acting_the_previous_action_is_the_lanes_own():
     state, acted = policy.initial_state(2), []
     for step in range(12):
         fresh = np.array([step == 0, step in (0, 5)])
-        shown = Observed(task, observations[:, step], np.arange(2), fresh, [], [])
+        shown = Observed(task, observations[:, step], np.arange(2), fresh, np.zeros(2), [], [])
         [decision], state = policy.act([shown], state)
         acted.append(decision.actions)
     acted = np.stack(acted, axis=1)

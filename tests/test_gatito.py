@@ -96,6 +96,7 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["distill.loss=kll"], ["unknown distill.loss 'kll'", "Did you mean 'kl'"]),
         (["model.window=64", "distill.length=32"], ["distill.length=32", "model.window=64"]),
         (["model.heads=5"], ["model.width=128", "model.heads"]),
+        (["codec=jat", "codec.previous_actions=true", ONE], ["error: codec jat", "codec.previous_actions=false"]),
         (["codec.vector_width=3", ONE], ["task classic/cartpole", "codec.vector_width=4"]),
         (["seed=100"], ["seed=100", "0 to 99"]),
         (["workers=0"], ["workers must be at least 1"]),

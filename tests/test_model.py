@@ -86,3 +86,9 @@ def test_positions_are_relative_also_late_in_an_episode(model):
 def test_sizes_that_do_not_fit_are_refused(sizes, words):
     with pytest.raises(GatitoError, match=words):
         Transformer(ModelConfig(**sizes))
+
+
+def test_a_network_that_has_acted_can_be_trained(model):
+    with torch.inference_mode():
+        model.step(torch.randn(1, 64), model.new_cache(1), torch.tensor([0]), torch.tensor([True]))
+    model(torch.randn(1, 4, 64, requires_grad=True)).sum().backward()

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -22,13 +24,13 @@ def play(policy, seeds, **settings):
     return {(episode.task, episode.seed): episode for episode in episodes}
 
 
-def generalist():
+def generalist(codec="step"):
     torch.manual_seed(3)
-    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig())
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig(codec))
     return NetworkPolicy(network.eval())
 
 
-@pytest.mark.parametrize("make_policy", [RandomPolicy, generalist])
+@pytest.mark.parametrize("make_policy", [RandomPolicy, generalist, partial(generalist, "jat")])
 def test_an_episode_is_the_same_alone_and_among_others(make_policy):
     tasks = [COUNTER, CARTPOLE, PENDULUM, TARGET]
     crowd = play(make_policy(), {task: range(17) for task in tasks}, lanes_per_task=5)
@@ -50,6 +52,21 @@ def test_an_episode_holds_what_happened():
     assert episode.total_return == steps["actions"].sum()
     assert steps["terminated"].tolist() == [False] * (episode.length - 1) + [True]
     assert episode.success == bool((steps["actions"] == 2).any())
+
+
+def test_a_policy_is_told_the_reward_before_each_step():
+    class Listens(RandomPolicy):
+        told = []
+
+        def act(self, observed, state):
+            self.told.extend((rows.rewards[0], rows.fresh[0]) for rows in observed)
+            return super().act(observed, state)
+
+    episodes = play(Listens(), {COUNTER: range(3)}, lanes_per_task=1)
+    expected = []
+    for episode in episodes.values():
+        expected += [(0.0, True), *((reward, False) for reward in episode.steps["rewards"][:-1])]
+    assert Listens.told == expected
 
 
 def test_a_time_limit_is_a_truncation():

@@ -17,6 +17,7 @@ from generalist.codecs.config import CodecConfig
 from generalist.codecs.windows import Batch, Window
 
 CODECS = {
+    "jat": ("generalist.codecs.jat", "JatCodec"),
     "step": ("generalist.codecs.step", "StepCodec"),
 }
 """Codec names and the classes that build them, imported when first needed."""

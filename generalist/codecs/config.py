@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.errors import check_at_least, unknown
+from benchmarks.errors import FatalError, check_at_least, unknown
 
 CONDITIONINGS = ("none", "prompt", "task_id")
 OUTPUTS = ("bins", "regression")
@@ -20,6 +20,8 @@ class CodecConfig:
         previous_actions: whether the action before is an input.
         previous_action_dropout: share of windows in training that do without it all the same.
         continuous: continuous actions as ``bins``, or by ``regression``.
+        observation_loss: weight of predicting the next observation, beside 1 minus it of the action, for codecs that
+            predict it.
         vector_width: longest observation vector (discrete observations are one-hot) that it can carry.
         image_frames: frames of an image observation; 0: it carries no images.
         image_size: their height and width in pixels.
@@ -36,6 +38,7 @@ class CodecConfig:
     previous_actions: bool = False
     previous_action_dropout: float = 0.5
     continuous: str = "bins"
+    observation_loss: float = 0.0
     vector_width: int = 384
     image_frames: int = 4
     image_size: int = 84
@@ -55,4 +58,8 @@ class CodecConfig:
             raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
-        check_at_least("codec", self, prompt_steps=1, previous_action_dropout=0, bins=1)
+        check_at_least("codec", self, prompt_steps=1, previous_action_dropout=0, bins=1, observation_loss=0)
+        if self.observation_loss >= 1:
+            raise FatalError(
+                f"codec.observation_loss={self.observation_loss} leaves no weight to actions: set it below 1."
+            )

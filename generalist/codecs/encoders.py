@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-_CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
+CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
 _BYTES = 256
 _KNOWN_TEXTS = 4_096  # read before and remembered while acting
 
@@ -32,6 +32,30 @@ class ImageEncoder(nn.Module):
         return self.layers(pixels * (2 / 255) - 1)
 
 
+class ImageDecoder(nn.Module):
+    """The image encoder's layers backwards, from a vector to pixels."""
+
+    def __init__(self, frames: int, size: int, width: int) -> None:
+        super().__init__()
+        first = (size - 8) // 4 + 1
+        second = (first - 4) // 2 + 1
+        self.layers = nn.Sequential(
+            nn.Linear(width, 32 * (second - 2) ** 2),
+            nn.Unflatten(1, (32, second - 2, second - 2)),
+            nn.GELU(),
+            nn.ConvTranspose2d(32, 32, 3),
+            nn.GELU(),
+            nn.ConvTranspose2d(32, 16, 4, 2, output_padding=first % 2),
+            nn.GELU(),
+            nn.ConvTranspose2d(16, frames, 8, 4, output_padding=size % 4),
+            nn.Tanh(),
+        )
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """``(n, width)`` → ``(n, frames, size, size)``, from -1 to 1."""
+        return self.layers(vectors)
+
+
 class GridEncoder(nn.Module):
     """Embeddings of cells, each looked at in the light of the instruction, then all of them together.
 
@@ -42,7 +66,7 @@ class GridEncoder(nn.Module):
     def __init__(self, size: int, width: int, features: int = 32) -> None:
         super().__init__()
         self.channels = 3
-        self.cells = nn.Embedding(self.channels * _CELL_VALUES, features)
+        self.cells = nn.Embedding(self.channels * CELL_VALUES, features)
         self.places = nn.Parameter(0.1 * torch.randn(size * size, features))
         self.light = nn.Linear(width, 2 * features)
         self.look = nn.Sequential(nn.Linear(features, features), nn.GELU())
@@ -52,8 +76,8 @@ class GridEncoder(nn.Module):
 
     def forward(self, grids: torch.Tensor, instruction: torch.Tensor) -> torch.Tensor:
         """``(n, size, size, 3)`` cells, uint8, and ``(n, width)`` → ``(n, width)``."""
-        offsets = torch.arange(self.channels, device=grids.device) * _CELL_VALUES
-        values = grids.flatten(1, 2).long().clamp_max(_CELL_VALUES - 1) + offsets
+        offsets = torch.arange(self.channels, device=grids.device) * CELL_VALUES
+        values = grids.flatten(1, 2).long().clamp_max(CELL_VALUES - 1) + offsets
         cells = nn.functional.embedding_bag(values.flatten(0, 1), self.cells.weight, mode="sum")
         cells = cells.view(len(grids), -1, cells.shape[-1]) + self.places
         scale, shift = self.light(instruction)[:, None].chunk(2, dim=-1)

@@ -6,6 +6,7 @@ encoder each. No weight belongs to one task.
 """
 
 import math
+from collections.abc import Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -90,6 +91,13 @@ class ActionEncoder(nn.Module):
             unit = to_unit(space, actions)
             numbers[:, self.config.discrete_actions : self.config.discrete_actions + unit.shape[1]] = unit
         return numbers
+
+    def collate(self, windows: Sequence[tuple[Task, np.ndarray]], length: int) -> torch.Tensor:
+        """The numbers of windows of a task's actions side by side, ``(windows, length, size)``, zeros as padding."""
+        numbers = np.zeros((len(windows), length, self.project.in_features), np.float32)
+        for row, (task, actions) in zip(numbers, windows, strict=True):
+            row[: len(actions)] = self.numbers(task, actions)
+        return torch.from_numpy(numbers)
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """``(…, size)``, see :meth:`numbers`; zeros where there is no action → ``(…, width)``."""

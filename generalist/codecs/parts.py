@@ -50,6 +50,19 @@ def vector_size(space: gym.Space) -> int:
     return sizes
 
 
+def choices(space: gym.Space) -> np.ndarray:
+    """``(vector size,)``, which of the space's discrete parts, from 1, each number is one answer of; 0: a number."""
+    numbers: list[int] = []
+    count = 0
+    for part in part_spaces(space).values():
+        if isinstance(part, gym.spaces.Discrete):
+            count += 1
+            numbers += [count] * int(part.n)
+        elif kind_of(part) == "vector":
+            numbers += [0] * math.prod(part.shape or ())
+    return np.array(numbers, dtype=np.int64)
+
+
 def take_apart(task: Task, observations: np.ndarray) -> Parts:
     """Packed observations (see ``tasks.observations``), ``(n, *shape)``, as parts.
 

@@ -12,32 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.errors import FatalError
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import ActionHeads, Targets, check_actions, check_limits
 from generalist.codecs.inputs import Inputs, collate
 from generalist.codecs.observations import ActionEncoder, ObservationEncoder, check_observations
-from generalist.codecs.parts import take_apart
-from generalist.codecs.windows import Window, moved, valid_steps
+from generalist.codecs.parts import Parts, take_apart
+from generalist.codecs.prompts import Shown, run_after, show
+from generalist.codecs.windows import Window, moved
 from generalist.model import Perceptron, Prefix, Transformer
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Demonstrations, P steps of each of Q windows.
-
-    Attributes:
-        windows: ``(Q,)``, which windows of the batch have one.
-        inputs: their observations.
-        actions: ``(Q, P, size)``, see :meth:`ActionEncoder.numbers`.
-        there: ``(Q, P)``, false where a demonstration is padding.
-    """
-
-    windows: torch.Tensor
-    inputs: Inputs
-    actions: torch.Tensor
-    there: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -100,6 +85,8 @@ class StepCodec(nn.Module):
         Raises:
             GatitoError: naming the task, what does not fit and the setting to raise.
         """
+        if config.observation_loss:
+            raise FatalError("codec step predicts no observations: set codec.observation_loss=0, or take codec=jat.")
         check_limits(config, task, [*check_observations(config, task), *check_actions(config, task)])
 
     @staticmethod
@@ -122,7 +109,7 @@ class StepCodec(nn.Module):
             tasks = torch.tensor([self.tasks.index(window.task.name) for window in windows])
         return StepBatch(
             weight=sum(map(len, windows)),
-            inputs=collate([_one(take_apart(window.task, window.observations)) for window in windows], length),
+            inputs=collate([_seen(window) for window in windows], length),
             targets=self.heads.collate(windows, length),
             previous=None if previous is None else torch.from_numpy(previous),
             tasks=tasks,
@@ -134,17 +121,7 @@ class StepCodec(nn.Module):
         if not prompts:
             return None
         assert self.acts is not None
-        numbers, windows = list(prompts), list(prompts.values())
-        length = max(map(len, windows))
-        actions = np.zeros((len(windows), length, self.acts.project.in_features), np.float32)
-        for row, window in zip(actions, windows, strict=True):
-            row[: len(window)] = self.acts.numbers(window.task, window.labels)
-        return Shown(
-            torch.tensor(numbers),
-            collate([_one(take_apart(window.task, window.observations)) for window in windows], length),
-            torch.from_numpy(actions),
-            torch.from_numpy(valid_steps(windows, length)),
-        )
+        return show(prompts, self.acts, _seen)
 
     def loss(self, model: Transformer | Perceptron, batch: StepBatch) -> dict[str, torch.Tensor]:
         """See :meth:`ActionHeads.losses`."""
@@ -161,14 +138,7 @@ class StepCodec(nn.Module):
             tokens = tokens + self.identity(batch.tasks)[:, None]
         if batch.shown is None:
             return model(tokens)
-        prefix = self._read(model, batch.shown)
-        alone = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-        alone[batch.shown.windows] = False
-        hidden = torch.empty_like(tokens)
-        hidden[batch.shown.windows] = model(tokens[batch.shown.windows], prefix)
-        if alone.any():
-            hidden[alone] = model(tokens[alone])
-        return hidden
+        return run_after(model, tokens, batch.shown.windows, self._read(model, batch.shown))
 
     def _read(self, model: Transformer | Perceptron, shown: Shown) -> Any:  # noqa: ANN401
         assert self.acts is not None and self.demonstrated is not None and isinstance(model, Transformer)
@@ -222,5 +192,5 @@ class StepCodec(nn.Module):
         return torch.from_numpy(values).to(self.device)
 
 
-def _one(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {kind: part[None] for kind, part in parts.items()}
+def _seen(window: Window) -> Parts:
+    return {kind: part[None] for kind, part in take_apart(window.task, window.observations).items()}

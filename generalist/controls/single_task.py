@@ -129,4 +129,4 @@ def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
         sizes |= {"discrete_actions": int(action.n), "action_dimensions": 1, "bins": 1}
     else:
         sizes |= {"discrete_actions": 1, "action_dimensions": math.prod(action.shape or ())}
-    return replace(codec, name="step", conditioning="none", previous_actions=False, **sizes)
+    return replace(codec, name="step", conditioning="none", previous_actions=False, observation_loss=0.0, **sizes)
