@@ -430,7 +430,9 @@ def _release(plan: Plan) -> None:
     from experts.released import TABLE, release
 
     folder = Path(plan.config.experts.released)
-    rows = release(plan.survivors(), plan.run, folder)
+    suite = plan.survivors()
+    recipes = {task.name: plan.recipe(task) for task in suite}
+    rows = release(suite, plan.run, folder, recipes, plan.config.experts, plan.config.seed)
     console.note(f"{folder / TABLE}: {len(rows)} experts")
     if plan.config.generalist.source == "train" and plan.generalist.is_complete():
         release_generalist(plan.generalist, plan.released)

@@ -1,16 +1,22 @@
 """Trained experts that come with the project: ``results/experts/<group>/<name>/``, and a table of them beside.
 
+A training that is not finished can come with it as well: whoever runs the same recipe goes on from there.
+
 Run by ``gatito stages=[release]``, which puts a run's experts there, and ``experts=released``, which starts from them.
 """
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import console
 from benchmarks.artifacts import (
+    CHECKPOINT,
     MANIFEST,
+    STARTED,
     Artifact,
     describe_files,
     digest,
@@ -22,10 +28,12 @@ from benchmarks.artifacts import (
     write_manifest,
     write_text,
 )
+from benchmarks.checkpoints import load_state
 from benchmarks.errors import GatitoError
 from benchmarks.tasks import Suite, Task
 from benchmarks.tidy import to_csv
 from benchmarks.tracking import LOG, read_log
+from experts.recipe import ExpertRecipe, ExpertsConfig
 
 TABLE = "experts.csv"
 _KEPT = ("policy.safetensors", "expert.json", "curve.json", "gate.json")
@@ -44,7 +52,8 @@ class ExpertRow:
         std_return: their standard deviation.
         episodes: fresh episodes that the gate judged.
         reference: what the task's mean must reach.
-        gate: ``passed`` or ``weak``.
+        gate: ``passed``, ``weak``, or ``training``: not finished, and the mean is that of its last checkpoint on the
+            episodes that choose among checkpoints.
     """
 
     task: str
@@ -58,8 +67,18 @@ class ExpertRow:
     gate: str
 
 
-def release(suite: Suite, run: Path, folder: Path) -> list[ExpertRow]:
-    """Copy a run's finished experts of a suite to ``folder``, in place of earlier ones, and write the table of all.
+def release(
+    suite: Suite, run: Path, folder: Path, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig, seed: int
+) -> list[ExpertRow]:
+    """Copy a run's experts of a suite to ``folder``, in place of earlier ones, and write the table of all.
+
+    Args:
+        suite: whose experts.
+        run: the run's folder.
+        folder: where they go.
+        recipes: how they are made, by task name.
+        config: what holds for all of them.
+        seed: the training seed.
 
     Raises:
         GatitoError: if an expert is not finished, damaged, or was made for another pipeline than the task's.
@@ -67,6 +86,9 @@ def release(suite: Suite, run: Path, folder: Path) -> list[ExpertRow]:
     for task in suite:
         source = run / "experts" / task.name
         manifest = read_manifest(source)
+        if manifest is None and (source / CHECKPOINT).exists():
+            _release_training(task, recipes[task.name], config, seed, source, folder / task.name)
+            continue
         if manifest is None:
             raise GatitoError(f"{source} holds no finished expert: run with stages=[experts] first.")
         _check(task, manifest, source)
@@ -76,13 +98,54 @@ def release(suite: Suite, run: Path, folder: Path) -> list[ExpertRow]:
         for name in _KEPT:
             if name in manifest["files"]:
                 write_bytes(target / name, (source / name).read_bytes())
-        # Of the log, the learning curve alone: losses of every update would outweigh the weights.
-        lines = [line for line in read_log(source / LOG) if any(key.startswith("selection/") for key in line)]
-        write_text(target / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+        _copy_curve(source, target)
         write_manifest(target, manifest | {"files": describe_files(target)})
-    rows = [_row(path.parent) for path in sorted(folder.glob(f"*/*/{MANIFEST}"))]
+    kept = {path.parent for name in (MANIFEST, CHECKPOINT) for path in folder.glob(f"*/*/{name}")}
+    rows = [_row(path) for path in sorted(kept)]
     write_text(folder / TABLE, to_csv(rows, ExpertRow))
     return rows
+
+
+def _release_training(
+    task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, source: Path, target: Path
+) -> None:
+    if (target / MANIFEST).exists():
+        raise GatitoError(
+            f"{target} holds a finished expert and {source} one in training: finish it with stages=[experts] first."
+        )
+    curve = load_state(source / CHECKPOINT)["curve"]
+    gate = {"mean": curve[-1]["mean"], "std": curve[-1]["std"], "passed": False}
+    gate |= {"episodes": recipe.selection_episodes or config.selection_episodes}
+    gate |= {"reference": task.reference, "source": task.source}
+    for name in (STARTED, CHECKPOINT):
+        write_bytes(target / name, (source / name).read_bytes())
+    write_json(target / "expert.json", {"task": task.name, "recipe": asdict(recipe), "seed": seed})
+    write_json(target / "gate.json", gate)
+    write_json(target / "curve.json", curve)
+    _copy_curve(source, target)
+
+
+def _copy_curve(source: Path, target: Path) -> None:
+    """Of the log, the learning curve alone: losses of every update would outweigh the weights."""
+    lines = [line for line in read_log(source / LOG) if any(key.startswith("selection/") for key in line)]
+    write_text(target / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
+    """Go on from a released training, where it is one of the same recipe and further than what is here.
+
+    Args:
+        task: whose expert it is.
+        folder: of the released experts.
+        artifact: the run's expert; started.
+    """
+    source = folder / task.name
+    if not (source / CHECKPOINT).exists() or (artifact.folder / CHECKPOINT).exists():
+        return
+    if read_json(source / STARTED)["fingerprint"] == artifact.fingerprint:
+        write_bytes(artifact.folder / LOG, (source / LOG).read_bytes())
+        write_bytes(artifact.folder / CHECKPOINT, (source / CHECKPOINT).read_bytes())
+        console.note(f"the training of expert {task.name} goes on from {source}")
 
 
 def released_digest(task: Task, folder: Path) -> str:
@@ -92,6 +155,11 @@ def released_digest(task: Task, folder: Path) -> str:
         GatitoError: if there is none, or it was made for another pipeline.
     """
     manifest = read_manifest(folder / task.name)
+    if manifest is None and (folder / task.name / CHECKPOINT).exists():
+        raise GatitoError(
+            f"the expert of task {task.name} in {folder} is still in training: go on with experts=train, or leave the "
+            "task out with tasks=[…]."
+        )
     if manifest is None:
         raise GatitoError(
             f"task {task.name} has no released expert in {folder}: train it with experts=train, or leave the task out "
@@ -131,15 +199,15 @@ def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
 
 def _row(folder: Path) -> ExpertRow:
     about, gate, manifest = read_json(folder / "expert.json"), read_json(folder / "gate.json"), read_manifest(folder)
-    assert manifest is not None
+    word = "training" if manifest is None else "passed" if gate["passed"] else "weak"
     return ExpertRow(
         about["task"],
         about["recipe"]["algorithm"],
-        manifest["facts"]["steps"],
+        manifest["facts"]["steps"] if manifest else read_json(folder / "curve.json")[-1]["steps"],
         about["seed"],
         round(gate["mean"], 4),
         round(gate["std"], 4),
         gate["episodes"],
         gate["reference"],
-        "passed" if gate["passed"] else "weak",
+        word,
     )

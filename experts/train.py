@@ -29,7 +29,7 @@ from benchmarks.tasks import Suite, Task
 from benchmarks.tracking import Log, Mirror, Tracker, pump
 from experts.datasets import dataset_digest, dataset_episodes
 from experts.recipe import DATASET, PLAYERS, RELEASED, ExpertRecipe, ExpertsConfig
-from experts.released import released_digest, take_over
+from experts.released import released_digest, take_over, take_up_training
 from experts.scripted import check_player, make_player
 
 POLICY = "policy.safetensors"
@@ -83,6 +83,8 @@ def train_experts(
     for task in missing:
         artifact, recipe = made[task.name], recipes[task.name]
         artifact.start()
+        if recipe.trained:
+            take_up_training(task, Path(config.released), artifact)
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": seed, "artifact": artifact}
         total = recipe.steps if recipe.trained else 1
         jobs.append(Job(f"expert {task.name}", total, arguments, task.name))
