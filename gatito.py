@@ -5,6 +5,7 @@ Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and group
 
 import functools
 import os
+import re
 import shlex
 import sys
 import time
@@ -85,6 +86,7 @@ class Config:
     seed: int = 0
     tasks: list[str] | None = None
     runs: list[str] = field(default_factory=list)
+    label: str = "default"
     name: str | None = None
     runs_folder: str = "results/runs"
     workers: int | None = None
@@ -93,7 +95,7 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 _failures: list[str] = []  # of the runs in this process; a sweep goes on after one
-_reported: dict[Path, TrackingConfig] = {}  # a sweep's runs with a report: their training seeds are pooled at its end
+_reported: dict[Path, Config] = {}  # a sweep's runs with a report: their training seeds are pooled at its end
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
@@ -446,7 +448,7 @@ def _report(plan: Plan) -> None:
     plan.failures.write(plan.run)
     write_report(Results.read(plan.run), plan.run, tracker=plan.tracker)
     if HydraConfig.get().mode == RunMode.MULTIRUN and not len(plan.failures):
-        _reported[plan.run] = plan.config.tracking
+        _reported[plan.run] = plan.config
 
 
 _WORK: dict[str, Callable[[Plan], None]] = {
@@ -586,14 +588,22 @@ class _one_line_errors:  # noqa: N801
         return True
 
 
-def _pool_seeds() -> None:
-    """After a sweep over training seeds: the report of each configuration over its seeds."""
+def _pool_sweep() -> None:
+    """After a sweep: the report of each configuration over its seeds, and one of all configurations side by side."""
     if _reported and _failures:
         console.warn(f"{len(_failures)} runs of the sweep failed, whole or in part, and are in no pooled report.")
     for runs in seeds_of_one_configuration(list(_reported)):
-        console.note(f"pooling the training seeds of {', '.join(run.name for run in runs)}")
-        with _one_line_errors():
-            _compare(runs, Config(runs_folder=str(runs[0].parent), tracking=_reported[runs[0]]))
+        _pool(runs, pooled_name(runs))
+    if len({re.sub(r"-seed\d+", "", run.name) for run in _reported}) > 1:
+        config = next(iter(_reported.values()))
+        named = config.name and f"{config.name}-{config.suite.name}"
+        _pool(list(_reported), named or pooled_name(list(_reported)))
+
+
+def _pool(runs: list[Path], name: str) -> None:
+    console.note(f"putting together {', '.join(run.name for run in runs)}")
+    with _one_line_errors():
+        _compare(runs, Config(runs_folder=str(runs[0].parent), name=name, tracking=_reported[runs[0]].tracking))
 
 
 def main() -> None:
@@ -602,7 +612,7 @@ def main() -> None:
     try:
         with _one_line_errors():
             _run()
-            _pool_seeds()
+            _pool_sweep()
     except KeyboardInterrupt:
         console.fail("interrupted. The same command resumes where it stopped.")
         sys.exit(130)

@@ -176,8 +176,11 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What sets each configuration apart, such as ``model=mini``; empty where there is one configuration."""
-    keys = sorted({key for config in configs for key in config})
+    """What sets each configuration apart, such as ``model=mini``, or its ``label``; empty where there is only one."""
+    keys = sorted({key for config in configs for key in config} - {"label"})
+    words = [str(config.get("label")) for config in configs]
+    if len(configs) > 1 and len(set(words)) == len(configs):  # a word for each says it all
+        return words
     differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     presets = [key.removesuffix(".name") for key in differing if key.endswith(".name")]
     shown = [key for key in differing if not any(key.startswith(f"{preset}.") for preset in presets)] + presets

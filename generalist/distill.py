@@ -16,7 +16,7 @@ from benchmarks.dashboards import log_lineage
 from benchmarks.tasks import Suite
 from benchmarks.tracking import Tracker
 from generalist.codecs import CodecConfig
-from generalist.fit import Learner, Practice, fit
+from generalist.fit import Learner, Practice, fit, within_budget
 from generalist.ranks import Ranks
 from generalist.settings import DistillConfig, ModelConfig, generalist_artifact
 
@@ -67,11 +67,12 @@ def distill(
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact
+    learner, _ = within_budget(learner)
     # Opened before the log is, so that the curve has a run to go to from its first line on.
     mirror = tracker.mirror(artifact.folder, "distill", env_id=suite.name, **asdict(config), model=asdict(model))
     try:
         with console.progress() as bars:
-            bar = bars.add_task("distill", total=config.steps, note="")
+            bar = bars.add_task("distill", total=learner.config.steps, note="")
 
             def report(done: int) -> None:
                 bars.update(bar, completed=done)

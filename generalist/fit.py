@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
         GatitoError: if the loss becomes NaN (the last good checkpoint is kept), or a recording is damaged.
     """
     ranks = ranks or Ranks()
+    learner, per_step = within_budget(learner)
     config, folder = learner.config, learner.artifact.folder
     names = [task.name for task in learner.tasks]
     torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
@@ -81,15 +82,8 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
     training = _Training(network, config, learner.artifact, ranks, report)
     practised: list[Mapping[str, Trajectories]] = []
-    flops = 0.0
     for number, until in enumerate(config.milestones, 1):
-        mixture = _mixture(learner, own, practised, network)
-        if not flops:
-            # The operations of one step stand for all: they differ by padding alone.
-            first = moved(mixture.batch(0), ranks.device)
-            flops = config.steps * count_flops(lambda batch=first: network.loss(batch)["loss"].backward())
-            network.zero_grad(set_to_none=True)
-        training.advance(mixture, until)
+        training.advance(_mixture(learner, own, practised, network), until)
         if until < config.steps:
             played = None
             if ranks.leads:
@@ -103,9 +97,24 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
         return
     save_network(folder, training.averaged(), _prompts(learner, own))
     steps = sum(recording.steps for each in (own, *practised) for recording in each.values())
-    cost = Cost(parameter_count(network), flops, steps, training.seconds)
+    cost = Cost(parameter_count(network), per_step * config.steps, steps, training.seconds)
     tokens = config.steps * config.windows * config.length
     learner.artifact.finish(training.seconds, tokens=tokens, steps=config.steps, **cost.facts())
+
+
+def within_budget(learner: Learner) -> tuple[Learner, float]:
+    """The learner with as many steps as its budget of operations allows, where it has one; and those of a step.
+
+    The operations of the first step stand for all: they differ by padding alone.
+    """
+    network = Network(learner.model, learner.codec, [task.name for task in learner.tasks])
+    own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
+    first = _mixture(learner, own, [], network).batch(0)
+    per_step = count_flops(lambda: network.loss(first)["loss"].backward())
+    if learner.config.flops is None:
+        return learner, per_step
+    steps = max(1, round(learner.config.flops / per_step))
+    return replace(learner, config=replace(learner.config, steps=steps, flops=None)), per_step
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:

@@ -62,6 +62,7 @@ class DistillConfig:
 
     Attributes:
         steps: optimiser steps.
+        flops: a budget of floating-point operations that decides the steps instead; None: ``steps`` does.
         windows: windows per step, in all processes together.
         accumulate: parts that a process makes its windows of a step into, one after another, where memory is short.
         length: tokens per window (with the ``step`` codec, time steps); at least the model's window, or its far end is
@@ -86,6 +87,7 @@ class DistillConfig:
     """
 
     steps: int = 3_000
+    flops: float | None = None
     windows: int = 64
     accumulate: int = 1
     length: int = 32
@@ -129,6 +131,8 @@ class DistillConfig:
         for name in ("prompts", "practice_from", "practice_share", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise GatitoError(f"distill.{name}={getattr(self, name)} is a share: from 0 to 1.")
+        if self.flops is not None and self.flops <= 0:
+            raise GatitoError(f"distill.flops={self.flops:g} must be above 0, or null.")
         if self.ema == 1:
             raise GatitoError("distill.ema=1 would keep the untrained weights: set it below 1.")
         if self.windows < self.accumulate:
@@ -156,7 +160,8 @@ def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> Dist
     windows = config.steps * config.windows * weights[task] / sum(weights.values())
     per_step = min(config.windows, max(_LEAST_WINDOWS, round(windows / config.steps)))
     steps = max(1, round(windows / per_step))
-    return replace(config, steps=steps, windows=per_step, accumulate=1, weights={}, rounds=0, device="cpu")
+    flops = config.flops and config.flops * weights[task] / sum(weights.values())
+    return replace(config, steps=steps, flops=flops, windows=per_step, accumulate=1, weights={}, rounds=0, device="cpu")
 
 
 @dataclass

@@ -231,7 +231,11 @@ def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
     done = gatito("-m", "distill.learning_rate=1e-3,2e-3", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = sorted(path for path in (tmp_path / "results" / "runs").iterdir() if not path.name.startswith("."))
+    beside = [path for path in runs if path.name.startswith("compare-")]
+    runs = [path for path in runs if path not in beside]
     assert len(runs) == 2 and all(path.name.startswith("classic-nano-seed0-") for path in runs)
+    assert len(beside) == 1
+    assert "f generalist (distill.learning_rate=0.002)" in (beside[0] / "table.md").read_text()
     policies = [path / "experts" / "classic" / "cartpole" / "policy.safetensors" for path in runs]
     assert policies[0].samefile(policies[1])
     models = [path / "generalist" / "model.safetensors" for path in runs]
@@ -299,3 +303,12 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
     assert leftovers == []
     done = gatito(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_experiment_sweeps_by_itself_and_puts_its_variants_into_one_table(tmp_path):
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
+    sweep = ["experiment=ablation", "variant=default,jat", "seed=0", "distill.flops=1e8"]
+    done = gatito(*command, *sweep, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "results" / "runs" / "ablation-classic" / "table.md").read_text()
+    assert "f generalist (default)" in table and "f generalist (jat)" in table

@@ -86,7 +86,7 @@ def test_the_list_of_a_suite_shows_each_expert(gatito_inside):
     lines = [line for line in told.stdout.splitlines() if "/" in line]
     assert len(lines) == 24
     assert any("metaworld/reach" in line and " script " in line for line in lines)
-    assert any("atari/pong" in line and "ppo, 4,000,000 steps" in line for line in lines)
+    assert any("atari/pong" in line and " ppo, " in line for line in lines)
 
 
 @pytest.mark.slow
