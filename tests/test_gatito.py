@@ -312,3 +312,22 @@ def test_an_experiment_sweeps_by_itself_and_puts_its_variants_into_one_table(tmp
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "results" / "runs" / "ablation-classic" / "table.md").read_text()
     assert "f generalist (default)" in table and "f generalist (jat)" in table
+
+
+def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_inside):
+    told = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "distill.rounds=1", "tracking=none")
+    fails_with(told, "the expert of task classic/cartpole plays at random, so it cannot say", "set distill.rounds=0")
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["codec=jat", "codec.previous_actions=true"], "codec.previous_actions"),
+        (["codec=jat", "model.window=1", "distill.length=1"], "model.window=2"),
+        (["model.kind=perceptron", "model.window=1", "codec.conditioning=prompt"], "cannot look at a demonstration"),
+        (["distill.flops=-1"], "distill.flops=-1 must be above 0"),
+        (["generalist.source=relased"], "unknown generalist.source 'relased'. Did you mean 'released'"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, line):
+    fails_with(gatito_inside("suite=classic", "tasks=[cartpole]", "tracking=none", *words), line)
