@@ -17,6 +17,7 @@ from generalist.codecs.config import CodecConfig
 from generalist.codecs.windows import Batch, Window
 
 CODECS = {
+    "gato": ("generalist.codecs.gato", "GatoCodec"),
     "step": ("generalist.codecs.step", "StepCodec"),
 }
 """Codec names and the classes that build them, imported when first needed."""
