@@ -508,6 +508,8 @@ def _check(config: Config) -> None:
     config.codec.check()
     if config.model.kind == "perceptron" and config.codec.conditioning == "prompt":
         raise GatitoError("model.kind=perceptron cannot look at a demonstration: set codec.conditioning=none.")
+    if config.model.kind == "perceptron" and config.codec.name == "gato":
+        raise GatitoError("model.kind=perceptron sees one token alone, codec gato makes many: set codec=step.")
     config.model.check()
     config.experts.check()
     config.record.check()

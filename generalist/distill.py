@@ -67,7 +67,8 @@ def distill(
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact
-    learner, _ = within_budget(learner)
+    if config.flops:
+        learner, _ = within_budget(learner)
     # Opened before the log is, so that the curve has a run to go to from its first line on.
     mirror = tracker.mirror(artifact.folder, "distill", env_id=suite.name, **asdict(config), model=asdict(model))
     try:

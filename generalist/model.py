@@ -1,9 +1,9 @@
-"""The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention; and an MLP in its place.
+"""The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention.
 
 Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
-runs it over whole sequences (:meth:`Transformer.forward`), acting runs it one token at a time over a cache
-(:meth:`Transformer.step`); both see the same window, so both give the same numbers. A prompt (:meth:`Transformer.read`)
-is seen from everywhere: it does not slide out of the window.
+runs it over whole sequences (:meth:`Transformer.forward`), acting runs it over a cache, one token at a time
+(:meth:`Transformer.step`) or several (:meth:`Transformer.extend`); all see the same window, so all give the same
+numbers. A prompt (:meth:`Transformer.read`) is seen from everywhere: it does not slide out of the window.
 """
 
 import math
@@ -208,7 +208,9 @@ class Transformer(nn.Module):
         # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
         mask = torch.arange(size, device=tokens.device)[None, :] <= positions[:, None]
         angles = self.angles(int(positions.max()) + 1).to(tokens.device)[positions][:, None, None]
-        every_lane = len(lanes) == cache.keys.shape[1] and bool((lanes == torch.arange(len(lanes))).all())
+        every_lane = len(lanes) == cache.keys.shape[1] and bool(
+            (lanes == torch.arange(len(lanes), device=lanes.device)).all()
+        )
         x = tokens[:, None]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
@@ -227,6 +229,58 @@ class Transformer(nn.Module):
             x = x + block.feedforward(block.feedforward_norm(x))
         cache.positions[lanes] = positions + 1
         return self.norm(x)[:, 0]
+
+    def extend(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache,
+        lanes: torch.Tensor,
+        fresh: torch.Tensor,
+        counts: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Hidden states of several further tokens per lane; the cache is updated in place.
+
+        Args:
+            tokens: shape ``(rows, n, width)``.
+            cache: from :meth:`new_cache`.
+            lanes: shape ``(rows,)``, each row's place in the cache, all different.
+            fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+            counts: shape ``(rows,)``, tokens of each row, the rest is padding; None: all.
+
+        Returns:
+            Shape ``(rows, n, width)``, equal to the last entries of :meth:`forward` over the whole episode so far;
+            those of padding mean nothing.
+        """
+        rows, length, _ = tokens.shape
+        size, device = self.config.window, tokens.device
+        counts = torch.full_like(lanes, length) if counts is None else counts
+        seen = cache.positions[lanes].masked_fill(fresh, 0)[:, None]
+        place = torch.arange(length, device=device)
+        positions = seen + place
+        # Each slot's latest position before these tokens; below 0 where there is none.
+        held = seen - 1 - (seen - 1 - torch.arange(size, device=device)) % size
+        earlier = (held >= 0)[:, None] & (positions[:, :, None] - held[:, None] < size)
+        distance = place[:, None] - place
+        own = ((distance >= 0) & (distance < size)).expand(rows, length, length)
+        mask = torch.cat([earlier, own], dim=-1)[:, None]
+        # All keys are seen before any is written: an early token may need what a later one takes the slot of.
+        written = (place < counts[:, None]) & (place >= counts[:, None] - size)
+        row, column = written.nonzero(as_tuple=True)
+        lane, slot = lanes[row], positions[row, column] % size
+        angles = self.angles(int(positions.max()) + 1).to(device)[positions][:, None]
+        x = tokens
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            query, key, value = block.attention.project(block.attention_norm(x))
+            key = rotate(key, angles)
+            keys, values = cache.keys[layer], cache.values[layer]
+            every_key, every_value = torch.cat([keys[lanes], key], dim=2), torch.cat([values[lanes], value], dim=2)
+            x = x + block.attention.attend(rotate(query, angles), every_key, every_value, mask)
+            x = x + block.feedforward(block.feedforward_norm(x))
+            keys[lane, :, slot] = key[row, :, column]
+            values[lane, :, slot] = value[row, :, column]
+        cache.positions[lanes] = seen[:, 0] + counts
+        return self.norm(x)
 
     def angles(self, length: int) -> torch.Tensor:
         """Cosines and sines of the rotary angles, ``(length, head width / 2, 2)``.
@@ -250,35 +304,6 @@ class Transformer(nn.Module):
             scale = 0.02 / math.sqrt(2 * self.config.layers)
             nn.init.normal_(module.attention.out.weight, std=scale)
             nn.init.normal_(module.feedforward[2].weight, std=scale)  # type: ignore[arg-type]
-
-
-class Perceptron(nn.Module):
-    """Hidden layers over each token by itself, behind the transformer's methods: what memory is worth is their gap."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        config.check()
-        self.config = config
-        layers = [(nn.Linear(config.width, config.width), nn.GELU()) for _ in range(config.layers)]
-        self.layers = nn.Sequential(nn.GELU(), *(part for layer in layers for part in layer))
-
-    def forward(self, tokens: torch.Tensor, prefix: None = None) -> torch.Tensor:
-        """``(…, width)`` in and out."""
-        return self.layers(tokens)
-
-    def new_cache(self, lanes: int) -> None:
-        """It remembers nothing."""
-
-    def step(
-        self, tokens: torch.Tensor, cache: object, lanes: torch.Tensor, fresh: torch.Tensor, prefix: None = None
-    ) -> torch.Tensor:
-        """``(rows, width)`` in and out; the rest is the transformer's."""
-        return self.layers(tokens)
-
-
-def make_model(config: ModelConfig) -> Transformer | Perceptron:
-    """The model that a config names, untrained."""
-    return Perceptron(config) if config.kind == "perceptron" else Transformer(config)
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,8 @@ from benchmarks.errors import GatitoError
 from benchmarks.tasks import Task
 from generalist.codecs import CodecConfig, Window, make_codec
 from generalist.codecs.parts import put_together, take_apart
-from generalist.model import make_model
+from generalist.model import Transformer
+from generalist.perceptron import Perceptron
 from generalist.settings import ModelConfig
 
 WEIGHTS = "model.safetensors"
@@ -29,7 +30,7 @@ class Network(nn.Module):
         """Args: the sizes, the inputs and outputs, and the names of the tasks that it learns."""
         super().__init__()
         self.tasks = list(tasks)
-        self.model = make_model(model)
+        self.model = Perceptron(model) if model.kind == "perceptron" else Transformer(model)
         self.codec: Any = make_codec(codec, model.width, tasks)
 
     def loss(self, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401

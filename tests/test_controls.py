@@ -12,8 +12,8 @@ from benchmarks.tracking import Tracker, TrackingConfig, read_log
 from generalist.codecs import CodecConfig
 from generalist.controls.retrieval import RetrievalPolicy, load_retrieval, memorize
 from generalist.controls.single_task import load_students, students, train_students
-from generalist.model import Perceptron
 from generalist.network import load_network
+from generalist.perceptron import Perceptron
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, retrieval_artifact
 from tests.conftest import make_task
 from tests.test_distill import MODEL, SUITE, recordings

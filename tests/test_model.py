@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,38 @@ def test_lanes_come_and_go_without_touching_each_other(model):
     }
     for lane, rows in seen.items():
         torch.testing.assert_close(torch.stack([row for _, row in rows]), expected[lane], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_chunks_of_any_length_equal_whole_sequences_while_lanes_come_and_go(model):
+    """Chunks of 1 to 20 tokens over a window of 8, padded to the longest, and single tokens; lane 1 begins again."""
+    rng = np.random.default_rng(0)
+    tokens = torch.randn(3, 300, 64)
+    cache = model.new_cache(3)
+    episodes = {lane: [([], [])] for lane in range(3)}  # each episode's tokens and hidden states
+    used = [0, 0, 0]
+    for turn in range(24):
+        lanes = rng.permutation(3)[: rng.integers(1, 4)]
+        counts = np.ones(len(lanes), int) if turn % 5 == 4 else rng.integers(1, 21, len(lanes))
+        counts = np.minimum(counts, 300 - np.array(used)[lanes])
+        fresh = np.array([used[lane] == 0 or (lane == 1 and turn in (9, 16)) for lane in lanes])
+        rows = torch.full((len(lanes), counts.max(), 64), 1e3)
+        for row, lane, count, new in zip(rows, lanes, counts, fresh, strict=True):
+            row[:count] = tokens[lane, used[lane] : used[lane] + count]
+            if new:
+                episodes[lane].append(([], []))
+            episodes[lane][-1][0].append(row[:count].clone())
+            used[lane] += count
+        places = torch.from_numpy(lanes), torch.from_numpy(fresh)
+        if turn % 5 == 4:
+            hidden = model.step(rows[:, 0], cache, *places)[:, None]
+        else:
+            hidden = model.extend(rows, cache, *places, torch.from_numpy(counts))
+        for lane, count, row in zip(lanes, counts, hidden, strict=True):
+            episodes[lane][-1][1].append(row[:count])
+    assert [len(each) for each in episodes.values()] == [2, 4, 2] and min(used) > 50
+    for seen, hidden in (episode for each in episodes.values() for episode in each if episode[0]):
+        torch.testing.assert_close(torch.cat(hidden), model(torch.cat(seen)[None])[0], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from generalist.codecs.config import CodecConfig
 from generalist.codecs.windows import Batch, Window
 
 CODECS = {
+    "gato": ("generalist.codecs.gato", "GatoCodec"),
     "jat": ("generalist.codecs.jat", "JatCodec"),
     "step": ("generalist.codecs.step", "StepCodec"),
 }

@@ -12,6 +12,8 @@ OUTPUTS = ("bins", "regression")
 class CodecConfig:
     """How observations and actions become numbers for the model.
 
+    Codec ``gato`` has no limits of its own on actions, and always sees the earlier ones.
+
     Attributes:
         name: which codec, see ``generalist.codecs.CODECS``.
         conditioning: what the network is told of the task: ``none``; ``prompt``, a demonstration of it; ``task_id``,
@@ -25,11 +27,12 @@ class CodecConfig:
         vector_width: longest observation vector (discrete observations are one-hot) that it can carry.
         image_frames: frames of an image observation; 0: it carries no images.
         image_size: their height and width in pixels.
+        patch: height and width of the patches that images are cut into, where they are.
         grid_size: height and width of a grid of cells; 0: it carries none.
         text_length: longest text in bytes; 0: it carries none.
         discrete_actions: largest discrete action space.
         action_dimensions: most continuous action dimensions.
-        bins: categories that each continuous action dimension is cut into.
+        bins: categories that each continuous action dimension is cut into; with ``gato``, observations are as well.
     """
 
     name: str = "step"
@@ -42,6 +45,7 @@ class CodecConfig:
     vector_width: int = 384
     image_frames: int = 4
     image_size: int = 84
+    patch: int = 16
     grid_size: int = 7
     text_length: int = 328
     discrete_actions: int = 18
@@ -58,7 +62,7 @@ class CodecConfig:
             raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
-        check_at_least("codec", self, prompt_steps=1, previous_action_dropout=0, bins=1, observation_loss=0)
+        check_at_least("codec", self, prompt_steps=1, previous_action_dropout=0, patch=1, bins=1, observation_loss=0)
         if self.observation_loss >= 1:
             raise FatalError(
                 f"codec.observation_loss={self.observation_loss} leaves no weight to actions: set it below 1."

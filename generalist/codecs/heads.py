@@ -170,13 +170,7 @@ class ActionHeads(nn.Module):
                 probabilities[:, : int(space.n)] = softmax(distributions)
             return probabilities
         assert isinstance(space, gym.spaces.Box)
-        mean = to_unit(space, labels)
-        deviation = np.zeros_like(mean)
-        if distributions is not None:
-            deviation = distributions[:, 1] * 2 / (space.high - space.low).reshape(-1)
-        scale = self.config.bins / 2
-        in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, _MIN_DEVIATION)], axis=-1)
-        return in_bins.astype(np.float32)
+        return normals(space, labels, distributions, self.config.bins)
 
     def bin_probabilities(self, targets: torch.Tensor) -> torch.Tensor:
         """The normal distributions that ``(…, 2)`` targets describe, cut into bins, ``(…, bins)``."""
@@ -193,6 +187,20 @@ def binned(mean: torch.Tensor, deviation: torch.Tensor, bins: int) -> torch.Tens
     below = torch.special.ndtr((edges - mean[..., None]) / deviation[..., None])
     mass = below.diff(dim=-1)
     return mass / mass.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def normals(space: gym.spaces.Box, labels: np.ndarray, distributions: np.ndarray | None, bins: int) -> np.ndarray:
+    """Means and standard deviations of continuous actions in bins, ``(n, dimensions, 2)``.
+
+    Without distributions, the deviation is the narrowest.
+    """
+    mean = to_unit(space, labels)
+    deviation = np.zeros_like(mean)
+    if distributions is not None:
+        deviation = distributions[:, 1] * 2 / (space.high - space.low).reshape(-1)
+    scale = bins / 2
+    in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, _MIN_DEVIATION)], axis=-1)
+    return in_bins.astype(np.float32)
 
 
 def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:

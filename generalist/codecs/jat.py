@@ -98,6 +98,8 @@ class JatCodec(nn.Module):
         self.heads = ActionHeads(config, width)
         self.next = NextObservation(config, width) if config.observation_loss else None
         self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
+        if self.identity is not None:
+            nn.init.normal_(self.identity.weight, std=0.3)
         self.demonstrated = nn.Parameter(0.3 * torch.randn(width)) if config.conditioning == "prompt" else None
 
     @staticmethod

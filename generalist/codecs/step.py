@@ -22,7 +22,8 @@ from generalist.codecs.observations import ActionEncoder, ObservationEncoder, ch
 from generalist.codecs.parts import Parts, take_apart
 from generalist.codecs.prompts import Shown, run_after, show
 from generalist.codecs.windows import Window, moved
-from generalist.model import Perceptron, Prefix, Transformer
+from generalist.model import Prefix, Transformer
+from generalist.perceptron import Perceptron
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class StepCodec(nn.Module):
         acts = config.previous_actions or config.conditioning == "prompt"
         self.acts = ActionEncoder(config, width) if acts else None
         self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
+        if self.identity is not None:
+            nn.init.normal_(self.identity.weight, std=0.3)
         self.demonstrated = nn.Parameter(0.3 * torch.randn(width)) if config.conditioning == "prompt" else None
 
     @staticmethod

@@ -1,0 +1,409 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError
+from benchmarks.policy import Noisy, Observed
+from benchmarks.rollout import rollout
+from benchmarks.tasks import Suite, make_env, spaces
+from benchmarks.tasks.observations import pack
+from benchmarks.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.trajectories import write_shard
+from generalist.codecs import CodecConfig, Window, make_codec
+from generalist.codecs.gato import GatoCodec
+from generalist.codecs.observations import mu_law
+from generalist.codecs.patches import patch_positions
+from generalist.codecs.tokens import (
+    Vocabulary,
+    action_tokens,
+    actions_of,
+    read_text,
+    step_length,
+    to_bins,
+    tokenise,
+    valid_tokens,
+    write_text,
+)
+from generalist.distill import distill
+from generalist.model import Transformer
+from generalist.policy import NetworkPolicy
+from generalist.settings import DistillConfig, ModelConfig
+from tests.conftest import make_task
+from tests.environments import MISSIONS
+from tests.test_distill import Parity
+
+WORDS = Vocabulary(1024)
+COUNTER = make_task()
+TARGET = make_task("tests.environments:Target-v0")
+INSTRUCTED = make_task("tests.environments:Instructed-v0")
+FILM = make_task("tests.environments:Film-v0")
+LAKE = make_task("FrozenLake-v1")
+TASKS = [COUNTER, TARGET, INSTRUCTED, FILM, LAKE]
+CONFIG = CodecConfig("gato", bins=1024)
+
+
+def play(task, steps, seed=0):
+    """A window of random play without ends; the labels differ from the actions at steps 2, 5, 8, …"""
+    env = make_env(task)
+    env.observation_space.seed(seed)
+    env.action_space.seed(seed)
+    observations = []
+    while len(observations) < steps:
+        observation, _ = env.reset(seed=seed + len(observations))
+        for _ in range(3):
+            observations.append(pack(env.observation_space, observation))
+            observation = env.step(env.action_space.sample())[0]
+    actions = np.stack([np.asarray(env.action_space.sample()) for _ in range(steps)])
+    labels = actions.copy()
+    labels[2::3] = np.roll(actions, 1, axis=0)[2::3]
+    return Window(task, np.stack(observations[:steps]), labels, None, actions, np.zeros(steps))
+
+
+def make(width=32, window=512, tasks=(), spread=1.0, **settings):
+    """A codec and a model with weights well away from those of a fresh one."""
+    torch.manual_seed(0)
+    codec = make_codec(CodecConfig("gato", bins=1024, **settings), width, tasks)
+    model = Transformer(ModelConfig(layers=2, heads=2, width=width, feedforward=64, window=window))
+    for parameter in (*model.parameters(), codec.head.weight):
+        torch.nn.init.normal_(parameter, std=spread)
+    with torch.no_grad():  # what is decided at a separator is then decided by what is seen, not by the mark itself
+        codec.tokens.weight[codec.vocabulary.separator] = codec.places.weight[-1] = 0.0
+    return codec.eval(), model.eval()
+
+
+def collate(codec, windows, length):
+    return codec.collate(windows, length, [np.random.default_rng(number) for number in range(len(windows))])
+
+
+def test_mu_law_and_bins_by_hand():
+    """log(101) / log(25601) = 0.45468: (1 + 0.45468) / 2 * 1024 = 744.8."""
+    values = np.array([-1e9, -256.0, -1.0, 0.0, 1.0, 256.0, np.inf])
+    squashed = mu_law(torch.from_numpy(values)).numpy()
+    assert squashed[4] == pytest.approx(math.log(101) / math.log(25601)) == pytest.approx(0.45468, abs=1e-5)
+    assert squashed[5] == pytest.approx(1)
+    assert to_bins(squashed, 1024).tolist() == [0, 0, 279, 512, 744, 1023, 1023]
+    assert to_bins(np.array([-1.0, -0.999, -0.998, 0.9981, 1.0]), 1024).tolist() == [0, 0, 1, 1023, 1023]
+
+
+def test_texts_are_read_in_words_and_come_back():
+    assert len(read_text(b"go to the red ball")) == 5
+    assert read_text(b"thereby") == (*read_text(b"the"), *b"reby")
+    assert read_text(b"") == ()
+    for text in (MISSIONS[1].encode(), bytes(range(1, 256)), "zwölf Käfer, then".encode()):
+        assert write_text(read_text(text)) == text
+        assert max(read_text(text)) < WORDS.discrete
+
+
+def test_each_kind_of_token_has_ids_of_its_own():
+    assert WORDS.continuous - WORDS.discrete == 1024
+    assert (WORDS.separator, WORDS.patch, WORDS.size) == tuple(WORDS.continuous + 1024 + each for each in range(3))
+
+
+def test_the_order_of_a_time_step():
+    """Text, then tensors by their keys (direction before image), row-major; separator; action."""
+    window = play(INSTRUCTED, 4)
+    window.observations["direction"][0] = 3
+    window.observations["image"][0] = np.arange(147).reshape(7, 7, 3)
+    missions = [bytes(row).rstrip(b"\0") for row in window.observations["mission"]]
+    steps = tokenise(INSTRUCTED, window.observations, window.actions, WORDS, 16)
+    for mission, row, action in zip(missions, steps.ids, window.actions, strict=True):
+        text = read_text(mission)
+        assert row[: len(text)].tolist() == list(text) and (row[len(text) : steps.texts] == -1).all()
+        assert row[-1] == WORDS.discrete + action and row[-2] == WORDS.separator
+    tensors = steps.ids[0, steps.texts : -2] - WORDS.discrete
+    assert tensors.tolist() == [3, *range(147)]
+    assert steps.lengths.tolist() == [len(read_text(mission)) + 150 for mission in missions]
+
+
+def test_places_count_an_observations_tokens_and_are_the_same_for_all_others():
+    codec, _ = make()
+    batch = collate(codec, [play(TARGET, 2), play(COUNTER, 1)], 14)
+    last = codec.places.num_embeddings - 1
+    step = [0, 1, 2, last, last, last]
+    assert batch.sequences.places.tolist() == [step + step + [0, 0], [0, 1, last, last] + 10 * [0]]
+    assert batch.weight == 3
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_actions_come_back_and_are_valid(task):
+    space = spaces(task)[1]
+    space.seed(0)
+    actions = np.stack([np.asarray(space.sample()) for _ in range(50)])
+    tokens = action_tokens(task, actions, WORDS)
+    low, high = valid_tokens(task, WORDS)
+    assert (tokens >= low).all() and (tokens < high).all()
+    back = actions_of(task, tokens, WORDS)
+    if task is TARGET:
+        assert (np.abs(back - actions) <= (space.high - space.low) / 1024 / 2 * 1.001).all()
+        # Its bounds are -1 to 1 and 0 to 10; no mu-law.
+        by_hand = action_tokens(task, np.array([[0.5, 5.0]]), WORDS) - WORDS.continuous
+        assert by_hand.tolist() == [[768, 512]]
+    else:
+        np.testing.assert_array_equal(back, actions)
+
+
+def test_patches_are_in_raster_order_with_frames_as_channels():
+    codec, _ = make()
+    images = torch.zeros(1, 4, 84, 84, dtype=torch.uint8)
+    images[0, 2, 16 + 5, 32 + 7] = 255  # second row, third column of six
+    images[0, 0, 83, 83] = 51
+    patches = codec.image.cut(images)
+    assert patches.shape == (36, 4, 16, 16)
+    assert patches[8, 2, 5, 7] == 0.25 and patches[35, 0, 3, 3] == pytest.approx((0.4 - 1) / 4)
+    patches[8, 2, 5, 7] = patches[35, 0, 3, 3] = -0.25
+    assert (patches == -0.25).all()
+
+
+def test_positions_of_patches_are_their_intervals_or_middles():
+    """Four rows: 32 of 128 positions each; one column: all."""
+    assert patch_positions(2, 4, 1, None).tolist() == 2 * [[[16, 64], [48, 64], [80, 64], [112, 64]]]
+    drawn = patch_positions(2000, 4, 1, np.random.default_rng(0))
+    assert drawn[..., 0].min(axis=0).tolist() == [0, 32, 64, 96]
+    assert drawn[..., 0].max(axis=0).tolist() == [31, 63, 95, 127]
+    assert (drawn[:, 0, 1].min(), drawn[:, 0, 1].max()) == (0, 127)
+    assert drawn[:, 1, 0].mean() == pytest.approx(47.5, abs=0.8)
+
+
+def test_positions_are_drawn_in_training_alone():
+    codec, _ = make()
+    window = play(FILM, 2)
+    assert torch.equal(*(collate(codec, [window], 80 + extra).sequences.positions for extra in range(2)))
+    codec.train()
+    first, second = collate(codec, [window, window], 80).sequences.positions.split(2)
+    assert not torch.equal(first, second)
+
+
+def test_what_is_predicted_by_hand():
+    """Labels of steps 0 and 1 were done; of step 2 neither number was, so its second is not asked for."""
+    codec, _ = make()
+    window = play(TARGET, 3)
+    batch = collate(codec, [play(COUNTER, 1), window], 20)
+    ids = batch.targets.ids
+    # 20 + two separators and first numbers, 6 tokens a step; the counter's separator is its third token.
+    assert ids.at.tolist() == [2, 23, 24, 29, 30, 35]
+    assert ids.numbers.tolist() == [0, 1, 1, 2, 2, 3]
+    labels = action_tokens(TARGET, window.labels, WORDS)
+    assert ids.wanted[1:].tolist() == [*labels[:2].reshape(-1), labels[2, 0]]
+    done = batch.sequences.ids[1, 16:18]
+    assert done.tolist() == action_tokens(TARGET, window.actions[2:], WORDS)[0].tolist() != labels[2].tolist()
+
+
+def test_every_token_of_text_is_predicted_but_a_sequences_first():
+    codec, _ = make()
+    window = play(INSTRUCTED, 3)
+    batch = collate(codec, [window], 512)
+    ids, sequence = batch.targets.ids, batch.sequences.ids[0]
+    text = ids.numbers < 0
+    assert torch.equal(sequence[ids.at[text] + 1], ids.wanted[text])
+    predicted = torch.zeros(512, dtype=torch.bool)
+    predicted[ids.at[text] + 1] = True
+    is_text = (sequence < WORDS.discrete) & (torch.arange(512) < step_total(window))
+    is_text[0] = False
+    assert torch.equal(predicted, is_text)
+
+
+def step_total(window):
+    return int(tokenise(window.task, window.observations, window.actions, WORDS, 16).lengths.sum())
+
+
+def test_distributions_are_soft_targets_in_every_dimension():
+    codec, _ = make()
+    window = play(TARGET, 3)
+    spread = np.full_like(window.labels, 0.25)
+    soft = Window(
+        TARGET, window.observations, window.labels, np.stack([window.labels, spread], 1), window.actions, None
+    )
+    counter = play(COUNTER, 2)
+    logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], np.float32)) + 3
+    targets = collate(
+        codec, [soft, Window(COUNTER, counter.observations, counter.labels, logits, counter.actions, None)], 20
+    ).targets
+    assert targets.normals.at.tolist() == [3, 4, 9, 10, 15, 16]
+    assert targets.normals.wanted[:, 1].tolist() == pytest.approx(3 * [0.25 * 512, 0.25 * 102.4])
+    assert targets.probabilities.at.tolist() == [22, 26]
+    np.testing.assert_allclose(targets.probabilities.wanted, np.exp(logits - 3), atol=1e-6)
+    assert len(targets.ids.at) == 0
+
+
+def test_the_loss_of_a_network_that_knows_nothing_is_the_logarithm_of_the_vocabulary():
+    codec, model = make()
+    torch.nn.init.zeros_(codec.head.weight)
+    window = play(TARGET, 3)
+    values = codec.loss(model, collate(codec, [window, play(INSTRUCTED, 1)], 200))
+    texts = len(read_text(bytes(play(INSTRUCTED, 1).observations["mission"][0]).rstrip(b"\0"))) - 1
+    nats = math.log(WORDS.size)
+    assert values["loss"].item() == pytest.approx((5 + 1 + texts) * nats / 4, rel=1e-5)
+    assert values["text"].item() == pytest.approx(texts * nats / 4, rel=1e-5)
+    soft = replace(window, distributions=np.ones((3, 2, 2), np.float32))
+    assert codec.loss(model, collate(codec, [soft], 20))["loss"].item() == pytest.approx(2 * nats, rel=1e-5)
+
+
+def test_windows_are_cut_to_whole_steps_and_every_step_has_its_turn():
+    codec, _ = make()
+    window = play(INSTRUCTED, 6)
+    assert codec.steps(INSTRUCTED, 310) == 2 and codec.steps(TARGET, 310) == 51
+    firsts = set()
+    for seed in range(40):
+        batch = codec.collate([window], 330, [np.random.default_rng(seed)])
+        assert batch.weight == 2
+        [separator, second] = (batch.sequences.ids[0] == WORDS.separator).nonzero()[:, 0].tolist()
+        whole = batch.sequences.ids[0, separator + 2 : second - 148]
+        assert whole.tolist() in [list(read_text(mission.encode())) for mission in MISSIONS]
+        grid = batch.sequences.ids[0, second - 147 : second] - WORDS.discrete
+        [first] = [n for n in range(6) if window.observations["image"][n].reshape(-1).tolist() == grid.tolist()]
+        firsts.add(first)
+    assert firsts == {1, 2, 3, 4, 5}
+
+
+def decode(codec, model, window, length):
+    """Actions by teacher forcing: every token's most likely value within the valid ones, and the hidden states."""
+    batch = collate(codec, [window], length)
+    hidden = model(codec.embed(batch.sequences, batch.tasks))[0]
+    low, high = valid_tokens(window.task, WORDS)
+    predicted = codec.head(hidden)[:, low:high].argmax(dim=-1) + low
+    separators = (batch.sequences.ids[0] == WORDS.separator).nonzero()[:, 0][-len(window) :]
+    size = len(action_tokens(window.task, window.actions[:1], WORDS)[0])
+    return torch.stack([predicted[separators + each] for each in range(size)], dim=1).numpy()
+
+
+@pytest.mark.parametrize("settings", [{}, {"conditioning": "task_id"}, {"conditioning": "prompt"}], ids=str)
+@torch.no_grad()
+def test_acting_equals_teacher_forcing_beyond_the_window_while_lanes_come_and_go(settings):
+    """Cached, decoded token by token, tasks side by side; then all of what was done, uncached and at once."""
+    tasks = [COUNTER, TARGET, INSTRUCTED, FILM]
+    codec, model = make(window=400, tasks=[task.name for task in tasks], **settings)
+    prompts = {task.name: play(task, 3, seed=5) for task in tasks} if "prompt" in settings.values() else {}
+    windows = {lane: play(tasks[lane // 2], 14, seed=lane) for lane in range(8)}
+    memory = codec.new_memory(model, 8, prompts)
+    done = {lane: [] for lane in windows}
+    rng = np.random.default_rng(0)
+    while any(len(done[lane]) < len(windows[lane]) for lane in windows):
+        observed = []
+        for task in tasks:
+            own = [lane for lane in windows if windows[lane].task is task and len(done[lane]) < len(windows[lane])]
+            lanes = [lane for lane in own if rng.random() < 0.7]
+            if lanes:
+                rows = np.stack([windows[lane].observations[len(done[lane])] for lane in lanes])
+                fresh = np.array([not done[lane] for lane in lanes])
+                observed.append(Observed(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), [], []))
+        for rows, decision in zip(observed, codec.act(model, observed, memory) if observed else [], strict=True):
+            assert decision.actions is decision.labels
+            for lane, action in zip(rows.lanes, decision.actions, strict=True):
+                done[lane].append(action)
+    assert all(len({str(action) for action in done[lane]}) > 1 for lane in (1, 2, 3, 4, 5, 7))  # it sees
+    for lane, window in windows.items():
+        actions = np.stack(done[lane])
+        prompt = prompts.get(window.task.name)
+        whole = Window(window.task, window.observations, actions, None, actions, np.zeros(len(actions)), None, prompt)
+        length = 14 * step_length(window.task, 16, longest=True) + 400
+        if prompt is not None:  # as many steps of it as fit half of the model's window
+            kept = min(3, int(200 // (step_total(prompt) / 3)))
+            whole = replace(whole, prompt=cut(prompt, kept))
+        expected = decode(codec, model, whole, length)
+        assert expected.tolist() == action_tokens(window.task, actions, WORDS).tolist(), window.task.name
+
+
+def cut(window, steps):
+    observations, labels = window.observations[-steps:], window.labels[-steps:]
+    return Window(window.task, observations, labels, None, labels, np.zeros(steps))
+
+
+@torch.no_grad()
+def test_no_token_is_seen_early_and_padding_by_nobody():
+    codec, model = make(spread=0.2)  # no attention may be so sharp that it overlooks a token
+    windows = [play(TARGET, 4), play(FILM, 3)]
+    batch = collate(codec, windows, 130)
+    vectors = codec.embed(batch.sequences, None)
+    hidden = model(vectors)
+    for sequence, token in [(0, 9), (1, 50)]:
+        changed = vectors.clone()
+        changed[sequence, token] += 1
+        moved = (model(changed) - hidden).abs().amax(dim=-1) > 0
+        assert not moved[1 - sequence].any() and not moved[sequence, :token].any() and moved[sequence, token:].all()
+    roomy = model(codec.embed(collate(codec, windows, 200).sequences, None))
+    torch.testing.assert_close(roomy[0, :24], hidden[0, :24])
+    torch.testing.assert_close(roomy[1, :114], hidden[1, :114])
+    later = play(TARGET, 4)
+    later.actions[2] = 0.5
+    other = model(codec.embed(collate(codec, [later], 130).sequences, None))
+    moved = ((other[0] - hidden[0]).abs().amax(dim=-1) > 0)[:24]
+    assert moved.tolist() == 16 * [False] + 8 * [True]  # two steps of 6 tokens, and the third's 4 before its action
+
+
+@pytest.mark.parametrize(
+    "settings, task, window, words",
+    [
+        ({}, INSTRUCTED, 209, "instructed needs 210 tokens for one time step.*model.window=210"),
+        ({}, FILM, 37, "film needs 38 tokens for one time step, model.window=37 holds fewer: set model.window=38"),
+        ({"conditioning": "prompt"}, FILM, 75, "one of a demonstration.*set model.window=76"),
+        ({"vector_width": 2}, TARGET, 64, "set codec.vector_width=3"),
+        ({"previous_actions": True}, TARGET, 64, "set codec.previous_actions=false"),
+        ({"continuous": "regression"}, TARGET, 64, "set codec.continuous=bins"),
+        ({}, make_task("tests.environments:Picture-v0"), 64, "cannot carry observations Box"),
+        ({}, make_task("tests.environments:Unbounded-v0"), 64, "cannot carry actions Box"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(settings, task, window, words):
+    with pytest.raises(GatitoError, match=words):
+        GatoCodec.check_task(CodecConfig("gato", **settings), task, window)
+
+
+def test_what_just_fits_is_not_refused():
+    GatoCodec.check_task(CONFIG, INSTRUCTED, 210)
+    GatoCodec.check_task(CodecConfig("gato", conditioning="prompt"), FILM, 76)
+
+
+def test_settings_that_mean_nothing_here_are_refused_by_the_codec_too():
+    with pytest.raises(GatitoError, match="previous_actions=false"):
+        make_codec(CodecConfig("gato", previous_actions=True), 32)
+
+
+def test_a_demonstration_comes_first_shows_labels_fills_half_and_is_not_predicted():
+    codec, _ = make(conditioning="prompt", prompt_steps=3)
+    window, prompt = play(TARGET, 4), play(TARGET, 5, seed=9)
+    window = replace(window, prompt=prompt)
+    for length, shown in [(60, 3), (30, 2)]:
+        batch = collate(codec, [window], length)
+        start = 6 * shown
+        assert batch.sequences.ids[0, 4:start:6].tolist() == [
+            tokens[0] for tokens in action_tokens(TARGET, prompt.labels[-shown:], WORDS)
+        ]
+        assert batch.weight == min(4, (length - start) // 6)
+        assert batch.targets.ids.at.min() == start + 3
+
+
+def record(tmp_path, task, policy, noise, episodes):
+    artifact = Artifact(tmp_path / "runs" / "r" / "trajectories" / task.name, "trajectories", {"task": task.digest})
+    artifact.start()
+    played = list(rollout(Noisy(policy, noise), {task: range(episodes)}, keep_steps=True))
+    write_shard(artifact.folder / "shard-000", played, spaces(task)[0])
+    kind = policy.distribution_kind.get(task.name)
+    artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=kind)
+    return artifact
+
+
+@pytest.mark.parametrize("loss, conditioning", [("kl", "none"), ("nll", "none"), ("kl", "prompt"), ("kl", "task_id")])
+def test_it_learns_discrete_and_continuous_actions(tmp_path, loss, conditioning):
+    suite = Suite("toy", (COUNTER, TARGET))
+    recordings = {task.name: record(tmp_path, task, Parity(), 0.2, 40) for task in suite}
+    config = DistillConfig(steps=300, windows=8, length=24, warmup=5, learning_rate=1e-2, loss=loss)
+    model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=24)
+    codec = CodecConfig("gato", conditioning=conditioning, bins=256, prompt_steps=2)
+    run = tmp_path / "runs" / "r"
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)
+    made = distill(suite, recordings, config, model, codec, run=run, seed=0, threads=1, tracker=tracker)
+    log = read_log(made.folder / "log.jsonl")
+    assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 1
+    policy = NetworkPolicy.load(made.folder, suite.tasks)
+    hits, returns = [], []
+    for episode in rollout(policy, {task: range(1000, 1020) for task in suite}, keep_steps=True):
+        if episode.task == COUNTER.name:
+            hits.append((episode.steps["actions"] == episode.steps["observations"][:-1, 1] % 2).mean())
+        else:
+            returns.append(episode.total_return)
+    assert np.mean(hits) > 0.9
+    assert min(returns) > -20 * 0.1  # 20 steps, within a twentieth of each bound
