@@ -7,6 +7,8 @@ There are two ways to step, with the same pixels for the same seed and actions (
 time, whose state can be cloned, and :func:`make_vector`, many games in one native call, which training uses.
 """
 
+import functools
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,11 @@ _PIPELINE = {"repeat_action_probability": 0.25, "full_action_space": False, "fra
 _PIPELINE |= {"img_height": 84, "img_width": 84, "stack_num": 4, "maxpool": True, "grayscale": True}
 """Every argument on the way to an observation; an id alone does not pin them."""
 _ROWS, _COLUMNS = 210, 160
+
+# The emulator's states, as ``ALEState::serialize`` writes them: six numbers, the size of the inner part, that part, two
+# numbers. The inner part ends with whether there is a random stream and, if so, the size of its text and the text.
+_HEAD, _TAIL, _WORDS = 28, 8, 624
+_STREAM, _NO_STREAM = struct.pack("<I", 0xFAB1FAB2), struct.pack("<I", 0xBAD1BAD2)
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
@@ -103,6 +110,7 @@ class AtariGame(gym.Env):
         self.action_space = gym.spaces.Discrete(len(self._actions))
         self._screens = np.zeros((2, _ROWS, _COLUMNS), np.uint8)
         self._frames = np.zeros(shape, np.uint8)
+        self._held = 0  # the action asked for last, as an index; the first one does nothing
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -116,11 +124,13 @@ class AtariGame(gym.Env):
         self.ale.getScreenGrayscale(self._screens[0])
         self._screens[1] = 0
         self._frames[:] = 0
+        self._held = 0
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold the action for ``frameskip`` frames; the reward is the sum of theirs."""
         reward = 0
+        self._held = int(action)
         for frame in range(self._skip):
             reward += self.ale.act(self._actions[action])
             if frame >= self._skip - 2:  # sprites flicker: the maximum of the last two frames has them all
@@ -134,6 +144,39 @@ class AtariGame(gym.Env):
         """The screen in colour, ``(210, 160, 3)``."""
         return self.ale.getScreenRGB()
 
+    def state_for_clones(self) -> tuple[bytes, np.ndarray, np.ndarray, int]:
+        """The emulator without its random stream, the last screens, the frames and the action that may stick."""
+        plain = self.ale.cloneState(include_rng=False).serialize()
+        return plain, self._screens.copy(), self._frames.copy(), self._held
+
+    def become_clone(self, state: tuple[bytes, np.ndarray, np.ndarray, int], rng: np.random.Generator) -> None:
+        """Go on from a state; which actions stick is drawn anew.
+
+        The emulator's states lack the action that sticks. It is made to hold the one that was asked for last, which is
+        the right one unless all frames of a step stuck (with 0.25 and four frames, once in 256 steps).
+        """
+        plain, screens, frames, self._held = state
+        sticky = self.ale.getFloat("repeat_action_probability")
+        if 0 < sticky < 1:
+            self.ale.restoreState(self._emulator(plain, _unsticking_words(sticky)))
+            self.ale.act(self._actions[self._held])
+        self.ale.restoreState(self._emulator(plain, rng.integers(2**32, size=_WORDS)))
+        self._screens[:], self._frames[:] = screens, frames
+
+    def _emulator(self, plain: bytes, words: np.ndarray) -> Any:  # noqa: ANN401
+        """A state of the emulator with a stream: MT19937's words, as C++ writes them (libstdc++ with their place)."""
+        size, inner, rest = plain[_HEAD - 4 : _HEAD], plain[_HEAD:-_TAIL], plain[-_TAIL:]
+        if struct.unpack("<i", size)[0] != len(inner) or not inner.endswith(_NO_STREAM):
+            raise GatitoError("this version of ale-py writes its states in another way: pip install 'ale-py==0.12.1'.")
+        text = " ".join(map(str, words.tolist())).encode() + self._place_of_stream
+        inner = inner.removesuffix(_NO_STREAM) + _STREAM + struct.pack("<i", len(text)) + text
+        return type(self.ale.cloneState())(plain[: _HEAD - 4] + struct.pack("<i", len(inner)) + inner + rest)
+
+    @functools.cached_property
+    def _place_of_stream(self) -> bytes:
+        text = self.ale.cloneState(include_rng=True).serialize()[:-_TAIL].rpartition(_STREAM)[2][4:]
+        return b" 624" if len(text.split()) == _WORDS + 1 else b""
+
     def _observe(self) -> np.ndarray:
         import cv2
 
@@ -145,6 +188,18 @@ class AtariGame(gym.Env):
 
     def _info(self) -> dict[str, Any]:
         return {"lives": self.ale.lives()}
+
+
+@functools.cache
+def _unsticking_words(sticky: float) -> np.ndarray:
+    """A stream of which the first number lets the action through: ``(624,)`` words of an MT19937 at their end."""
+    for seed in range(1_000_000):
+        words = np.random.default_rng(seed).integers(2**32, size=_WORDS, dtype=np.uint32)
+        twister = np.random.MT19937()
+        twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": _WORDS}}
+        if twister.random_raw() >= sticky * 2**32:
+            return words
+    raise AssertionError("no such stream")
 
 
 def _rom(task: "Task") -> Any:  # noqa: ANN401

@@ -104,6 +104,10 @@ class BabyAI(gym.Wrapper):
             info["success"] = terminated and float(reward) > 0
         return observation, reward, terminated, truncated, info
 
+    def shared_by_clones(self) -> list[Any]:
+        """The walls: most of a maze, and they never change, so that copies of its state need none of their own."""
+        return [cell for cell in self.get_wrapper_attr("grid").grid if cell is not None and cell.type == "wall"]
+
 
 def _longest_limit(level: Any) -> int:  # noqa: ANN401
     """The limit of the longest mission that a level can draw, in steps."""

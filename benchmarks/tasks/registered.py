@@ -8,6 +8,7 @@ import gymnasium as gym
 
 from benchmarks.errors import FatalError, GatitoError, unknown
 from benchmarks.tasks.drawing import draw_without_screen
+from benchmarks.tasks.replayed import Replayed
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
@@ -52,7 +53,7 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     draw_without_screen(render_mode)
     try:
         kwargs = {**task.kwargs, "render_mode": render_mode} if render_mode else task.kwargs
-        return gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **kwargs)
+        env = gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         text = str(error)
         extra = next((extra for package, extra in EXTRAS.items() if package in text.lower()), None)
@@ -64,3 +65,4 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
         raise GatitoError(
             f"task {task.name}: {task.env_id} refuses its arguments {dict(task.kwargs)}: {error}"
         ) from None
+    return Replayed(env) if type(env.unwrapped).__module__.startswith("gymnasium.envs.box2d.") else env

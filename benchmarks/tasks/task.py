@@ -178,11 +178,17 @@ class Suite:
 
 
 class Guarded(gym.Wrapper):
-    """Names the task and the seed when the environment raises, so that an error deep in a worker can be acted on."""
+    """Names the task and the seed when the environment raises, so that an error deep in a worker can be acted on.
+
+    Attributes:
+        task: the task's name.
+        observation: the last one, None before the first reset; a saved state has to include what is to be seen in it.
+    """
 
     def __init__(self, env: gym.Env, task: Task) -> None:
         super().__init__(env)
-        self._task = task.name
+        self.task = task.name
+        self.observation: Any = None
         self._seed: int | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -193,6 +199,7 @@ class Guarded(gym.Wrapper):
         except (Exception, SystemExit) as error:
             raise self._named(error, "reset") from error
         self._check(observation, "the observation", "reset")
+        self.observation = observation
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
@@ -203,6 +210,7 @@ class Guarded(gym.Wrapper):
             raise self._named(error, "step") from error
         self._check(reward, "the reward", "step")
         self._check(observation, "the observation", "step")
+        self.observation = observation
         return observation, reward, terminated, truncated, info
 
     def _check(self, value: Any, what: str, where: str) -> None:  # noqa: ANN401
@@ -213,9 +221,9 @@ class Guarded(gym.Wrapper):
     def _named(self, error: BaseException, where: str) -> GatitoError:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return GatitoError(
-            f"the environment of task {self._task} raised in {where}() in an episode seeded {self._seed}: {text}. "
+            f"the environment of task {self.task} raised in {where}() in an episode seeded {self._seed}: {text}. "
             "Mend the environment, or leave the task out with tasks=[…], and run the same command again.",
-            self._task,
+            self.task,
         )
 
 
