@@ -106,7 +106,7 @@ def _run(composed: DictConfig) -> None:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
         if int(os.environ.get("RANK", "0")):
-            if "distill" in config.stages:
+            if "distill" in config.stages and config.generalist.source == "train":
                 _help_to_distill(config, _name(config))
         else:
             _run_stages(config, _name(config))
@@ -396,7 +396,9 @@ def _train_controls(plan: Plan) -> None:
 
 def _evaluate(plan: Plan) -> None:
     if plan.config.generalist.source == "released":
+        plan.failures.stage = "experts"
         _train(plan)  # the released experts are taken over, programs play for their gates
+        plan.failures.stage = "evaluate"
         take_over_generalist(plan.released, plan.generalist)
     for agent in plan.agents:
         _need(agent.made_from, "experts,record,distill,controls")
@@ -596,7 +598,8 @@ def _pool_sweep() -> None:
         console.warn(f"{len(_failures)} runs of the sweep failed, whole or in part, and are in no pooled report.")
     for runs in seeds_of_one_configuration(list(_reported)):
         _pool(runs, pooled_name(runs))
-    if len({re.sub(r"-seed\d+", "", run.name) for run in _reported}) > 1:
+    asked = {(config.suite.name, str(config.tasks)) for config in _reported.values()}
+    if len({re.sub(r"-seed\d+", "", run.name) for run in _reported}) > 1 and len(asked) == 1:
         config = next(iter(_reported.values()))
         named = config.name and f"{config.name}-{config.suite.name}"
         _pool(list(_reported), named or pooled_name(list(_reported)))

@@ -19,6 +19,7 @@ from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, label
 CONFIG = "config.yaml"
 _RUNNING = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
 _RUNNING += ("evaluate.lanes", "evaluate.environments", "distill.log_every", "distill.checkpoint_every")
+_RUNNING += ("distill.accumulate", "distill.device")
 """Settings, and groups of settings, that say how a run is made and shown, not what its method is."""
 
 
@@ -178,8 +179,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What sets each configuration apart, such as ``model=mini``, or its ``label``; empty where there is only one."""
     keys = sorted({key for config in configs for key in config} - {"label"})
-    words = [str(config.get("label")) for config in configs]
-    if len(configs) > 1 and len(set(words)) == len(configs):  # a word for each says it all
+    words = [str(config.get("label", "")) for config in configs]
+    if len(configs) > 1 and len({*words, ""}) == len(configs) + 1:  # a word for each says it all
         return words
     differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     presets = [key.removesuffix(".name") for key in differing if key.endswith(".name")]

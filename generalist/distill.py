@@ -13,6 +13,7 @@ import torch
 from benchmarks import console
 from benchmarks.artifacts import Artifact
 from benchmarks.dashboards import log_lineage
+from benchmarks.errors import GatitoError
 from benchmarks.tasks import Suite
 from benchmarks.tracking import Tracker
 from generalist.codecs import CodecConfig
@@ -55,6 +56,11 @@ def distill(
             becomes NaN (the last good checkpoint is kept).
     """
     ranks = ranks or Ranks()
+    if config.windows < config.accumulate * ranks.size:
+        raise GatitoError(
+            f"distill.windows={config.windows} are too few for {ranks.size} processes of {config.accumulate} parts each: "
+            f"set distill.windows={config.accumulate * ranks.size}, or start fewer processes."
+        )
     artifact = generalist_artifact(run, config, model, codec, recordings, seed)
     if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.parent))):
         return artifact

@@ -86,7 +86,7 @@ class Attention(nn.Module):
         ones meet the prefix in the other.
         """
         width = query.shape[-1]
-        keys = torch.cat([F.pad(prefix[0], (width, 0)), F.pad(key, (0, width))], dim=2)
+        keys = torch.cat([F.pad(prefix[0], (0, width)), F.pad(key, (width, 0))], dim=2)
         values = torch.cat([prefix[1], value], dim=2)
         rows, length = len(query), query.shape[2]
         seen = prefix[2][:, None, None].expand(rows, 1, length, -1)

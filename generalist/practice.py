@@ -82,7 +82,7 @@ def practise(
         failures.stop_if_any()
     if lines:
         told = functools.partial(log_lineage, made=[take.artifact for take in takes if take.task.name in finished])
-        folder = run / "trajectories"
+        folder = run / "practice" / f"round-{number}"
         tracker.write(folder, f"practice-{number}", lines, log_more=functools.partial(told, folder=run))
     return {name: artifact.folder for name, artifact in finished.items()}
 

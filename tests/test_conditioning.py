@@ -97,6 +97,19 @@ def test_a_prompt_is_seen_the_same_cached_and_uncached_well_beyond_the_window():
     assert moved[1].all() and not moved[[0, 2]].any()
 
 
+@torch.no_grad()
+def test_a_prompt_is_equally_near_at_every_step_of_an_episode():
+    """One layer: the hidden state depends on the window and the prompt alone, however late it is."""
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(layers=1, heads=4, width=64, feedforward=128, window=8))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    tokens, prefix = torch.randn(2, 60, 64), model.read(torch.randn(2, 5, 64), torch.ones(2, 5, dtype=torch.bool))
+    late, early = model(tokens, prefix)[:, -1], model(tokens[:, -8:], prefix)[:, -1]
+    torch.testing.assert_close(late, early, atol=1e-5, rtol=0)
+    assert (late - model(tokens)[:, -1]).abs().max() > 0.1
+
+
 def test_prompts_come_from_other_episodes_than_the_one_that_is_shown_for_scores(tmp_path):
     task = TWINS[0]
     recording = Trajectories(record(tmp_path, task, Twin()).folder)

@@ -158,6 +158,7 @@ class GatoCodec(nn.Module):
         if len(sequences.images):
             assert self.image is not None
             patches = self.image(sequences.images, sequences.positions)
+            patches = patches.to(vectors.dtype)  # halves from a GPU
             vectors = vectors.flatten(0, 1).index_add(0, sequences.patches, patches).view_as(vectors)
         return vectors
 

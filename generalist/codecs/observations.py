@@ -60,7 +60,7 @@ class ObservationEncoder(nn.Module):
 
     @staticmethod
     def _put(tokens: torch.Tensor, inputs: Inputs, kind: str, values: torch.Tensor) -> torch.Tensor:
-        return tokens.index_add(0, inputs.places[kind], values)
+        return tokens.index_add(0, inputs.places[kind], values.to(tokens.dtype))  # halves from a GPU
 
     def _project(self, vectors: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """``(n, longest)`` vectors padded at their ends, and their sizes → ``(n, width)``."""

@@ -1,7 +1,7 @@
 """The ``step`` codec: one token per time step, no task identity, nothing to learn that belongs to one task.
 
 Two settings add to the token: the previous action, and (an upper bound) which task it is. A third, a prompt, is
-a demonstration that every step attends to; its tokens are observations with the actions that were done there.
+a demonstration that every step attends to; its tokens are observations with what the expert would do there.
 """
 
 from collections.abc import Mapping, Sequence
