@@ -58,8 +58,8 @@ def distill(
     ranks = ranks or Ranks()
     if config.windows < config.accumulate * ranks.size:
         raise GatitoError(
-            f"distill.windows={config.windows} are too few for {ranks.size} processes of {config.accumulate} parts each: "
-            f"set distill.windows={config.accumulate * ranks.size}, or start fewer processes."
+            f"distill.windows={config.windows} are too few for {ranks.size} processes of {config.accumulate} parts "
+            f"each: set distill.windows={config.accumulate * ranks.size}, or start fewer processes."
         )
     artifact = generalist_artifact(run, config, model, codec, recordings, seed)
     if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.parent))):
