@@ -267,15 +267,10 @@ class Plan:
         ]
         for name, made in self.networks.items():
             parts = {student.task.name: student.artifact for student in made if student.task in suite.tasks}
-            agents.append(
-                Agent(
-                    name,
-                    functools.partial(
-                        load_students, name, _folders(parts), [task for task in suite if task.name in parts]
-                    ),
-                    parts,
-                )
+            load = functools.partial(
+                load_students, name, _folders(parts), [task for task in suite if task.name in parts]
             )
+            agents.append(Agent(name, load, parts))
         if memories:
             agents.append(Agent("retrieval", functools.partial(load_retrieval, memories, suite), self.memories))
         return sorted((agent.on(suite) for agent in agents), key=lambda agent: list(AGENTS).index(agent.name))

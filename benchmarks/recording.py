@@ -3,10 +3,9 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks import console
 from benchmarks.artifacts import Artifact, read_json, write_json
@@ -38,7 +37,6 @@ class Take:
         shards: parts that it is made in; each is a unit of resuming and of parallel work.
         lanes: environments side by side. Only a network gains from several, and some take long to make.
         keep_given_up: whether episodes that the player gave up are kept up to there.
-        facts: what else the manifest tells.
     """
 
     task: Task
@@ -51,7 +49,6 @@ class Take:
     shards: int = 1
     lanes: int = _LANES
     keep_given_up: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def agent(self) -> str:
@@ -95,14 +92,14 @@ def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Su
     for take in takes:
         shards = [made[job] for job, owner in zip(jobs, owners, strict=True) if owner is take and job in made]
         if take.task.name in going and len(shards) == take.shards:
-            lines |= finish(take.task, take.artifact, shards, **take.facts)
+            lines |= finish(take.task, take.artifact, shards)
     return lines
 
 
-def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], **facts: Any) -> dict[str, float]:  # noqa: ANN401
+def finish(task: Task, artifact: Artifact, shards: Sequence[Shard]) -> dict[str, float]:
     """Finish a recording whose shards are there; steps and mean return by name, to be logged."""
     agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
-    facts |= {"task": task.name, "agent": agent, "discarded": discarded}
+    facts = {"task": task.name, "agent": agent, "discarded": discarded}
     facts |= {"distribution_kind": shards[0].distribution_kind}
     artifact.finish(sum(shard.seconds for shard in shards), **facts)
     if discarded:

@@ -37,10 +37,6 @@ class Network(nn.Module):
         """See :meth:`generalist.codecs.Codec.loss`."""
         return self.codec.loss(self.model, batch)
 
-    def forward(self, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-        """The same, under the name that wrappers of modules call."""
-        return self.loss(batch)
-
 
 def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) -> None:
     """Write weights, shape and demonstrations; all are needed to load."""
