@@ -507,6 +507,8 @@ def _check(config: Config) -> None:
         raise GatitoError("model.kind=perceptron cannot look at a demonstration: set codec.conditioning=none.")
     if config.model.kind == "perceptron" and config.codec.name == "gato":
         raise GatitoError("model.kind=perceptron sees one token alone, codec gato makes many: set codec=step.")
+    if config.codec.conditioning == "prompt" and not config.distill.prompts:
+        raise GatitoError("distill.prompts=0 shows no demonstration: raise it, or set codec.conditioning=none.")
     config.model.check()
     config.experts.check()
     config.record.check()

@@ -132,7 +132,7 @@ def _copy_curve(source: Path, target: Path) -> None:
 
 
 def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
-    """Go on from a released training, where it is one of the same recipe and further than what is here.
+    """Go on from a released training of the same recipe, where none has begun here.
 
     Args:
         task: whose expert it is.

@@ -102,13 +102,17 @@ class Mixture:
         length = int(source.trajectories.lengths[episode])
         start = step - int(ends[episode] - length) - int(rng.integers(longest))
         start = max(0, min(start, length - longest))
-        prompt = self._prompt(source, rng) if rng.random() < self._prompts else None
+        prompt = self._prompt(source, episode, rng) if rng.random() < self._prompts else None
         return self._read(source, source.trajectories, episode, start, longest, prompt)
 
-    def _prompt(self, source: Source, rng: np.random.Generator) -> Window:
+    def _prompt(self, source: Source, own: int, rng: np.random.Generator) -> Window:
+        """Steps of another episode than the window's ``own``, whose answers it would show, unless there is no other."""
         trajectories = source.demonstrations or source.trajectories
         longest = self._codec.config.prompt_steps
-        episode = int(rng.integers(len(trajectories) - held_out(trajectories)))
+        count = len(trajectories) - held_out(trajectories)
+        episode = int(rng.integers(count))
+        if source.demonstrations is None and episode == own:
+            episode = (episode + 1) % count
         last = max(0, int(trajectories.lengths[episode]) - longest)
         start = last if rng.random() < _FROM_THE_END else int(rng.integers(last + 1))
         return self._read(source, trajectories, episode, start, longest, None)

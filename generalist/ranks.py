@@ -80,10 +80,15 @@ class Ranks:
         return values
 
     def add_up_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Give every parameter the sum of its gradients over all processes; one message for all of them."""
+        """Give every parameter the sum of its gradients over all processes; one message for all of them.
+
+        One that none of them has a gradient for stays without: an optimiser leaves it as it is.
+        """
         if self.size == 1:
             return
         used = list(parameters)
+        there = self.total(torch.tensor([float(each.grad is not None) for each in used], device=self.device))
+        used = [each for each, count in zip(used, there.tolist(), strict=True) if count]
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in used]
         flat = self.total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
         for parameter, gradient in zip(used, flat.split([each.numel() for each in used]), strict=True):

@@ -14,6 +14,7 @@ DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
 CONTROLS = ("clone", "retrieval", "specialist")
 _LEAST_WINDOWS = 8
+_MOST_ROUNDS = 99
 _NO_MATTER = ("checkpoint_every", "log_every", "accumulate", "device")  # to what is learnt
 
 
@@ -133,6 +134,10 @@ class DistillConfig:
                 raise GatitoError(f"distill.{name}={getattr(self, name)} is a share: from 0 to 1.")
         if self.flops is not None and self.flops <= 0:
             raise GatitoError(f"distill.flops={self.flops:g} must be above 0, or null.")
+        if self.rounds and self.practice_from == 1:
+            raise GatitoError("distill.practice_from=1 leaves no steps to learn from practice: set it below 1.")
+        if self.rounds > _MOST_ROUNDS:
+            raise GatitoError(f"distill.rounds={self.rounds}: at most {_MOST_ROUNDS} have episodes of their own.")
         if self.ema == 1:
             raise GatitoError("distill.ema=1 would keep the untrained weights: set it below 1.")
         if self.windows < self.accumulate:

@@ -128,6 +128,10 @@ def test_prompts_come_from_other_episodes_than_the_one_that_is_shown_for_scores(
     mixture = Mixture([Source(task, recording, 1.0)], codec, windows=400, length=8, seed=0, prompts=0.25)
     mixture.batch(0)
     assert np.mean([window.prompt is not None for window in drawn]) == pytest.approx(0.25, abs=0.06)
+    for window in drawn:  # nor is a window's own answer shown to it
+        if window.prompt:
+            own, shown = ({float(row[0]) for row in each.observations if row[1]} for each in (window, window.prompt))
+            assert not own & shown
     for window in [*drawn, *(window.prompt for window in drawn if window.prompt)]:
         assert not held & {float(row[0]) for row in window.observations if row[1]}
 

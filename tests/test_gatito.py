@@ -329,6 +329,7 @@ def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_
         (["codec=jat", "model.window=1", "distill.length=1"], "model.window=2"),
         (["model.kind=perceptron", "model.window=1", "codec.conditioning=prompt"], "cannot look at a demonstration"),
         (["distill.flops=-1"], "distill.flops=-1 must be above 0"),
+        (["codec.conditioning=prompt", "distill.prompts=0"], "distill.prompts=0 shows no demonstration"),
         (["generalist.source=relased"], "unknown generalist.source 'relased'. Did you mean 'released'"),
     ],
 )

@@ -66,6 +66,8 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
         ({"accumulate": 65}, "distill.accumulate=65 is more than distill.windows=64"),
         ({"ema": 1.0}, "would keep the untrained weights"),
         ({"practice_share": 1.5}, "distill.practice_share=1.5 is a share"),
+        ({"rounds": 1, "practice_from": 1.0}, "distill.practice_from=1 leaves no steps"),
+        ({"rounds": 100}, "distill.rounds=100: at most 99"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, words):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.errors import GatitoError
+from benchmarks.errors import FatalError, GatitoError
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
 from generalist.codecs.config import CodecConfig
@@ -262,12 +262,14 @@ class GatoCodec(nn.Module):
 
 def _check_settings(config: CodecConfig) -> None:
     if config.previous_actions:
-        raise GatitoError(
+        raise FatalError(
             "codec.previous_actions=true: every past action is a token of codec gato already, set "
             "codec.previous_actions=false."
         )
     if config.continuous == "regression":
-        raise GatitoError("codec.continuous=regression: codec gato predicts tokens, set codec.continuous=bins.")
+        raise FatalError("codec.continuous=regression: codec gato predicts tokens, set codec.continuous=bins.")
+    if config.observation_loss:
+        raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
 
 
 def _cut(lengths: np.ndarray, room: int, rng: np.random.Generator) -> tuple[int, int]:
