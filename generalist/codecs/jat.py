@@ -21,26 +21,24 @@ Where it departs from JAT's published code:
 There are neither prompts nor task identities in JAT; here both are settings, as with the ``step`` codec.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.errors import FatalError, GatitoError
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, spaces
 from generalist.codecs.config import CodecConfig
-from generalist.codecs.heads import ActionHeads, Targets, check_actions, check_limits
+from generalist.codecs.heads import Targets, check_actions, check_limits
 from generalist.codecs.inputs import Inputs, collate
-from generalist.codecs.observations import ActionEncoder, ObservationEncoder, check_observations
+from generalist.codecs.observations import ActionEncoder, check_observations
 from generalist.codecs.parts import Parts, choices, take_apart
 from generalist.codecs.prediction import NextObservation
-from generalist.codecs.prompts import Shown, run_after, show
+from generalist.codecs.stepwise import Memory, Shown, StepwiseCodec
 from generalist.codecs.windows import Window, moved
-from generalist.model import Prefix, Transformer
+from generalist.model import Transformer
 
 _TOKENS = 2  # per time step
 
@@ -68,39 +66,15 @@ class JatBatch:
     shown: Shown | None
 
 
-@dataclass
-class JatMemory:
-    """What is remembered while acting.
-
-    Attributes:
-        cache: the model's.
-        actions: ``(lanes, size)``, each lane's last action, whose token is not read yet.
-        prompts: the row of each task's demonstration in ``prefix``.
-        prefix: what the model sees of the demonstrations; None: there are none.
-    """
-
-    cache: Any
-    actions: np.ndarray
-    prompts: Mapping[str, int]
-    prefix: Prefix | None
-
-
-class JatCodec(nn.Module):
+class JatCodec(StepwiseCodec):
     """Interleaves observations and actions, and reads the hidden states of each as what comes next."""
+
+    acts: ActionEncoder
 
     def __init__(self, config: CodecConfig, width: int, tasks: Sequence[str] = ()) -> None:
         """Args: the settings, the model's width, and the tasks' names, which ``task_id`` tells apart."""
-        super().__init__()
-        self.config = config
-        self.tasks = list(tasks)
-        self.observations = ObservationEncoder(config, width)
-        self.acts = ActionEncoder(config, width)
-        self.heads = ActionHeads(config, width)
+        super().__init__(config, width, tasks, acts=True)
         self.next = NextObservation(config, width) if config.observation_loss else None
-        self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
-        if self.identity is not None:
-            nn.init.normal_(self.identity.weight, std=0.3)
-        self.demonstrated = nn.Parameter(0.3 * torch.randn(width)) if config.conditioning == "prompt" else None
 
     @staticmethod
     def check_task(config: CodecConfig, task: Task, window: int) -> None:
@@ -129,26 +103,28 @@ class JatCodec(nn.Module):
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> JatBatch:
         """A batch of windows of at most ``length`` tokens; it draws nothing from their random streams."""
         steps = length // _TOKENS
-        inputs = collate([_seen(window) for window in windows], steps)
-        tasks = None
-        if self.identity is not None:
-            tasks = torch.tensor([self.tasks.index(window.task.name) for window in windows])
+        inputs = collate([self.seen(window) for window in windows], steps)
         return JatBatch(
             weight=sum(map(len, windows)),
             inputs=inputs,
             actions=self.acts.collate([(window.task, window.actions) for window in windows], steps),
             targets=self.heads.collate(windows, steps),
             choices=_choices(windows, inputs.values["vector"].shape[1]),
-            tasks=tasks,
-            shown=self._show({index: prompt for index, window in enumerate(windows) if (prompt := window.prompt)}),
+            tasks=self.numbers_of([window.task for window in windows]),
+            # Demonstrations are kept without the step before them, so they are learnt from without it.
+            shown=self.show([window.prompt and replace(window.prompt, before=None) for window in windows]),
         )
 
-    def _show(self, prompts: Mapping[int, Window]) -> Shown | None:
-        """Demonstrations by the window that each belongs to."""
-        if not prompts:
-            return None
-        # Demonstrations are kept without the step before them, so they are learnt from without it.
-        return show(prompts, self.acts, lambda window: _seen(replace(window, before=None)))
+    @staticmethod
+    def seen(window: Window) -> Parts:
+        """What is seen in a window, and the rewards before it, each part of shape ``(1, steps, …)``."""
+        parts = with_rewards(take_apart(window.task, window.observations), window.previous_rewards)
+        return {kind: part[None] for kind, part in parts.items()}
+
+    def demonstration_tokens(self, shown: Shown) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two tokens for each step of a demonstration."""
+        tokens = _interleave(self.observations(shown.inputs), self.acts(shown.actions))
+        return tokens, shown.there.repeat_interleave(_TOKENS, dim=1)
 
     def loss(self, model: Transformer, batch: JatBatch) -> dict[str, torch.Tensor]:
         """See :meth:`ActionHeads.losses`; with a weight on observations, each part of ``loss`` by itself too.
@@ -168,73 +144,28 @@ class JatCodec(nn.Module):
     def hidden(self, model: Transformer, batch: JatBatch) -> torch.Tensor:
         """The model's hidden states, ``(B, 2 L, width)``, of observation and action tokens by turns."""
         tokens = _interleave(self.observations(batch.inputs), self.acts(batch.actions))
-        if batch.tasks is not None:
-            assert self.identity is not None
-            tokens = tokens + self.identity(batch.tasks)[:, None]
-        if batch.shown is None:
-            return model(tokens)
-        return run_after(model, tokens, batch.shown.windows, self._read(model, batch.shown))
+        return self.run(model, tokens, batch.tasks, batch.shown)
 
-    def _read(self, model: Transformer, shown: Shown) -> Prefix:
-        assert self.demonstrated is not None
-        tokens = _interleave(self.observations(shown.inputs), self.acts(shown.actions)) + self.demonstrated
-        return model.read(tokens, shown.there.repeat_interleave(_TOKENS, dim=1))
-
-    def new_memory(self, model: Transformer, lanes: int, prompts: Mapping[str, Window]) -> JatMemory:
-        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
-        numbers = {name: row for row, name in enumerate(prompts)}
-        shown = self._show(dict(enumerate(prompts.values())))
-        prefix = None if shown is None else self._read(model, moved(shown, self.device))
-        actions = np.zeros((lanes, self.acts.project.in_features), np.float32)
-        return JatMemory(model.new_cache(lanes), actions, numbers, prefix)
-
-    def act(self, model: Transformer, observed: Sequence[Observed], memory: JatMemory) -> list[Decision]:
+    def act(self, model: Transformer, observed: Sequence[Observed], memory: Memory) -> list[Decision]:
         """Two tokens per row, of all tasks at once: what was done last, unless nothing was, and what is seen now."""
-        counts = [len(rows.lanes) for rows in observed]
         items = [with_rewards(take_apart(rows.task, rows.observations), rows.rewards) for rows in observed]
         inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
         lanes = np.concatenate([rows.lanes for rows in observed])
-        places = self._tensor(lanes)
-        fresh = self._tensor(np.concatenate([rows.fresh for rows in observed]))
-        done = self.acts(self._tensor(memory.actions[lanes]))
-        seen = self.observations(moved(inputs, self.device))[:, 0]
-        if self.identity is not None:
-            names = [self.tasks.index(rows.task.name) for rows in observed]
-            who = self.identity(self._tensor(np.repeat(names, counts)))
-            done, seen = done + who, seen + who
-        prefix = None
-        if memory.prefix is not None:
-            shown = [memory.prompts[rows.task.name] for rows in observed]
-            prefix = memory.prefix.rows(self._tensor(np.repeat(shown, counts)))
+        places = self.tensor(lanes)
+        fresh = self.tensor(np.concatenate([rows.fresh for rows in observed]))
+        who, prefix = self.told(observed, memory)
+        done = self.acts(self.tensor(memory.actions[lanes])) + who
+        seen = self.observations(moved(inputs, self.device))[:, 0] + who
         old = (~fresh).nonzero()[:, 0]
         if len(old):
             model.step(done[old], memory.cache, places[old], fresh[old], prefix and prefix.rows(old))
-        hidden = model.step(seen, memory.cache, places, fresh, prefix)
-        decisions = []
-        for rows, part in zip(observed, hidden.split(counts), strict=True):
-            actions = self.heads.decide(rows.task, part)
-            memory.actions[rows.lanes] = self.acts.numbers(rows.task, actions)
-            decisions.append(Decision(actions, actions))
-        return decisions
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self.observations.bias.device
-
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(self.device)
+        return self.decide(observed, model.step(seen, memory.cache, places, fresh, prefix), memory)
 
 
 def with_rewards(parts: Parts, rewards: np.ndarray) -> Parts:
     """Observations, ``(n, …)``, with the ``(n,)`` rewards before them as one more number of their vectors."""
     numbers = rewards.astype(np.float32)[:, None]
     return parts | {"vector": np.concatenate([parts.get("vector", numbers[:, :0]), numbers], axis=1)}
-
-
-def _seen(window: Window) -> Parts:
-    parts = with_rewards(take_apart(window.task, window.observations), window.previous_rewards)
-    return {kind: part[None] for kind, part in parts.items()}
 
 
 def _choices(windows: Sequence[Window], longest: int) -> torch.Tensor:

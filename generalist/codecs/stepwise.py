@@ -1,0 +1,177 @@
+"""What the ``step`` and ``jat`` codecs share: one vector for each observation and each action of a time step.
+
+And what their network may be told of its task: which one it is, or a demonstration that every step attends to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.policy import Decision, Observed
+from benchmarks.tasks import Task
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.heads import ActionHeads
+from generalist.codecs.inputs import Inputs, collate
+from generalist.codecs.observations import ActionEncoder, ObservationEncoder
+from generalist.codecs.parts import Parts
+from generalist.codecs.windows import Window, moved, valid_steps
+from generalist.model import Prefix, Transformer
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Demonstrations, P steps of each of Q windows.
+
+    Attributes:
+        windows: ``(Q,)``, which windows of the batch have one.
+        inputs: their observations.
+        actions: ``(Q, P, size)``, see :meth:`ActionEncoder.numbers`.
+        there: ``(Q, P)``, false where a demonstration is padding.
+    """
+
+    windows: torch.Tensor
+    inputs: Inputs
+    actions: torch.Tensor
+    there: torch.Tensor
+
+
+@dataclass
+class Memory:
+    """What is remembered while acting.
+
+    Attributes:
+        cache: the model's.
+        actions: ``(lanes, size)``, each lane's last action, see :meth:`ActionEncoder.numbers`.
+        prompts: the row of each task's demonstration in ``prefix``.
+        prefix: what the model sees of the demonstrations; None: there are none.
+    """
+
+    cache: Any
+    actions: np.ndarray
+    prompts: Mapping[str, int]
+    prefix: Prefix | None
+
+
+class StepwiseCodec(nn.Module):
+    """Encoders, heads and conditioning; how they make a sequence of tokens is for codecs to say.
+
+    Attributes:
+        config: the settings.
+        tasks: names of the tasks that ``task_id`` tells apart.
+        observations: observations as vectors.
+        acts: actions as vectors; None: they are no inputs.
+        heads: hidden states as actions.
+        identity: a vector for each task; None: which task it is, is not told.
+        demonstrated: added to the tokens of demonstrations; None: none is shown.
+    """
+
+    def __init__(self, config: CodecConfig, width: int, tasks: Sequence[str], *, acts: bool) -> None:
+        """Args: the settings, the model's width, the tasks' names, and whether actions are inputs."""
+        super().__init__()
+        self.config = config
+        self.tasks = list(tasks)
+        self.observations = ObservationEncoder(config, width)
+        self.acts = ActionEncoder(config, width) if acts else None
+        self.heads = ActionHeads(config, width)
+        self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
+        if self.identity is not None:
+            nn.init.normal_(self.identity.weight, std=0.3)
+        self.demonstrated = nn.Parameter(0.3 * torch.randn(width)) if config.conditioning == "prompt" else None
+
+    @staticmethod
+    def seen(window: Window) -> Parts:
+        """What is seen in a window, each part of shape ``(1, steps, …)``."""
+        raise NotImplementedError
+
+    def demonstration_tokens(self, shown: Shown) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of demonstrations, the tokens, ``(Q, tokens, width)``, and which of them are there, ``(Q, tokens)``."""
+        raise NotImplementedError
+
+    def numbers_of(self, tasks: Sequence[Task]) -> torch.Tensor | None:
+        """``(n,)``, which task each is; None where that is not told."""
+        return None if self.identity is None else torch.tensor([self.tasks.index(task.name) for task in tasks])
+
+    def show(self, prompts: Sequence[Window | None]) -> Shown | None:
+        """The demonstrations of a batch's windows; None if there is none."""
+        there = {index: prompt for index, prompt in enumerate(prompts) if prompt is not None}
+        if not there:
+            return None
+        assert self.acts is not None
+        windows = list(there.values())
+        length = max(map(len, windows))
+        return Shown(
+            torch.tensor(list(there)),
+            collate([self.seen(window) for window in windows], length),
+            self.acts.collate([(window.task, window.labels) for window in windows], length),
+            torch.from_numpy(valid_steps(windows, length)),
+        )
+
+    def run(
+        self,
+        model: Any,
+        tokens: torch.Tensor,
+        tasks: torch.Tensor | None,
+        shown: Shown | None,  # noqa: ANN401
+    ) -> torch.Tensor:
+        """Hidden states of ``(B, L, width)`` tokens, given what is told of their tasks, ``(B,)``, and shown of them."""
+        if tasks is not None:
+            assert self.identity is not None
+            tokens = tokens + self.identity(tasks)[:, None]
+        if shown is None:
+            return model(tokens)
+        alone = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+        alone[shown.windows] = False
+        after = model(tokens[shown.windows], self._read(model, shown))
+        hidden = after.new_empty(tokens.shape)
+        hidden[shown.windows] = after
+        if alone.any():
+            hidden[alone] = model(tokens[alone])
+        return hidden
+
+    def new_memory(self, model: Any, lanes: int, prompts: Mapping[str, Window]) -> Memory:  # noqa: ANN401
+        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
+        shown = self.show(list(prompts.values()))
+        prefix = None if shown is None else self._read(model, moved(shown, self.device))
+        actions = np.zeros((lanes, self.acts.project.in_features if self.acts else 0), np.float32)
+        return Memory(model.new_cache(lanes), actions, {name: row for row, name in enumerate(prompts)}, prefix)
+
+    def told(self, observed: Sequence[Observed], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
+        """Of each row that is played, the vector that tells its task, ``(rows, width)`` or 0, and its demonstration."""
+        counts = [len(rows.lanes) for rows in observed]
+        who: torch.Tensor | float = 0.0
+        numbers = self.numbers_of([rows.task for rows in observed])
+        if numbers is not None:
+            assert self.identity is not None
+            who = self.identity(self.tensor(np.repeat(numbers.numpy(), counts)))
+        if memory.prefix is None:
+            return who, None
+        rows = np.repeat([memory.prompts[each.task.name] for each in observed], counts)
+        return who, memory.prefix.rows(self.tensor(rows))
+
+    def decide(self, observed: Sequence[Observed], hidden: torch.Tensor, memory: Memory) -> list[Decision]:
+        """The most likely actions of ``(rows, width)`` hidden states; they are remembered where they are inputs."""
+        decisions = []
+        for rows, part in zip(observed, hidden.split([len(rows.lanes) for rows in observed]), strict=True):
+            actions = self.heads.decide(rows.task, part)
+            if self.acts is not None:
+                memory.actions[rows.lanes] = self.acts.numbers(rows.task, actions)
+            decisions.append(Decision(actions, actions))
+        return decisions
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.observations.bias.device
+
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        """On the weights' device."""
+        return torch.from_numpy(values).to(self.device)
+
+    def _read(self, model: Transformer, shown: Shown) -> Prefix:
+        assert self.demonstrated is not None
+        tokens, there = self.demonstration_tokens(shown)
+        return model.read(tokens + self.demonstrated, there)
