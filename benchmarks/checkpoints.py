@@ -1,7 +1,7 @@
 """Checkpoints without pickle: a tree of tensors, arrays and plain values in one safetensors file.
 
-Tensors and arrays are stored as tensors; numbers, strings, booleans and None go as JSON into the file's header. Nothing
-read from disk is ever executed.
+Tensors and arrays are stored as tensors, equal ones once (networks list shared parts under each of their names);
+numbers, strings, booleans and None go as JSON into the file's header. Nothing read from disk is ever executed.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def save_state(path: Path, tree: Any) -> None:  # noqa: ANN401
         TypeError: if the tree holds anything else, such as a dict key that is not a string or an integer.
     """
     tensors: dict[str, torch.Tensor] = {}
-    skeleton = json.dumps(_flatten(tree, "", tensors))
+    skeleton = json.dumps(_flatten(tree, "", tensors, {}))
     # One entry, for safetensors writes several in any order, and equal states should be equal files.
     header = json.dumps({"tree": skeleton, "sha256": _digest(skeleton, tensors)})
     write_bytes(path, safetensors.torch.save(tensors, metadata={_HEADER: header}))
@@ -62,17 +62,21 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
     return whole.hexdigest()
 
 
-def _flatten(node: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401
+def _flatten(node: Any, name: str, tensors: dict[str, torch.Tensor], names: dict[Any, str]) -> Any:  # noqa: ANN401
     if isinstance(node, np.ndarray):
         node = torch.from_numpy(np.array(node))  # a copy: memory maps are read-only, which torch warns of
     if isinstance(node, torch.Tensor):
-        tensors[name] = node.detach().cpu().contiguous().clone()
+        values = node.detach().cpu().contiguous()
+        content = hashlib.sha256(values.numpy().tobytes()).digest()
+        name = names.setdefault((values.dtype, values.shape, content), name)
+        if name not in tensors:
+            tensors[name] = values.clone()
         return {_TENSOR: name}
     if isinstance(node, dict):
         # Pairs keep integer keys (optimizer states have them) apart from strings.
-        return {"dict": [[_key(key), _flatten(value, f"{name}/{key}", tensors)] for key, value in node.items()]}
+        return {"dict": [[_key(key), _flatten(value, f"{name}/{key}", tensors, names)] for key, value in node.items()]}
     if isinstance(node, list | tuple):
-        return {"list": [_flatten(value, f"{name}/{index}", tensors) for index, value in enumerate(node)]}
+        return {"list": [_flatten(value, f"{name}/{index}", tensors, names) for index, value in enumerate(node)]}
     if isinstance(node, np.generic):
         node = node.item()
     if node is None or isinstance(node, bool | int | float | str):
@@ -88,7 +92,7 @@ def _key(key: object) -> str | int:
 
 def _unflatten(node: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401
     if _TENSOR in node:
-        return tensors[node[_TENSOR]]
+        return tensors[node[_TENSOR]].clone()  # what was equal need not stay so
     if "dict" in node:
         return {key: _unflatten(value, tensors) for key, value in node["dict"]}
     if "list" in node:

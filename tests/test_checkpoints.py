@@ -51,3 +51,15 @@ def test_a_flipped_bit_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(GatitoError, match="does not match its digest"):
         load_state(path)
+
+
+def test_equal_tensors_are_stored_once_and_come_back_apart(tmp_path):
+    ones = torch.ones(1000)
+    save_state(
+        tmp_path / "s", {"a": ones, "b": ones, "c": [ones.clone()], "d": torch.ones(10, 100), "e": ones.double()}
+    )
+    assert (tmp_path / "s").stat().st_size < 4 * 2 * 1000 + 8 * 1000 + 1000
+    back = load_state(tmp_path / "s")
+    back["a"][0] = 5.0
+    assert back["b"][0] == back["c"][0][0] == 1.0
+    assert back["d"].shape == (10, 100) and back["e"].dtype == torch.float64

@@ -112,10 +112,10 @@ class StepwiseCodec(nn.Module):
 
     def run(
         self,
-        model: Any,
+        model: Any,  # noqa: ANN401
         tokens: torch.Tensor,
         tasks: torch.Tensor | None,
-        shown: Shown | None,  # noqa: ANN401
+        shown: Shown | None,
     ) -> torch.Tensor:
         """Hidden states of ``(B, L, width)`` tokens, given what is told of their tasks, ``(B,)``, and shown of them."""
         if tasks is not None:
