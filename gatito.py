@@ -131,6 +131,8 @@ def _run_stages(config: Config, name: str) -> None:
     made = config.generalist.source == "train"
     stages = [stage for stage in _WORK if stage in config.stages and (made or stage not in _MAKING)]
     failures.recall(run, stages)
+    if stages and not made:
+        _ = plan.generalist  # said at once if there is none, or another than is asked for
     started = time.monotonic()
     try:
         if {"distill", "controls"} & set(stages):

@@ -49,3 +49,4 @@ def test_another_network_than_is_asked_for_is_refused_in_one_line(folder, words,
     done = gatito(*SUITE, *SCORE, "name=other", *words, cwd=folder)
     assert done.returncode == 1
     assert line in done.stderr and "Traceback" not in done.stderr
+    assert not (folder / "results" / "runs" / "other" / "experts").exists()  # said before anything was made
