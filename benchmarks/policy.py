@@ -43,14 +43,17 @@ class Decision:
         actions: shape ``(rows, *action shape)``, what the environments get.
         labels: what a learner should do here; the same as ``actions`` unless noise or another actor came between.
         distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
-            logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation.
+            logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation, or
+            ``(rows, dimensions, bins)`` logits of equal parts of the range (never recorded).
         gave_up: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step.
+        values: shape ``(rows,)``, the discounted return that is expected from here on; None: the policy has no critic.
     """
 
     actions: np.ndarray
     labels: np.ndarray
     distributions: np.ndarray | None = None
     gave_up: np.ndarray | None = None
+    values: np.ndarray | None = None
 
 
 class Policy(Protocol):

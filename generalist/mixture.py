@@ -5,7 +5,7 @@ with nothing to restore, and several processes can each draw a part of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from benchmarks.seeds import stream
 from benchmarks.tasks import Task
 from benchmarks.trajectories import Trajectories
 from generalist.codecs import Batch, Codec, Window
+from generalist.returns import returns_to_go
 
 _HELD_OUT = 0.05  # of a recording's episodes, from which the demonstration comes that is shown when scores are made
 _FROM_THE_END = 0.5  # of the prompts, as Gato's: there a demonstration shows what is to be reached
@@ -79,6 +80,8 @@ class Mixture:
         self._temperature = temperature
         self._prompts = prompts
         self._ends = [np.cumsum(self._lengths(source)) for source in sources]
+        discount = codec.config.discount if codec.config.critic else None
+        self._returns = [discount and returns_to_go(source.trajectories, discount) for source in sources]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         """The batch of a training step, or one of several parts of it: together they are the same windows."""
@@ -103,7 +106,9 @@ class Mixture:
         start = step - int(ends[episode] - length) - int(rng.integers(longest))
         start = max(0, min(start, length - longest))
         prompt = self._prompt(source, episode, rng) if rng.random() < self._prompts else None
-        return self._read(source, source.trajectories, episode, start, longest, prompt)
+        window = self._read(source, source.trajectories, episode, start, longest, prompt)
+        known = self._returns[number]
+        return replace(window, returns=known[episode][start : start + len(window)]) if known else window
 
     def _prompt(self, source: Source, own: int, rng: np.random.Generator) -> Window:
         """Steps of another episode than the window's ``own``, whose answers it would show, unless there is no other."""

@@ -182,6 +182,13 @@ class Transformer(nn.Module):
         positions = torch.zeros(lanes, dtype=torch.long, device=weight.device)
         return Cache(keys, torch.zeros_like(keys), positions)
 
+    @staticmethod
+    def fork(cache: Cache, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        """Let the lanes ``targets`` go on from where ``sources`` are; both ``(n,)``, and targets all different."""
+        cache.keys[:, targets] = cache.keys[:, sources]
+        cache.values[:, targets] = cache.values[:, sources]
+        cache.positions[targets] = cache.positions[sources]
+
     def step(
         self,
         tokens: torch.Tensor,

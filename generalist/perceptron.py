@@ -23,6 +23,10 @@ class Perceptron(nn.Module):
     def new_cache(self, lanes: int) -> None:
         """It remembers nothing."""
 
+    @staticmethod
+    def fork(cache: object, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        """It remembers nothing."""
+
     def step(
         self, tokens: torch.Tensor, cache: object, lanes: torch.Tensor, fresh: torch.Tensor, prefix: None = None
     ) -> torch.Tensor:

@@ -4,36 +4,74 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
 from generalist.codecs import Window
+from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.network import Network, load_network, load_prompts
 
 
 class NetworkPolicy:
-    """Plays the most likely action of a distilled network."""
+    """Plays the most likely action of a distilled network, or draws one.
+
+    Attributes:
+        network: what plays.
+        passes: observations that it was asked about so far.
+    """
 
     distribution_kind: Mapping[str, str] = {}
 
-    def __init__(self, network: Network, name: str = "generalist", prompts: Mapping[str, Window] | None = None) -> None:
-        """Args: the network, the agent's name, and demonstrations by task name where the network is shown any."""
+    def __init__(
+        self,
+        network: Network,
+        name: str = "generalist",
+        prompts: Mapping[str, Window] | None = None,
+        *,
+        draws: bool = False,
+    ) -> None:
+        """Begin to play.
+
+        Args:
+            network: what plays.
+            name: of the agent.
+            prompts: demonstrations by task name, where the network is shown any.
+            draws: whether actions are drawn from the network's distribution.
+        """
         self.name = name
-        self._network = network
+        self.network = network
+        self.passes = 0
         self._prompts = prompts or {}
+        self._choose = drawn if draws else most_likely
 
     @staticmethod
-    def load(folder: Path, tasks: Sequence[Task], name: str = "generalist") -> "NetworkPolicy":
+    def load(folder: Path, tasks: Sequence[Task], name: str = "generalist", *, draws: bool = False) -> "NetworkPolicy":
         """The policy of a finished network's folder, as a player of these tasks."""
-        return NetworkPolicy(load_network(folder), name, load_prompts(folder, tasks))
+        return NetworkPolicy(load_network(folder), name, load_prompts(folder, tasks), draws=draws)
 
     def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
         """The codec's memory of so many environments."""
         with torch.inference_mode():
-            return self._network.codec.new_memory(self._network.model, lanes, self._prompts)
+            return self.network.codec.new_memory(self.network.model, lanes, self._prompts)
 
     @torch.inference_mode()
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(
+        self,
+        observed: Sequence[Observed],
+        state: Any,  # noqa: ANN401
+        choose: Chooser | None = None,
+    ) -> tuple[list[Decision], Any]:
         """Decide for all rows; see :meth:`generalist.codecs.Codec.act`."""
-        return self._network.codec.act(self._network.model, observed, state), state
+        self.passes += sum(len(rows.lanes) for rows in observed)
+        return self.network.codec.act(self.network.model, observed, state, choose or self._choose), state
+
+    @torch.inference_mode()
+    def fork(self, state: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
+        """Let lanes go on from where others are; see :meth:`generalist.codecs.Codec.fork`."""
+        self.network.codec.fork(self.network.model, state, sources, targets)
+
+    def remember(self, state: Any, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
+        """Other actions were done than decided; see :meth:`generalist.codecs.Codec.remember`."""
+        self.network.codec.remember(state, task, lanes, actions)

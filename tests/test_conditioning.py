@@ -188,7 +188,7 @@ def test_while_acting_the_previous_action_is_the_lanes_own():
         own = Window(task, observations[lane, first:last], done, None, done, np.zeros(len(done)))
         batch = network.codec.collate([own], len(own), [np.random.default_rng(0)])
         hidden = network.codec.hidden(network.model, batch)[0]
-        assert network.codec.heads.decide(task, hidden).tolist() == done.tolist()
+        assert network.codec.heads.decide(task, hidden).actions.tolist() == done.tolist()
 
 
 def test_regression_is_squared_error_in_units_of_the_actions_range():

@@ -9,6 +9,7 @@ from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError
 from benchmarks.policy import Noisy, Observed
 from benchmarks.rollout import rollout
+from benchmarks.seeds import stream
 from benchmarks.tasks import Suite, make_env, spaces
 from benchmarks.tasks.observations import pack
 from benchmarks.tracking import Tracker, TrackingConfig, read_log
@@ -195,7 +196,8 @@ def test_acting_equals_teacher_forcing_beyond_the_window_while_lanes_come_and_go
             if lanes:
                 rows = np.stack([windows[lane].observations[len(done[lane])] for lane in lanes])
                 fresh = np.array([not done[lane] for lane in lanes])
-                observed.append(Observed(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), [], []))
+                rngs = [stream(0)] * len(lanes)
+                observed.append(Observed(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), rngs, []))
         for rows, decision in zip(observed, codec.act(model, observed, memory) if observed else [], strict=True):
             assert decision.actions is decision.labels
             for lane, action in zip(rows.lanes, decision.actions, strict=True):

@@ -13,6 +13,7 @@ import torch
 from benchmarks.errors import unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
+from generalist.codecs.choice import Chooser, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.windows import Batch, Window
 
@@ -58,8 +59,30 @@ class Codec(Protocol):
         """Memory for so many environments; ``prompts`` are demonstrations by task name."""
         ...
 
-    def act(self, model: Any, observed: Sequence[Observed], memory: Any) -> list[Decision]:  # noqa: ANN401
-        """Decide for every row of every task; ``memory`` is updated in place."""
+    def act(
+        self,
+        model: Any,  # noqa: ANN401
+        observed: Sequence[Observed],
+        memory: Any,  # noqa: ANN401
+        choose: Chooser = most_likely,
+    ) -> list[Decision]:
+        """Decide for every row of every task; ``memory`` is updated in place.
+
+        Decisions carry the distribution (logits of discrete actions, of bins of continuous ones) where it is known at
+        once, and the critic's values where there is a critic.
+        """
+        ...
+
+    def fork(self, model: Any, memory: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
+        """Let the lanes ``targets`` go on from where ``sources`` are: ``(n,)`` each; targets are no sources."""
+        ...
+
+    def remember(self, memory: Any, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
+        """These actions, ``(rows, *action shape)``, were done in place of those that :meth:`act` decided just before.
+
+        Raises:
+            GatitoError: if the codec cannot take back what it decided.
+        """
         ...
 
 

@@ -22,6 +22,8 @@ class CodecConfig:
         previous_actions: whether the action before is an input.
         previous_action_dropout: share of windows in training that do without it all the same.
         continuous: continuous actions as ``bins``, or by ``regression``.
+        critic: weight, beside the actions', of predicting the discounted return; 0: the network has no critic.
+        discount: of the return, per step.
         observation_loss: weight of predicting the next observation, beside 1 minus it of the action, for codecs that
             predict it.
         vector_width: longest observation vector (discrete observations are one-hot) that it can carry.
@@ -41,6 +43,8 @@ class CodecConfig:
     previous_actions: bool = False
     previous_action_dropout: float = 0.5
     continuous: str = "bins"
+    critic: float = 0.0
+    discount: float = 0.99
     observation_loss: float = 0.0
     vector_width: int = 384
     image_frames: int = 4
@@ -62,7 +66,10 @@ class CodecConfig:
             raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
-        check_at_least("codec", self, prompt_steps=1, previous_action_dropout=0, patch=1, bins=1, observation_loss=0)
+        least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1}
+        check_at_least("codec", self, **least, observation_loss=0, critic=0, discount=0)
+        if self.discount >= 1 and self.critic:
+            raise FatalError(f"codec.discount={self.discount}: a critic foresees returns that end, set it below 1.")
         if self.observation_loss >= 1:
             raise FatalError(
                 f"codec.observation_loss={self.observation_loss} leaves no weight to actions: set it below 1."

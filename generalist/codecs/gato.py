@@ -19,6 +19,7 @@ from torch import nn
 from benchmarks.errors import FatalError, GatitoError
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
+from generalist.codecs.choice import Chooser, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import action_count, check_actions, check_limits
 from generalist.codecs.observations import check_observations
@@ -173,7 +174,30 @@ class GatoCodec(nn.Module):
             shown[name] = self._embed([prompt.task], sequences)[0]
         return GatoMemory(model.new_cache(lanes), shown)
 
-    def act(self, model: Transformer, observed: Sequence[Observed], memory: GatoMemory) -> list[Decision]:
+    @staticmethod
+    def fork(model: Transformer, memory: GatoMemory, sources: np.ndarray, targets: np.ndarray) -> None:
+        """Let lanes go on from where others are; see :meth:`generalist.codecs.Codec.fork`."""
+        model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
+
+    def remember(self, memory: GatoMemory, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:
+        """Refused: actions are tokens in the cache, and others have been thought after them.
+
+        Raises:
+            GatitoError: always.
+        """
+        raise GatitoError(
+            f"task {task.name}: codec gato writes its actions down as it decides, so that no other can be tried: set "
+            "codec=step or codec=jat.",
+            task.name,
+        )
+
+    def act(
+        self,
+        model: Transformer,
+        observed: Sequence[Observed],
+        memory: GatoMemory,
+        choose: Chooser = most_likely,
+    ) -> list[Decision]:
         """Observations task by task, then the actions' tokens one by one for all rows at once."""
         hidden = torch.cat([self._look(model, rows, memory) for rows in observed])
         counts = [len(rows.lanes) for rows in observed]
@@ -185,10 +209,12 @@ class GatoCodec(nn.Module):
         first, last = self._tensor(valid)[:, :, None].unbind(1)
         invalid = (ids < first) | (ids >= last)
         numbers = moved(self._numbers([rows.task for rows in observed for _ in rows.lanes]), self.device)
+        streams = [rng for rows in observed for rng in rows.rngs]
         tokens = torch.zeros(len(lanes), max(sizes), dtype=torch.long, device=self.device)
         for dimension in range(max(sizes)):
             [rows] = (dimensions > dimension).nonzero(as_tuple=True)
-            chosen = self.head(hidden[rows]).masked_fill(invalid[rows], -torch.inf).argmax(dim=-1)
+            logits = self.head(hidden[rows]).masked_fill(invalid[rows], -torch.inf)
+            chosen = choose(logits, [streams[row] for row in rows.tolist()])
             tokens[rows, dimension] = chosen
             vectors = self.tokens(chosen) + self.places.weight[-1]
             if numbers is not None:
@@ -270,6 +296,8 @@ def _check_settings(config: CodecConfig) -> None:
         raise FatalError("codec.continuous=regression: codec gato predicts tokens, set codec.continuous=bins.")
     if config.observation_loss:
         raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
+    if config.critic:
+        raise FatalError("codec gato predicts no returns: set codec.critic=0, or take codec=step.")
 
 
 def _cut(lengths: np.ndarray, room: int, rng: np.random.Generator) -> tuple[int, int]:

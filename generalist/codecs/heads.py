@@ -14,8 +14,11 @@ import torch
 from torch import nn
 
 from benchmarks.errors import GatitoError
+from benchmarks.policy import Decision
 from benchmarks.tasks import Task, spaces
+from generalist.codecs.choice import Chooser, most_likely
 from generalist.codecs.config import CodecConfig
+from generalist.codecs.critic import Critic
 from generalist.codecs.windows import Window, is_discrete, valid_steps
 
 _MIN_DEVIATION = 0.5  # in bins: a narrower target would be a single bin and lose where in the bin the action lies
@@ -33,6 +36,7 @@ class Targets:
         continuous: the windows with continuous actions, ``(C,)`` indices.
         dimensions: ``(C,)`` their numbers of action dimensions.
         normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
+        returns: ``(B, L)``, discounted returns, NaN where they are not known; None: they are not asked for.
     """
 
     valid: torch.Tensor
@@ -42,10 +46,15 @@ class Targets:
     continuous: torch.Tensor
     dimensions: torch.Tensor
     normals: torch.Tensor
+    returns: torch.Tensor | None = None
 
 
 class ActionHeads(nn.Module):
-    """What a hidden state means as an action."""
+    """What a hidden state means as an action, and what return it foresees.
+
+    Attributes:
+        critic: foresees returns; None where the settings ask for none.
+    """
 
     def __init__(self, config: CodecConfig, width: int) -> None:
         super().__init__()
@@ -54,6 +63,7 @@ class ActionHeads(nn.Module):
         self.dimension = nn.Parameter(torch.empty(config.action_dimensions, width))
         numbers = 1 if config.continuous == "regression" else config.bins
         self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, numbers))
+        self.critic = Critic(width) if config.critic else None
         nn.init.normal_(self.dimension, std=0.3)
         nn.init.normal_(self.discrete.weight, std=0.02)
 
@@ -73,6 +83,7 @@ class ActionHeads(nn.Module):
             continuous=torch.tensor(continuous, dtype=torch.long),
             dimensions=torch.tensor([targets[index].shape[1] for index in continuous], dtype=torch.long),
             normals=torch.from_numpy(normals),
+            returns=torch.from_numpy(_returns(windows, length)) if self.critic is not None else None,
         )
 
     def losses(self, hidden: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
@@ -80,7 +91,8 @@ class ActionHeads(nn.Module):
 
         ``loss`` is cross-entropy in nats per action (per dimension of continuous ones; for regression the squared
         error, actions from -1 to 1), up to the targets' own entropy KL(expert || network). ``accuracy`` is the share of
-        steps with the expert's most likely action (continuous: the same bin in every dimension).
+        steps with the expert's most likely action (continuous: the same bin in every dimension). With a critic, its
+        loss is in ``loss`` by its weight, and each is there by itself too.
         """
         losses, hits = [hidden.sum() * 0], []
         if len(targets.discrete):
@@ -107,7 +119,14 @@ class ActionHeads(nn.Module):
             losses.append(nats[valid].sum())
             hits.append((same | ~real[:, None]).all(dim=-1)[valid].sum())
         steps = targets.valid.sum()
-        return {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
+        values = {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
+        if self.critic is None:
+            return values
+        assert targets.returns is not None
+        known = targets.returns.isfinite()
+        foreseen = self.critic.losses(hidden[known], targets.returns[known]).sum() / steps
+        loss = values["loss"] + self.config.critic * foreseen
+        return values | {"loss": loss, "action_loss": values["loss"], "critic_loss": foreseen}
 
     def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Logits of discrete actions, those that a task does not have at minus infinity.
@@ -130,24 +149,41 @@ class ActionHeads(nn.Module):
         """
         return self.number(hidden[..., None, :] + self.dimension[:dimensions])
 
-    def decide(self, task: Task, hidden: torch.Tensor) -> np.ndarray:
-        """The most likely actions, ``(rows, *action shape)``, of ``(rows, width)`` hidden states."""
+    def decide(
+        self,
+        task: Task,
+        hidden: torch.Tensor,
+        choose: Chooser = most_likely,
+        rngs: Sequence[np.random.Generator] = (),
+    ) -> Decision:
+        """Actions, their distributions and the returns foreseen, of ``(rows, width)`` hidden states."""
         if is_discrete(task):
             counts = torch.full((len(hidden),), action_count(task), device=hidden.device)
-            return self.actions(task, self.discrete_logits(hidden, counts))
-        return self.actions(task, self.numbers(hidden, action_count(task)))
+            output = self.discrete_logits(hidden, counts)
+            logits = output[:, : action_count(task)]
+        else:
+            logits = output = self.numbers(hidden, action_count(task))
+        actions = self.actions(task, output, choose, rngs)
+        told = is_discrete(task) or self.config.continuous == "bins"
+        distributions = logits.float().cpu().numpy() if told else None
+        values = None if self.critic is None else self.critic(hidden).cpu().numpy()
+        return Decision(actions, actions, distributions, values=values)
 
-    def actions(self, task: Task, output: torch.Tensor) -> np.ndarray:
+    def actions(
+        self,
+        task: Task,
+        output: torch.Tensor,
+        choose: Chooser = most_likely,
+        rngs: Sequence[np.random.Generator] = (),
+    ) -> np.ndarray:
         """Actions, ``(rows, *action shape)``, from :meth:`discrete_logits` or :meth:`numbers`."""
         space = spaces(task)[1]
         if isinstance(space, gym.spaces.Discrete):
-            return output.argmax(dim=-1).cpu().numpy() + int(space.start)
+            return choose(output, rngs).cpu().numpy() + int(space.start)
         assert isinstance(space, gym.spaces.Box)
         if self.config.continuous == "regression":
-            unit = output[..., 0].float().clamp(-1, 1).cpu().numpy()
-        else:
-            unit = (output.argmax(dim=-1).cpu().numpy() + 0.5) / self.config.bins * 2 - 1
-        return from_unit(space, unit)
+            return from_unit(space, output[..., 0].float().clamp(-1, 1).cpu().numpy())
+        return from_unit(space, bin_middles(choose(output, rngs).cpu().numpy(), self.config.bins))
 
     def targets(self, task: Task, labels: np.ndarray, distributions: np.ndarray | None) -> np.ndarray:
         """What the model should answer.
@@ -252,11 +288,25 @@ def to_unit(space: gym.spaces.Box, actions: np.ndarray) -> np.ndarray:
     return np.clip((actions.reshape(len(actions), -1) - low) / (high - low) * 2 - 1, -1, 1)
 
 
+def bin_middles(indices: np.ndarray, bins: int) -> np.ndarray:
+    """The middles of bins, from -1 to 1."""
+    return (indices + 0.5) / bins * 2 - 1
+
+
 def from_unit(space: gym.spaces.Box, unit: np.ndarray) -> Any:  # noqa: ANN401
     """The inverse of :func:`to_unit`; integer actions are rounded."""
     low, high = space.low.reshape(-1), space.high.reshape(-1)
     actions = (low + (unit + 1) / 2 * (high - low)).reshape(-1, *space.shape)
     return (np.rint(actions) if space.dtype.kind in "iu" else actions).astype(space.dtype)
+
+
+def _returns(windows: Sequence[Window], length: int) -> np.ndarray:
+    """``(B, L)``, NaN where a window ends or does not know."""
+    returns = np.full((len(windows), length), np.nan, dtype=np.float32)
+    for row, window in zip(returns, windows, strict=True):
+        if window.returns is not None:
+            row[: len(window)] = window.returns
+    return returns
 
 
 def _pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:

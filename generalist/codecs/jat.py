@@ -30,6 +30,7 @@ import torch
 from benchmarks.errors import FatalError, GatitoError
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, spaces
+from generalist.codecs.choice import Chooser, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import Targets, check_actions, check_limits
 from generalist.codecs.inputs import Inputs, collate
@@ -146,7 +147,13 @@ class JatCodec(StepwiseCodec):
         tokens = _interleave(self.observations(batch.inputs), self.acts(batch.actions))
         return self.run(model, tokens, batch.tasks, batch.shown)
 
-    def act(self, model: Transformer, observed: Sequence[Observed], memory: Memory) -> list[Decision]:
+    def act(
+        self,
+        model: Transformer,
+        observed: Sequence[Observed],
+        memory: Memory,
+        choose: Chooser = most_likely,
+    ) -> list[Decision]:
         """Two tokens per row, of all tasks at once: what was done last, unless nothing was, and what is seen now."""
         items = [with_rewards(take_apart(rows.task, rows.observations), rows.rewards) for rows in observed]
         inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
@@ -159,7 +166,7 @@ class JatCodec(StepwiseCodec):
         old = (~fresh).nonzero()[:, 0]
         if len(old):
             model.step(done[old], memory.cache, places[old], fresh[old], prefix and prefix.rows(old))
-        return self.decide(observed, model.step(seen, memory.cache, places, fresh, prefix), memory)
+        return self.decide(observed, model.step(seen, memory.cache, places, fresh, prefix), memory, choose)
 
 
 def with_rewards(parts: Parts, rewards: np.ndarray) -> Parts:

@@ -13,6 +13,7 @@ import torch
 from benchmarks.errors import FatalError
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
+from generalist.codecs.choice import Chooser, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import Targets, check_actions, check_limits
 from generalist.codecs.inputs import Inputs, collate
@@ -110,7 +111,13 @@ class StepCodec(StepwiseCodec):
             tokens = tokens + self.acts(batch.previous)
         return self.run(model, tokens, batch.tasks, batch.shown)
 
-    def act(self, model: Transformer | Perceptron, observed: Sequence[Observed], memory: Memory) -> list[Decision]:
+    def act(
+        self,
+        model: Transformer | Perceptron,
+        observed: Sequence[Observed],
+        memory: Memory,
+        choose: Chooser = most_likely,
+    ) -> list[Decision]:
         """One token per row, of all tasks at once; then each task's own head."""
         items = [take_apart(rows.task, rows.observations) for rows in observed]
         inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
@@ -124,4 +131,4 @@ class StepCodec(StepwiseCodec):
             tokens = tokens + self.acts(self.tensor(memory.actions[lanes]))
         places = self.tensor(lanes), self.tensor(fresh)
         hidden = model.step(tokens, memory.cache, *places, prefix)  # type: ignore[arg-type]
-        return self.decide(observed, hidden, memory)
+        return self.decide(observed, hidden, memory, choose)

@@ -13,6 +13,7 @@ from torch import nn
 
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
+from generalist.codecs.choice import Chooser
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import ActionHeads
 from generalist.codecs.inputs import Inputs, collate
@@ -152,15 +153,27 @@ class StepwiseCodec(nn.Module):
         rows = np.repeat([memory.prompts[each.task.name] for each in observed], counts)
         return who, memory.prefix.rows(self.tensor(rows))
 
-    def decide(self, observed: Sequence[Observed], hidden: torch.Tensor, memory: Memory) -> list[Decision]:
-        """The most likely actions of ``(rows, width)`` hidden states; they are remembered where they are inputs."""
+    def decide(
+        self, observed: Sequence[Observed], hidden: torch.Tensor, memory: Memory, choose: Chooser
+    ) -> list[Decision]:
+        """What ``(rows, width)`` hidden states decide; actions are remembered where they are inputs."""
         decisions = []
         for rows, part in zip(observed, hidden.split([len(rows.lanes) for rows in observed]), strict=True):
-            actions = self.heads.decide(rows.task, part)
-            if self.acts is not None:
-                memory.actions[rows.lanes] = self.acts.numbers(rows.task, actions)
-            decisions.append(Decision(actions, actions))
+            decision = self.heads.decide(rows.task, part, choose, rows.rngs)
+            self.remember(memory, rows.task, rows.lanes, decision.actions)
+            decisions.append(decision)
         return decisions
+
+    def remember(self, memory: Memory, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:
+        """What was done last on these lanes, ``(rows, *action shape)``, whatever was decided."""
+        if self.acts is not None:
+            memory.actions[lanes] = self.acts.numbers(task, actions)
+
+    @staticmethod
+    def fork(model: Any, memory: Memory, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
+        """Let lanes go on from where others are; see :meth:`generalist.codecs.Codec.fork`."""
+        model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
+        memory.actions[targets] = memory.actions[sources]
 
     @property
     def device(self) -> torch.device:

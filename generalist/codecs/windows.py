@@ -26,6 +26,7 @@ class Window:
         rewards: ``(n,)``, what followed from it.
         before: the action and the reward of the step before the first; None where an episode begins.
         prompt: steps of another episode of the same task that are shown first; None: nothing is.
+        returns: ``(n,)``, the discounted returns from each step on, NaN where they are not known; None: not asked for.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Window:
     rewards: np.ndarray
     before: tuple[np.ndarray, float] | None = None
     prompt: "Window | None" = None
+    returns: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,0 +1,118 @@
+"""Amplifiers make a policy stronger by spending compute: more thought per action, or more learning.
+
+A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file in ``conf/amplifier/``, which holds the
+fields of the module's own dataclass.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError, unknown
+from benchmarks.failures import Failures
+from benchmarks.policy import Policy
+from benchmarks.tasks import Suite, Task
+from benchmarks.tracking import Tracker
+from generalist.codecs.config import CodecConfig
+from generalist.settings import DistillConfig, ModelConfig
+
+AMPLIFIERS = {
+    "best_of_n": ("generalist.amplifiers.best_of_n", "BestOfN"),
+    "decompose": ("generalist.amplifiers.decompose", "Decompose"),
+    "finetune": ("generalist.amplifiers.finetune", "Finetune"),
+    "scale": ("generalist.amplifiers.scale", "Scale"),
+    "search": ("generalist.amplifiers.search", "Search"),
+    "self_imitation": ("generalist.amplifiers.self_imitation", "SelfImitation"),
+}
+"""Amplifiers' names and their dataclasses, imported when first needed."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where an amplifier works.
+
+    Attributes:
+        suite: the tasks that are amplified.
+        folder: for what it makes.
+        recordings: of the experts, by task name, that the generalist was distilled from.
+        distill: how the generalist was distilled.
+        model: its size.
+        codec: its inputs and outputs.
+        run: the run's folder.
+        seed: the training seed.
+        number: of the round, from 1.
+        workers: processes.
+        tracker: told learning curves.
+        failures: told which task failed.
+    """
+
+    suite: Suite
+    folder: Path
+    recordings: Mapping[str, Artifact]
+    distill: DistillConfig
+    model: ModelConfig
+    codec: CodecConfig
+    run: Path
+    seed: int
+    number: int
+    workers: int
+    tracker: Tracker
+    failures: Failures
+
+
+class Amplifier(Protocol):
+    """A frozen dataclass of an amplifier's settings, the fields of its YAML file but for ``name``.
+
+    A policy has the attribute ``spent``, see :class:`generalist.amplifiers.spent.Spent`.
+    """
+
+    def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
+        """Refuse settings and tasks that cannot work, before anything is made.
+
+        Raises:
+            GatitoError: in one line, with the way out.
+        """
+        ...
+
+    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+        """What is made once in a round, before anybody plays; ``generalist`` itself where nothing is."""
+        ...
+
+    def make(self, generalist: Artifact, setting: Setting) -> None:
+        """Make that artifact, unless it is there; an interrupted making is taken up again.
+
+        Raises:
+            GatitoError: if it comes to nothing; what was good before is kept.
+        """
+        ...
+
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> Policy:
+        """Who plays these tasks, by what is in the artifact's folder. Called in the process that plays."""
+        ...
+
+
+def make_amplifier(options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """The amplifier that ``conf/amplifier`` and the command line describe.
+
+    Raises:
+        GatitoError: if there is no such amplifier or option, or a value is of the wrong kind.
+    """
+    given = dict(options)
+    name = given.pop("name", None)
+    if name not in AMPLIFIERS:
+        raise unknown("amplifier", str(name), AMPLIFIERS)
+    module, kind = AMPLIFIERS[name]
+    made = getattr(importlib.import_module(module), kind)
+    fields = {field.name: field for field in dataclasses.fields(made)}
+    for key, value in given.items():
+        if key not in fields:
+            raise unknown(f"option of amplifier {name}", key, fields)
+        default = fields[key].default
+        number = isinstance(default, float) and isinstance(value, int)
+        if not (number or type(value) is type(default)):
+            raise GatitoError(f"amplifier.{key}={value} must be of the kind of its default, {default}.")
+    return made(**given)
