@@ -137,7 +137,7 @@ def _mixture(
         weight, met = config.weights.get(task.name, 1.0), [each[task.name] for each in practised if task.name in each]
         share = config.practice_share if met else 0.0
         if share < 1:
-            sources.append(Source(task, own[task.name], weight * (1 - share)))
+            sources.append(Source(task, own[task.name], weight * (1 - share), share=config.data))
         whole = sum(recording.steps for recording in met)
         sources += [Source(task, each, weight * share * each.steps / whole, own[task.name]) for each in met if share]
     return Mixture(

@@ -4,6 +4,7 @@ The batch of a training step is a function of the seed and the step alone, so tr
 with nothing to restore, and several processes can each draw a part of it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -29,12 +30,14 @@ class Source:
         trajectories: the recording.
         weight: share of the windows, relative to the other sources.
         demonstrations: the expert's recording, which prompts are taken from; None: ``trajectories`` is.
+        share: of the recording's episodes, the first ones, that is learnt from.
     """
 
     task: Task
     trajectories: Trajectories
     weight: float
     demonstrations: Trajectories | None = None
+    share: float = 1.0
 
 
 class Mixture:
@@ -94,7 +97,9 @@ class Mixture:
     def _lengths(self, source: Source) -> np.ndarray:
         """Of the episodes to learn from."""
         lengths = source.trajectories.lengths
-        return lengths[: -held_out(source.trajectories)] if self._prompts and not source.demonstrations else lengths
+        if self._prompts and not source.demonstrations:
+            lengths = lengths[: -held_out(source.trajectories)]
+        return lengths[: math.ceil(source.share * len(lengths))]
 
     def _draw(self, number: int, rng: np.random.Generator) -> Window:
         source, ends = self._sources[number], self._ends[number]

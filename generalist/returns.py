@@ -17,7 +17,7 @@ def returns_to_go(trajectories: Trajectories, discount: float) -> list[np.ndarra
     episodes = []
     for episode, length in enumerate(trajectories.lengths):
         rows = trajectories.window(episode, 0, int(length), ["rewards", "terminated"])
-        returns = lfilter([1.0], [1.0, -discount], rows["rewards"][::-1])[::-1].astype(np.float32)
+        returns = np.asarray(lfilter([1.0], [1.0, -discount], rows["rewards"][::-1]), np.float32)[::-1].copy()
         if not rows["terminated"][-1]:
             left = discount ** np.arange(length, 0, -1.0)
             returns[left > _MOST_CUT_OFF] = np.nan

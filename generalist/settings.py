@@ -78,6 +78,7 @@ class DistillConfig:
         loss: ``kl`` to the recorded distribution, or ``nll`` of the clean action.
         temperature: of Q-values before their softmax.
         prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
+        data: share of each recording's episodes that is learnt from, the first ones.
         weights: share of windows by task name; 1 where none is given.
         rounds: rounds of practice: the network plays, its experts say what they would have done, and both are learnt.
         practice_from: share of the steps before the first round; the others follow evenly.
@@ -102,6 +103,7 @@ class DistillConfig:
     loss: str = "kl"
     temperature: float = 0.01
     prompts: float = 0.25
+    data: float = 1.0
     weights: dict[str, float] = field(default_factory=dict)
     rounds: int = 0
     practice_from: float = 0.5
@@ -129,7 +131,7 @@ class DistillConfig:
                 raise unknown(f"distill.{name}", getattr(self, name), valid)
         least = {"steps": 1, "windows": 1, "accumulate": 1, "checkpoint_every": 1, "log_every": 1, "warmup": 0}
         check_at_least("distill", self, **least, rounds=0, practice_steps=1)
-        for name in ("prompts", "practice_from", "practice_share", "ema"):
+        for name in ("prompts", "practice_from", "practice_share", "ema", "data"):
             if not 0 <= getattr(self, name) <= 1:
                 raise GatitoError(f"distill.{name}={getattr(self, name)} is a share: from 0 to 1.")
         if self.flops is not None and self.flops <= 0:
@@ -138,6 +140,8 @@ class DistillConfig:
             raise GatitoError("distill.practice_from=1 leaves no steps to learn from practice: set it below 1.")
         if self.rounds > _MOST_ROUNDS:
             raise GatitoError(f"distill.rounds={self.rounds}: at most {_MOST_ROUNDS} have episodes of their own.")
+        if not self.data:
+            raise GatitoError("distill.data=0 leaves nothing to learn from: set it above 0.")
         if self.ema == 1:
             raise GatitoError("distill.ema=1 would keep the untrained weights: set it below 1.")
         if self.windows < self.accumulate:

@@ -255,6 +255,20 @@ def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]
     )
 
 
+def check_samples(config: CodecConfig, task: Task) -> None:
+    """Refuse a codec that knows no distribution of a task's actions, from which others could be drawn.
+
+    Raises:
+        GatitoError: naming the task and the setting to change.
+    """
+    if config.name != "gato" and config.continuous == "regression" and not is_discrete(task):
+        raise GatitoError(
+            f"task {task.name}: codec.continuous=regression tells one action and no others to try: set "
+            "codec.continuous=bins, and distil with it.",
+            task.name,
+        )
+
+
 def check_limits(config: CodecConfig, task: Task, limits: Sequence[tuple[int, str, str]]) -> None:
     """Refuse what exceeds a setting.
 

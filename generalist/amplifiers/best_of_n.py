@@ -1,0 +1,214 @@
+"""Best of N: try several first actions in clones, let the policy play on from each, and do what ended best.
+
+The rollout algorithm (Tesauro & Galperin 1996; Bertsekas 2013): one step of policy iteration, so that with exact
+rollouts the amplified policy is no worse than the policy. The best of several noisy estimates flatters itself, so the
+winner and the policy's own choice are tried once more, and only these fresh estimates decide between the two.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import check_at_least
+from benchmarks.policy import Decision, Observed
+from benchmarks.tasks import Task, cloning
+from benchmarks.tasks.cloning import State
+from generalist.amplifiers import Setting
+from generalist.amplifiers.imagination import Imagination, branch
+from generalist.amplifiers.spent import Spent
+from generalist.codecs.choice import Chooser, drawn, most_likely
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.heads import action_count, check_samples
+from generalist.codecs.windows import is_discrete
+from generalist.policy import NetworkPolicy
+from generalist.settings import ModelConfig
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """``conf/amplifier/best_of_n.yaml``.
+
+    Attributes:
+        candidates: first actions that are tried, the policy's own among them; discrete ones are all different.
+        rollouts: futures of each.
+        horizon: steps of a future, at most.
+        draws: whether the policy draws its actions in them, or does the most likely ones.
+        again: whether a winner must win once more, in fresh futures.
+    """
+
+    candidates: int = 4
+    rollouts: int = 1
+    horizon: int = 100
+    draws: bool = False
+    again: bool = True
+
+    def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
+        """Refuse settings and tasks that cannot work.
+
+        Raises:
+            GatitoError: naming the setting or the task.
+        """
+        check_at_least("amplifier", self, candidates=2, rollouts=1, horizon=1)
+        for task in tasks:
+            check_samples(codec, task)
+            cloning.check(task)
+
+    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+        """The generalist itself: nothing is learnt."""
+        return generalist
+
+    def make(self, generalist: Artifact, setting: Setting) -> None:
+        """There is nothing to be made."""
+
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "BestOfNPolicy":
+        """The generalist in this folder with the amplifier."""
+        return BestOfNPolicy(NetworkPolicy.load(folder, tasks, name), self)
+
+
+@dataclass
+class _State:
+    """The policy's memory: of the lanes that are played, then of their candidates, then of the candidates' futures."""
+
+    memory: Any
+    lanes: int
+
+
+class BestOfNPolicy:
+    """A network's policy that tries before it acts.
+
+    Attributes:
+        name: the agent's.
+        spent: what its decisions cost so far.
+    """
+
+    distribution_kind: Mapping[str, str] = {}
+
+    def __init__(self, policy: NetworkPolicy, config: BestOfN) -> None:
+        """Args: who is to be amplified, and how."""
+        self.name = policy.name
+        self.spent = Spent()
+        self._policy = policy
+        self._config = config
+        self._imagined: dict[str, Imagination] = {}
+
+    def initial_state(self, lanes: int) -> _State:
+        """Memory for so many environments."""
+        each = 1 + self._config.candidates * (1 + self._config.rollouts)
+        return _State(self._policy.initial_state(lanes * each), lanes)
+
+    def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
+        """Try candidates for every row, task by task; the value of a decision is what its futures brought."""
+        with self.spent.timed("seconds"):
+            decisions = [self._decide(rows, state) for rows in observed]
+        self.spent.decisions += sum(len(rows.lanes) for rows in observed)
+        return decisions, state
+
+    def _decide(self, rows: Observed, state: _State) -> Decision:
+        task, count = rows.task, len(rows.lanes)
+        n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
+        imagined = self._imagined.setdefault(task.name, Imagination(task, self.spent))
+        saved = [cloning.save(env) for env in rows.envs]
+        # Every candidate is decided on a lane of its own, which remembers that it was done.
+        lanes = self._candidates(state, rows.lanes)[:, :n]
+        self._policy.fork(state.memory, np.repeat(rows.lanes, n), lanes.ravel())
+        each = replace(
+            rows,
+            observations=np.repeat(rows.observations, n, axis=0),
+            lanes=lanes.ravel(),
+            fresh=np.repeat(rows.fresh, n),
+            rewards=np.repeat(rows.rewards, n),
+            rngs=[branch(rng) for rng in rows.rngs for _ in range(n)],
+            envs=[env for env in rows.envs for _ in range(n)],
+        )
+        actions = self._ask(each, state, _first_and_others(n, is_discrete(task)))
+        actions = actions.reshape(count, n, *actions.shape[1:])
+        everything = [(row, candidate) for row in range(count) for candidate in range(n)]
+        values = self._estimate(imagined, rows, state, saved, actions, everything).reshape(count, n)
+        best = values.argmax(axis=1)  # the policy's own choice where several are equal
+        value = values[np.arange(count), best]
+        if self._config.again and best.any():
+            doubted = [(int(row), int(candidate)) for row in np.flatnonzero(best) for candidate in (0, best[row])]
+            fresh = self._estimate(imagined, rows, state, saved, actions, doubted).reshape(-1, 2)
+            won = fresh[:, 1] > fresh[:, 0]
+            doubtful = np.flatnonzero(best)
+            best[doubtful] = np.where(won, best[doubtful], 0)
+            value[doubtful] = np.where(won, fresh[:, 1], fresh[:, 0])
+        self._policy.fork(state.memory, lanes[np.arange(count), best], rows.lanes)
+        chosen = actions[np.arange(count), best]
+        return Decision(chosen, chosen, values=value)
+
+    def _estimate(
+        self,
+        imagined: Imagination,
+        rows: Observed,
+        state: _State,
+        saved: Sequence[State],
+        actions: np.ndarray,
+        pairs: Sequence[tuple[int, int]],
+    ) -> np.ndarray:
+        """The mean return of each pair of row and candidate over its futures, ``(pairs,)``."""
+        config = self._config
+        tries = [(row, candidate, future) for row, candidate in pairs for future in range(config.rollouts)]
+        rngs = [branch(rows.rngs[row]) for row, _, _ in tries]
+        decided = self._candidates(state, rows.lanes)
+        lanes = np.array([self._futures(state, rows.lanes[row])[candidate, future] for row, candidate, future in tries])
+        self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), lanes)
+        returns, going, last = np.zeros(len(tries)), list(range(len(tries))), {}
+        for place, (row, candidate, _) in enumerate(tries):
+            imagined.enter(place, saved[row], rngs[place])
+            last[place] = imagined.step(place, actions[row, candidate])
+        for step in range(config.horizon):
+            if step:
+                places = [rngs[place] for place in going]
+                shown = imagined.observed(going, lanes[going], [last[place] for place in going], places)
+                for place, action in zip(
+                    going, self._ask(shown, state, drawn if config.draws else most_likely), strict=True
+                ):
+                    last[place] = imagined.step(place, action)
+            for place in going:
+                returns[place] += last[place].reward
+            going = [place for place in going if not (last[place].terminated or last[place].truncated)]
+            if not going:
+                break
+        return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
+
+    def _ask(self, shown: Observed, state: _State, choose: Chooser) -> np.ndarray:
+        with self.spent.timed("passing"):
+            [decision], _ = self._policy.act([shown], state.memory, choose)
+        self.spent.passes += len(shown.lanes)
+        return decision.actions
+
+    def _candidates(self, state: _State, lanes: np.ndarray) -> np.ndarray:
+        """``(rows, candidates)``, the lanes on which the rows' candidates are decided."""
+        return state.lanes + lanes[:, None] * self._config.candidates + np.arange(self._config.candidates)
+
+    def _futures(self, state: _State, lane: int) -> np.ndarray:
+        """``(candidates, rollouts)``, the lanes of a lane's futures."""
+        size = self._config.candidates * self._config.rollouts
+        first = state.lanes * (1 + self._config.candidates) + lane * size
+        return first + np.arange(size).reshape(self._config.candidates, self._config.rollouts)
+
+
+def _first_and_others(n: int, distinct: bool) -> Chooser:
+    """Of each group of ``n`` rows that see the same, the first does what is most likely; the others draw.
+
+    Draws of discrete actions are without replacement, by the Gumbel-top-k trick (Kool et al. 2019, arXiv:1903.06059).
+    """
+
+    def choose(logits: torch.Tensor, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
+        if not distinct:
+            chosen = drawn(logits, rngs)
+            chosen[::n] = most_likely(logits[::n])
+            return chosen
+        groups = logits[::n].float()
+        noise = np.stack([rng.gumbel(size=groups.shape[1:]) for rng in rngs[::n]]).astype(np.float32)
+        noisy = groups + torch.from_numpy(noise).to(groups.device)
+        noisy.scatter_(1, groups.argmax(dim=1, keepdim=True), torch.inf)
+        return noisy.topk(n, dim=1).indices.flatten()
+
+    return choose
