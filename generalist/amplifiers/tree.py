@@ -63,7 +63,7 @@ class Node:
         self.prior = softmax(self.logits)
 
     def completed(self) -> np.ndarray:
-        """Values of all actions, ``(k,)``: means of the visited ones; of the others one mixed estimate (equation 33)."""
+        """Values of all actions, ``(k,)``: the visited ones' means, for the others one mixed estimate (equation 33)."""
         tried = self.visits > 0
         if not tried.any():
             return np.full(len(self.logits), self.value)
