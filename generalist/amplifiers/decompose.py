@@ -14,9 +14,10 @@ When a part is done is for a judge to say:
   a part's steps is wasted, and a part that takes longer is cut off. Who has learnt from BabyAI's bot alone never does
   ``done``, for the bot does not, so that the clock decides.
 
-Neither can mend what is lost on the way. A part's "on your left" is meant from where the episode began. A part can begin
-as no mission of its own does, with something in the agent's hand or a door open that is to be opened. And of "A, then B"
-a B that is done first counts for nothing, or ends the episode where the level is strict (none of the suite's is).
+Neither can mend what is lost on the way. A part's "on your left" is meant from where the episode began. A part can
+begin as no mission of its own does, with something in the agent's hand, or a door open that is to be opened. And of
+"A, then B" a B that is done first counts for nothing, or ends the episode where the level is strict (none of the
+suite's is).
 """
 
 from collections.abc import Callable, Mapping, Sequence
