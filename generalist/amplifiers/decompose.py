@@ -15,9 +15,9 @@ When a part is done is for a judge to say:
   ``done``, for the bot does not, so that the clock decides.
 
 Neither can mend what is lost on the way. A part's "on your left" is meant from where the episode began. A part can
-begin as no mission of its own does, with something in the agent's hand, or a door open that is to be opened. And of
-"A, then B" a B that is done first counts for nothing, or ends the episode where the level is strict (none of the
-suite's is).
+begin as no mission of its own does: with something in the agent's hand, or before a door that is to be opened and
+stands open. And of "A, then B" a B that is done first counts for nothing, or ends the episode where the level is strict
+(none of the suite's is).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ class Decompose:
     """
 
     judge: str = "environment"
-    part_steps: int = 64
+    part_steps: int = 128
     forget: bool = True
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
