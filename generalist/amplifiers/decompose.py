@@ -1,0 +1,216 @@
+"""Amplification by decomposition: a mission of several parts becomes several missions, one after another.
+
+The generalist plays every part by itself: in what it is shown, the mission's text is the current part's alone. Nothing
+is learnt. Books have been summarised by parts in this way (Wu et al. 2021, arXiv:2109.10862); here a grammar plans:
+which parts there are, and in which order, comes from the mission's words (see :mod:`generalist.amplifiers.missions`).
+
+When a part is done is for a judge to say:
+
+- ``environment`` asks the environment's verifier, whose verdicts on single parts a player of the mission is not told.
+  That is a privilege, as search has one with its clones: what it gains shows what decomposition is worth where a part's
+  end is known, and distilling such play teaches a network that has no such help.
+- ``budget`` has no privilege. A part is over when the network does ``done``, or has had its steps; after the last one
+  comes the first again, for any of them may have come to nothing. It cannot tell success from failure: what is left of
+  a part's steps is wasted, and a part that takes longer is cut off. Who has learnt from BabyAI's bot alone never does
+  ``done``, for the bot does not, so that the clock decides.
+
+Neither can mend what is lost on the way. A part's "on your left" is meant from where the episode began. A part can
+begin as no mission of its own does: with something in the agent's hand, or before a door that is to be opened and
+stands open. And of "A, then B" a B that is done first counts for nothing, or ends the episode where the level is strict
+(none of the suite's is).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import GatitoError, check_at_least, unknown
+from benchmarks.policy import Decision, Observed, Policy
+from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.observations import pack, text_of
+from generalist.amplifiers import Setting
+from generalist.amplifiers.missions import Part, split
+from generalist.amplifiers.spent import Spent
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.parts import part_spaces
+from generalist.policy import NetworkPolicy
+from generalist.settings import ModelConfig
+
+JUDGES = ("budget", "environment")
+_DONE = 6  # MiniGrid's action; it changes nothing
+
+
+@dataclass(frozen=True)
+class Decompose:
+    """``conf/amplifier/decompose.yaml``; see :class:`generalist.amplifiers.Amplifier`.
+
+    Attributes:
+        judge: who says that a part is done: ``environment``, which is a privilege, or ``budget``.
+        part_steps: that a part has, with ``budget``.
+        forget: whether the network's memory begins anew with every part, as with an episode.
+    """
+
+    judge: str = "environment"
+    part_steps: int = 128
+    forget: bool = True
+
+    def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
+        """Refuse tasks without missions, an unknown judge, and parts without steps.
+
+        Raises:
+            GatitoError: saying which.
+        """
+        if self.judge not in JUDGES:
+            raise unknown("amplifier.judge", self.judge, JUDGES)
+        check_at_least("amplifier", self, part_steps=1)
+        for task in tasks:
+            if task.family != "babyai":
+                raise GatitoError(
+                    f"amplifier decompose splits missions, task {task.name} has none: leave it out with ida.tasks=[…].",
+                    task.name,
+                )
+
+    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+        """The generalist: there is nothing to make."""
+        return generalist
+
+    def make(self, generalist: Artifact, setting: Setting) -> None:
+        """Nothing."""
+
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "Decomposed":
+        """The generalist in that folder, given one part of a mission after another."""
+        network = NetworkPolicy.load(folder, tasks, name)
+        # Codec gato decodes its actions and tells no distribution.
+        telling = () if network.network.codec.config.name == "gato" else tasks
+        judge = fulfilled if self.judge == "environment" else Budget(self.part_steps)
+        return Decomposed(network, judge, forget=self.forget, kinds={task.name: "logits" for task in telling})
+
+
+@dataclass
+class Progress:
+    """How far an episode has come.
+
+    Attributes:
+        parts: of its mission, in order.
+        current: which of them is being played.
+        steps: that were decided in it.
+        said_done: whether the last of them was the action ``done``.
+    """
+
+    parts: tuple[Part, ...]
+    current: int = 0
+    steps: int = 0
+    said_done: bool = False
+
+
+Judge = Callable[[Progress, gym.Env], int]
+"""Which part is to be played now, given the progress so far and the environment."""
+
+
+def fulfilled(progress: Progress, env: gym.Env) -> int:
+    """The first part that the environment's verifier has not seen done; the last one if it has seen them all.
+
+    The verifier looks at every step. It notes at each joint which sides are done for good, and at one with an order it
+    looks at the second side only when the first is done; so nothing done too early is taken for a part's end.
+    """
+    level: Any = env.unwrapped
+    places = (place for place, part in enumerate(progress.parts) if not _verified(level.instrs, part.path))
+    return next(places, len(progress.parts) - 1)
+
+
+def _verified(instruction: Any, path: str) -> bool:  # noqa: ANN401
+    for side in path:
+        if getattr(instruction, f"{side}_done") == "success":
+            return True
+        instruction = getattr(instruction, f"instr_{side}")
+    return False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A judge that knows nothing but the clock and the network's own word; see the module.
+
+    Attributes:
+        steps: that a part has.
+    """
+
+    steps: int
+
+    def __call__(self, progress: Progress, env: gym.Env) -> int:
+        """The next part, in turns, when the current one is over."""
+        over = progress.said_done or progress.steps >= self.steps
+        return (progress.current + over) % len(progress.parts)
+
+
+class Decomposed:
+    """A policy that is given a mission's parts one after another.
+
+    What is recorded of it is the whole mission's: observations are the environment's own, and what the network says of
+    a part, its action and its distribution, is what to do about the mission.
+
+    Attributes:
+        spent: what its decisions have cost so far.
+    """
+
+    def __init__(self, policy: Policy, judge: Judge, *, forget: bool, kinds: Mapping[str, str]) -> None:
+        """Begin to play.
+
+        Args:
+            policy: who plays the parts.
+            judge: says which part's turn it is.
+            forget: whether the policy's memory begins anew with every part.
+            kinds: what its distributions are, see :class:`benchmarks.policy.Policy`.
+        """
+        self.name = policy.name
+        self.distribution_kind = kinds
+        self.spent = Spent()
+        self._policy = policy
+        self._judge = judge
+        self._forget = forget
+
+    def initial_state(self, lanes: int) -> tuple[Any, dict[int, Progress]]:
+        """The policy's own memory, and each lane's progress."""
+        return self._policy.initial_state(lanes), {}
+
+    def act(
+        self,
+        observed: Sequence[Observed],
+        state: tuple[Any, dict[int, Progress]],
+    ) -> tuple[list[Decision], tuple[Any, dict[int, Progress]]]:
+        """The policy's decision about every row's current part.
+
+        Values are left out: what a critic expects of a part says nothing of the mission.
+        """
+        memory, lanes = state
+        with self.spent.timed("seconds"):
+            shown = [self._shown(rows, lanes) for rows in observed]
+            with self.spent.timed("passing"):
+                decisions, memory = self._policy.act(shown, memory)
+            for rows, decision in zip(observed, decisions, strict=True):
+                for lane, action in zip(rows.lanes, decision.actions, strict=True):
+                    lanes[lane].steps += 1
+                    lanes[lane].said_done = bool(action == _DONE)
+                self.spent.passes += len(rows.lanes)
+                self.spent.decisions += len(rows.lanes)
+        return [replace(decision, values=None) for decision in decisions], (memory, lanes)
+
+    def _shown(self, rows: Observed, lanes: dict[int, Progress]) -> Observed:
+        """The same rows with the current part's text for a mission."""
+        observations, fresh = rows.observations.copy(), rows.fresh.copy()
+        space = part_spaces(spaces(rows.task)[0])["mission"]
+        for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
+            if rows.fresh[row]:
+                lanes[lane] = Progress(split(text_of(rows.observations["mission"][row])))
+            progress = lanes[lane]
+            current = self._judge(progress, env)
+            if current != progress.current:
+                progress.current, progress.steps, progress.said_done = current, 0, False
+                fresh[row] |= self._forget
+            observations["mission"][row] = pack(space, progress.parts[current].text)
+        # A first step follows from nothing, so that it has no reward.
+        return replace(rows, observations=observations, fresh=fresh, rewards=np.where(fresh, 0.0, rows.rewards))
