@@ -31,23 +31,26 @@ from benchmarks.failures import Failures
 from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Policy, RandomPolicy
-from benchmarks.results import AGENTS, Results
+from benchmarks.results import AGENTS, Results, base_name, in_round
 from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, spaces
 from benchmarks.tracking import Tracker, TrackingConfig
 from benchmarks.trajectories import Trajectories
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_expert, load_experts, read_gate, train_experts
+from generalist.amplifiers import AMPLIFIERS, make_amplifier
 from generalist.codecs import CODECS, CodecConfig, codec_class
 from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
+from generalist.ida import Ida
+from generalist.ida_config import IdaConfig
 from generalist.released import GeneralistConfig, release_generalist, released_artifact, take_over_generalist
 from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
 
 if TYPE_CHECKING:
     from generalist.ranks import Ranks
 
-STAGES = ("list", "experts", "record", "distill", "controls", "evaluate", "clips", "report", "export", "release")
+STAGES = ("list", "experts", "record", "distill", "controls", "ida", "evaluate", "clips", "report", "export", "release")
 STAGES += ("compare", "workspace")
 _MAKING = ("record", "distill", "controls")
 """What a generalist that comes with the project makes needless."""
@@ -82,6 +85,8 @@ class Config:
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     generalist: GeneralistConfig = field(default_factory=GeneralistConfig)
+    ida: IdaConfig = field(default_factory=IdaConfig)
+    amplifier: dict[str, Any] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
     seed: int = 0
     tasks: list[str] | None = None
@@ -135,7 +140,7 @@ def _run_stages(config: Config, name: str) -> None:
         _ = plan.generalist  # said at once if there is none, or another than is asked for
     started = time.monotonic()
     try:
-        if {"distill", "controls"} & set(stages):
+        if {"distill", "controls", "ida"} & set(stages):
             _look_ahead(plan)
         if not (run / CONFIG).exists() and stages not in ([], ["report"]) and plan.survivors().tasks:
             _describe(run, config)
@@ -223,8 +228,14 @@ class Plan:
 
     @property
     def learning(self) -> tuple[DistillConfig, ModelConfig, CodecConfig]:
-        """How the generalist learns."""
+        """How networks learn."""
         return self.config.distill, self.config.model, self.config.codec
+
+    @property
+    def first(self) -> tuple[DistillConfig, ModelConfig, CodecConfig]:
+        """How the generalist learns that rounds of amplification begin with."""
+        distill, model, codec = self.learning
+        return self.config.ida.first(distill), model, codec
 
     @property
     def released(self) -> Path:
@@ -237,7 +248,14 @@ class Plan:
         if self.config.generalist.source == "released":
             _, model, codec = self.learning
             return released_artifact(self.run, self.released, self.survivors("distill").tasks, model, codec)
-        return generalist_artifact(self.run, *self.learning, self.learnt, self.config.seed)
+        return generalist_artifact(self.run, *self.first, self.learnt, self.config.seed)
+
+    @property
+    def ida(self) -> Ida:
+        """The rounds of amplification and distillation."""
+        suite = self.survivors("distill")
+        about = (self.run, self.config.seed, self.workers, self.tracker)
+        return Ida(self.config.ida, self.config.amplifier, suite, self.generalist, self.learnt, *self.learning, *about)
 
     @property
     def networks(self) -> dict[str, list[Student]]:
@@ -273,9 +291,27 @@ class Plan:
                 load_students, name, _folders(parts), [task for task in suite if task.name in parts]
             )
             agents.append(Agent(name, load, parts))
+        agents += self.amplified
         if memories:
             agents.append(Agent("retrieval", functools.partial(load_retrieval, memories, suite), self.memories))
-        return sorted((agent.on(suite) for agent in agents), key=lambda agent: list(AGENTS).index(agent.name))
+        order = list(AGENTS)
+        return sorted((agent.on(suite) for agent in agents), key=lambda agent: order.index(base_name(agent.name)))
+
+    @property
+    def amplified(self) -> list[Agent]:
+        """Who plays and who comes out of every round of amplification and distillation."""
+        tasks, agents = self.survivors("evaluate").tasks, []
+        ida = self.ida
+        for each in ida.rounds:
+            before, made = ida.before(each), [*each.plays.values()]
+            if each.side == "amplified" and ida.scores_players:
+                about = {"episodes": self.config.ida.episodes, "lanes": ida.lanes, "earlier": before}
+                name = in_round("amplified", each.number)
+                agents.append(Agent(name, ida.player(each), {"": each.player}, **about))
+            name = in_round("generalist" if each.side == "amplified" else each.side, each.number)
+            load = functools.partial(_load_generalist, each.student.folder, tasks)
+            agents.append(Agent(name, load, {"": each.student}, earlier=[*before, *made]))
+        return agents
 
     @property
     def scores(self) -> dict[str, Artifact]:
@@ -324,6 +360,7 @@ def _look_ahead(plan: Plan) -> None:
                 f"the expert of task {task.name} {how}, so it cannot say what a learner should have done: set "
                 "distill.rounds=0, or leave the task out with tasks=[…].",
             )
+    plan.ida.check()
 
 
 def _make_once(*, task: Task, report: Report) -> None:
@@ -373,14 +410,14 @@ def _learn(plan: Plan, ranks: "Ranks") -> None:
         suite=suite,
         teachers=teachers,
         learner=plan.generalist,
-        config=plan.config.distill,
+        config=plan.first[0],
         workers=plan.workers,
         tracker=plan.tracker,
         **plan.make,
     )
     threads = max(1, plan.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     about = {"threads": threads, "tracker": plan.tracker, "ranks": ranks, "practice": practice}
-    distill(suite, plan.learnt, *plan.learning, **plan.make, **about)
+    distill(suite, plan.learnt, *plan.first, **plan.make, **about)
 
 
 def _train_controls(plan: Plan) -> None:
@@ -391,14 +428,26 @@ def _train_controls(plan: Plan) -> None:
         memorize(task, recordings[task.name], memories[task.name], plan.run.parent)
 
 
-def _evaluate(plan: Plan) -> None:
+def _amplify(plan: Plan) -> None:
+    if plan.config.ida.rounds:
+        _take_over(plan, "ida")
+        _need({"": plan.generalist}, "experts,record,distill")
+        plan.ida.make()
+
+
+def _take_over(plan: Plan, stage: str) -> None:
+    """Take the released generalist and its experts, where the run has none of its own."""
     if plan.config.generalist.source == "released":
         plan.failures.stage = "experts"
         _train(plan)  # the released experts are taken over, programs play for their gates
-        plan.failures.stage = "evaluate"
+        plan.failures.stage = stage
         take_over_generalist(plan.released, plan.generalist)
+
+
+def _evaluate(plan: Plan) -> None:
+    _take_over(plan, "evaluate")
     for agent in plan.agents:
-        _need(agent.made_from, "experts,record,distill,controls")
+        _need(agent.made_from, "experts,record,distill,controls,ida")
     if not all(artifact.is_complete() for artifact in plan.scores.values()):  # else it says where they were made
         _describe(plan.run, plan.config)
     means = {task: read_gate(artifact)["mean"] for task, artifact in plan.experts.items()}
@@ -455,6 +504,7 @@ _WORK: dict[str, Callable[[Plan], None]] = {
     "record": _record,
     "distill": _distill,
     "controls": _train_controls,
+    "ida": _amplify,
     "evaluate": _evaluate,
     "clips": _film,
     "report": _report,
@@ -515,6 +565,13 @@ def _check(config: Config) -> None:
     config.experts.check()
     config.record.check()
     config.generalist.check()
+    config.ida.check()
+    if config.ida.rounds and config.amplifier.get("name") == "none":
+        raise GatitoError(f"ida.rounds={config.ida.rounds} needs an amplifier: set amplifier={'|'.join(AMPLIFIERS)}.")
+    if config.ida.rounds:
+        make_amplifier(config.amplifier)
+    elif config.amplifier.get("name") in AMPLIFIERS:
+        raise GatitoError(f"amplifier={config.amplifier['name']} needs rounds to amplify in: set ida.rounds=3.")
     config.distill.check(Suite.names(config.suite, config.tasks), config.model.window)
     config.controls.check()
     config.evaluate.check()

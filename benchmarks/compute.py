@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from benchmarks.artifacts import read_manifest
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401
@@ -48,6 +51,18 @@ class Cost:
     def of(manifest: Mapping[str, Any]) -> "Cost":
         """The cost that a finished artifact's manifest states; nothing where it states none."""
         return Cost(**manifest["facts"].get("cost", {}), seconds=manifest["wall_seconds"])
+
+    @staticmethod
+    def read(folder: Path) -> "Cost":
+        """The cost of what is finished in a folder.
+
+        Raises:
+            ValueError: if nothing is.
+        """
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise ValueError(f"{folder} is not finished")
+        return Cost.of(manifest)
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(

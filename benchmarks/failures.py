@@ -10,7 +10,7 @@ from benchmarks.errors import GatitoError, TasksFailedError
 from benchmarks.tasks import Suite
 
 FAILURES = "failures.json"
-STAGES = ("tasks", "experts", "record", "distill", "controls", "evaluate", "clips", "export", "release")
+STAGES = ("tasks", "experts", "record", "distill", "controls", "ida", "evaluate", "clips", "export", "release")
 """Where a task can fail, in the order of a run; ``tasks`` is when the suite is read."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from benchmarks.artifacts import Artifact, read_manifest, write_text
 from benchmarks.compute import Cost
@@ -17,7 +17,7 @@ from benchmarks.dashboards import log_lineage
 from benchmarks.errors import GatitoError, check_at_least
 from benchmarks.failures import Failures
 from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import Policy
+from benchmarks.policy import Policy, spent_by, total_spent
 from benchmarks.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
 from benchmarks.rollout import Episode, rollout
 from benchmarks.scores import samples_by_task
@@ -69,12 +69,22 @@ class Agent:
         load: makes the policy, in the process that plays it; picklable.
         made_from: the artifacts that the policy is: one for each task by its name, or one for all tasks by ``""``.
         recorded: tasks on which it does not play, by the folders of the recordings that its episodes are taken from.
+        earlier: what else was made for it before, so that its cost is this agent's as well.
+        episodes: that it plays of each task, the first of all test episodes; None: all.
+        lanes: environments side by side, where it thinks so much that each task is played by itself; None: it does not.
     """
 
     name: str
     load: Callable[[], Policy]
     made_from: Mapping[str, Artifact] = field(default_factory=dict)
     recorded: Mapping[str, Path] = field(default_factory=dict)
+    earlier: Sequence[Artifact] = ()
+    episodes: int | None = None
+    lanes: int | None = None
+
+    def plays(self, config: EvaluateConfig) -> int:
+        """How many test episodes of each task."""
+        return min(config.episodes, self.episodes or config.episodes)
 
     def on(self, suite: Suite) -> "Agent":
         """The agent as a player of these tasks alone."""
@@ -85,7 +95,7 @@ class Agent:
 def score_artifact(run: Path, agent: Agent, suite: Suite, config: EvaluateConfig, seed: int) -> Artifact:
     """Where an agent's scores live in a run, and what decides them."""
     settings = {"suite": suite.name, "tasks": {task.name: task.digest for task in suite}, "agent": agent.name}
-    settings |= {"episodes": config.episodes, "seed": seed}
+    settings |= {"episodes": agent.plays(config), "seed": seed}
     inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
     return Artifact(run / "scores" / agent.name, "scores", settings, inputs)
 
@@ -128,10 +138,11 @@ def evaluate(
         if made[agent.name].is_complete() or made[agent.name].adopt(run.parent):
             continue
         missing.append(agent.name)
-        parts = min(workers, len(seeds))
+        parts = min(workers, agent.plays(config))
         playing = Suite(suite.name, tuple(task for task in suite if task.name not in agent.recorded))
-        if playing.tasks:
-            jobs += [_part(agent, playing, seeds[part::parts], config) for part in range(parts)]
+        own = seeds[: agent.plays(config)]
+        alone = [Suite(suite.name, (task,)) for task in playing] if agent.lanes else [playing] if playing.tasks else []
+        jobs += [_part(agent, each, own[part::parts], config) for each in alone for part in range(parts)]
     played = _play_parts(jobs, workers, failures)
     survivors = failures.survivors(suite)
     if not survivors.tasks:
@@ -139,18 +150,20 @@ def evaluate(
     for agent in agents:
         if agent.name in missing:
             parts = [told for job, told in played if job.arguments["agent"] is agent]
-            episodes = [episode for episodes, _ in parts for episode in episodes]
+            episodes = [episode for part in parts for episode in part.episodes]
             rows = score_rows(survivors, agent.name, seed, [*episodes, *_recorded(agent, seeds)])
-            seconds = sum(seconds for _, seconds in parts)
+            seconds = sum(part.seconds for part in parts)
+            spent = total_spent([part.spent for part in parts])
         elif survivors != suite:  # it is scored already, on a task that another has failed since
             rows = _rows_on(survivors, made[agent.name])
             seconds = _manifest(made[agent.name])["wall_seconds"]
+            spent = _manifest(made[agent.name])["facts"].get("spent", {})
         else:
             continue
         artifact = made[agent.name] = score_artifact(run, agent.on(survivors), survivors, config, seed)
         artifact.start()
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
-        artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows))
+        artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
     everything = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, made, seed)
     everything.write(run)
     if missing:
@@ -230,7 +243,9 @@ def _collect(
     ]
     costs, curves = [], []
     for agent in agents:
-        cost = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost())
+        own = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost())
+        before = sum((Cost.of(_manifest(artifact)) for artifact in agent.earlier), Cost())
+        cost = replace(own + before, parameters=own.parameters)
         manifest = _manifest(played[agent.name])
         costs.append(
             CostRow(
@@ -243,6 +258,8 @@ def _collect(
                 round(cost.seconds, 2),
                 manifest["facts"]["steps"],
                 manifest["wall_seconds"],
+                manifest["facts"].get("spent", {}).get("passes"),
+                manifest["facts"].get("spent", {}).get("steps"),
             )
         )
         for task, artifact in agent.made_from.items():
@@ -269,7 +286,13 @@ def _manifest(artifact: Artifact) -> dict[str, Any]:
     return manifest
 
 
-_Played: TypeAlias = tuple[list[Episode], float]
+@dataclass(frozen=True)
+class _Played:
+    """Episodes, the seconds that they took, and what the policy has spent on them, if it counts."""
+
+    episodes: list[Episode]
+    seconds: float
+    spent: Mapping[str, float]
 
 
 def _part(agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConfig) -> Job:
@@ -301,11 +324,12 @@ def _play_parts(jobs: Sequence[Job], workers: int, failures: Failures) -> list[t
 
 
 def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConfig, report: Report) -> _Played:
-    """All episodes of these seeds, and the seconds that they took."""
+    """All episodes of these seeds."""
     start = time.monotonic()
     episodes: list[Episode] = []
-    lanes = config.lanes_for(len(suite.tasks))
-    for episode in rollout(agent.load(), {task: seeds for task in suite}, lanes_per_task=lanes):
+    lanes = agent.lanes or config.lanes_for(len(suite.tasks))
+    policy = agent.load()
+    for episode in rollout(policy, {task: seeds for task in suite}, lanes_per_task=lanes):
         episodes.append(episode)
         report(len(episodes))
-    return episodes, time.monotonic() - start
+    return _Played(episodes, time.monotonic() - start, spent_by(policy))

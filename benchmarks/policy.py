@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -110,6 +111,12 @@ class PolicyPerTask:
         """Each policy's own memory, by task name; made when the task's lanes are first seen."""
         return {}
 
+    @property
+    def spent(self) -> Any:  # noqa: ANN401
+        """What its policies have spent on their decisions, where any of them counts that."""
+        told = total_spent([spent_by(policy) for policy in self._policies.values()])
+        return SimpleNamespace(**told) if told else None
+
     def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
         """Ask each task's policy about its rows.
 
@@ -144,6 +151,7 @@ class Noisy:
         self._policy = policy
         self._probability = probability
         self.name = policy.name
+        self.spent = getattr(policy, "spent", None)
         self.distribution_kind = policy.distribution_kind
 
     def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
@@ -194,6 +202,19 @@ class Labelled:
                 gave_up |= label.gave_up
             decisions.append(Decision(action.actions, label.labels, label.distributions, gave_up))
         return decisions, (memory, knowledge, steps)
+
+
+def spent_by(policy: Policy) -> dict[str, float]:
+    """What a policy has spent on its decisions so far: numbers by name, none where it does not count."""
+    spent = getattr(policy, "spent", None)
+    return {} if spent is None else dict(vars(spent))
+
+
+def total_spent(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sums of what several have spent."""
+    return {
+        name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(key for part in parts for key in part)
+    }
 
 
 def sample(space: gym.Space, rng: np.random.Generator, task: Task) -> np.ndarray:

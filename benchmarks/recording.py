@@ -1,22 +1,25 @@
 """Play that is kept: who plays is recorded into shards, in parallel, resumably."""
 
 import functools
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks import console
 from benchmarks.artifacts import Artifact, read_json, write_json
+from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError
 from benchmarks.failures import Failures
 from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import Policy
+from benchmarks.policy import Policy, spent_by, total_spent
 from benchmarks.rollout import Episode, rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task, spaces
-from benchmarks.trajectories import Trajectories, verify_shard, write_shard
+from benchmarks.trajectories import Trajectories, shard_steps, verify_shard, write_shard
 
 _SEEDS_PER_SHARD = 10_000
 _LANES = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
@@ -37,6 +40,8 @@ class Take:
         shards: parts that it is made in; each is a unit of resuming and of parallel work.
         lanes: environments side by side. Only a network gains from several, and some take long to make.
         keep_given_up: whether episodes that the player gave up are kept up to there.
+        parameters: of the network that plays, where its thought is to be counted as compute.
+        tries: times that each seed is played, with other draws of the policy; the best episode of each is kept.
     """
 
     task: Task
@@ -49,6 +54,8 @@ class Take:
     shards: int = 1
     lanes: int = _LANES
     keep_given_up: bool = False
+    parameters: int = 0
+    tries: int = 1
 
     @property
     def agent(self) -> str:
@@ -58,11 +65,16 @@ class Take:
 
 @dataclass(frozen=True)
 class Shard:
-    """What is told of a shard that was made: what its distributions are, how long it took, and episodes given up."""
+    """What is told of a shard that was made: what its distributions are, how long it took, and episodes given up.
+
+    And its environment steps, and what the policy has spent on its decisions, if it counts that.
+    """
 
     distribution_kind: str | None
     seconds: float
     discarded: int
+    steps: int = 0
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Suite) -> dict[str, float]:
@@ -92,15 +104,24 @@ def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Su
     for take in takes:
         shards = [made[job] for job, owner in zip(jobs, owners, strict=True) if owner is take and job in made]
         if take.task.name in going and len(shards) == take.shards:
-            lines |= finish(take.task, take.artifact, shards)
+            lines |= finish(take.task, take.artifact, shards, take.parameters)
     return lines
 
 
-def finish(task: Task, artifact: Artifact, shards: Sequence[Shard]) -> dict[str, float]:
-    """Finish a recording whose shards are there; steps and mean return by name, to be logged."""
+def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: int = 0) -> dict[str, float]:
+    """Finish a recording whose shards are there; steps and mean return by name, to be logged.
+
+    Where a network of so many parameters has played, its manifest states the cost of that: two operations per parameter
+    and observation, and the environment steps that it took, in thought as well.
+    """
     agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
     facts = {"task": task.name, "agent": agent, "discarded": discarded}
-    facts |= {"distribution_kind": shards[0].distribution_kind}
+    facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_spent([each.spent for each in shards])}
+    if parameters:
+        taken = sum(shard.steps for shard in shards)
+        spent = facts["spent"] or {"passes": taken, "steps": 0}
+        cost = Cost(0, 2.0 * parameters * spent["passes"], taken + int(spent["steps"]))
+        facts |= cost.facts()
     artifact.finish(sum(shard.seconds for shard in shards), **facts)
     if discarded:
         console.warn(f"{task.name}: the {agent} gave {discarded} episodes up; they are not in its recording.")
@@ -122,8 +143,9 @@ def _record_shard(*, take: Take, shard: int, report: Report) -> Shard:
     else:
         write_shard(folder, _finished(take, policy, shard, steps, counted, report), spaces(take.task)[0])
     report(steps)
-    seconds, discarded = time.monotonic() - start, read_json(counted)["episodes"]
-    return Shard(policy.distribution_kind.get(take.task.name), seconds, discarded)
+    about, kind = read_json(counted), policy.distribution_kind.get(take.task.name)
+    spent = about.get("spent", {})
+    return Shard(kind, time.monotonic() - start, about["episodes"], shard_steps(folder), spent)
 
 
 def _finished(
@@ -141,7 +163,7 @@ def _finished(
     while kept < steps and before < finished + discarded:  # else there are no more seeds
         before = finished + discarded
         further = {"enough_steps": steps - kept, "report": functools.partial(_report_from, report, kept, steps)}
-        for episode in rollout(policy, {take.task: seeds}, lanes_per_task=take.lanes, keep_steps=True, **further):
+        for episode in _episodes(take, policy, seeds, **further):
             if episode.gave_up and not (take.keep_given_up and episode.length):
                 discarded += 1
             else:
@@ -152,7 +174,35 @@ def _finished(
                     f"task {take.task.name}: its {take.agent} gave {discarded} of {discarded + finished} episodes up, "
                     "so there is nothing to record. Leave the task out with tasks=[…], or give it another expert."
                 )
-    write_json(counted, {"episodes": discarded})
+    write_json(counted, {"episodes": discarded, "spent": spent_by(policy)})
+
+
+def _episodes(
+    take: Take, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
+) -> Iterator[Episode]:
+    """One episode of each seed, until there are enough steps: the only one, or the best of several tries."""
+    about: dict[str, Any] = {"lanes_per_task": take.lanes, "keep_steps": True}
+    if take.tries == 1:
+        yield from rollout(policy, {take.task: seeds}, enough_steps=enough_steps, report=report, **about)
+        return
+    name, kept = policy.name, 0
+    while kept < enough_steps and (batch := list(itertools.islice(seeds, take.lanes))):
+        best: dict[int, Episode] = {}
+        for number in range(take.tries):
+            policy.name = f"{name}-{number}"  # it seeds the policy's draws
+            for episode in rollout(policy, {take.task: batch}, **about):
+                known = best.get(episode.seed)
+                if known is None or _merit(episode) > _merit(known):
+                    best[episode.seed] = episode
+        policy.name = name
+        for seed in batch:
+            yield best[seed]
+        kept += sum(episode.length for episode in best.values())
+        report(min(kept, enough_steps))
+
+
+def _merit(episode: Episode) -> tuple[bool, float]:
+    return bool(episode.success), episode.total_return
 
 
 def _report_from(report: Callable[[int], None], first: int, most: int, done: int) -> None:

@@ -24,9 +24,14 @@ AGENTS = {
     "retrieval": "the recorded action of the nearest recorded observation",
     "specialist": "the generalist's architecture and share of the training, one task each",
     "multitask-rl": "the generalist's network, trained by PPO on all tasks, without demonstrations",
+    "control": "the generalist after rounds of as much compute without an amplifier",
+    "amplified": "the generalist before the round, with the amplifier",
     "generalist": "one network for all tasks",
 }
-"""Everybody who can be in a table, in its order. ``name (label)`` is the same agent of another run of a comparison."""
+"""Everybody who can be in a table, in its order. ``name round 2`` is an agent after that round of amplification and
+distillation, ``name (label)`` the same agent of another run of a comparison."""
+
+_ROUND = " round "
 
 ANCHORS = ("random", "expert")
 """The agents at f = 0 and f = 1."""
@@ -89,6 +94,8 @@ class CostRow:
         train_seconds: wall time of its training, summed over networks.
         play_steps: environment steps of its test episodes.
         play_seconds: wall time of playing them, summed over processes.
+        play_passes: observations that networks were asked about in them; None: nobody counted.
+        imagined_steps: environment steps that were tried in thought before they were done.
     """
 
     suite: str
@@ -100,6 +107,8 @@ class CostRow:
     train_seconds: float
     play_steps: int
     play_seconds: float
+    play_passes: int | None = None
+    imagined_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,9 +153,10 @@ class Results:
 
     @functools.cached_property
     def agents(self) -> list[str]:
-        """Agents in the order of :data:`AGENTS`, those of further runs behind each."""
+        """Agents in the order of :data:`AGENTS`, those of further runs and then of further rounds behind each."""
         order = list(AGENTS)
-        return sorted(dict.fromkeys(row.agent for row in self.scores), key=lambda name: order.index(base_name(name)))
+        names = dict.fromkeys(row.agent for row in self.scores)
+        return sorted(names, key=lambda name: (order.index(base_name(name)), round_of(name)))
 
     @functools.cached_property
     def train_seeds(self) -> list[int]:
@@ -261,7 +271,7 @@ class Results:
         uneven = []
         for (agent, seed, task), episodes in played.items():
             wanted = everybody[anchor_of(agent, "random", seeds), seed, task]
-            if len(episodes) < len(wanted):
+            if len(episodes) < len(wanted) and base_name(agent) != "amplified":  # whose thought takes its time
                 uneven.append(f"{agent} on {task}, training seed {seed}: {len(episodes)} of {len(wanted)}")
         _refuse(uneven, f"{scores}: test episodes that others have played are missing", remedy)
 
@@ -270,8 +280,18 @@ FILES = {"scores": ScoreRow, "tasks": TaskRow, "costs": CostRow, "curves": Curve
 
 
 def base_name(agent: str) -> str:
-    """``generalist (model=mini)`` → ``generalist``."""
-    return agent.partition(" (")[0]
+    """``generalist round 2 (model=mini)`` → ``generalist``."""
+    return agent.partition(" (")[0].partition(_ROUND)[0]
+
+
+def round_of(agent: str) -> int:
+    """``generalist round 2 (model=mini)`` → 2; 0 before any round."""
+    return int(agent.partition(" (")[0].partition(_ROUND)[2] or 0)
+
+
+def in_round(agent: str, number: int) -> str:
+    """The agent's name after a round; that of the start is its own."""
+    return f"{agent}{_ROUND}{number}" if number else agent
 
 
 def label_of(agent: str) -> str:

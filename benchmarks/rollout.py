@@ -80,7 +80,8 @@ def rollout(
             observed = [_observe(task, group) for task, group in groups]
             decisions, state = policy.act(observed, state)
             for (_, group), decision in zip(groups, decisions, strict=True):
-                distributions = decision.distributions
+                told = group[0].task.name in policy.distribution_kind
+                distributions = decision.distributions if told else None
                 for row, lane in enumerate(group):
                     if decision.gave_up is not None and decision.gave_up[row]:
                         episode = lane.give_up()

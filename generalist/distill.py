@@ -73,13 +73,39 @@ def distill(
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact
-    if config.flops:
+    train(learner, "distill", suite=suite, run=run, tracker=tracker, ranks=ranks, practice=practice)
+    return artifact
+
+
+def train(
+    learner: Learner,
+    name: str,
+    *,
+    suite: Suite,
+    run: Path,
+    tracker: Tracker,
+    ranks: Ranks | None = None,
+    practice: Practice | None = None,
+) -> None:
+    """Fit a network whose artifact is started, with a progress bar and its learning curve told.
+
+    Args:
+        learner: what to make.
+        name: what it is called there.
+        suite: what it learns.
+        run: the run's folder.
+        tracker: told the learning curve.
+        ranks: this process among those that train together; None: it is alone.
+        practice: plays a round of the learner's config.
+    """
+    if learner.config.flops:
         learner, _ = within_budget(learner)
+    config, artifact = learner.config, learner.artifact
     # Opened before the log is, so that the curve has a run to go to from its first line on.
-    mirror = tracker.mirror(artifact.folder, "distill", env_id=suite.name, **asdict(config), model=asdict(model))
+    mirror = tracker.mirror(artifact.folder, name, env_id=suite.name, **asdict(config), model=asdict(learner.model))
     try:
         with console.progress() as bars:
-            bar = bars.add_task("distill", total=learner.config.steps, note="")
+            bar = bars.add_task(name, total=config.steps, note="")
 
             def report(done: int) -> None:
                 bars.update(bar, completed=done)
@@ -89,4 +115,3 @@ def distill(
             fit(learner, report, ranks=ranks, practice=practice)
     finally:
         mirror.finish(log_more=partial(log_lineage, made=[artifact], folder=run))
-    return artifact

@@ -26,7 +26,7 @@ from benchmarks.trajectories import Trajectories
 from generalist.codecs import CodecConfig
 from generalist.codecs.windows import moved
 from generalist.mixture import Mixture, Source, demonstration
-from generalist.network import Network, save_network
+from generalist.network import Network, load_network, load_prompts, save_network
 from generalist.ranks import Ranks
 from generalist.settings import DistillConfig, ModelConfig
 
@@ -42,11 +42,13 @@ class Learner:
     Attributes:
         artifact: where it goes.
         tasks: what it learns.
-        recordings: folders of the experts' recordings by task name.
+        recordings: folders of the experts' recordings by task name; one may be missing where ``met`` has others.
         config: how it is trained.
         model: its size.
         codec: its inputs and outputs.
         seed: the training seed.
+        start: folder of a network that it goes on from; None: it begins with random weights.
+        met: further recordings by task name, such as rounds of practice, that it learns from from the first step on.
     """
 
     artifact: Artifact
@@ -56,6 +58,8 @@ class Learner:
     model: ModelConfig
     codec: CodecConfig
     seed: int
+    start: Path | None = None
+    met: Sequence[Mapping[str, Path]] = ()
 
 
 def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practice: Practice | None = None) -> None:
@@ -78,10 +82,11 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     config, folder = learner.config, learner.artifact.folder
     names = [task.name for task in learner.tasks]
     torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
-    network = Network(learner.model, learner.codec, names).to(ranks.device)
+    network = Network(learner.model, learner.codec, names) if learner.start is None else load_network(learner.start)
+    network = network.to(ranks.device)
     own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
     training = _Training(network, config, learner.artifact, ranks, report)
-    practised: list[Mapping[str, Trajectories]] = []
+    practised = _open(learner.met)
     for number, until in enumerate(config.milestones, 1):
         training.advance(_mixture(learner, own, practised, network), until)
         if until < config.steps:
@@ -92,7 +97,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
                 if training.step == until:
                     save_network(student, training.averaged(), _prompts(learner, own))
                 played = {name: str(made) for name, made in practice(number, student).items()}
-            practised.append({name: Trajectories(Path(made)) for name, made in ranks.agree(played).items()})
+            practised += _open([{name: Path(made) for name, made in ranks.agree(played).items()}])
     if not ranks.leads:
         return
     save_network(folder, training.averaged(), _prompts(learner, own))
@@ -109,7 +114,7 @@ def within_budget(learner: Learner) -> tuple[Learner, float]:
     """
     network = Network(learner.model, learner.codec, [task.name for task in learner.tasks])
     own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
-    first = _mixture(learner, own, [], network).batch(0)
+    first = _mixture(learner, own, _open(learner.met), network).batch(0)
     per_step = count_flops(lambda: network.loss(first)["loss"].backward())
     if learner.config.flops is None:
         return learner, per_step
@@ -125,6 +130,10 @@ def learning_rate(step: int, config: DistillConfig) -> float:
     return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
+def _open(rounds: Sequence[Mapping[str, Path]]) -> list[Mapping[str, Trajectories]]:
+    return [{name: Trajectories(folder) for name, folder in played.items()} for played in rounds]
+
+
 def _mixture(
     learner: Learner,
     own: Mapping[str, Trajectories],
@@ -136,10 +145,11 @@ def _mixture(
     for task in learner.tasks:
         weight, met = config.weights.get(task.name, 1.0), [each[task.name] for each in practised if task.name in each]
         share = config.practice_share if met else 0.0
-        if share < 1:
+        if share < 1 and task.name in own:
             sources.append(Source(task, own[task.name], weight * (1 - share), share=config.data))
         whole = sum(recording.steps for recording in met)
-        sources += [Source(task, each, weight * share * each.steps / whole, own[task.name]) for each in met if share]
+        shown = own.get(task.name)
+        sources += [Source(task, each, weight * share * each.steps / whole, shown) for each in met if share]
     return Mixture(
         sources,
         network.codec,
@@ -155,6 +165,8 @@ def _mixture(
 def _prompts(learner: Learner, own: Mapping[str, Trajectories]) -> dict[str, Any]:
     if learner.codec.conditioning != "prompt":
         return {}
+    if learner.start is not None:
+        return load_prompts(learner.start, learner.tasks)
     steps = learner.codec.prompt_steps
     return {task.name: demonstration(task, own[task.name], steps) for task in learner.tasks}
 

@@ -83,8 +83,10 @@ class Mixture:
         self._temperature = temperature
         self._prompts = prompts
         self._ends = [np.cumsum(self._lengths(source)) for source in sources]
-        discount = codec.config.discount if codec.config.critic else None
-        self._returns = [discount and returns_to_go(source.trajectories, discount) for source in sources]
+        foreseen = codec.config.critic > 0
+        self._returns = [
+            returns_to_go(source.trajectories, codec.config.discount) if foreseen else None for source in sources
+        ]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         """The batch of a training step, or one of several parts of it: together they are the same windows."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
@@ -197,6 +198,11 @@ class ControlsConfig:
         self.clone.check()
 
 
+def what_decides(config: DistillConfig) -> dict[str, Any]:
+    """The settings of a training that decide what is learnt."""
+    return {name: value for name, value in asdict(config).items() if name not in _NO_MATTER}
+
+
 def generalist_artifact(
     run: Path,
     config: DistillConfig,
@@ -238,10 +244,9 @@ def _network_artifact(
     recordings: Mapping[str, Artifact],
     seed: int,
 ) -> Artifact:
-    training = {name: value for name, value in asdict(config).items() if name not in _NO_MATTER}
     settings = {
         "tasks": list(recordings),
-        "distill": training,
+        "distill": what_decides(config),
         "model": asdict(model),
         "codec": asdict(codec),
         "seed": seed,

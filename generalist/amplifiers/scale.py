@@ -1,0 +1,175 @@
+"""Scale: larger networks, or several, learn from the same recordings and teach the small one.
+
+Its teachers are the experts still, so it is capped by them: what it can gain is what the small network failed to keep.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from benchmarks.artifacts import Artifact
+from benchmarks.compute import Cost
+from benchmarks.errors import GatitoError, check_at_least
+from benchmarks.policy import Decision, Observed
+from benchmarks.seeds import derive
+from benchmarks.tasks import Task, spaces
+from generalist.amplifiers import Setting
+from generalist.amplifiers.spent import Spent
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.heads import bin_middles, from_unit
+from generalist.codecs.windows import is_discrete
+from generalist.policy import NetworkPolicy
+from generalist.settings import DistillConfig, ModelConfig, what_decides
+
+
+@dataclass(frozen=True)
+class Scale:
+    """``conf/amplifier/scale.yaml``; 0 stands for the generalist's own.
+
+    Attributes:
+        layers: of each network.
+        heads: of attention.
+        width: of tokens.
+        feedforward: of the hidden layers.
+        window: tokens that attention sees.
+        steps: of the distillation.
+        members: networks, which begin with weights of their own; their average plays.
+    """
+
+    layers: int = 0
+    heads: int = 0
+    width: int = 0
+    feedforward: int = 0
+    window: int = 0
+    steps: int = 0
+    members: int = 3
+
+    def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        check_at_least("amplifier", self, members=1, **dict.fromkeys(_SIZES, 0), steps=0)
+        self._model(model).check()
+        if self.members > 1 and codec.name == "gato":
+            raise GatitoError(
+                "codec gato tells no distributions to be averaged: set amplifier.members=1, or codec=step."
+            )
+
+    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+        """The larger networks."""
+        settings = {
+            "tasks": [task.name for task in setting.suite],
+            "distill": what_decides(self._distill(setting)),
+            "model": asdict(self._model(setting.model)),
+            "codec": asdict(setting.codec),
+            "members": self.members,
+            "seed": setting.seed,
+        }
+        inputs = {task.name: setting.recordings[task.name].fingerprint for task in setting.suite}
+        return Artifact(setting.folder / "scaled", "scaled", settings, inputs)
+
+    def make(self, generalist: Artifact, setting: Setting) -> None:
+        """Distil them, one after another; those that are there are kept.
+
+        Raises:
+            GatitoError: as :func:`generalist.fit.fit`.
+        """
+        from generalist.distill import train
+        from generalist.fit import Learner
+
+        whole = self.artifact(generalist, setting)
+        if whole.is_complete() or whole.adopt(setting.run.parent):
+            return
+        whole.start()
+        torch.set_num_threads(setting.workers)
+        recordings = {task.name: setting.recordings[task.name].folder for task in setting.suite}
+        model, distill = self._model(setting.model), self._distill(setting)
+        costs = []
+        for member in range(self.members):
+            about = dict(whole.config) | {"member": member}
+            made = Artifact(whole.folder / f"member-{member}", "member", about, whole.inputs)
+            seed = derive("member", member, setting.seed)
+            if not made.is_complete():
+                made.start()
+                learner = Learner(made, setting.suite.tasks, recordings, distill, model, setting.codec, seed)
+                train(learner, f"scaled-{member}", suite=setting.suite, run=setting.run, tracker=setting.tracker)
+            costs.append(Cost.read(made.folder))
+        total = sum(costs[1:], costs[0])
+        whole.finish(total.seconds, **replace(total, env_steps=costs[0].env_steps).facts())
+
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "Ensemble":
+        """The networks in the folder, as one."""
+        return Ensemble([NetworkPolicy.load(each, tasks, name) for each in sorted(folder.glob("member-*"))], tasks)
+
+    def _model(self, model: ModelConfig) -> ModelConfig:
+        larger = {name: getattr(self, name) for name in _SIZES if getattr(self, name)}
+        return replace(model, name="scaled", **larger)
+
+    def _distill(self, setting: Setting) -> DistillConfig:
+        window = self._model(setting.model).window
+        steps, length = self.steps or setting.distill.steps, max(window, setting.distill.length)
+        return replace(setting.distill, steps=steps, length=length, rounds=0, flops=None)
+
+
+_SIZES = ("layers", "heads", "width", "feedforward", "window")
+
+
+class Ensemble:
+    """Several networks that play the action which they find most likely on average.
+
+    Attributes:
+        name: the agent's.
+        distribution_kind: of discrete actions, the logits of the mean probabilities are told.
+        spent: what its decisions cost so far.
+    """
+
+    def __init__(self, members: Sequence[NetworkPolicy], tasks: Sequence[Task]) -> None:
+        """Args: the networks, and what they play."""
+        self.name = members[0].name
+        self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks if is_discrete(task)}
+        self.spent = Spent()
+        self._members = members
+
+    def initial_state(self, lanes: int) -> list[Any]:
+        """Each network's own memory."""
+        return [member.initial_state(lanes) for member in self._members]
+
+    def act(self, observed: Sequence[Observed], state: list[Any]) -> tuple[list[Decision], list[Any]]:
+        """Ask all of them."""
+        with self.spent.timed("seconds"), self.spent.timed("passing"):
+            told = [member.act(observed, memory)[0] for member, memory in zip(self._members, state, strict=True)]
+        rows = sum(len(each.lanes) for each in observed)
+        self.spent.decisions += rows
+        self.spent.passes += rows * len(self._members)
+        if len(self._members) == 1:
+            return told[0], state
+        decisions = []
+        for rows, answers in zip(observed, zip(*told, strict=True), strict=True):
+            decision = together(rows.task, answers)
+            for member, memory in zip(self._members, state, strict=True):
+                member.remember(memory, rows.task, rows.lanes, decision.actions)
+            decisions.append(decision)
+        return decisions, state
+
+
+def together(task: Task, answers: Sequence[Decision]) -> Decision:
+    """What several decide: the most likely action by their mean probabilities, or the mean of plain numbers."""
+    space = spaces(task)[1]
+    told = [answer.distributions for answer in answers if answer.distributions is not None]
+    if len(told) < len(answers):
+        actions = np.mean([answer.actions for answer in answers], axis=0).astype(answers[0].actions.dtype)
+        return Decision(actions, actions)
+    logits = np.logaddexp.reduce([each - np.logaddexp.reduce(each, axis=-1, keepdims=True) for each in told])
+    if isinstance(space, gym.spaces.Discrete):
+        actions = logits.argmax(axis=-1) + int(space.start)
+    else:
+        assert isinstance(space, gym.spaces.Box)
+        actions = from_unit(space, bin_middles(logits.argmax(axis=-1), logits.shape[-1]))
+    return Decision(actions, actions, logits.astype(np.float32))

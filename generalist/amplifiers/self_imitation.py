@@ -1,0 +1,51 @@
+"""Self-imitation: the generalist plays every start several times, and the best episode of each is what it learns from.
+
+Best of several for the same start, so that good play is kept and not lucky starts (Oh et al. 2018, arXiv:1806.05635,
+keep what beats the critic; Zelikman et al. 2022, arXiv:2203.14465, what succeeds). Which try is the best is known
+afterwards alone, so there is no stronger player whose own score could be told: the gain shows after distillation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.artifacts import Artifact
+from benchmarks.errors import check_at_least
+from benchmarks.tasks import Task
+from generalist.amplifiers import Setting
+from generalist.codecs.config import CodecConfig
+from generalist.codecs.heads import check_samples
+from generalist.policy import NetworkPolicy
+from generalist.settings import ModelConfig
+
+
+@dataclass(frozen=True)
+class SelfImitation:
+    """``conf/amplifier/self_imitation.yaml``.
+
+    Attributes:
+        tries: episodes of each start, of which the best is kept.
+    """
+
+    tries: int = 4
+
+    def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
+        """Refuse settings and tasks that cannot work.
+
+        Raises:
+            GatitoError: naming the setting or the task.
+        """
+        check_at_least("amplifier", self, tries=2)
+        for task in tasks:
+            check_samples(codec, task)
+
+    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+        """The generalist itself: what is kept of its play is chosen as it is recorded."""
+        return generalist
+
+    def make(self, generalist: Artifact, setting: Setting) -> None:
+        """There is nothing to be made."""
+
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> NetworkPolicy:
+        """The generalist, which draws its actions."""
+        return NetworkPolicy.load(folder, tasks, name, draws=True)

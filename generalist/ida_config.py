@@ -1,0 +1,71 @@
+"""The schema of ``conf/ida/*.yaml``; importing it costs no torch."""
+
+from dataclasses import dataclass, replace
+
+from benchmarks.errors import GatitoError, check_at_least, unknown
+from generalist.settings import DistillConfig
+
+STARTS = ("random", "trained", "weak")
+MOST_ROUNDS = 49
+"""Each has episodes of its own."""
+
+_WEAK = 0.1  # of the recordings
+
+
+@dataclass
+class IdaConfig:
+    """``conf/ida/*.yaml``.
+
+    Attributes:
+        rounds: of amplify, record, distil; 0: none.
+        start: the generalist that is amplified first: ``trained`` as the run's settings say, ``weak``, from a tenth of
+            the recordings, or ``random``, untrained.
+        tasks: that are amplified; None: all. The others show what the rounds cost them.
+        steps: environment steps of the amplified policy per task and round, at least.
+        noise: probability per step that a uniform action is played in place of the amplified policy's.
+        updates: optimiser steps of each round's distillation.
+        learning_rate: their peak.
+        experts_share: share of windows from the experts' recordings; the others are from the rounds' play.
+        keep: rounds whose play is learnt from, the newest ones.
+        control: whether there is a control.
+        control_steps: that the control plays per task and round, at most.
+        episodes: test episodes per task of amplified policies, at most, for thought takes time.
+    """
+
+    rounds: int = 0
+    start: str = "trained"
+    tasks: list[str] | None = None
+    steps: int = 8_000
+    noise: float = 0.05
+    updates: int = 500
+    learning_rate: float = 1e-3
+    experts_share: float = 0.0
+    keep: int = 3
+    control: bool = True
+    control_steps: int = 200_000
+    episodes: int = 50
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        if self.start not in STARTS:
+            raise unknown("ida.start", self.start, STARTS)
+        least = {"steps": 1, "updates": 1, "keep": 1, "control_steps": 1, "episodes": 2}
+        check_at_least("ida", self, rounds=0, noise=0, experts_share=0, **least)
+        if self.rounds > MOST_ROUNDS:
+            raise GatitoError(f"ida.rounds={self.rounds}: at most {MOST_ROUNDS} have episodes of their own.")
+        if self.experts_share > 1 or self.noise > 1:
+            raise GatitoError("ida.experts_share and ida.noise are shares: from 0 to 1.")
+        if self.start == "random" and self.experts_share:
+            raise GatitoError("ida.start=random learns from no expert: set ida.experts_share=0.")
+
+    def first(self, distill: DistillConfig) -> DistillConfig:
+        """How the generalist is distilled that the rounds begin with."""
+        if not self.rounds or self.start == "trained":
+            return distill
+        if self.start == "weak":
+            return replace(distill, data=_WEAK * distill.data)
+        return replace(distill, steps=0, rounds=0, flops=None)
