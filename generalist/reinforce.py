@@ -199,7 +199,7 @@ class _Training:
         if not progress.trial:
             progress.trial, progress.best = asdict(Trial.of(learner.tasks, scores)), self._weights()
         gain = Trial(**progress.trial).gain(scores)
-        if gain > progress.gain:
+        if gain > progress.gain or gain == progress.gain > 0:  # of equals the last one, but for the start
             progress.gain, progress.best = gain, self._weights()
         means = {f"selection/mean/{name}": float(np.mean(values)) for name, values in scores.items()}
         return means | {"selection/gain": gain}
