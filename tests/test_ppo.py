@@ -52,7 +52,9 @@ def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
         critic.output.weight.zero_()
         critic.output.bias[100] = 50.0  # it expects the same everywhere
     expected = float(critic.points[100])
-    met = lanes_for(network).collect(NetworkPolicy(network), 30, "test")
+    lanes = lanes_for(network)
+    lanes.collect(NetworkPolicy(network), 20, "test", 0)  # each Target is cut off at its end, and begins anew
+    met = lanes.collect(NetworkPolicy(network), 30, "test", 1)
     ends = {
         name: [segment.last_value for segment in met.segments if segment.window.task.name == name]
         for name in ("toy/counter", "toy/target")
@@ -169,6 +171,42 @@ def test_likelihoods_entropies_and_divergences_worked_by_hand():
     assert (divergences(chances, chances, 2) == 0).all()
     sum([entropies(chances, 2).sum(), divergences(chances, others, 2).sum()]).backward()
     assert all(torch.isfinite(each.grad).all() for each in heads.parameters() if each.grad is not None)
+
+
+def test_dimensions_that_an_action_lacks_count_for_nothing():
+    network = network_of()
+    none = torch.zeros(0, dtype=torch.long)
+    choices = Choices(none, none, torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([[3, 0], [3, 5]]))
+    hidden = torch.randn(1, 16).expand(2, -1)
+    chances = chances_of(network.codec.heads, hidden, choices)
+    others = chances_of(network.codec.heads, torch.randn(2, 16), choices)
+    for values in (
+        log_probabilities(chances, choices) - torch.tensor([0.0, chances[0].logs[1, 1, 5]]),
+        entropies(chances, 2) + torch.tensor([0.0, (chances[0].logs[1, 1].exp() * chances[0].logs[1, 1]).sum()]),
+        divergences(chances, [replace(others[0], logs=others[0].logs[[0, 0]])], 2)
+        - torch.tensor([0.0, (chances[0].logs[0, 1].exp() * (chances[0].logs[0, 1] - others[0].logs[0, 1])).sum()]),
+    ):
+        torch.testing.assert_close(values[0], values[1])
+
+
+def test_the_clipped_surrogate_worked_by_hand():
+    """Ratios of 2 and of 1/2: what has gone far enough the right way is cut, what has gone the wrong way is not."""
+    network = network_of()
+    lanes = lanes_for(network, [RECALL])
+    met = lanes.collect(NetworkPolicy(network), 8, "test")
+    config = PPOConfig(minibatches=1, clip=0.2)
+    [minibatch] = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+    ones = torch.ones(len(minibatch))
+    for ratio, advantage, expected in ((2, 1, -1.2), (2, -1, 2.0), (0.5, 1, -0.5), (0.5, -1, 0.8)):
+        moved = replace(
+            minibatch,
+            log_probabilities=minibatch.log_probabilities - float(np.log(ratio)),
+            advantages=advantage * ones,
+        )
+        values = losses(network, moved, config)
+        assert float(values["policy_loss"]) == pytest.approx(expected, abs=1e-4)
+        assert values["clip_fraction"] == 1
+        assert float(values["kl"]) == pytest.approx(ratio - 1 - np.log(ratio), abs=1e-4)
 
 
 def test_the_spread_of_returns_is_that_of_all_of_them():
