@@ -1,4 +1,4 @@
-"""The settings of reinforcement learning; importing them costs no torch."""
+"""The settings of PPO, and what it asks of tasks and codecs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

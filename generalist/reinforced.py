@@ -1,4 +1,4 @@
-"""A network that is to be made from rewards, and the process that makes it; importing this costs no torch."""
+"""A network that is to be made from rewards, and the process that makes it."""
 
 from dataclasses import asdict, dataclass
 from functools import partial

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from benchmarks.artifacts import CHECKPOINT, Artifact
 from benchmarks.checkpoints import load_state
@@ -28,7 +29,7 @@ from generalist.reinforce import reinforce
 from generalist.reinforced import Reinforced
 from generalist.settings import DistillConfig, ModelConfig
 from generalist.trials import Trial
-from tests.conftest import make_task
+from tests.conftest import ROOT, make_task
 
 MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, window=8)
 CODEC = CodecConfig(image_frames=0, grid_size=0, text_length=0, vector_width=8, bins=8, discount=0.9)
@@ -266,6 +267,11 @@ def test_a_task_that_the_network_was_never_told_of_is_refused(tmp_path):
     start = generalist(tmp_path, replace(CODEC, conditioning="task_id"))
     with pytest.raises(GatitoError, match="never of toy/recall"):
         train(tmp_path, start, tasks=[COUNTER, RECALL])
+
+
+def test_its_file_says_what_the_defaults_are():
+    options = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "amplifier" / "finetune.yaml"))
+    assert make_amplifier(options) == Finetune()
 
 
 def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path):

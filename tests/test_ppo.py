@@ -178,8 +178,9 @@ def test_dimensions_that_an_action_lacks_count_for_nothing():
     none = torch.zeros(0, dtype=torch.long)
     choices = Choices(none, none, torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([[3, 0], [3, 5]]))
     hidden = torch.randn(1, 16).expand(2, -1)
-    chances = chances_of(network.codec.heads, hidden, choices)
-    others = chances_of(network.codec.heads, torch.randn(2, 16), choices)
+    with torch.no_grad():
+        chances = chances_of(network.codec.heads, hidden, choices)
+        others = chances_of(network.codec.heads, torch.randn(2, 16), choices)
     for values in (
         log_probabilities(chances, choices) - torch.tensor([0.0, chances[0].logs[1, 1, 5]]),
         entropies(chances, 2) + torch.tensor([0.0, (chances[0].logs[1, 1].exp() * chances[0].logs[1, 1]).sum()]),
@@ -204,7 +205,7 @@ def test_the_clipped_surrogate_worked_by_hand():
             advantages=advantage * ones,
         )
         values = losses(network, moved, config)
-        assert float(values["policy_loss"]) == pytest.approx(expected, abs=1e-4)
+        assert values["policy_loss"].item() == pytest.approx(expected, abs=1e-4)
         assert values["clip_fraction"] == 1
         assert float(values["kl"]) == pytest.approx(ratio - 1 - np.log(ratio), abs=1e-4)
 
