@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.signal import lfilter
 
 from generalist.codecs.windows import Window
 
@@ -49,12 +50,7 @@ def gae(rewards: np.ndarray, values: np.ndarray, last_value: float, discount: fl
     """
     following = np.append(values[1:], last_value)
     errors = rewards + discount * following - values
-    advantages = np.zeros(len(errors))
-    ahead = 0.0
-    for step in reversed(range(len(errors))):
-        ahead = errors[step] + discount * decay * ahead
-        advantages[step] = ahead
-    return advantages
+    return np.asarray(lfilter([1.0], [1.0, -discount * decay], errors[::-1]))[::-1]
 
 
 @dataclass

@@ -21,7 +21,7 @@ from generalist.amplifiers import Setting, make_amplifier
 from generalist.amplifiers.finetune import Finetune
 from generalist.codecs import CodecConfig
 from generalist.controls.multitask_rl import MultitaskRl, multitask_artifact, train_multitask
-from generalist.network import Network, load_network, save_network
+from generalist.network import Network, load_network, load_prompts, save_network
 from generalist.policy import NetworkPolicy
 from generalist.ppo import Updates
 from generalist.ppo_settings import PPOConfig
@@ -30,6 +30,7 @@ from generalist.reinforced import Reinforced
 from generalist.settings import DistillConfig, ModelConfig
 from generalist.trials import Trial
 from tests.conftest import ROOT, make_task
+from tests.test_ppo import prompt_of
 
 MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, window=8)
 CODEC = CodecConfig(image_frames=0, grid_size=0, text_length=0, vector_width=8, bins=8, discount=0.9)
@@ -267,6 +268,16 @@ def test_a_task_that_the_network_was_never_told_of_is_refused(tmp_path):
     start = generalist(tmp_path, replace(CODEC, conditioning="task_id"))
     with pytest.raises(GatitoError, match="never of toy/recall"):
         train(tmp_path, start, tasks=[COUNTER, RECALL])
+
+
+def test_demonstrations_go_with_the_network(tmp_path):
+    shown = {COUNTER.name: prompt_of(COUNTER)}
+    start = Artifact(tmp_path / "start", "generalist", {})
+    start.start()
+    save_network(start.folder, Network(MODEL, replace(CODEC, conditioning="prompt"), [COUNTER.name]), shown)
+    start.finish(0.0)
+    kept = load_prompts(train(tmp_path, start), [COUNTER])
+    assert (kept[COUNTER.name].observations == shown[COUNTER.name].observations).all()
 
 
 def test_its_file_says_what_the_defaults_are():
