@@ -39,17 +39,17 @@ class PPOConfig:
     """
 
     steps: int = 200_000
-    lanes: int = 8
+    lanes: int = 16
     rollout: int = 128
     epochs: int = 4
     minibatches: int = 8
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     critic_learning_rate: float = 1e-3
     clip: float = 0.2
     gae_lambda: float = 0.95
     value_weight: float = 0.5
     entropy: float = 0.0
-    kl_weight: float = 0.05
+    kl_weight: float = 0.1
     target_kl: float = 0.03
     gradient_norm: float = 0.5
     critic_warmup: int = 4
@@ -81,9 +81,9 @@ class PPOConfig:
         if self.iterations <= self.critic_warmup:
             least = (self.critic_warmup + 1) * self.lanes * self.rollout
             raise GatitoError(
-                f"{group}.steps={self.steps} per task are {self.iterations} updates of {group}.lanes={self.lanes} x "
-                f"{group}.rollout={self.rollout} steps, {group}.critic_warmup={self.critic_warmup} of which teach the "
-                f"critic alone: set {group}.steps={least} or more."
+                f"{self.steps} steps per task are {self.iterations} updates of {group}.lanes={self.lanes} x "
+                f"{group}.rollout={self.rollout} steps, and {group}.critic_warmup={self.critic_warmup} of them teach the "
+                f"critic alone: lower one of the three, or let it take {least} steps per task or more."
             )
 
 

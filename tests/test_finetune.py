@@ -240,7 +240,7 @@ def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_pa
         ({}, {"continuous": "regression"}, "task toy/target.*set codec.continuous=bins"),
         ({}, {"discount": 1.0}, "codec.discount=1.0.*below 1"),
         ({"lanes": 0}, {}, "amplifier.lanes must be at least 1, not 0"),
-        ({"steps": 4_000}, {}, "amplifier.steps=4000.*set amplifier.steps=5120 or more"),
+        ({"steps": 4_000}, {}, "4000 steps per task are 1 updates.*10240 steps per task or more"),
         ({"learning_rate": 0.0}, {}, "amplifier.learning_rate=0.0 must be above 0"),
         ({"learning_rate": float("nan")}, {}, "amplifier.learning_rate=nan must be above 0"),
         ({"gae_lambda": 1.5}, {}, "amplifier.gae_lambda=1.5 is a share"),
@@ -260,7 +260,7 @@ def test_what_can_work_is_not_refused():
     Finetune().check([COUNTER, TARGET], MODEL, CODEC)
     Finetune().check([COUNTER], replace(MODEL, kind="perceptron", window=1), replace(CODEC, continuous="regression"))
     MultitaskRl().check(Suite("toy", (COUNTER, TARGET)), CODEC, 10_000)
-    with pytest.raises(GatitoError, match="controls.multitask.steps=2500 per task"):
+    with pytest.raises(GatitoError, match="2500 steps per task are 2 updates of controls.multitask.lanes=8"):
         MultitaskRl().check(Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
 
 
