@@ -82,8 +82,8 @@ class PPOConfig:
             least = (self.critic_warmup + 1) * self.lanes * self.rollout
             raise GatitoError(
                 f"{self.steps} steps per task are {self.iterations} updates of {group}.lanes={self.lanes} x "
-                f"{group}.rollout={self.rollout} steps, and {group}.critic_warmup={self.critic_warmup} of them teach the "
-                f"critic alone: lower one of the three, or let it take {least} steps per task or more."
+                f"{group}.rollout={self.rollout} steps, and {group}.critic_warmup={self.critic_warmup} of them teach "
+                f"the critic alone: lower one of the three, or let it take {least} steps per task or more."
             )
 
 
