@@ -160,6 +160,23 @@ class Instructed(gym.Env):
         return {"image": sights, "direction": int(self.np_random.integers(4)), "mission": MISSIONS[self.mission]}
 
 
+class Recall(gym.Env):
+    """The first observation alone says which of two actions is rewarded from then on: 1 a step, 4 an episode."""
+
+    def __init__(self):
+        self.observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.right, self.steps = int(self.np_random.integers(2)), 0
+        return np.array([2 * self.right - 1], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(1, np.float32), float(action == self.right), self.steps == 4, False, {}
+
+
 class Unbounded(Counter):
     """Actions that no codec carries."""
 
@@ -189,6 +206,7 @@ for _name, _class in [
     ("Needy", Needy),
     ("Film", Film),
     ("Instructed", Instructed),
+    ("Recall", Recall),
 ]:
     gym.register(f"{_name}-v0", entry_point=_class, max_episode_steps=20)
 
