@@ -40,6 +40,8 @@ from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_expert, load_experts, read_gate, train_experts
 from generalist.amplifiers import AMPLIFIERS, make_amplifier
 from generalist.codecs import CODECS, CodecConfig, codec_class
+from generalist.controls.multitask_rl import AGENT as MULTITASK
+from generalist.controls.multitask_rl import multitask_artifact, multitask_ppo, train_multitask
 from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
 from generalist.ida import Ida
@@ -268,6 +270,18 @@ class Plan:
         }
 
     @property
+    def reinforced(self) -> dict[str, Any] | None:
+        """What is asked for of the network that learns from rewards alone: its artifact, and how it is trained."""
+        suite = self.survivors("distill")
+        if MULTITASK not in self.config.controls.agents or not suite.tasks:
+            return None
+        _, model, codec = self.learning
+        steps = sum(self.recipe(task).steps for task in suite if self.recipe(task).trained)
+        ppo = multitask_ppo(self.config.controls.multitask, suite, codec, steps)
+        about = {"suite": suite, "ppo": ppo, "model": model, "codec": codec, "seed": self.config.seed}
+        return {"artifact": multitask_artifact(self.run, **about), **about}
+
+    @property
     def memories(self) -> dict[str, Artifact]:
         """What ``retrieval`` remembers, by task name."""
         if "retrieval" not in self.config.controls.agents:
@@ -291,6 +305,9 @@ class Plan:
                 load_students, name, _folders(parts), [task for task in suite if task.name in parts]
             )
             agents.append(Agent(name, load, parts))
+        if reinforced := self.reinforced:
+            load = functools.partial(_load_generalist, reinforced["artifact"].folder, suite.tasks)
+            agents.append(Agent(MULTITASK, load, {"": reinforced["artifact"]}))
         agents += self.amplified
         if memories:
             agents.append(Agent("retrieval", functools.partial(load_retrieval, memories, suite), self.memories))
@@ -361,6 +378,7 @@ def _look_ahead(plan: Plan) -> None:
                 "distill.rounds=0, or leave the task out with tasks=[…].",
             )
     plan.ida.check()
+    _ = plan.reinforced  # said at once if it cannot be trained
 
 
 def _make_once(*, task: Task, report: Report) -> None:
@@ -423,6 +441,8 @@ def _learn(plan: Plan, ranks: "Ranks") -> None:
 def _train_controls(plan: Plan) -> None:
     _need(plan.recordings, "record")
     train_students([student for made in plan.networks.values() for student in made], **plan.pool)
+    if reinforced := plan.reinforced:
+        train_multitask(**reinforced, **plan.pool)
     recordings, memories = plan.learnt, plan.memories
     for task in plan.survivors() if memories else ():
         memorize(task, recordings[task.name], memories[task.name], plan.run.parent)

@@ -28,7 +28,7 @@ from benchmarks.tracking import LOG, Tracker, read_log
 from benchmarks.trajectories import Trajectories
 
 SCORES = "scores.csv"
-CURVES = ("selection/mean", "distill/loss")
+CURVES = ("selection/mean", "selection/gain", "distill/loss")
 """The metrics of learning curves that results folders keep."""
 
 

@@ -13,7 +13,7 @@ LOSSES = ("kl", "nll")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
-CONTROLS = ("clone", "retrieval", "specialist")
+CONTROLS = ("clone", "retrieval", "specialist", "multitask-rl")
 _LEAST_WINDOWS = 8
 _MOST_ROUNDS = 99
 _NO_MATTER = ("checkpoint_every", "log_every", "accumulate", "device")  # to what is learnt
@@ -180,11 +180,14 @@ class ControlsConfig:
 
     Attributes:
         agents: which; see ``CONTROLS``.
-        clone: the network of ``clone``; that of ``specialist`` is the generalist's own.
+        clone: the network of ``clone``; that of the others is the generalist's own.
+        multitask: how ``multitask-rl`` is trained, see :class:`generalist.reinforcement.settings.PPOConfig`; as long as
+            all experts together.
     """
 
     agents: list[str] = field(default_factory=list)
     clone: ModelConfig = field(default_factory=ModelConfig)
+    multitask: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse settings that cannot work.

@@ -16,19 +16,19 @@ from benchmarks.failures import Failures
 from benchmarks.rollout import rollout
 from benchmarks.tasks import Suite
 from benchmarks.tracking import Tracker, TrackingConfig, read_log
-from generalist import reinforce as module
 from generalist.amplifiers import Setting, make_amplifier
 from generalist.amplifiers.finetune import Finetune
 from generalist.codecs import CodecConfig
-from generalist.controls.multitask_rl import MultitaskRl, multitask_artifact, train_multitask
+from generalist.controls.multitask_rl import multitask_artifact, multitask_ppo, train_multitask
 from generalist.network import Network, load_network, load_prompts, save_network
 from generalist.policy import NetworkPolicy
-from generalist.ppo import Updates
-from generalist.ppo_settings import PPOConfig
-from generalist.reinforce import reinforce
-from generalist.reinforced import Reinforced
+from generalist.reinforcement import training as module
+from generalist.reinforcement.ppo import Updates
+from generalist.reinforcement.reinforced import Reinforced
+from generalist.reinforcement.settings import PPOConfig
+from generalist.reinforcement.training import reinforce
+from generalist.reinforcement.trials import Trial
 from generalist.settings import DistillConfig, ModelConfig
-from generalist.trials import Trial
 from tests.conftest import ROOT, make_task
 from tests.test_ppo import prompt_of
 
@@ -259,9 +259,12 @@ def test_what_cannot_work_is_refused_in_a_line(settings, codec, line):
 def test_what_can_work_is_not_refused():
     Finetune().check([COUNTER, TARGET], MODEL, CODEC)
     Finetune().check([COUNTER], replace(MODEL, kind="perceptron", window=1), replace(CODEC, continuous="regression"))
-    MultitaskRl().check(Suite("toy", (COUNTER, TARGET)), CODEC, 10_000)
+    options = {"lanes": 8, "critic_warmup": 2}
+    multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 10_000)
     with pytest.raises(GatitoError, match="2500 steps per task are 2 updates of controls.multitask.lanes=8"):
-        MultitaskRl().check(Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
+        multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
+    with pytest.raises(GatitoError, match="unknown option of controls.multitask 'lane'. Did you mean 'lanes'"):
+        multitask_ppo({"lane": 8}, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
 
 
 def test_a_task_that_the_network_was_never_told_of_is_refused(tmp_path):
@@ -315,12 +318,14 @@ def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
 
 def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
     suite, run = Suite("toy", (COUNTER, RECALL)), tmp_path / "runs" / "r"
-    about = (suite, MultitaskRl(lanes=2, rollout=10, select_episodes=2), MODEL, CODEC)
-    artifact = multitask_artifact(run, *about, steps=250, seed=0)
-    assert artifact.fingerprint != multitask_artifact(run, *about, steps=400, seed=0).fingerprint
+    options = {"lanes": 2, "rollout": 10, "select_episodes": 2, "critic_warmup": 2}
+    short, longer = (multitask_ppo(options, suite, CODEC, steps) for steps in (250, 400))
+    about = (suite, short, MODEL, CODEC)
+    artifact = multitask_artifact(run, *about, seed=0)
+    assert artifact.fingerprint != multitask_artifact(run, suite, longer, MODEL, CODEC, seed=0).fingerprint
     where = setting(tmp_path, suite.tasks)
     pool = {"run": run, "workers": 1, "tracker": where.tracker, "failures": where.failures}
-    train_multitask(artifact, *about, steps=250, seed=0, **pool)
+    train_multitask(artifact, *about, seed=0, **pool)
     assert artifact.is_complete()
     assert json.loads((artifact.folder / "manifest.json").read_text())["facts"]["steps"] == 240
     assert load_network(artifact.folder).tasks == [COUNTER.name, RECALL.name]

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from benchmarks.seeds import Purpose
-from generalist.advantages import Spread, gae
 from generalist.codecs import CodecConfig, Window
-from generalist.experience import Lanes
 from generalist.network import Network
-from generalist.options import Choices, chances_of, divergences, entropies, log_probabilities
 from generalist.policy import NetworkPolicy
-from generalist.ppo import Updates, deal, losses
-from generalist.ppo_settings import PPOConfig
+from generalist.reinforcement.advantages import Spread, gae
+from generalist.reinforcement.experience import Lanes
+from generalist.reinforcement.options import Choices, chances_of, divergences, entropies, log_probabilities
+from generalist.reinforcement.ppo import Updates, deal, losses
+from generalist.reinforcement.settings import PPOConfig
 from generalist.settings import ModelConfig
 from tests.conftest import make_task
 

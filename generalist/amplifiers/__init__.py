@@ -4,7 +4,6 @@ A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file
 fields of the module's own dataclass.
 """
 
-import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.artifacts import Artifact
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.errors import unknown
 from benchmarks.failures import Failures
+from benchmarks.options import build
 from benchmarks.policy import Policy
 from benchmarks.tasks import Suite, Task
 from benchmarks.tracking import Tracker
@@ -107,12 +107,4 @@ def make_amplifier(options: Mapping[str, Any]) -> Any:  # noqa: ANN401
         raise unknown("amplifier", str(name), AMPLIFIERS)
     module, kind = AMPLIFIERS[name]
     made = getattr(importlib.import_module(module), kind)
-    fields = {field.name: field for field in dataclasses.fields(made)}
-    for key, value in given.items():
-        if key not in fields:
-            raise unknown(f"option of amplifier {name}", key, fields)
-        default = fields[key].default
-        number = isinstance(default, float) and isinstance(value, int)
-        if not (number or type(value) is type(default)):
-            raise GatitoError(f"amplifier.{key}={value} must be of the kind of its default, {default}.")
-    return made(**given)
+    return build(made, given, "amplifier")

@@ -1,8 +1,8 @@
 """``finetune``: the generalist goes on learning by itself, from what its tasks reward.
 
-PPO (see :mod:`generalist.ppo`) on all tasks at once, held to what the generalist was by a KL penalty (as Ziegler et al.
-2019, arXiv:1909.08593, section 2.2, hold a language model), its critic warmed up first. The network that comes of it
-plays at the generalist's own speed: the compute is spent once, before.
+PPO (see :mod:`generalist.reinforcement.ppo`) on all tasks at once, held to what the generalist was by a KL penalty (as
+Ziegler et al. 2019, arXiv:1909.08593, section 2.2, hold a language model), its critic warmed up first. The network that
+comes of it plays at the generalist's own speed: the compute is spent once, before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from generalist.codecs.choice import Chooser
 from generalist.codecs.config import CodecConfig
 from generalist.network import Network, load_network, load_prompts
 from generalist.policy import NetworkPolicy
-from generalist.ppo_settings import PPOConfig, check_learnable, settings_of
-from generalist.reinforced import Reinforced, make_reinforced
+from generalist.reinforcement.reinforced import Reinforced, make_reinforced
+from generalist.reinforcement.settings import PPOConfig, check_learnable, settings_of
 from generalist.settings import ModelConfig
 
 
 @dataclass(frozen=True)
 class Finetune(PPOConfig):
-    """``conf/amplifier/finetune.yaml``; see :class:`generalist.ppo_settings.PPOConfig`."""
+    """``conf/amplifier/finetune.yaml``; see :class:`generalist.reinforcement.settings.PPOConfig`."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work; see :meth:`generalist.amplifiers.Amplifier.check`."""

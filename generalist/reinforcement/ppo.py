@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from generalist.advantages import Segment, Spread
 from generalist.network import Network
-from generalist.options import Chances, Choices, chances_of, divergences, entropies, log_probabilities
-from generalist.ppo_settings import PPOConfig
+from generalist.reinforcement.advantages import Segment, Spread
+from generalist.reinforcement.options import Chances, Choices, chances_of, divergences, entropies, log_probabilities
+from generalist.reinforcement.settings import PPOConfig
 
 _WARMUP_EPOCHS = 40  # of the critic alone: its inputs are computed once, so they cost next to nothing
 

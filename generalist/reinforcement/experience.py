@@ -19,10 +19,10 @@ from benchmarks.policy import Decision, Observed
 from benchmarks.seeds import stream, training_seed
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.observations import pack
-from generalist.advantages import Segment, Spread
 from generalist.codecs.choice import drawn
 from generalist.codecs.windows import Window
 from generalist.policy import NetworkPolicy
+from generalist.reinforcement.advantages import Segment, Spread
 
 
 @dataclass

@@ -19,14 +19,14 @@ from benchmarks.errors import GatitoError
 from benchmarks.parallel import Report
 from benchmarks.seeds import derive, stream
 from benchmarks.tracking import Log
-from generalist.advantages import Segment, Spread
-from generalist.experience import Lanes
 from generalist.network import Network, load_network, load_prompts, save_network
 from generalist.policy import NetworkPolicy
-from generalist.ppo import Updates, deal, explained_variance, losses
-from generalist.ppo_settings import with_critic
-from generalist.reinforced import Reinforced
-from generalist.trials import Trial, try_out
+from generalist.reinforcement.advantages import Segment, Spread
+from generalist.reinforcement.experience import Lanes
+from generalist.reinforcement.ppo import Updates, deal, explained_variance, losses
+from generalist.reinforcement.reinforced import Reinforced
+from generalist.reinforcement.settings import with_critic
+from generalist.reinforcement.trials import Trial, try_out
 
 _WORST_EXPLAINED = -10.0  # a critic whose errors are three times as large as the returns' spread …
 _PATIENCE = 5  # … in so many updates in a row teaches nothing but noise

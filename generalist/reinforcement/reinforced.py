@@ -12,7 +12,7 @@ from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.tasks import Task
 from benchmarks.tracking import Tracker
 from generalist.codecs.config import CodecConfig
-from generalist.ppo_settings import PPOConfig
+from generalist.reinforcement.settings import PPOConfig
 from generalist.settings import ModelConfig
 
 
@@ -87,6 +87,6 @@ def make_reinforced(
 
 
 def _make(*, learner: Reinforced, threads: int, report: Report) -> None:
-    from generalist.reinforce import reinforce
+    from generalist.reinforcement.training import reinforce
 
     reinforce(learner, report, threads=threads)

@@ -16,7 +16,7 @@ class Segment:
     Attributes:
         window: all of them.
         context: how many come first that an earlier update has learnt from.
-        chosen: ``(n, choices)``, see :class:`generalist.options.Choices`.
+        chosen: ``(n, choices)``, see :class:`generalist.reinforcement.options.Choices`.
         log_probabilities: ``(n,)``, of what was chosen, when it was.
         values: ``(n,)``, the returns that were expected.
         last_value: the return that was expected after the last step; 0 where the episode had come to its end.

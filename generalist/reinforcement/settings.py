@@ -15,7 +15,7 @@ _LEARNERS = ("step", "jat")  # codecs that tell the distribution of a whole acti
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """How PPO trains a network on several tasks at once, see :mod:`generalist.ppo`.
+    """How PPO trains a network on several tasks at once, see :mod:`generalist.reinforcement.ppo`.
 
     Attributes:
         steps: environment steps per task, at most; the critic's warm-up is among them.
