@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks import artifacts, console
 from benchmarks.artifacts import Artifact
 from benchmarks.clips import ClipsConfig, film
-from benchmarks.comparison import CONFIG, compare, find_runs, pooled_name, seeds_of_one_configuration
+from benchmarks.comparison import CONFIG, ROUNDS, compare, find_runs, pooled_name, seeds_of_one_configuration
 from benchmarks.environment import ENVIRONMENT, describe_environment
 from benchmarks.errors import FatalError, GatitoError, TasksFailedError, check_at_least, one_line, unknown
 from benchmarks.failures import Failures
@@ -33,6 +33,7 @@ from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Policy, RandomPolicy
 from benchmarks.results import AGENTS, Results, base_name, in_round
 from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, spaces
+from benchmarks.tidy import to_csv
 from benchmarks.tracking import Tracker, TrackingConfig
 from benchmarks.trajectories import Trajectories
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
@@ -511,10 +512,14 @@ def _release(plan: Plan) -> None:
 
 def _report(plan: Plan) -> None:
     from benchmarks.report import write_report
+    from benchmarks.report.rounds import RoundRow, round_rows
 
     _need(plan.scores, "evaluate,report")
     plan.failures.write(plan.run)
-    write_report(Results.read(plan.run), plan.run, tracker=plan.tracker)
+    board = write_report(Results.read(plan.run), plan.run, tracker=plan.tracker)
+    if board.gains:
+        amplifier, start = plan.config.amplifier["name"], plan.config.ida.start
+        artifacts.write_text(plan.run / ROUNDS, to_csv(round_rows(board, amplifier, start), RoundRow))
     if HydraConfig.get().mode == RunMode.MULTIRUN and not len(plan.failures):
         _reported[plan.run] = plan.config
 

@@ -16,6 +16,9 @@ from benchmarks.environment import ENVIRONMENT
 from benchmarks.errors import GatitoError, unknown
 from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, labelled
 
+ROUNDS = "rounds.csv"
+"""What a run tells of its rounds of amplification and distillation; see ``report.rounds``."""
+
 CONFIG = "config.yaml"
 _RUNNING = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
 _RUNNING += ("evaluate.lanes", "evaluate.environments", "distill.log_every", "distill.checkpoint_every")
@@ -86,6 +89,7 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
         told = {"command": "\n".join(commands), "git_commit": ", ".join(filter(None, commits)) or None}
         write_json(into / ENVIRONMENT, environments[0] | told)
     _take_clips(folders, into)
+    _take_rounds(folders, into)
     return merged
 
 
@@ -97,6 +101,14 @@ def _take_clips(folders: Sequence[Path], into: Path) -> None:
             for path in films:
                 write_bytes(into / path.relative_to(folder), path.read_bytes())
             return
+
+
+def _take_rounds(folders: Sequence[Path], into: Path) -> None:
+    """What runs tell of their rounds, one below the other."""
+    texts = [(folder / ROUNDS).read_text().splitlines() for folder in folders if (folder / ROUNDS).exists()]
+    if texts:
+        lines = [texts[0][0], *(line for text in texts for line in text[1:])]
+        write_text(into / ROUNDS, "\n".join(lines) + "\n")
 
 
 def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks import statistics
+from benchmarks.gains import Estimate, Gain, gains
 from benchmarks.results import ANCHORS, Results, anchor_of, base_name
 from benchmarks.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.statistics import Bootstrap, Replicates, Sample, combine, count_interval, interval
@@ -22,15 +23,6 @@ AGGREGATES: Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[float, 
     "optimality gap": (statistics.optimality_gap, (0.0, np.inf)),
 }
 """What a suite's fractions are summed up to, and the values that it can have."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,7 @@ class Scoreboard:
         weak_seeds: training seeds whose expert alone misses the reference, by task: never hidden, scored or not.
         improvements: probability that the first agent is better than the second, by pair.
         differences: first agent's IQM less the second's, by pair.
+        gains: of rounds of amplification and distillation, where there are any.
     """
 
     results: Results
@@ -92,6 +85,7 @@ class Scoreboard:
     weak_seeds: Mapping[str, tuple[int, ...]]
     improvements: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
     differences: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
+    gains: tuple[Gain, ...] = ()
 
     @functools.cached_property
     def preliminary(self) -> bool:
@@ -151,6 +145,7 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
         _weak_seeds(results),
         _improvements(bootstrap, samples, scored, pairs) if scored else {},
         _differences(f, pairs) if scored else {},
+        gains(f, scored) if scored else (),
     )
 
 

@@ -15,6 +15,7 @@ from benchmarks.clips import ABOUT, CLIP
 from benchmarks.environment import ENVIRONMENT
 from benchmarks.report.charts import Chart
 from benchmarks.report.formats import interval_text, number, plural, share
+from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import (
     cost_table,
     gate_text,
@@ -28,6 +29,7 @@ from benchmarks.scoreboard import Estimate, Scoreboard
 _SECTIONS = {
     "summary": "Summary",
     "tasks": "Tasks",
+    "rounds": "Rounds",
     "thresholds": "Thresholds",
     "improvement": "Improvement",
     "compute": "Compute",
@@ -59,7 +61,8 @@ def render_page(
         "page.html"
     )
     scored = len(results.task_names) - len(board.unscored)
-    absent = {"thresholds": "thresholds" not in drawn, "learning": not {"learning", "distillation"} & set(drawn)}
+    absent = {name: name not in drawn for name in ("rounds", "thresholds")}
+    absent |= {"learning": not {"learning", "distillation"} & set(drawn)}
     seeds = len(results.train_seeds)
     episodes = len(results.scores)
     return template.render(
@@ -76,6 +79,7 @@ def render_page(
         warnings=[*failed, *([gate_text(board)] if board.unscored or board.weak_seeds else [])],
         summary=summary_table(board),
         by_return=None if by_return is None else summary_by_return(by_return),
+        rounds=rounds_table(board),
         improvement=improvement_table(board),
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],

@@ -12,8 +12,9 @@ from benchmarks.failures import FAILURES, read_failures
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import to_latex, to_markdown
 from benchmarks.report.page import render_page
+from benchmarks.report.rounds import rounds_chart, rounds_table
 from benchmarks.report.tables import TidyScore, tidy_scores
-from benchmarks.results import FILES, Results
+from benchmarks.results import FILES, Results, labelled
 from benchmarks.scoreboard import THRESHOLDS, Scoreboard, score
 from benchmarks.seeds import derive
 from benchmarks.tidy import columns, to_csv
@@ -37,10 +38,10 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     """
     board = score_results(results)
     by_return = score_by_return(board)
-    everything = tables.all_tables(board, by_return)
+    everything = [*tables.all_tables(board, by_return), *(table for table in [rounds_table(board)] if table)]
     failed = tables.failed_lines(read_failures(folder))
     console.say(tables.headline(board))
-    for table in everything[:2]:
+    for table in [*everything[:2], *(table for table in [rounds_table(board)] if table)]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
     inputs = _inputs(folder)
     drawn_before = (folder / DRAWN).exists() and read_json(folder / DRAWN) == inputs
@@ -52,7 +53,9 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     for name, content in zip(TABLES, written, strict=True):
         artifacts.write_text(folder / name, content)
     drawn = charts.charts(board)
-    for name in charts.PLOTS:
+    if rounds := rounds_chart(board):
+        drawn["rounds"] = rounds
+    for name in (*charts.PLOTS, "rounds"):
         if name in drawn:
             charts.draw(drawn[name], folder / name)
     artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))
@@ -85,6 +88,12 @@ def _inputs(folder: Path) -> dict[str, str]:
 
 def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
     values = {f"f/{row.task}/{row.agent}": row.f.value for row in board.tasks if row.f is not None}
+    for gain in board.gains:
+        where = labelled(gain.task or board.results.suite, gain.label)
+        told = {"amplify": gain.amplify, "net": gain.net, "kept": gain.kept, "over_control": gain.over_control}
+        values |= {
+            f"rounds/{gain.number}/{name}/{where}": each.value for name, each in told.items() if each is not None
+        }
     for row in board.suite:
         values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
     rows = [astuple(row) for row in tidy_scores(board)]

@@ -1,0 +1,104 @@
+"""What a round of amplification and distillation brings: three gains, each with its interval.
+
+The amplify gain is what thought adds to the generalist as it was; the net gain is what the generalist itself has after
+it learnt from that; the share kept is the one over the other. The control, which spent as much without an amplifier,
+says what of the net gain is the amplifier's.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from benchmarks.results import base_name, in_round, label_of, labelled, round_of
+from benchmarks.statistics import Replicates, combine, interval
+
+_Of: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A round of one run, in fractions of the expert.
+
+    Attributes:
+        number: of the round, from 1.
+        label: of the run in a comparison; empty where there is one.
+        task: the task; empty: the mean over all scored ones.
+        after: the generalist's f after the round.
+        amplify: the amplified policy's f less the generalist's before the round; None: it was not scored.
+        net: the generalist's f after the round less that before.
+        kept: the one over the other; None where the amplify gain is not clearly above zero.
+        over_control: the generalist's f less the control's after as many rounds; None: there is no control.
+    """
+
+    number: int
+    label: str
+    task: str
+    after: Estimate
+    amplify: Estimate | None
+    net: Estimate
+    kept: Estimate | None
+    over_control: Estimate | None
+
+
+def gains(f: Mapping[str, Replicates], tasks: Sequence[str]) -> tuple[Gain, ...]:
+    """The gains of every round that agents say they are from.
+
+    Args:
+        f: replicates of the fractions of all agents, whose last axis are the scored tasks.
+        tasks: their names.
+    """
+    made = []
+    for agent in f:
+        if base_name(agent) == "generalist" and round_of(agent):
+            made += [_gain(f, agent, "", lambda values: values.mean(axis=-1))]
+            made += [_gain(f, agent, task, _nth(place)) for place, task in enumerate(tasks)]
+    return tuple(made)
+
+
+def _gain(f: Mapping[str, Replicates], agent: str, task: str, of: _Of) -> Gain:
+    number, label = round_of(agent), label_of(agent)
+
+    def named(name: str, number: int) -> str:
+        return labelled(in_round(name, number), label)
+
+    before = _found(f, named("generalist", number - 1), in_round("generalist", number - 1))
+    amplified, control = named("amplified", number), named("control", number)
+    net = _difference(f, agent, before, of)
+    amplify = _difference(f, amplified, before, of) if amplified in f else None
+    told = None if amplify is None else _estimate(amplify)
+    kept = None
+    if amplify is not None and told is not None and told.low > 0:
+        # Clearly above zero, so are its replicates but for a few; those would turn the ratio round.
+        kept = _estimate(combine(lambda one, other: one / np.maximum(other, 1e-9), net, amplify))
+    over = _estimate(_difference(f, agent, control, of)) if control in f else None
+    after = _estimate(combine(of, f[agent]))
+    return Gain(number, label, task, after, told, _estimate(net), kept, over)
+
+
+def _found(names: Collection[str], *wanted: str) -> str:
+    """The first name that there is: what all runs of a comparison share has no label."""
+    return next(name for name in wanted if name in names)
+
+
+def _difference(f: Mapping[str, Replicates], one: str, other: str, of: _Of) -> Replicates:
+    return combine(lambda x, y: of(x) - of(y), f[one], f[other])
+
+
+def _nth(place: int) -> _Of:
+    return lambda values: values[..., place]
+
+
+def _estimate(replicates: Replicates) -> Estimate:
+    low, high = interval(replicates)
+    return Estimate(float(replicates.estimate), float(low), float(high))
