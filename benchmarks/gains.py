@@ -61,34 +61,32 @@ def gains(f: Mapping[str, Replicates], tasks: Sequence[str]) -> tuple[Gain, ...]
     made = []
     for agent in f:
         if base_name(agent) == "generalist" and round_of(agent):
-            made += [_gain(f, agent, "", lambda values: values.mean(axis=-1))]
-            made += [_gain(f, agent, task, _nth(place)) for place, task in enumerate(tasks)]
+            before = _of_its_run(f, agent, "generalist", round_of(agent) - 1)
+            if before:  # else rounds of several runs came to the same, from different ones
+                made += [_gain(f, agent, before, "", lambda values: values.mean(axis=-1))]
+                made += [_gain(f, agent, before, task, _nth(place)) for place, task in enumerate(tasks)]
     return tuple(made)
 
 
-def _gain(f: Mapping[str, Replicates], agent: str, task: str, of: _Of) -> Gain:
-    number, label = round_of(agent), label_of(agent)
-
-    def named(name: str, number: int) -> str:
-        return labelled(in_round(name, number), label)
-
-    before = _found(f, named("generalist", number - 1), in_round("generalist", number - 1))
-    amplified, control = named("amplified", number), named("control", number)
+def _gain(f: Mapping[str, Replicates], agent: str, before: str, task: str, of: _Of) -> Gain:
+    number = round_of(agent)
+    amplified, control = (_of_its_run(f, agent, name, number) for name in ("amplified", "control"))
     net = _difference(f, agent, before, of)
-    amplify = _difference(f, amplified, before, of) if amplified in f else None
+    amplify = _difference(f, amplified, before, of) if amplified else None
     told = None if amplify is None else _estimate(amplify)
     kept = None
     if amplify is not None and told is not None and told.low > 0:
         # Clearly above zero, so are its replicates but for a few; those would turn the ratio round.
         kept = _estimate(combine(lambda one, other: one / np.maximum(other, 1e-9), net, amplify))
-    over = _estimate(_difference(f, agent, control, of)) if control in f else None
+    over = _estimate(_difference(f, agent, control, of)) if control else None
     after = _estimate(combine(of, f[agent]))
-    return Gain(number, label, task, after, told, _estimate(net), kept, over)
+    return Gain(number, label_of(agent), task, after, told, _estimate(net), kept, over)
 
 
-def _found(names: Collection[str], *wanted: str) -> str:
-    """The first name that there is: what all runs of a comparison share has no label."""
-    return next(name for name in wanted if name in names)
+def _of_its_run(names: Collection[str], agent: str, name: str, number: int) -> str | None:
+    """Another agent of an agent's run; one that all runs of a comparison share has no label."""
+    wanted = in_round(name, number)
+    return next((each for each in (labelled(wanted, label_of(agent)), wanted) if each in names), None)
 
 
 def _difference(f: Mapping[str, Replicates], one: str, other: str, of: _Of) -> Replicates:

@@ -210,7 +210,8 @@ class Ida:
             "round": number,
             "seed": self.seed,
         }
-        told = {f"{each.number}/{task}": play.fingerprint for each in earlier for task, play in each.plays.items()}
+        kept = earlier[len(earlier) + 1 - self.config.keep :] if self.config.keep <= len(earlier) else earlier
+        told = {f"{each.number}/{task}": play.fingerprint for each in kept for task, play in each.plays.items()}
         told |= {f"{number}/{task}": play.fingerprint for task, play in plays.items()}
         if self.config.experts_share:
             told |= {task: recording.fingerprint for task, recording in self.recordings.items()}

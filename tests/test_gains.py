@@ -1,0 +1,91 @@
+"""What rounds bring: gains against worked examples, and where a report shows them."""
+
+import numpy as np
+import pytest
+
+from benchmarks.comparison import merge
+from benchmarks.report.report import score_results
+from benchmarks.report.rounds import RoundRow, round_rows, rounds_chart, rounds_table
+from benchmarks.results import base_name, in_round, round_of
+from benchmarks.tidy import to_csv
+from tests.conftest import make_results
+
+MEANS = {
+    "random": 0,
+    "expert": 10,
+    "generalist": 4,
+    "amplified round 1": 8,
+    "generalist round 1": 7,
+    "control round 1": 4,
+}
+MEANS |= {"amplified round 2": 13, "generalist round 2": 12, "control round 2": 5}
+
+
+def results(means=MEANS, seeds=(0,)):
+    noise = np.random.default_rng(0).normal(0, 0.5, size=(len(means), 40))
+    noise -= noise.mean(axis=1, keepdims=True)
+    played = {agent: mean + own for (agent, mean), own in zip(means.items(), noise, strict=True)}
+    agents = {agent: dict.fromkeys(seeds, values) for agent, values in played.items()}
+    return make_results({"toy/a": agents, "toy/b": agents})
+
+
+def test_names_of_agents_say_their_round():
+    assert in_round("generalist", 0) == "generalist" and in_round("generalist", 12) == "generalist round 12"
+    assert base_name("control round 3 (model=mini)") == "control" and round_of("control round 3 (model=mini)") == 3
+    assert round_of("generalist (a round 4)") == 0
+
+
+def test_gains_are_differences_of_fractions():
+    board = score_results(results())
+    first, second = (gain for gain in board.gains if not gain.task)
+    told = [first.amplify.value, first.net.value, first.kept.value, first.over_control.value]
+    np.testing.assert_allclose(told, [0.4, 0.3, 0.75, 0.3], atol=1e-6)
+    assert first.amplify.low < 0.4 < first.amplify.high and first.amplify.low > 0.3
+    np.testing.assert_allclose(
+        [second.amplify.value, second.net.value, second.kept.value], [0.6, 0.5, 5 / 6], atol=1e-6
+    )
+    assert [gain.task for gain in board.gains if gain.number == 1] == ["", "toy/a", "toy/b"]
+    [row] = [row for row in rounds_table(board).rows if row[0] == "round 2"]
+    assert row[-1] == "toy/a, toy/b"
+    assert {value["round"] for value in rounds_chart(board)["data"]["values"]} == {0, 1, 2}
+
+
+def test_nothing_is_said_to_be_kept_of_a_gain_that_is_none():
+    board = score_results(results(MEANS | {"amplified round 1": 4.01, "generalist round 1": 6}))
+    first = next(gain for gain in board.gains if not gain.task)
+    assert first.kept is None and first.net.value == pytest.approx(0.2)
+
+
+def test_rounds_without_a_scored_player_have_no_amplify_gain():
+    board = score_results(results({name: mean for name, mean in MEANS.items() if not name.startswith("ampl")}))
+    assert all(gain.amplify is None and gain.kept is None for gain in board.gains)
+    assert rounds_table(board).rows[0][2] == "-"
+
+
+def test_results_without_rounds_have_no_part_on_them():
+    board = score_results(results({name: mean for name, mean in MEANS.items() if "round" not in name}))
+    assert board.gains == () and rounds_table(board) is None and rounds_chart(board) is None
+    assert round_rows(board, "search", "weak") == []
+
+
+def test_every_agent_of_every_round_has_a_line():
+    text = to_csv(round_rows(score_results(results()), "search", "weak"), RoundRow)
+    head, *lines = text.splitlines()
+    assert head == "suite,task,amplifier,start,train_seed,round,agent,f,f_low,f_high,decision_cost,env_steps"
+    assert len(lines) == 2 * 7
+    assert next(line for line in lines if ",2,generalist," in line).startswith(
+        "toy,toy/a,search,weak,0,2,generalist,1.2"
+    )
+
+
+def test_runs_of_a_comparison_have_their_own_rounds():
+    both = merge([("a", [results()]), ("b", [results(MEANS | {"generalist round 1": 6})])])
+    board = score_results(both)
+    nets = {gain.label: gain.net.value for gain in board.gains if gain.number == 1 and not gain.task}
+    assert nets == {"a": pytest.approx(0.3), "b": pytest.approx(0.2)}
+
+
+def test_several_training_seeds_widen_the_intervals():
+    one, several = results(seeds=(0,)), results(seeds=(0, 1, 2))
+    gains = [next(gain for gain in score_results(each).gains if not gain.task) for each in (one, several)]
+    assert gains[0].net.value == pytest.approx(gains[1].net.value)

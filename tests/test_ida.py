@@ -1,0 +1,188 @@
+"""Rounds of amplification and distillation: what is made, from what, how often, and what is scored."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import recording
+from benchmarks.artifacts import read_manifest
+from benchmarks.compute import Cost
+from benchmarks.errors import GatitoError
+from benchmarks.failures import Failures
+from benchmarks.policy import Noisy
+from benchmarks.recording import Take, record
+from benchmarks.rollout import rollout
+from benchmarks.seeds import Purpose, episode_seed
+from benchmarks.tasks import Suite
+from benchmarks.tracking import Tracker, TrackingConfig
+from benchmarks.trajectories import Trajectories
+from generalist.codecs import CodecConfig
+from generalist.distill import distill
+from generalist.ida import Ida
+from generalist.ida_config import MOST_ROUNDS, IdaConfig
+from generalist.policy import NetworkPolicy
+from generalist.settings import DistillConfig, ModelConfig
+from tests.conftest import make_task
+from tests.test_conditioning import record as record_expert
+from tests.test_practice import Always
+
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+DISTILL = DistillConfig(steps=20, windows=8, length=4, warmup=2)
+CONFIG = IdaConfig(rounds=2, start="random", steps=60, noise=0.0, updates=40, learning_rate=1e-2, control_steps=5_000)
+TASK = make_task()  # each reward is the action, 0 to 2
+OTHER = make_task(name="toy/other")
+BEST_OF_N = {"name": "best_of_n", "candidates": 3, "horizon": 1}
+
+
+def make_ida(folder, config=CONFIG, options=BEST_OF_N, suite=None, codec=None):
+    suite, codec, run = suite or Suite("toy", (TASK,)), codec or CodecConfig(), folder / "runs" / "r"
+    recordings = {task.name: record_expert(run, task, Always(1), episodes=5) for task in suite}
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)
+    first, about = config.first(DISTILL), {"run": run, "seed": 0, "tracker": tracker}
+    start = distill(suite, recordings, first, MODEL, codec, threads=1, **about)
+    return Ida(config, options, suite, start, recordings, DISTILL, MODEL, codec, workers=1, **about)
+
+
+def returns(artifact, task=TASK):
+    policy = NetworkPolicy.load(artifact.folder, [task])
+    return np.mean([each.total_return / each.length for each in rollout(policy, {task: range(900, 920)})])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    ida = make_ida(tmp_path_factory.mktemp("ida"))
+    ida.make()
+    return ida
+
+
+def test_the_generalist_learns_what_its_amplified_self_does(made):
+    """From random weights: no expert teaches it, and it comes to what no expert did."""
+    amplified = [each for each in made.rounds if each.side == "amplified"]
+    assert [each.number for each in amplified] == [1, 2]
+    play = Trajectories(amplified[0].plays[TASK.name].folder)
+    assert all((steps["labels"] == 2).all() for steps in play.episodes())  # one step of foresight suffices
+    assert returns(made.start) < 1.9 and returns(amplified[-1].student) == 2.0
+
+
+def test_a_control_has_the_compute_and_no_amplifier(made):
+    amplified, control = made.rounds[:2]
+    cost = Cost.read(amplified.plays[TASK.name].folder)
+    assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.steps
+    facts = read_manifest(amplified.plays[TASK.name].folder)["facts"]
+    assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["passes"]
+    assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # what it did, it does
+    ours, theirs = (Cost.read(each.student.folder) for each in made.rounds[-2:])
+    assert ours.flops == pytest.approx(theirs.flops, rel=0.01)  # padding differs
+
+
+def test_rounds_that_are_there_are_not_made_again(made, monkeypatch):
+    monkeypatch.setattr(recording, "rollout", None)
+    monkeypatch.setattr("generalist.fit.fit", None)
+    replace(made).make()
+
+
+def test_a_killed_round_goes_on_to_the_same_weights(made, tmp_path, monkeypatch):
+    from generalist import fit
+
+    calls = {"left": 3}
+
+    def killed(*arguments, **settings):
+        calls["left"] -= 1
+        if not calls["left"]:
+            raise KeyboardInterrupt
+        original(*arguments, **settings)
+
+    original = fit.save_network
+    ida = make_ida(tmp_path)
+    monkeypatch.setattr(fit, "save_network", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ida.make()
+    monkeypatch.setattr(fit, "save_network", original)
+    shutil.rmtree(ida.rounds[0].plays[TASK.name].folder)  # a kill may as well come before a recording is finished
+    replace(ida).make()
+    for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
+        assert ours.student.fingerprint == theirs.student.fingerprint
+        weights = [(each.student.folder / "model.safetensors").read_bytes() for each in (ours, theirs)]
+        assert weights[0] == weights[1]
+
+
+def test_what_decides_a_round_decides_its_fingerprint(made):
+    def fingerprints(**changes):
+        config = replace(CONFIG, **changes.pop("config", {}))
+        return [each.student.fingerprint for each in replace(made, config=config, **changes).rounds]
+
+    same = [each.student.fingerprint for each in made.rounds]
+    assert fingerprints() == same
+    assert fingerprints(config={"rounds": 1}) == same[:2]  # further rounds do not change those before
+    for changes in ({"steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
+        assert not set(fingerprints(config=changes)[-2:]) & set(same[-2:]), changes
+    assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
+
+
+def test_only_the_newest_rounds_are_learnt_from(made):
+    rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
+    assert not any(name.startswith("1/") for name in rounds[2].student.inputs)
+    assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
+
+
+def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
+    suite = Suite("toy", (TASK, OTHER))
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
+    ida.make()
+    amplified, control = ida.rounds
+    assert list(amplified.plays) == list(control.plays) == ["toy/other"]
+    player = ida.player(amplified)()
+    for task, expected in ((OTHER, 2.0), (TASK, returns(ida.start))):
+        played = rollout(player, {task: range(900, 920)})
+        assert np.mean([each.total_return / each.length for each in played]) == pytest.approx(expected)
+    with pytest.raises(GatitoError, match="unknown task in ida.tasks 'othr'. Did you mean 'other'"):
+        replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
+
+
+def test_the_start_is_what_it_is_said_to_be():
+    assert replace(CONFIG, start="trained").first(DISTILL) == DISTILL
+    assert replace(CONFIG, start="weak").first(DISTILL) == replace(DISTILL, data=0.1)
+    assert replace(CONFIG, start="random").first(DISTILL).milestones == [0]
+    assert replace(CONFIG, rounds=0, start="random").first(DISTILL) == DISTILL
+
+
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"start": "week"}, "unknown ida.start 'week'. Did you mean 'weak'"),
+        ({"updates": 0}, "ida.updates must be at least 1, not 0"),
+        ({"rounds": MOST_ROUNDS + 1}, f"at most {MOST_ROUNDS}"),
+        ({"noise": 1.5}, "are shares: from 0 to 1"),
+        ({"experts_share": 0.5}, "ida.start=random learns from no expert: set ida.experts_share=0"),
+    ],
+)
+def test_settings_that_cannot_work_get_one_line(changes, line):
+    with pytest.raises(GatitoError, match=line):
+        replace(CONFIG, **changes).check()
+
+
+class Drawing(Always):
+    """Draws its actions, and counts as a player of tries."""
+
+    def act(self, observed, state):
+        decisions, state = super().act(observed, state)
+        return [
+            replace(each, actions=np.array([rng.integers(3) for rng in rows.rngs]))
+            for rows, each in zip(observed, decisions, strict=True)
+        ], state
+
+
+def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
+    ida = make_ida(tmp_path)
+    played = {}
+    for tries in (1, 5):
+        artifact = replace(ida.start, folder=tmp_path / f"tries-{tries}", config={"agent": "it"})
+        artifact.start()
+        take = Take(TASK, lambda: Noisy(Drawing(0), 0.0), artifact, 100, Purpose.AMPLIFIED, 0, tries=tries)
+        record([take], workers=1, failures=Failures([TASK.name]), suite=Suite("toy", (TASK,)))
+        played[tries] = Trajectories(artifact.folder)
+    first = [episode_seed(Purpose.AMPLIFIED, index) for index in range(8)]
+    assert list(played[5].seeds[:8]) == first and len(set(played[5].seeds)) == len(played[5])
+    assert np.mean(played[5].returns / played[5].lengths) > np.mean(played[1].returns / played[1].lengths) + 0.2
