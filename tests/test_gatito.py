@@ -335,3 +335,27 @@ def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_
 )
 def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, line):
     fails_with(gatito_inside("suite=classic", "tasks=[cartpole]", "tracking=none", *words), line)
+
+
+@pytest.mark.parametrize(
+    "words, parts",
+    [
+        (["amplifier=search"], ["amplifier=search needs rounds to amplify in", "ida.rounds=3"]),
+        (["ida.rounds=2"], ["ida.rounds=2 needs an amplifier", "amplifier=best_of_n|"]),
+        (["ida.rounds=1", "amplifier=serch"], ["Did you mean 'search'"]),
+        (["ida.rounds=1", "amplifier=search", "amplifier.simulations=4"], ["amplifier.simulations=4 is less than one"]),
+        (["ida.rounds=1", "amplifier=search", "codec.critic=0"], ["needs a critic", "codec.critic=0.5"]),
+        (
+            ["ida.rounds=1", "amplifier=search", "codec=gato", "model.window=64", "distill.length=64"],
+            ["take codec=step"],
+        ),
+        (["ida.rounds=1", "amplifier=decompose"], ["task classic/cartpole has none", "ida.tasks=[…]"]),
+        (["ida.rounds=1", "amplifier=best_of_n", "ida.tasks=[cartpol]"], ["Did you mean 'cartpole'"]),
+        (["ida.rounds=1", "amplifier=best_of_n", "ida.start=random", "ida.experts_share=0.5"], ["ida.experts_share=0"]),
+        (["controls.agents=[multitask-rl]", "controls.multitask.lanes=x"], ["controls.multitask.lanes=x must be"]),
+    ],
+)
+def test_rounds_that_cannot_work_are_refused_before_anything_is_made(gatito_inside, tmp_path, words, parts):
+    told = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "tracking=none", *words)
+    fails_with(told, *parts)
+    assert not list(tmp_path.glob("results/runs/*/trajectories"))

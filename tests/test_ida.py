@@ -24,7 +24,7 @@ from generalist.ida import Ida
 from generalist.ida_config import MOST_ROUNDS, IdaConfig
 from generalist.policy import NetworkPolicy
 from generalist.settings import DistillConfig, ModelConfig
-from tests.conftest import make_task
+from tests.conftest import ROOT, gatito, make_task
 from tests.test_conditioning import record as record_expert
 from tests.test_practice import Always
 
@@ -186,3 +186,37 @@ def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
     first = [episode_seed(Purpose.AMPLIFIED, index) for index in range(8)]
     assert list(played[5].seeds[:8]) == first and len(set(played[5].seeds)) == len(played[5])
     assert np.mean(played[5].returns / played[5].lengths) > np.mean(played[1].returns / played[1].lengths) + 0.2
+
+
+LOOP = [
+    "suite=classic", "tasks=[cartpole]", "experts=released", "name=r", "controls=none", "clips.agents=[]",
+    "tracking=none", "model.layers=1", "model.width=16", "model.feedforward=32", "distill.steps=30", "distill.windows=8",
+    "record.steps=2000", "record.random_steps=500", "evaluate.episodes=6", "ida.episodes=3", "ida.rounds=1",
+    "ida.steps=200", "ida.updates=20", "ida.control_steps=500", "workers=2",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("amplifier", ["best_of_n", "search", "self_imitation", "scale", "finetune"])
+def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
+    """And is there again, with nothing made anew, when the command is given once more."""
+    shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
+    own = {
+        "best_of_n": ["amplifier.horizon=5"],
+        "search": ["amplifier.simulations=8"],
+        "scale": ["amplifier.members=2"],
+        "finetune": ["amplifier.steps=4000", "amplifier.lanes=4", "amplifier.critic_warmup=1"],
+    }
+    command = [*LOOP, f"amplifier={amplifier}", *own.get(amplifier, [])]
+    told = gatito(*command, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    run = tmp_path / "results" / "runs" / "r"
+    _, *lines = (run / "rounds.csv").read_text().splitlines()
+    agents = {(line.split(",")[5], line.split(",")[6]) for line in lines}
+    players = set() if amplifier == "self_imitation" else {("1", "amplified")}
+    assert agents == {("0", "generalist"), ("1", "generalist"), ("1", "control"), *players}
+    assert "classic: rounds" in told.stdout and 'id="rounds"' in (run / "index.html").read_text()
+    before = {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
+    again = gatito(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
