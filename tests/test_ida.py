@@ -190,9 +190,9 @@ def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
 
 LOOP = [
     "suite=classic", "tasks=[cartpole]", "experts=released", "name=r", "controls=none", "clips.agents=[]",
-    "tracking=none", "model.layers=1", "model.width=16", "model.feedforward=32", "distill.steps=30", "distill.windows=8",
-    "record.steps=2000", "record.random_steps=500", "evaluate.episodes=6", "ida.episodes=3", "ida.rounds=1",
-    "ida.steps=200", "ida.updates=20", "ida.control_steps=500", "workers=2",
+    "tracking=none", "model.layers=1", "model.width=16", "model.feedforward=32", "distill.steps=30",
+    "distill.windows=8", "record.steps=2000", "record.random_steps=500", "evaluate.episodes=6", "ida.episodes=3",
+    "ida.rounds=1", "ida.steps=200", "ida.updates=20", "ida.control_steps=500", "workers=2",
 ]  # fmt: skip
 
 
