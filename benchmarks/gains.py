@@ -76,8 +76,8 @@ def _gain(f: Mapping[str, Replicates], agent: str, before: str, task: str, of: _
     told = None if amplify is None else _estimate(amplify)
     kept = None
     if amplify is not None and told is not None and told.low > 0:
-        # Clearly above zero, so are its replicates but for a few; those would turn the ratio round.
-        kept = _estimate(combine(lambda one, other: one / np.maximum(other, 1e-9), net, amplify))
+        # Of a gain that may be next to nothing, the few replicates below its interval would be all that is seen.
+        kept = _estimate(combine(lambda one, other: one / np.maximum(other, told.low), net, amplify))
     over = _estimate(_difference(f, agent, control, of)) if control else None
     after = _estimate(combine(of, f[agent]))
     return Gain(number, label_of(agent), task, after, told, _estimate(net), kept, over)

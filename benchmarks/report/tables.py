@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.results import AGENTS, ANCHORS, base_name, label_of, labelled
+from benchmarks.results import AGENTS, ANCHORS, base_name, label_of, labelled, round_of
 from benchmarks.scoreboard import AGGREGATES, Estimate, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
@@ -49,20 +49,21 @@ def headline(board: Scoreboard) -> str:
     """The first thing that a report says: what one network for all tasks keeps, against one network per task."""
     named = {"specialist": "one specialist per task", "generalist": "one generalist for all tasks"}
     named["multitask-rl"] = "the same network trained by PPO on all tasks"
-    shown = [score for score in board.suite if base_name(score.agent) in named]
+    last = max((round_of(score.agent) for score in board.suite), default=0)
+    shown = [score for score in board.suite if base_name(score.agent) in named and round_of(score.agent) in (0, last)]
     start = "Preliminary, one training seed: " if board.preliminary else ""
     if not shown:
         return f"{start}no task is scored." if not board.suite else f"{start}no generalist was scored."
-    clauses = [
-        f"{score.agent.replace(base_name(score.agent), named[base_name(score.agent)], 1)} "
-        f"{'keeps' if number == 0 else ''} {interval_text(score.aggregates['IQM'])}".replace("  ", " ")
-        for number, score in enumerate(shown)
-    ]
+    clauses = []
+    for score in shown:
+        rounds = f" after {last} {plural(last, 'round')}" if round_of(score.agent) else ""
+        who = labelled(named[base_name(score.agent)] + rounds, label_of(score.agent))
+        clauses.append(f"{who} {'' if clauses else 'keeps '}{interval_text(score.aggregates['IQM'])}")
     scored = len(board.results.task_names) - len(board.unscored)
     seeds = len(board.results.train_seeds)
     data = f"{scored} {plural(scored, 'task')}" + ("" if seeds == 1 else f" and {seeds} training seeds")
     text = f"{start}of its experts' performance, {listed(clauses)} (IQM of f over {data}, 95 % intervals)"
-    for agent in (score.agent for score in shown if base_name(score.agent) == "generalist"):
+    for agent in (score.agent for score in shown if base_name(score.agent) == "generalist" and not last):
         gap = board.differences.get((labelled("specialist", label_of(agent)), agent))
         gap = gap or board.differences.get(("specialist", agent))
         if gap is None:
