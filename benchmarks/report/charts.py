@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.artifacts import write_bytes, write_text
 from benchmarks.report.formats import magnitude
+from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.tables import costs_by_agent
 from benchmarks.results import ANCHORS, CurveRow, base_name
 from benchmarks.scoreboard import THRESHOLDS, Scoreboard
@@ -21,7 +22,7 @@ PUBLISHED = (
 """System, fraction of the expert, share of tasks at or above it: Reed et al. 2022 (arXiv:2205.06175, "over 450 of 604")
 and Gallouédec et al. 2024 (arXiv:2402.09844). Other tasks and experts: context, no comparison."""
 
-PLOTS = ("fractions", "thresholds", "compute")
+PLOTS = ("fractions", "rounds", "thresholds", "compute")
 """Charts that are also written as files; the others need a choice that only the page gives."""
 
 # At least 3:1 against white and against the page's dark background, and told apart by the colour-blind.
@@ -36,6 +37,8 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
         drawn = {"fractions": fractions(board), "thresholds": thresholds(board)}
         if board.results.costs:
             drawn["compute"] = compute(board)
+    if rounds := rounds_chart(board):
+        drawn["rounds"] = rounds
     for name, rows, y, x in (
         ("learning", _rows(board, "selection/mean"), "mean score on selection episodes", "environment steps"),
         ("distillation", _rows(board, "distill/loss"), "loss (nats per action)", "optimiser steps"),

@@ -12,7 +12,7 @@ from benchmarks.failures import FAILURES, read_failures
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import to_latex, to_markdown
 from benchmarks.report.page import render_page
-from benchmarks.report.rounds import rounds_chart, rounds_table
+from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.results import FILES, Results, labelled
 from benchmarks.scoreboard import THRESHOLDS, Scoreboard, score
@@ -53,9 +53,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     for name, content in zip(TABLES, written, strict=True):
         artifacts.write_text(folder / name, content)
     drawn = charts.charts(board)
-    if rounds := rounds_chart(board):
-        drawn["rounds"] = rounds
-    for name in (*charts.PLOTS, "rounds"):
+    for name in charts.PLOTS:
         if name in drawn:
             charts.draw(drawn[name], folder / name)
     artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))

@@ -92,6 +92,7 @@ def rounds_chart(board: Scoreboard) -> dict[str, Any] | None:
     """Mean f against rounds, of the generalist, the control and the amplified policies; None where there are none."""
     if not board.gains:
         return None
+    last = max(gain.number for gain in board.gains)
     steps = {agent: cost.env_steps for agent, cost in costs_by_agent(board).items()}
     rows = [
         {
@@ -106,23 +107,29 @@ def rounds_chart(board: Scoreboard) -> dict[str, Any] | None:
         for score in board.suite
         if base_name(score.agent) in _SIDES
     ]
-    x = {"field": "round", "type": "quantitative", "title": "round", "axis": {"tickMinStep": 1}}
+    x = {
+        "field": "round",
+        "type": "quantitative",
+        "title": "round",
+        "axis": {"values": [*range(last + 1)], "format": "d"},
+    }
     y = {"field": "f", "type": "quantitative", "title": "mean f, 95 % intervals", "scale": {"zero": False}}
-    colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "labelLimit": 320}}
+    colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "symbolOpacity": 1}}
     numbers = [{"field": name, "format": ".3f"} for name in ("f", "low", "high")]
     tip = [{"field": "side"}, {"field": "round"}, *numbers, {"field": "environment steps"}]
-    expert = {"y": {"datum": 1}, "x": {"value": 0}, "x2": {"value": _WIDTH}, "color": {"value": "#767676"}}
+    ends = y | {"field": "low"}
+    grey = {"y": {"datum": 1}, "color": {"value": "#767676"}}
     return {
         "description": "Mean fraction of the expert, by round of amplification and distillation.",
         "data": {"values": rows},
         "width": _WIDTH,
         "height": 280,
-        "encoding": {"x": x, "color": colour},
+        "encoding": {"color": colour},
         "layer": [
-            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": expert},
-            {"mark": {"type": "line"}, "encoding": {"y": y}},
-            {"mark": {"type": "rule"}, "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"y": y, "tooltip": tip}},
+            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": grey},
+            {"mark": {"type": "line"}, "encoding": {"x": x, "y": y}},
+            {"mark": {"type": "rule"}, "encoding": {"x": x, "y": ends, "y2": {"field": "high"}}},
+            {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"x": x, "y": y, "tooltip": tip}},
         ],
     }
 
