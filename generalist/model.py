@@ -185,8 +185,8 @@ class Transformer(nn.Module):
     @staticmethod
     def fork(cache: Cache, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Let the lanes ``targets`` go on from where ``sources`` are; both ``(n,)``, and targets all different."""
-        cache.keys[:, targets] = cache.keys[:, sources]
-        cache.values[:, targets] = cache.values[:, sources]
+        cache.keys.index_copy_(1, targets, cache.keys.index_select(1, sources))
+        cache.values.index_copy_(1, targets, cache.values.index_select(1, sources))
         cache.positions[targets] = cache.positions[sources]
 
     def step(
