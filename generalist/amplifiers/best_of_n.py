@@ -158,23 +158,20 @@ class BestOfNPolicy:
         decided = self._candidates(state, rows.lanes)
         lanes = np.array([self._futures(state, rows.lanes[row])[candidate, future] for row, candidate, future in tries])
         self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), lanes)
-        returns, going, last = np.zeros(len(tries)), list(range(len(tries))), {}
-        for place, (row, candidate, _) in enumerate(tries):
+        for place, (row, _, _) in enumerate(tries):
             imagined.enter(place, saved[row], rngs[place])
-            last[place] = imagined.step(place, actions[row, candidate])
-        for step in range(config.horizon):
-            if step:
-                places = [rngs[place] for place in going]
-                shown = imagined.observed(going, lanes[going], [last[place] for place in going], places)
-                for place, action in zip(
-                    going, self._ask(shown, state, drawn if config.draws else most_likely), strict=True
-                ):
-                    last[place] = imagined.step(place, action)
-            for place in going:
-                returns[place] += last[place].reward
-            going = [place for place in going if not (last[place].terminated or last[place].truncated)]
+        choose = drawn if config.draws else most_likely
+        returns, going = np.zeros(len(tries)), list(range(len(tries)))
+        last = imagined.step(going, [actions[row, candidate] for row, candidate, _ in tries])
+        for _ in range(config.horizon - 1):
+            returns[going] += [transition.reward for transition in last]
+            on = [at for at, transition in enumerate(last) if not (transition.terminated or transition.truncated)]
+            going, last = [going[at] for at in on], [last[at] for at in on]
             if not going:
                 break
+            shown = imagined.observed(going, lanes[going], last, [rngs[place] for place in going])
+            last = imagined.step(going, self._ask(shown, state, choose))
+        returns[going] += [transition.reward for transition in last]
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
 
     def _ask(self, shown: Observed, state: _State, choose: Chooser) -> np.ndarray:

@@ -173,15 +173,15 @@ class SearchPolicy:
     def _visit(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
         """One visit to each of these trees' first actions, all different; what is new is looked at in one pass."""
         trees, imagined, rows = forest.trees, forest.imagined, forest.rows
-        paths = trees.descend(which, first, trees.puct_choice if self._config.selection == "puct" else trees.gumbel_choice)
+        choose = trees.puct_choice if self._config.selection == "puct" else trees.gumbel_choice
+        paths = trees.descend(which, first, choose)
         new = np.flatnonzero(trees.children[which, paths.nodes, paths.actions] == 0)
         owners, parents = which[new], paths.nodes[new]
         done = trees.actions[owners, parents, paths.actions[new]]
         rngs = [rows.rngs[tree] for tree in owners]
-        last = []
-        for place, (tree, parent) in enumerate(zip(owners.tolist(), parents.tolist(), strict=True)):
-            imagined.enter(place, forest.places[tree, parent], rngs[place])
-            last.append(imagined.step(place, done[place]))
+        for place, where in enumerate(zip(owners.tolist(), parents.tolist(), strict=True)):
+            imagined.enter(place, forest.places[where], rngs[place])
+        last = imagined.step(range(len(new)), done)
         terminated = np.array([transition.terminated for transition in last], dtype=bool)
         ended = terminated | np.array([transition.truncated for transition in last], dtype=bool)
         nodes = trees.grow(paths, new, np.array([transition.reward for transition in last]), ended)

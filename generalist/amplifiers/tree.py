@@ -89,17 +89,16 @@ class Trees:
 
         Paths of one tree take numbers in their order.
         """
-        nodes = np.zeros(len(new), dtype=np.int64)
-        for index, tree in enumerate(paths.trees[new]):
+        trees, nodes = paths.trees[new], np.zeros(len(new), dtype=np.int64)
+        for index, tree in enumerate(trees):
             nodes[index] = self.sizes[tree]
             self.sizes[tree] += 1
-        trees = paths.trees[new]
         self.children[trees, paths.nodes[new], paths.actions[new]] = nodes
         self.rewards[trees, nodes], self.ended[trees, nodes] = rewards, ended
         return nodes
 
     def completed(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Values of all actions, ``(n, k)``: the visited ones' means, for the others one mixed estimate (equation 33)."""
+        """All actions' values, ``(n, k)``: visited ones' means, for the others one mixed estimate (equation 33)."""
         visits = self.visits[trees, nodes]
         tried, count = visits > 0, visits.sum(axis=1)
         means = self.totals[trees, nodes] / np.maximum(visits, 1)
