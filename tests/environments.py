@@ -160,6 +160,44 @@ class Instructed(gym.Env):
         return {"image": sights, "direction": int(self.np_random.integers(4)), "mission": MISSIONS[self.mission]}
 
 
+class Corridor(gym.Env):
+    """Action 0 pays 1 and ends the episode wherever it is done; 1 goes on, and pays 10 at the end; the observation is
+    the place. ``cut`` truncates there instead."""
+
+    def __init__(self, length=4, cut=False):
+        self.observation_space = gym.spaces.Box(0, 100, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+        self._length, self._cut = length, cut
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return np.array([0], np.float32), {}
+
+    def step(self, action):
+        self.place += 1
+        done = self.place == self._length
+        reward = 1.0 if action == 0 else 10.0 * done
+        over = action == 0 or done
+        return np.array([self.place], np.float32), reward, over and not self._cut, over and self._cut, {}
+
+
+class Lottery(gym.Env):
+    """One step: action 0 pays 0.5, action 1 a draw of N(0.3, 1)."""
+
+    def __init__(self):
+        self.observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        drawn = float(self.np_random.normal(0.3, 1))
+        return np.ones(1, np.float32), drawn if action else 0.5, True, False, {}
+
+
 class Unbounded(Counter):
     """Actions that no codec carries."""
 
@@ -189,6 +227,8 @@ for _name, _class in [
     ("Needy", Needy),
     ("Film", Film),
     ("Instructed", Instructed),
+    ("Corridor", Corridor),
+    ("Lottery", Lottery),
 ]:
     gym.register(f"{_name}-v0", entry_point=_class, max_episode_steps=20)
 

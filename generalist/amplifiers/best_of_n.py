@@ -19,6 +19,7 @@ from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning
 from benchmarks.tasks.cloning import State
 from generalist.amplifiers import Setting
+from generalist.amplifiers.futures import ask, play_on
 from generalist.amplifiers.imagination import Imagination, branch
 from generalist.amplifiers.spent import Spent
 from generalist.codecs.choice import Chooser, drawn, most_likely
@@ -125,7 +126,8 @@ class BestOfNPolicy:
             rngs=[branch(rng) for rng in rows.rngs for _ in range(n)],
             envs=[env for env in rows.envs for _ in range(n)],
         )
-        actions = self._ask(each, state, _first_and_others(n, is_discrete(task)))
+        choose = _first_and_others(n, is_discrete(task))
+        actions = ask(self._policy, each, state.memory, self.spent, choose).actions
         actions = actions.reshape(count, n, *actions.shape[1:])
         everything = [(row, candidate) for row in range(count) for candidate in range(n)]
         values = self._estimate(imagined, rows, state, saved, actions, everything).reshape(count, n)
@@ -158,27 +160,19 @@ class BestOfNPolicy:
         decided = self._candidates(state, rows.lanes)
         lanes = np.array([self._futures(state, rows.lanes[row])[candidate, future] for row, candidate, future in tries])
         self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), lanes)
-        for place, (row, _, _) in enumerate(tries):
-            imagined.enter(place, saved[row], rngs[place])
-        choose = drawn if config.draws else most_likely
-        returns, going = np.zeros(len(tries)), list(range(len(tries)))
-        last = imagined.step(going, [actions[row, candidate] for row, candidate, _ in tries])
-        for _ in range(config.horizon - 1):
-            returns[going] += [transition.reward for transition in last]
-            on = [at for at, transition in enumerate(last) if not (transition.terminated or transition.truncated)]
-            going, last = [going[at] for at in on], [last[at] for at in on]
-            if not going:
-                break
-            shown = imagined.observed(going, lanes[going], last, [rngs[place] for place in going])
-            last = imagined.step(going, self._ask(shown, state, choose))
-        returns[going] += [transition.reward for transition in last]
+        returns = play_on(
+            self._policy,
+            imagined,
+            state.memory,
+            self.spent,
+            [saved[row] for row, _, _ in tries],
+            np.stack([actions[row, candidate] for row, candidate, _ in tries]),
+            lanes,
+            rngs,
+            config.horizon,
+            drawn if config.draws else most_likely,
+        )
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
-
-    def _ask(self, shown: Observed, state: _State, choose: Chooser) -> np.ndarray:
-        with self.spent.timed("passing"):
-            [decision], _ = self._policy.act([shown], state.memory, choose)
-        self.spent.passes += len(shown.lanes)
-        return decision.actions
 
     def _candidates(self, state: _State, lanes: np.ndarray) -> np.ndarray:
         """``(rows, candidates)``, the lanes on which the rows' candidates are decided."""

@@ -24,7 +24,8 @@ from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning, spaces
 from benchmarks.tasks.cloning import State
 from generalist.amplifiers import Setting
-from generalist.amplifiers.imagination import Imagination
+from generalist.amplifiers.futures import ask, play_on
+from generalist.amplifiers.imagination import Imagination, branch
 from generalist.amplifiers.spent import Spent
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.codecs.config import CodecConfig
@@ -36,6 +37,7 @@ from generalist.settings import ModelConfig
 SELECTIONS = ("gumbel", "puct")
 _DIRICHLET = 0.25  # share of PUCT's noise at the root, and its concentration times the number of actions
 _CONCENTRATION = 10.0
+_FUTURES = 2  # of the choice, and of the policy's own
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,19 @@ class Search:
         simulations: visits per decision.
         considered: first actions that are tried, at most; of continuous actions, as many are drawn at every node.
         selection: ``gumbel`` or ``puct``.
+        scale: of values against the prior, c_scale of equation 8.
+        again: whether a choice that is not the policy's own must win against it once more, in futures that the policy
+            plays on.
+        horizon: steps of such a future, at most; the critic foresees the rest.
         noise: scale of the noise on first actions; 0: the search is greedy.
     """
 
     simulations: int = 32
     considered: int = 8
     selection: str = "gumbel"
+    scale: float = 0.1
+    again: bool = True
+    horizon: int = 100
     noise: float = 1.0
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
@@ -60,7 +69,7 @@ class Search:
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, considered=2, noise=0)
+        check_at_least("amplifier", self, considered=2, scale=0, horizon=1, noise=0)
         if self.selection not in SELECTIONS:
             raise unknown("amplifier.selection", self.selection, SELECTIONS)
         if self.simulations < self.considered:
@@ -92,7 +101,7 @@ class Search:
 
 @dataclass
 class _State:
-    """The policy's memory: of the lanes that are played, then of their trees' nodes."""
+    """The policy's memory: of the lanes that are played, of their trees' nodes, and of two futures of each."""
 
     memory: Any
     lanes: int
@@ -118,7 +127,7 @@ class SearchPolicy:
 
     def initial_state(self, lanes: int) -> _State:
         """Memory for so many environments."""
-        return _State(self._policy.initial_state(lanes * (1 + self._config.simulations)), lanes)
+        return _State(self._policy.initial_state(lanes * (1 + self._config.simulations + _FUTURES)), lanes)
 
     def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
@@ -129,27 +138,38 @@ class SearchPolicy:
 
     def _decide(self, rows: Observed, state: _State) -> Decision:
         imagined = self._imagined.setdefault(rows.task.name, Imagination(rows.task, self.spent))
-        trees = Trees(self._look(rows, state), 1 + self._config.simulations)
+        trees = Trees(self._look(rows, state), 1 + self._config.simulations, self._config.scale)
         forest = _Forest(trees, rows, imagined, state, {})
         for tree, env in enumerate(rows.envs):
             forest.places[tree, 0] = cloning.save(env)
         every, roots = np.arange(len(rows.lanes)), np.zeros(len(rows.lanes), dtype=np.int64)
-        chosen, logits = (self._puct if self._config.selection == "puct" else self._gumbel)(forest, every, roots)
+        prior = trees.logits[:, 0].copy()
+        searching = self._puct if self._config.selection == "puct" else self._gumbel
+        chosen, best, logits = searching(forest, every, roots)
+        own = prior.argmax(axis=1)
+        if self._config.again:
+            doubted = np.flatnonzero(best != own)
+            refused = doubted[~self._wins(forest, doubted, best[doubted], own[doubted])]
+            logits[refused] = prior[refused]
+            chosen[refused] = np.where(chosen[refused] == best[refused], own[refused], chosen[refused])
+            best[refused] = own[refused]
         actions = trees.actions[every, roots, chosen]
         self._policy.remember(state.memory, rows.task, rows.lanes, actions)
         values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
         if not is_discrete(rows.task):
             return Decision(actions, actions, values=values)
-        labels = trees.actions[every, roots, logits.argmax(axis=1)]  # what is to be learnt is without noise
+        labels = trees.actions[every, roots, best]  # what is to be learnt is without noise
         return Decision(actions, labels, logits.astype(np.float32), values=values)
 
-    def _gumbel(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each root's choice, ``(T,)``, and its improved policy's logits, ``(T, k)``."""
+    def _gumbel(
+        self, forest: "_Forest", every: np.ndarray, roots: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each root's choice, and the one without noise, ``(T,)``; the improved policy's logits, ``(T, k)``."""
         trees, k = forest.trees, forest.trees.logits.shape[2]
         noise = self._config.noise * np.stack([rng.gumbel(size=k) for rng in forest.rows.rngs])
         left = np.tile(np.arange(k), (len(every), 1))
 
-        def best(count: int) -> np.ndarray:
+        def best(count: int, noise: np.ndarray | float = noise) -> np.ndarray:
             scores = np.take_along_axis(noise + trees.improved(every, roots), left, axis=1)
             return np.take_along_axis(left, np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
@@ -157,10 +177,12 @@ class SearchPolicy:
             left = best(count)
             for _ in range(each):
                 self._visit(forest, np.repeat(every, count), left.ravel())
-        return best(1)[:, 0], trees.improved(every, roots)
+        return best(1)[:, 0], best(1, noise=0.0)[:, 0], trees.improved(every, roots)
 
-    def _puct(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each root's most visited action, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
+    def _puct(
+        self, forest: "_Forest", every: np.ndarray, roots: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each root's most visited action, twice, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
         trees, k = forest.trees, forest.trees.logits.shape[2]
         share = _DIRICHLET * min(1.0, self._config.noise)
         noise = np.stack([rng.dirichlet(np.full(k, _CONCENTRATION / k)) for rng in forest.rows.rngs])
@@ -168,7 +190,7 @@ class SearchPolicy:
         for _ in range(self._config.simulations):
             self._visit(forest, every, trees.puct_choice(every, roots))
         visits = trees.visits[:, 0]
-        return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
+        return visits.argmax(axis=1), visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
 
     def _visit(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
         """One visit to each of these trees' first actions, all different; what is new is looked at in one pass."""
@@ -198,11 +220,36 @@ class SearchPolicy:
             trees.tell(owners[going], nodes[going], self._look(shown, forest.state))
         trees.backup(paths, self._policy.network.codec.config.discount)
 
+    def _wins(self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Whether these trees' choices win against the policy's own, ``(n,)``, in futures that the search has not seen.
+
+        The best of many estimates flatters itself, more so if the critic errs.
+        """
+        if not len(which):
+            return np.zeros(0, dtype=bool)
+        trees, rows, memory = forest.trees, forest.rows, forest.state.memory
+        both = np.repeat(which, _FUTURES)
+        actions = trees.actions[both, 0, np.stack([choices, own], axis=1).ravel()]
+        lanes = forest.futures(which)
+        self._policy.fork(memory, rows.lanes[both], lanes)
+        self._policy.remember(memory, rows.task, lanes, actions)
+        returns = play_on(
+            self._policy,
+            forest.imagined,
+            memory,
+            self.spent,
+            [forest.places[tree, 0] for tree in both.tolist()],
+            actions,
+            lanes,
+            [branch(rows.rngs[tree]) for tree in both],
+            self._config.horizon,
+            discount=self._policy.network.codec.config.discount,
+        ).reshape(-1, _FUTURES)
+        return returns[:, 0] > returns[:, 1]
+
     def _look(self, rows: Observed, state: _State) -> Seen:
         """What the network says of each row."""
-        with self.spent.timed("passing"):
-            [decision], _ = self._policy.act([rows], state.memory)
-        self.spent.passes += len(rows.lanes)
+        decision = ask(self._policy, rows, state.memory, self.spent)
         assert decision.distributions is not None
         assert decision.values is not None
         space, logits = spaces(rows.task)[1], decision.distributions
@@ -236,3 +283,8 @@ class _Forest:
         played = self.rows.lanes[trees]
         room = self.trees.logits.shape[1] - 1
         return np.where(nodes == 0, played, self.state.lanes + played * room + nodes - 1)
+
+    def futures(self, trees: np.ndarray) -> np.ndarray:
+        """``(2 n,)``, the lanes of these trees' two futures."""
+        first = self.state.lanes * self.trees.logits.shape[1]
+        return (first + self.rows.lanes[trees, None] * _FUTURES + np.arange(_FUTURES)).ravel()

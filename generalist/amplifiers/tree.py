@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_VISITS = 50.0  # c_visit and
-_SCALE = 0.1  # c_scale of equation 8, as in the authors' mctx
+_VISITS = 50.0  # c_visit of equation 8
 _EXPLORE = 1.25  # c_1 of PUCT (Schrittwieser et al. 2020, appendix B)
 _TINY = np.finfo(np.float64).tiny
 
@@ -65,8 +64,9 @@ class Trees:
         high: ``(T,)``, the largest: values are put on one scale from 0 to 1 by them.
     """
 
-    def __init__(self, roots: Seen, size: int) -> None:
-        """Args: the states at the roots, and how many nodes a tree may have."""
+    def __init__(self, roots: Seen, size: int, scale: float = 0.1) -> None:
+        """Args: the states at the roots, how many nodes a tree may have, and c_scale of equation 8."""
+        self._scale = scale
         count, k = roots.logits.shape
         self.logits = np.zeros((count, size, k))
         self.actions = np.zeros((count, size, *roots.actions.shape[1:]), roots.actions.dtype)
@@ -115,7 +115,7 @@ class Trees:
     def sigma(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """How much actions' values say against the prior, in nats, ``(n, k)`` (equation 8)."""
         most = self.visits[trees, nodes].max(axis=1, keepdims=True)
-        return (_VISITS + most) * _SCALE * self.scaled(trees, self.completed(trees, nodes))
+        return (_VISITS + most) * self._scale * self.scaled(trees, self.completed(trees, nodes))
 
     def improved(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """Logits of the improved policy, ``(n, k)`` (equation 11): the prior's and the scaled values'."""
