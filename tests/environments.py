@@ -161,25 +161,27 @@ class Instructed(gym.Env):
 
 
 class Corridor(gym.Env):
-    """Action 0 pays 1 and ends the episode wherever it is done; 1 goes on, and pays 10 at the end; the observation is
-    the place. ``cut`` truncates there instead."""
+    """Action 0 at the first place pays 1 and ends the episode; 1 at all places pays 10 at the end, one 0 on the way
+    forfeits that. The observation is the place and whether all is lost. ``cut`` truncates where an end would be."""
 
     def __init__(self, length=4, cut=False):
-        self.observation_space = gym.spaces.Box(0, 100, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(0, 100, (2,), np.float32)
         self.action_space = gym.spaces.Discrete(2)
         self._length, self._cut = length, cut
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.place = 0
-        return np.array([0], np.float32), {}
+        self.place, self.lost = 0, False
+        return np.array([0, 0], np.float32), {}
 
     def step(self, action):
+        trapped = self.place == 0 and action == 0
         self.place += 1
-        done = self.place == self._length
-        reward = 1.0 if action == 0 else 10.0 * done
-        over = action == 0 or done
-        return np.array([self.place], np.float32), reward, over and not self._cut, over and self._cut, {}
+        self.lost |= action == 0
+        end = self.place == self._length
+        reward = 1.0 if trapped else 10.0 * (end and not self.lost)
+        over = trapped or end
+        return np.array([self.place, self.lost], np.float32), reward, over and not self._cut, over and self._cut, {}
 
 
 class Lottery(gym.Env):

@@ -145,8 +145,9 @@ class SearchPolicy:
         every, roots = np.arange(len(rows.lanes)), np.zeros(len(rows.lanes), dtype=np.int64)
         prior = trees.logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
-        chosen, best, logits = searching(forest, every, roots)
+        chosen, logits = searching(forest, every, roots)
         own = prior.argmax(axis=1)
+        best = logits.argmax(axis=1) if self._config.noise else chosen.copy()  # what is learnt is without noise
         if self._config.again:
             doubted = np.flatnonzero(best != own)
             refused = doubted[~self._wins(forest, doubted, best[doubted], own[doubted])]
@@ -158,18 +159,15 @@ class SearchPolicy:
         values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
         if not is_discrete(rows.task):
             return Decision(actions, actions, values=values)
-        labels = trees.actions[every, roots, best]  # what is to be learnt is without noise
-        return Decision(actions, labels, logits.astype(np.float32), values=values)
+        return Decision(actions, trees.actions[every, roots, best], logits.astype(np.float32), values=values)
 
-    def _gumbel(
-        self, forest: "_Forest", every: np.ndarray, roots: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each root's choice, and the one without noise, ``(T,)``; the improved policy's logits, ``(T, k)``."""
+    def _gumbel(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each root's choice, ``(T,)``, and its improved policy's logits, ``(T, k)``."""
         trees, k = forest.trees, forest.trees.logits.shape[2]
         noise = self._config.noise * np.stack([rng.gumbel(size=k) for rng in forest.rows.rngs])
         left = np.tile(np.arange(k), (len(every), 1))
 
-        def best(count: int, noise: np.ndarray | float = noise) -> np.ndarray:
+        def best(count: int) -> np.ndarray:
             scores = np.take_along_axis(noise + trees.improved(every, roots), left, axis=1)
             return np.take_along_axis(left, np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
@@ -177,12 +175,10 @@ class SearchPolicy:
             left = best(count)
             for _ in range(each):
                 self._visit(forest, np.repeat(every, count), left.ravel())
-        return best(1)[:, 0], best(1, noise=0.0)[:, 0], trees.improved(every, roots)
+        return best(1)[:, 0], trees.improved(every, roots)
 
-    def _puct(
-        self, forest: "_Forest", every: np.ndarray, roots: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each root's most visited action, twice, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
+    def _puct(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each root's most visited action, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
         trees, k = forest.trees, forest.trees.logits.shape[2]
         share = _DIRICHLET * min(1.0, self._config.noise)
         noise = np.stack([rng.dirichlet(np.full(k, _CONCENTRATION / k)) for rng in forest.rows.rngs])
@@ -190,7 +186,7 @@ class SearchPolicy:
         for _ in range(self._config.simulations):
             self._visit(forest, every, trees.puct_choice(every, roots))
         visits = trees.visits[:, 0]
-        return visits.argmax(axis=1), visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
+        return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
 
     def _visit(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
         """One visit to each of these trees' first actions, all different; what is new is looked at in one pass."""

@@ -1,0 +1,312 @@
+"""Tree search: its arithmetic by hand, and what it does on games that can be solved by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.errors import GatitoError
+from generalist.amplifiers import make_amplifier
+from generalist.amplifiers.search import Search, SearchPolicy
+from generalist.amplifiers.tree import Seen, Trees, halving
+from generalist.codecs import CodecConfig
+from generalist.settings import ModelConfig
+from tests.conftest import make_task
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
+
+ONE, ROOT = np.array([0]), np.array([0])
+CORRIDOR = make_task("tests.environments:Corridor-v0")
+
+
+def tree(logits, value=0.0, size=8, **settings):
+    logits = np.array([logits])
+    return Trees(Seen(logits, np.arange(logits.shape[1])[None], np.array([value])), size, **settings)
+
+
+def visited():
+    """A root of value 1 whose first two actions of three were visited: twice, 4 in all, and once, 0."""
+    made = tree(np.log([0.5, 0.3, 0.2]), value=1.0)
+    made.visits[0, 0], made.totals[0, 0] = [2, 1, 0], [4, 0, 0]
+    made.low[0], made.high[0] = -1, 3
+    return made
+
+
+def test_an_action_that_was_not_visited_is_given_the_mixed_value():
+    """Equation 33: (1 + 3 (.5 * 2 + .3 * 0) / .8) / (1 + 3)."""
+    np.testing.assert_allclose(visited().completed(ONE, ROOT), [[2, 0, 1.1875]])
+    np.testing.assert_allclose(tree([3.0, 0.0], value=-7.0).completed(ONE, ROOT), [[-7, -7]])
+
+
+def test_values_speak_against_the_prior_by_equation_8():
+    """(50 + 2) * .1 times the values on the scale from -1 to 3."""
+    made = visited()
+    nats = 5.2 * np.array([[0.75, 0.25, 0.546875]])
+    np.testing.assert_allclose(made.sigma(ONE, ROOT), nats)
+    np.testing.assert_allclose(made.improved(ONE, ROOT), np.log([[0.5, 0.3, 0.2]]) + nats)
+    louder = tree([0.0, 0.0], scale=1.0)
+    louder.visits[0, 0, 0], louder.totals[0, 0, 0], louder.high[0] = 1, 1, 1
+    np.testing.assert_allclose(louder.sigma(ONE, ROOT), [[51, 51 * 0.5]])
+    made.low[0] = made.high[0]  # nothing is known to be better than anything
+    assert not made.sigma(ONE, ROOT).any()
+
+
+def test_visits_follow_the_improved_policy():
+    """Equation 14: probabilities .845, .038, .118 less shares of visits, 2/4, 1/4, 0; then .860, .028, .112 less .8,
+    .1, 0."""
+    made = visited()
+    assert made.gumbel_choice(ONE, ROOT) == [0]
+    made.visits[0, 0], made.totals[0, 0] = [8, 1, 0], [16, 0, 0]
+    assert made.gumbel_choice(ONE, ROOT) == [2]
+
+
+def test_puct_adds_a_bonus_to_what_was_seldom_visited():
+    """.75 + b .5 / 3, .25 + b .3 / 2, .547 + b .2 with b = 1.25 sqrt(3): 1.11, .57, .98."""
+    made = visited()
+    assert made.puct_choice(ONE, ROOT) == [0]
+    made.visits[0, 0], made.totals[0, 0] = [8, 1, 0], [16, 0, 0]  # b = 3.75: .958, .812, 1.3
+    assert made.puct_choice(ONE, ROOT) == [2]
+
+
+def nodes(made, *steps):
+    """Visits that go on from the last node each, by action, reward, value, and whether it is an end."""
+    paths = None
+    for action, reward, value, ended in steps:
+        first = ROOT if len(steps) > 1 else np.array([action])
+        choices = iter([each[0] for each in steps[1:]])
+        paths = made.descend(ONE, first, lambda *_, choices=choices: np.array([next(choices)]))
+        new = made.grow(paths, np.array([0]), np.array([reward]), np.array([ended]))
+        made.tell(ONE, new, Seen(np.zeros((1, 2)), np.array([[0, 1]]), np.array([value])))
+        made.backup(paths, 0.5)
+    return paths
+
+
+def test_returns_are_discounted_on_their_way_up():
+    made = tree([0.0, 0.0], value=1.0)
+    nodes(made, (0, 1.0, 4.0, False), (1, 2.0, 10.0, False))
+    assert made.visits[0, 0].tolist() == [2, 0] and made.visits[0, 1].tolist() == [0, 1]
+    assert made.totals[0, 1, 1] == 2 + 0.5 * 10
+    assert made.totals[0, 0, 0] == (1 + 0.5 * 4) + (1 + 0.5 * 7)
+    assert (made.low[0], made.high[0]) == (1, 7)
+
+
+def test_an_end_is_visited_again_and_not_left():
+    made = tree([0.0, 0.0])
+    nodes(made, (1, 3.0, 0.0, True))
+    for count in (1, 2):
+        assert made.visits[0, 0].tolist() == [0, count] and made.totals[0, 0, 1] == 3 * count
+        paths = made.descend(ONE, np.array([1]), made.gumbel_choice)
+        assert (paths.nodes.tolist(), paths.actions.tolist(), len(paths.steps)) == ([0], [1], 1)
+        made.backup(paths, 0.5)
+
+
+def test_trees_side_by_side_are_each_as_alone():
+    rng = np.random.default_rng(0)
+    logits, values = rng.normal(size=(5, 3)), rng.normal(size=5)
+    outcomes = rng.normal(size=(5, 12, 5))  # reward, value and logits of each node to come
+
+    def search(which):
+        made = Trees(Seen(logits[which], np.tile(np.arange(3), (len(which), 1)), values[which]), 13)
+        for _ in range(12):
+            paths = made.descend(np.arange(len(which)), made.puct_choice(np.arange(len(which)), 0 * which), made.gumbel_choice)
+            sizes = made.sizes - 1
+            told = outcomes[which, sizes]
+            new = made.grow(paths, np.arange(len(which)), told[:, 0], np.zeros(len(which), bool))
+            made.tell(paths.trees, new, Seen(told[:, 2:], np.tile(np.arange(3), (len(which), 1)), told[:, 1]))
+            made.backup(paths, 0.9)
+        return made
+
+    together = search(np.arange(5))
+    for number in range(5):
+        alone = search(np.array([number]))
+        np.testing.assert_array_equal(alone.visits[0], together.visits[number])
+        np.testing.assert_array_equal(alone.totals[0], together.totals[number])
+        assert alone.visits[0, 0].sum() == 12
+
+
+@pytest.mark.parametrize(
+    "considered, visits, phases",
+    [
+        (4, 16, [(4, 2), (2, 4)]),
+        (8, 32, [(8, 1), (4, 2), (2, 8)]),
+        (2, 16, [(2, 8)]),
+        (3, 16, [(3, 2), (2, 5)]),
+        (5, 32, [(5, 2), (2, 5), (2, 6)]),
+        (4, 4, [(4, 1)]),
+        (16, 200, [(16, 3), (8, 6), (4, 12), (2, 28)]),
+        (1, 7, [(1, 7)]),
+    ],
+)
+def test_halving_gives_more_visits_to_fewer_actions(considered, visits, phases):
+    assert halving(considered, visits) == phases
+    assert sum(count * each for count, each in phases) <= visits
+
+
+def searching(player, task=CORRIDOR, **settings):
+    defaults = {"simulations": 32, "considered": 2, "noise": 0.0, "scale": 1.0, "again": False}
+    return SearchPolicy(player, [task], Search(**defaults | settings))
+
+
+def returns(player, task, seeds=(0,)):
+    return [episode.total_return for episode in play(player, task, seeds).values()]
+
+
+@pytest.mark.parametrize("selection", ["gumbel", "puct"])
+def test_a_reward_several_steps_away_is_found(selection):
+    """The policy would take 1 at once; 10 lies four steps deep, and the critic knows nothing."""
+    player = Written(lambda seen: [0.1, 0.0])
+    assert returns(player, CORRIDOR) == [1]
+    assert returns(searching(player, selection=selection, simulations=100), CORRIDOR) == [10]
+    assert returns(searching(player, selection=selection, simulations=2), CORRIDOR) == [1]
+
+
+def test_nothing_is_worth_anything_beyond_an_end():
+    """Every place is worth 100 or -100, where there is one: an end without a reward is avoided or sought."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3})
+    for value, right in ((100.0, 1), (-100.0, 0)):
+        player = searching(Written(lambda seen: [0.0, 0.0], lambda seen, value=value: value), task, simulations=4)
+        [episode] = play(player, task, [0]).values()
+        assert episode.steps["actions"][0] == right
+
+
+def test_beyond_a_cut_there_is_what_the_critic_foresees():
+    """Both actions lead to place 1, which is worth 100; one is cut off there, with a reward of 1."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3, "cut": True})
+    player = Written(lambda seen: [0.0, 0.0], lambda seen: 100.0 if seen[0] == 1 else 0.0)
+    [episode] = play(searching(player, task, simulations=2), task, [0]).values()
+    assert episode.steps["actions"].tolist() == [0]
+
+
+def test_a_choice_that_loses_in_fresh_futures_is_not_done():
+    """The critic believes in action 1, whose end pays less than 1 within the horizon."""
+    player = Written(lambda seen: [1.0, 0.0], lambda seen: 50.0 if seen[0] == 1 else 0.0)
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 15})
+    assert play(searching(player, task, simulations=2), task, [0])[0].steps["actions"][0] == 1
+    doubting = searching(player, task, simulations=2, again=True)
+    [episode] = play(doubting, task, [0]).values()
+    assert episode.steps["actions"].tolist() == [0] and episode.total_return == 1
+    np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
+
+
+def test_a_choice_that_wins_in_fresh_futures_is_done():
+    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
+    doubting = searching(player, simulations=16, again=True)
+    assert returns(doubting, CORRIDOR) == [10]
+
+
+COUNTER = make_task(kwargs={"length": 9})
+
+
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"again": True, "scale": 0.0}])
+def test_thinking_does_not_disturb_what_is_played(settings):
+    """A policy that is quite sure does the same with and without; the numbers that the game draws are the same too."""
+    player = Written(lambda seen: [0.0, 1e4, 0.0])
+    thinking = searching(player, COUNTER, simulations=9, considered=3, **settings)
+    thinking.name = player.name
+    assert same(play(player, COUNTER, range(5)), play(thinking, COUNTER, range(5)))
+    assert thinking.spent.steps > 9 * 5
+
+
+@pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
+def test_what_is_drawn_later_is_not_known_before(task, known):
+    player = Written(lambda seen: [0.0, 9.0, 0.0] if task is COUNTER else [0.0, 9.0])
+    thinking = searching(player, task, simulations=9, considered=3, again=True)
+    [episode] = play(thinking, task, [3]).values()
+    asked = [
+        (lane, tuple(row)) for rows in player.asked for lane, row in zip(rows.lanes, rows.observations, strict=True)
+    ]
+    played = {tuple(row) for row in episode.steps["observations"][:-1]}
+    imagined = {row for lane, row in asked if lane != 0}
+    assert {row for lane, row in asked if lane == 0} == played and len(played) > 3
+    assert bool(imagined & played) == known
+
+
+@pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}])
+@pytest.mark.parametrize("again", [False, True])
+def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, again):
+    thinking = searching(
+        made_up(critic=1.0, **settings), COUNTER, simulations=9, considered=3, again=again, noise=9.0
+    )
+    player = Watched(thinking)
+    [episode] = play(player, COUNTER, [1]).values()
+    alone = Follows(made_up(critic=1.0, **settings), episode.steps["actions"])
+    play(alone, COUNTER, [1])
+    assert len(set(episode.steps["actions"].tolist())) > 1
+    for ours, theirs in zip(memory_of_lane(player.memory.memory), memory_of_lane(alone.memory), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_it_is_remembered_what_was_done_not_what_the_policy_would_have_done():
+    player = Watched(searching(Written(lambda seen: [1.0, 0.0]), simulations=100))
+    play(player, CORRIDOR, [0])
+    assert player.memory.memory[0] == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1))
+
+
+def test_what_was_spent_is_counted():
+    player = Written(lambda seen: [2.0, 1.0, 0.0])
+    thinking = searching(player, COUNTER, simulations=8, considered=3)
+    play(thinking, COUNTER, range(4), lanes_per_task=2)
+    spent = thinking.spent
+    # Of three actions each once, of two each twice: seven visits, until the end comes near.
+    assert spent.decisions == 4 * 9
+    first = 3 * (1 + 7)
+    assert sum(len(rows.lanes) for rows in player.asked) == spent.passes <= 4 * 9 * (1 + 7)
+    assert spent.passes - spent.decisions <= spent.steps <= 4 * 9 * 7 and spent.passes > first
+    assert 0 < spent.passing + spent.stepping < spent.seconds
+
+
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"again": True}])
+def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
+    player = Written(lambda seen: [0.0, 0.3, 0.6], lambda seen: math.sin(9 * seen[0]))
+    plays = []
+    for lanes in (1, 3, 7):
+        thinking = searching(player, COUNTER, simulations=8, considered=3, noise=1.0, **settings)
+        plays.append(play(thinking, COUNTER, range(7), lanes_per_task=lanes))
+    assert same(plays[0], plays[1]) and same(plays[0], plays[2])
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_continuous_actions_are_searched_among_draws(again):
+    """The critic is worthless, but the next reward says which of the draws is best."""
+    task = make_task("tests.environments:Target-v0")
+    player = made_up(critic=1.0, bins=16)
+    player.network.codec.heads.critic.output.weight.data.zero_()
+    player.network.codec.heads.critic.output.bias.data.zero_()
+    thinking = searching(player, task, simulations=16, considered=16, again=again)
+    better, plain = np.mean(returns(thinking, task, range(4))), np.mean(returns(player, task, range(4)))
+    assert better > plain + 2
+    [episode] = play(thinking, task, [0]).values()
+    assert episode.steps["actions"].dtype == np.float32 and "distributions" not in episode.steps
+
+
+def test_pendulum_is_searched():
+    pytest.importorskip("pygame", reason="classic control")
+    task = make_task("Pendulum-v1", horizon=5)
+    thinking = searching(made_up(critic=1.0), task, simulations=8, considered=4)
+    [episode] = play(thinking, task, [0]).values()
+    # In the last decision, every new node is an end.
+    assert episode.length == 5 and 4 * 8 < thinking.spent.steps <= 4 * 8 + 4
+
+
+def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
+    player = Written(lambda seen: [0.1, 0.0])
+    task = make_task("tests.environments:Lottery-v0")
+    episodes = play(searching(player, task, simulations=2, noise=100.0, scale=0.0), task, range(60)).values()
+    actions, labels = (np.array([each.steps[name][0] for each in episodes]) for name in ("actions", "labels"))
+    assert 15 < actions.sum() < 45 and not labels.any()
+
+
+def test_what_cannot_work_is_refused_in_one_line():
+    step, target = CodecConfig(critic=0.5), make_task("tests.environments:Target-v0")
+    for settings, codec, tasks, line in [
+        ({"simulations": 3, "considered": 4}, step, [], "simulations=3 is less than one for each of .*considered=4"),
+        ({"considered": 1}, step, [], "amplifier.considered must be at least 2, not 1"),
+        ({"selection": "best"}, step, [], "unknown amplifier.selection 'best'.*gumbel, puct"),
+        ({}, CodecConfig(), [], "needs a critic: distil with codec.critic=0.5"),
+        ({}, CodecConfig("gato"), [], "codec gato has no critic"),
+        ({}, CodecConfig(critic=0.5, continuous="regression"), [target], "continuous=regression tells one action"),
+        ({}, step, [make_task("tests.test_cloning:Global-v0")], "task toy/global cannot be cloned"),
+    ]:
+        with pytest.raises(GatitoError, match=line) as refused:
+            make_amplifier({"name": "search"} | settings).check(tasks, ModelConfig(), codec)
+        assert "\n" not in str(refused.value)
+    make_amplifier({"name": "search"}).check([target, CORRIDOR], ModelConfig(), step)
