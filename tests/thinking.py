@@ -1,4 +1,4 @@
-"""Players for tests of those that think before they act: a policy that a test writes down, and a network that is made up.
+"""Players for tests of those that think before they act: a policy that a test writes down, and a made-up network.
 
 Both offer what amplifiers ask of a ``NetworkPolicy``.
 """
@@ -104,17 +104,19 @@ class Follows:
 
 
 class Watched:
-    """A policy, and the memory that it was given last."""
+    """A policy of one task, with its memory and its decisions so far."""
 
     def __init__(self, policy):
         self.name, self.distribution_kind, self._policy = policy.name, policy.distribution_kind, policy
 
     def initial_state(self, lanes):
-        self.memory = self._policy.initial_state(lanes)
+        self.memory, self.decisions = self._policy.initial_state(lanes), []
         return self.memory
 
     def act(self, observed, state):
-        return self._policy.act(observed, state)
+        decided, state = self._policy.act(observed, state)
+        self.decisions += decided
+        return decided, state
 
 
 def memory_of_lane(memory, lane=0):

@@ -9,7 +9,7 @@ import numpy as np
 _NUMBERS = ("state", "steps_beyond_terminated", "last_u")
 """What changes from step to step; an environment has those that it has. All else is windows, and the physics."""
 
-Numbers = tuple[int, dict[str, Any]]
+Numbers = tuple[int | None, dict[str, Any]]
 """Steps since the reset, and the numbers by name."""
 
 

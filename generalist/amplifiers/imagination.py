@@ -54,10 +54,9 @@ class Imagination:
 
     def step(self, places: Sequence[int], actions: Sequence[np.ndarray] | np.ndarray) -> list[Transition]:
         """Take one step at each of these places."""
-        if self._discrete:
-            actions = [int(action) for action in actions]
+        sent = [int(action) for action in actions] if self._discrete else actions
         with self._spent.timed("stepping"):
-            steps = [self._envs[place].step(action) for place, action in zip(places, actions, strict=True)]
+            steps = [self._envs[place].step(action) for place, action in zip(places, sent, strict=True)]
         self._spent.steps += len(steps)
         return [
             Transition(pack(self._shown, observation), float(reward), bool(terminated), bool(truncated))

@@ -58,7 +58,7 @@ class Search:
     simulations: int = 32
     considered: int = 8
     selection: str = "gumbel"
-    scale: float = 0.1
+    scale: float = 1.0
     again: bool = True
     horizon: int = 100
     noise: float = 1.0
