@@ -63,10 +63,25 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
     np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
 
 
-def test_a_choice_that_wins_in_fresh_futures_is_done():
-    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
-    doubting = searching(player, simulations=16, again=True)
-    assert returns(doubting, CORRIDOR) == [10]
+@pytest.mark.parametrize("length, wins", [(20, True), (23, False)])
+def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
+    """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far, and the critic errs."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
+    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
+    doubting = searching(player, task, simulations=4, again=True)
+    assert returns(doubting, task, range(3)) == [10 if wins else 1] * 3
+
+
+def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 20})
+    for value, right in ((9.0, 1), (0.0, 0)):
+        player = Written(
+            lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0],
+            lambda seen, value=value: value if seen[0] == 5 else 9.0 * (seen[0] == 1),
+        )
+        doubting = searching(player, task, simulations=2, again=True, horizon=5)
+        [episode] = play(doubting, task, [0]).values()
+        assert episode.steps["actions"][0] == right
 
 
 COUNTER = make_task(kwargs={"length": 9})
@@ -113,6 +128,17 @@ def test_it_is_remembered_what_was_done_not_what_the_policy_would_have_done():
     player = Watched(searching(Written(lambda seen: [1.0, 0.0]), simulations=100))
     play(player, CORRIDOR, [0])
     assert player.memory.memory[0] == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1))
+
+
+def test_every_node_remembers_what_was_tried_on_the_way_to_it():
+    """All is lost, and seen to be, from the first 0 on."""
+    player = Watched(searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), again=True))
+    play(player, CORRIDOR, [0])
+    remembered = [memory for memory in player.memory.memory if memory]
+    assert len(remembered) > 9
+    for memory in remembered:
+        done = [action for *_, action in memory]
+        assert [lost for _, lost, _ in memory] == [0 in done[:step] for step in range(len(done))]
 
 
 def test_what_was_spent_is_counted():

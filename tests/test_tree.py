@@ -77,6 +77,8 @@ def test_returns_are_discounted_on_their_way_up():
     assert made.totals[0, 1, 1] == 2 + 0.5 * 10
     assert made.totals[0, 0, 0] == (1 + 0.5 * 4) + (1 + 0.5 * 7)
     assert (made.low[0], made.high[0]) == (1, 7)
+    nodes(made, (1, -3.0, 0.0, False))
+    assert (made.low[0], made.high[0]) == (-3, 7)
 
 
 def test_an_end_is_visited_again_and_not_left():
