@@ -65,7 +65,7 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
 
 @pytest.mark.parametrize("length, wins", [(20, True), (23, False)])
 def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
-    """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far, and the critic errs."""
+    """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
     doubting = searching(player, task, simulations=4, again=True)

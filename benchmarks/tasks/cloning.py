@@ -11,19 +11,19 @@ So plan in an environment of its own: saving leaves the one that is played as it
 Layers (the environment and its wrappers) are copied attribute by attribute, in one deep copy of all of them, so that
 what refers to the same object still does afterwards (a BabyAI instruction to a door of the maze). What MuJoCo holds is
 in ``physics.py``. A layer whose state is not in its attributes speaks for itself, and for all layers within, by
-``state_for_clones()`` and ``become_clone(state, rng)``: an Atari emulator, and Box2D's worlds, which are played again
-from their seed. A layer with parts that never change names them by ``shared_by_clones()``, and copies share them.
+``state_for_clones()`` and ``become_clone(state, rng)``: an Atari emulator, Box2D's worlds, which are played again from
+their seed, and classic control, whose few numbers are quickly told. A layer with parts that never change names them by ``shared_by_clones()``, and copies share them.
 
 Microseconds on one core of two that were busy (medians):
 
 | environment | save | restore | a step, for comparison |
 |---|---|---|---|
-| classic control | 80 | 80 | 13 to 39 |
-| LunarLander, ten steps into its episode | 47 | 600, and 30 for each further step | 32 |
-| MuJoCo, HalfCheetah to Humanoid | 130 | 130 | 37 to 290 |
-| Meta-World | 160 | 140 | 290 to 600 |
-| BabyAI, one room; nine rooms | 220; 660 | 340; 1400 | 140 |
-| Atari | 60 | 470 | 300 to 370 |
+| classic control | 10 | 20 | 13 to 46 |
+| LunarLander, ten steps into its episode | 9 | 550, and 30 for each further step | 43 |
+| MuJoCo, HalfCheetah to Humanoid | 50 to 65 | 55 to 70 | 40 to 330 |
+| Meta-World | 75 | 70 | 290 to 600 |
+| BabyAI, one room; nine rooms | 150; 660 | 280; 1400 | 140 to 190 |
+| Atari | 36 | 200 | 300 to 400 |
 """
 
 import copy
