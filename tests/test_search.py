@@ -195,6 +195,15 @@ def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
     assert 15 < actions.sum() < 45 and not labels.any()
 
 
+def test_what_noise_tries_must_win_in_fresh_futures_too():
+    """This policy loses its way, so that the trap is the best that it can do."""
+    player = Written(lambda seen: [0.1, 0.0])
+    for again in (False, True):
+        thinking = searching(player, simulations=2, noise=100.0, scale=0.0, again=again)
+        firsts = [episode.steps["actions"][0] for episode in play(thinking, CORRIDOR, range(20)).values()]
+        assert any(firsts) != again
+
+
 def test_what_cannot_work_is_refused_in_one_line():
     step, target = CodecConfig(critic=0.5), make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [

@@ -6,6 +6,10 @@ visits follow the improved policy. Its choice is, in expectation, never worse th
 PUCT (Silver et al. 2018, Schrittwieser et al. 2020) is there to compare with. What is distilled is the improved policy,
 not the choice.
 
+A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it once more, in
+futures that the policy plays on (the rollout algorithm's guarantee, see ``best_of_n``). With exact futures the search
+is then no worse than the policy, whatever the critic says; so values may speak up against a prior that is far too sure.
+
 States are those of real environments, so nothing is modelled: a visit to a new action plays it once, in a clone with a
 random stream of its own, and what it led to stands for what might follow.
 """
@@ -49,7 +53,7 @@ class Search:
         considered: first actions that are tried, at most; of continuous actions, as many are drawn at every node.
         selection: ``gumbel`` or ``puct``.
         scale: of values against the prior, c_scale of equation 8.
-        again: whether a choice that is not the policy's own must win against it once more, in futures that the policy
+        again: whether an action that is not the policy's own must win against it once more, in futures that the policy
             plays on.
         horizon: steps of such a future, at most; the critic foresees the rest.
         noise: scale of the noise on first actions; 0: the search is greedy.
@@ -146,14 +150,14 @@ class SearchPolicy:
         prior = trees.logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
         chosen, logits = searching(forest, every, roots)
-        own = prior.argmax(axis=1)
-        best = logits.argmax(axis=1) if self._config.noise else chosen.copy()  # what is learnt is without noise
+        best = logits.argmax(axis=1) if self._config.noise else chosen  # what is learnt is without noise
         if self._config.again:
-            doubted = np.flatnonzero(best != own)
-            refused = doubted[~self._wins(forest, doubted, best[doubted], own[doubted])]
-            logits[refused] = prior[refused]
-            chosen[refused] = np.where(chosen[refused] == best[refused], own[refused], chosen[refused])
-            best[refused] = own[refused]
+            own = prior.argmax(axis=1)
+            proven = self._proven(forest, best, own)
+            others = self._proven(forest, np.where(chosen == best, own, chosen), own)
+            chosen = np.where(chosen == best, proven, others)
+            logits = np.where((proven == best)[:, None], logits, prior)
+            best = proven
         actions = trees.actions[every, roots, chosen]
         self._policy.remember(state.memory, rows.task, rows.lanes, actions)
         values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
@@ -216,16 +220,14 @@ class SearchPolicy:
             trees.tell(owners[going], nodes[going], self._look(shown, forest.state))
         trees.backup(paths, self._policy.network.codec.config.discount)
 
-    def _wins(self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Whether these trees' choices win against the policy's own, ``(n,)``, in futures that the search has not seen.
-
-        The best of many estimates flatters itself, more so if the critic errs.
-        """
+    def _proven(self, forest: "_Forest", choices: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Each root's choice where it wins against the policy's own in fresh futures, elsewhere that one, ``(T,)``."""
+        which = np.flatnonzero(choices != own)
         if not len(which):
-            return np.zeros(0, dtype=bool)
+            return choices
         trees, rows, memory = forest.trees, forest.rows, forest.state.memory
         both = np.repeat(which, _FUTURES)
-        actions = trees.actions[both, 0, np.stack([choices, own], axis=1).ravel()]
+        actions = trees.actions[both, 0, np.stack([choices[which], own[which]], axis=1).ravel()]
         lanes = forest.futures(which)
         self._policy.fork(memory, rows.lanes[both], lanes)
         self._policy.remember(memory, rows.task, lanes, actions)
@@ -241,7 +243,9 @@ class SearchPolicy:
             self._config.horizon,
             discount=self._policy.network.codec.config.discount,
         ).reshape(-1, _FUTURES)
-        return returns[:, 0] > returns[:, 1]
+        proven = own.copy()
+        proven[which] = np.where(returns[:, 0] > returns[:, 1], choices[which], own[which])
+        return proven
 
     def _look(self, rows: Observed, state: _State) -> Seen:
         """What the network says of each row."""
