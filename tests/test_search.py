@@ -48,8 +48,10 @@ def test_beyond_a_cut_there_is_what_the_critic_foresees():
     """Both actions lead to place 1, which is worth 100; one is cut off there, with a reward of 1."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3, "cut": True})
     player = Written(lambda seen: [0.0, 0.0], lambda seen: 100.0 if seen[0] == 1 else 0.0)
-    [episode] = play(searching(player, task, simulations=2), task, [0]).values()
+    watched = Watched(searching(player, task, simulations=2))
+    [episode] = play(watched, task, [0]).values()
     assert episode.steps["actions"].tolist() == [0]
+    assert 0.9 * 100 < watched.decisions[0].values < 1 + 0.9 * 100  # both actions' values, by the improved policy
 
 
 def test_a_choice_that_loses_in_fresh_futures_is_not_done():
@@ -59,7 +61,7 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
     assert play(searching(player, task, simulations=2), task, [0])[0].steps["actions"][0] == 1
     doubting = searching(player, task, simulations=2, again=True)
     [episode] = play(doubting, task, [0]).values()
-    assert episode.steps["actions"].tolist() == [0] and episode.total_return == 1
+    assert episode.steps["actions"].tolist() == episode.steps["labels"].tolist() == [0] and episode.total_return == 1
     np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
 
 
