@@ -4,13 +4,15 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 
 from benchmarks.errors import GatitoError
 from generalist.amplifiers import make_amplifier
+from generalist.amplifiers.best_of_n import BestOfN
 from generalist.amplifiers.search import Search, SearchPolicy
 from generalist.codecs import CodecConfig
 from generalist.settings import ModelConfig
-from tests.conftest import make_task
+from tests.conftest import ROOT, make_task
 from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
@@ -204,6 +206,11 @@ def test_what_noise_tries_must_win_in_fresh_futures_too():
         thinking = searching(player, simulations=2, noise=100.0, scale=0.0, again=again)
         firsts = [episode.steps["actions"][0] for episode in play(thinking, CORRIDOR, range(20)).values()]
         assert any(firsts) != again
+
+
+@pytest.mark.parametrize("name, kind", [("search", Search), ("best_of_n", BestOfN)])
+def test_settings_on_file_are_the_defaults(name, kind):
+    assert make_amplifier(yaml.safe_load((ROOT / f"conf/amplifier/{name}.yaml").read_text())) == kind()
 
 
 def test_what_cannot_work_is_refused_in_one_line():

@@ -59,7 +59,7 @@ class Search:
         noise: scale of the noise on first actions; 0: the search is greedy.
     """
 
-    simulations: int = 32
+    simulations: int = 16
     considered: int = 8
     selection: str = "gumbel"
     scale: float = 1.0
