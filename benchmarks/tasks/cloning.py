@@ -12,7 +12,8 @@ Layers (the environment and its wrappers) are copied attribute by attribute, in 
 what refers to the same object still does afterwards (a BabyAI instruction to a door of the maze). What MuJoCo holds is
 in ``physics.py``. A layer whose state is not in its attributes speaks for itself, and for all layers within, by
 ``state_for_clones()`` and ``become_clone(state, rng)``: an Atari emulator, Box2D's worlds, which are played again from
-their seed, and classic control, whose few numbers are quickly told. A layer with parts that never change names them by ``shared_by_clones()``, and copies share them.
+their seed, and classic control, whose few numbers are quickly told. A layer with parts that never change names them by
+``shared_by_clones()``, and copies share them.
 
 Microseconds on one core of two that were busy (medians):
 

@@ -239,7 +239,7 @@ class SearchPolicy:
             [forest.places[tree, 0] for tree in both.tolist()],
             actions,
             lanes,
-            [branch(rows.rngs[tree]) for tree in both],
+            [branch(rows.rngs[tree]) for tree in both.tolist()],
             self._config.horizon,
             discount=self._policy.network.codec.config.discount,
         ).reshape(-1, _FUTURES)
