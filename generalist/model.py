@@ -185,8 +185,8 @@ class Transformer(nn.Module):
     @staticmethod
     def fork(cache: Cache, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Let the lanes ``targets`` go on from where ``sources`` are; both ``(n,)``, and targets all different."""
-        cache.keys[:, targets] = cache.keys[:, sources]
-        cache.values[:, targets] = cache.values[:, sources]
+        for memory in (*cache.keys, *cache.values):  # layer by layer, in pieces that fit into a processor's own memory
+            memory.index_copy_(0, targets, memory.index_select(0, sources))
         cache.positions[targets] = cache.positions[sources]
 
     def step(
@@ -226,7 +226,7 @@ class Transformer(nn.Module):
             keys[lanes, :, slots] = rotate(key, angles)[:, :, 0]
             values[lanes, :, slots] = value[:, :, 0]
             if not every_lane:  # gathering copies the memory of the lanes that are still playing
-                keys, values = keys[lanes], values[lanes]
+                keys, values = keys.index_select(0, lanes), values.index_select(0, lanes)  # far faster than keys[lanes]
             window = (rotate(unrotated, angles), keys, values, mask[:, None, None])
             if prefix is None:
                 x = x + block.attention.attend(*window)

@@ -12,6 +12,7 @@ from benchmarks.tasks import Task
 from generalist.codecs import Window
 from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.network import Network, load_network, load_prompts
+from generalist.spent import Spent
 
 
 class NetworkPolicy:
@@ -19,7 +20,7 @@ class NetworkPolicy:
 
     Attributes:
         network: what plays.
-        passes: observations that it was asked about so far.
+        spent: what its decisions cost so far: one look each.
     """
 
     distribution_kind: Mapping[str, str] = {}
@@ -42,7 +43,7 @@ class NetworkPolicy:
         """
         self.name = name
         self.network = network
-        self.passes = 0
+        self.spent = Spent()
         self._prompts = prompts or {}
         self._choose = drawn if draws else most_likely
 
@@ -64,8 +65,11 @@ class NetworkPolicy:
         choose: Chooser | None = None,
     ) -> tuple[list[Decision], Any]:
         """Decide for all rows; see :meth:`generalist.codecs.Codec.act`."""
-        self.passes += sum(len(rows.lanes) for rows in observed)
-        return self.network.codec.act(self.network.model, observed, state, choose or self._choose), state
+        rows = sum(len(each.lanes) for each in observed)
+        self.spent.decisions += rows
+        self.spent.passes += rows
+        with self.spent.timed("seconds"), self.spent.timed("passing"):
+            return self.network.codec.act(self.network.model, observed, state, choose or self._choose), state
 
     @torch.inference_mode()
     def fork(self, state: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401

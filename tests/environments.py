@@ -177,6 +177,46 @@ class Recall(gym.Env):
         return np.zeros(1, np.float32), float(action == self.right), self.steps == 4, False, {}
 
 
+class Corridor(gym.Env):
+    """Action 0 at the first place pays 1 and ends the episode; 1 at all places pays 10 at the end, one 0 on the way
+    forfeits that. The observation is the place and whether all is lost. ``cut`` truncates where an end would be."""
+
+    def __init__(self, length=4, cut=False):
+        self.observation_space = gym.spaces.Box(0, 100, (2,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+        self._length, self._cut = length, cut
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.lost = 0, False
+        return np.array([0, 0], np.float32), {}
+
+    def step(self, action):
+        trapped = self.place == 0 and action == 0
+        self.place += 1
+        self.lost |= action == 0
+        end = self.place == self._length
+        reward = 1.0 if trapped else 10.0 * (end and not self.lost)
+        over = trapped or end
+        return np.array([self.place, self.lost], np.float32), reward, over and not self._cut, over and self._cut, {}
+
+
+class Lottery(gym.Env):
+    """One step: action 0 pays 0.5, action 1 a draw of N(0.3, 1)."""
+
+    def __init__(self):
+        self.observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        drawn = float(self.np_random.normal(0.3, 1))
+        return np.ones(1, np.float32), drawn if action else 0.5, True, False, {}
+
+
 class Unbounded(Counter):
     """Actions that no codec carries."""
 
@@ -207,6 +247,8 @@ for _name, _class in [
     ("Film", Film),
     ("Instructed", Instructed),
     ("Recall", Recall),
+    ("Corridor", Corridor),
+    ("Lottery", Lottery),
 ]:
     gym.register(f"{_name}-v0", entry_point=_class, max_episode_steps=20)
 

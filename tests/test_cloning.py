@@ -15,7 +15,7 @@ from tests.environments import Counter
 
 BEFORE, AFTER, HORIZON = 12, 20, 25
 DETERMINISTIC = [
-    *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1"),
+    *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"),
     *("mujoco/Hopper-v5", "mujoco/HalfCheetah-v5", "mujoco/Ant-v5", "mujoco/Humanoid-v5"),
     *("babyai/GoToLocal", "babyai/BossLevel", "babyai/PutNextLocal"),
     *("metaworld/reach", "metaworld/pick-place", "metaworld/door-open", "metaworld/door-lock", "metaworld/basketball"),

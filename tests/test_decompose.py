@@ -311,7 +311,7 @@ def test_who_can_do_one_instruction_alone_carries_out_missions_of_several(name):
         ({"judge": "oracle"}, None, "unknown amplifier.judge 'oracle'.* Valid: budget, environment"),
         ({"part_steps": 0}, None, "amplifier.part_steps must be at least 1, not 0"),
         ({"part_steps": 1.5}, None, "amplifier.part_steps=1.5 must be of the kind of its default, 128"),
-        ({"judges": "budget"}, None, "unknown option of amplifier decompose 'judges'. Did you mean 'judge'"),
+        ({"judges": "budget"}, None, "unknown option of amplifier 'judges'. Did you mean 'judge'"),
         ({}, make_task(), r"task toy/counter has none: leave it out with ida.tasks=\[…\]\.$"),
     ],
 )

@@ -11,19 +11,20 @@ So plan in an environment of its own: saving leaves the one that is played as it
 Layers (the environment and its wrappers) are copied attribute by attribute, in one deep copy of all of them, so that
 what refers to the same object still does afterwards (a BabyAI instruction to a door of the maze). What MuJoCo holds is
 in ``physics.py``. A layer whose state is not in its attributes speaks for itself, and for all layers within, by
-``state_for_clones()`` and ``become_clone(state, rng)``: an Atari emulator, and Box2D's worlds, which are played again
-from their seed. A layer with parts that never change names them by ``shared_by_clones()``, and copies share them.
+``state_for_clones()`` and ``become_clone(state, rng)``: an Atari emulator, Box2D's worlds, which are played again from
+their seed, and classic control, whose few numbers are quickly told. A layer with parts that never change names them by
+``shared_by_clones()``, and copies share them.
 
 Microseconds on one core of two that were busy (medians):
 
 | environment | save | restore | a step, for comparison |
 |---|---|---|---|
-| classic control | 80 | 80 | 13 to 39 |
-| LunarLander, ten steps into its episode | 47 | 600, and 30 for each further step | 32 |
-| MuJoCo, HalfCheetah to Humanoid | 130 | 130 | 37 to 290 |
-| Meta-World | 160 | 140 | 290 to 600 |
-| BabyAI, one room; nine rooms | 220; 660 | 340; 1400 | 140 |
-| Atari | 60 | 470 | 300 to 370 |
+| classic control | 10 | 20 | 13 to 46 |
+| LunarLander, ten steps into its episode | 9 | 550, and 30 for each further step | 43 |
+| MuJoCo, HalfCheetah to Humanoid | 50 to 65 | 55 to 70 | 40 to 330 |
+| Meta-World | 75 | 70 | 290 to 600 |
+| BabyAI, one room; nine rooms | 150; 660 | 280; 1400 | 140 to 190 |
+| Atari | 36 | 200 | 300 to 400 |
 """
 
 import copy
@@ -44,6 +45,7 @@ from benchmarks.tasks.task import Guarded, Task, make_env
 
 _STREAMS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 _TIED = (gym.Space, EnvSpec, *_STREAMS)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, np.bool_, np.int64, np.float32, np.float64})
 _TIED_MODULES = ("pygame.", "mujoco.", "gymnasium.envs.mujoco.mujoco_rendering.")
 
 
@@ -81,18 +83,20 @@ def save(env: gym.Env) -> State:
     layers = tuple(_layers(env))
     spoken = layers[-1].state_for_clones() if _speaks(layers[-1]) else None  # type: ignore[attr-defined]
     copied = layers[:-1] if _speaks(layers[-1]) else layers
-    tied = [{name: value for name, value in vars(layer).items() if _is_tied(value)} for layer in copied]
+    tied, free = [], []
+    for layer in copied:
+        held, own = {}, {}
+        for name, value in vars(layer).items():
+            (held if _is_tied(value) else own)[name] = value
+        tied.append(held)
+        free.append(own)
     memo: dict[int, Any] = {id(layer): layer for layer in layers}
     memo |= {id(value): value for values in tied for value in values.values()}
     for layer in copied:
         memo |= {id(part): part for part in getattr(layer, "shared_by_clones", tuple)()}
     theirs = set(memo)
-    free = [
-        {name: value for name, value in vars(layer).items() if name not in ties}
-        for layer, ties in zip(copied, tied, strict=True)
-    ]
     try:
-        attributes = copy.deepcopy(free, memo)
+        attributes = [_copied(values, memo) for values in free]
     except Exception as error:  # what cannot be copied says so as it likes
         raise _refused(task, f"{type(error).__name__}: {error}") from error
     new = [value for key, value in memo.items() if key not in theirs]
@@ -127,9 +131,10 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
     if guard.task != state.task or [type(layer) for layer in layers] != [type(layer) for layer in state.layers]:
         raise ValueError(f"a state of {state.task}, {state.layers[0]}, is none of {guard.task}, {env}")
     fresh = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
-    if env.unwrapped._np_random is None:
+    core = env.unwrapped
+    if core._np_random is None:
         env.reset()  # what a first reset sets up, such as views of a simulator's memory, is not copied
-        env.unwrapped._np_random = fresh
+        core._np_random = fresh
     memo: dict[int, Any] = {id(theirs): ours for theirs, ours in zip(state.layers, layers, strict=True)}
     for layer, tied in zip(layers, state.tied, strict=False):
         for name, theirs in tied.items():
@@ -139,16 +144,18 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
             if isinstance(ours, gym.Space) and ours._np_random is not None:
                 ours._np_random = fresh  # some environments draw from their spaces
     memo |= {id(theirs): _renewed(theirs, fresh) for theirs in state.streams}
-    for layer, attributes, tied in zip(layers, copy.deepcopy(state.attributes, memo), state.tied, strict=False):
-        for name in vars(layer).keys() - attributes.keys() - tied.keys():
-            del vars(layer)[name]
-        vars(layer).update(attributes)
+    for layer, attributes, tied in zip(layers, state.attributes, state.tied, strict=False):
+        own = vars(layer)
+        own.update(_copied(attributes, memo))
+        if len(own) > len(attributes) + len(tied):  # some came into being after the state was saved
+            for name in own.keys() - attributes.keys() - tied.keys():
+                del own[name]
     for (index, name), saved in state.simulations.items():
         physics.restore(vars(layers[index])[name], saved)
     if _speaks(layers[-1]):
         layers[-1].become_clone(state.spoken, fresh)  # type: ignore[attr-defined]
     else:
-        env.unwrapped._np_random = fresh
+        core._np_random = fresh
     return guard.observation
 
 
@@ -201,7 +208,7 @@ def _layers(env: gym.Env) -> Iterator[gym.Env]:
 
 
 def _speaks(layer: gym.Env) -> bool:
-    return "state_for_clones" in dir(type(layer))
+    return hasattr(type(layer), "state_for_clones")
 
 
 def _guard(env: gym.Env) -> Guarded:
@@ -211,6 +218,11 @@ def _guard(env: gym.Env) -> Guarded:
             raise TypeError(f"{env} was not made by make_env")
         layer = layer.env
     return layer
+
+
+def _copied(values: dict[str, Any], memo: dict[int, Any]) -> dict[str, Any]:
+    """As ``copy.deepcopy``, which takes longer over plain numbers than over all the rest."""
+    return {name: value if type(value) in _PLAIN else copy.deepcopy(value, memo) for name, value in values.items()}
 
 
 def _is_tied(value: Any) -> bool:  # noqa: ANN401

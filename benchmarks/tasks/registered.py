@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from benchmarks.errors import FatalError, GatitoError, unknown
+from benchmarks.tasks.classic import ClassicControl
 from benchmarks.tasks.drawing import draw_without_screen
 from benchmarks.tasks.replayed import Replayed
 
@@ -65,4 +66,7 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
         raise GatitoError(
             f"task {task.name}: {task.env_id} refuses its arguments {dict(task.kwargs)}: {error}"
         ) from None
-    return Replayed(env) if type(env.unwrapped).__module__.startswith("gymnasium.envs.box2d.") else env
+    package = type(env.unwrapped).__module__
+    if package.startswith("gymnasium.envs.classic_control."):
+        return ClassicControl(env)
+    return Replayed(env) if package.startswith("gymnasium.envs.box2d.") else env

@@ -67,7 +67,7 @@ class Setting:
 class Amplifier(Protocol):
     """A frozen dataclass of an amplifier's settings, the fields of its YAML file but for ``name``.
 
-    A policy has the attribute ``spent``, see :class:`generalist.amplifiers.spent.Spent`.
+    A policy has the attribute ``spent``, see :class:`generalist.spent.Spent`.
     """
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:

@@ -19,14 +19,15 @@ from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning
 from benchmarks.tasks.cloning import State
 from generalist.amplifiers import Setting
+from generalist.amplifiers.futures import ask, play_on
 from generalist.amplifiers.imagination import Imagination, branch
-from generalist.amplifiers.spent import Spent
 from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import action_count, check_samples
 from generalist.codecs.windows import is_discrete
 from generalist.policy import NetworkPolicy
 from generalist.settings import ModelConfig
+from generalist.spent import Spent
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class BestOfNPolicy:
             rngs=[branch(rng) for rng in rows.rngs for _ in range(n)],
             envs=[env for env in rows.envs for _ in range(n)],
         )
-        actions = self._ask(each, state, _first_and_others(n, is_discrete(task)))
+        choose = _first_and_others(n, is_discrete(task))
+        actions = ask(self._policy, each, state.memory, self.spent, choose).actions
         actions = actions.reshape(count, n, *actions.shape[1:])
         everything = [(row, candidate) for row in range(count) for candidate in range(n)]
         values = self._estimate(imagined, rows, state, saved, actions, everything).reshape(count, n)
@@ -158,30 +160,19 @@ class BestOfNPolicy:
         decided = self._candidates(state, rows.lanes)
         lanes = np.array([self._futures(state, rows.lanes[row])[candidate, future] for row, candidate, future in tries])
         self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), lanes)
-        returns, going, last = np.zeros(len(tries)), list(range(len(tries))), {}
-        for place, (row, candidate, _) in enumerate(tries):
-            imagined.enter(place, saved[row], rngs[place])
-            last[place] = imagined.step(place, actions[row, candidate])
-        for step in range(config.horizon):
-            if step:
-                places = [rngs[place] for place in going]
-                shown = imagined.observed(going, lanes[going], [last[place] for place in going], places)
-                for place, action in zip(
-                    going, self._ask(shown, state, drawn if config.draws else most_likely), strict=True
-                ):
-                    last[place] = imagined.step(place, action)
-            for place in going:
-                returns[place] += last[place].reward
-            going = [place for place in going if not (last[place].terminated or last[place].truncated)]
-            if not going:
-                break
+        returns = play_on(
+            self._policy,
+            imagined,
+            state.memory,
+            self.spent,
+            [saved[row] for row, _, _ in tries],
+            np.stack([actions[row, candidate] for row, candidate, _ in tries]),
+            lanes,
+            rngs,
+            config.horizon,
+            drawn if config.draws else most_likely,
+        )
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
-
-    def _ask(self, shown: Observed, state: _State, choose: Chooser) -> np.ndarray:
-        with self.spent.timed("passing"):
-            [decision], _ = self._policy.act([shown], state.memory, choose)
-        self.spent.passes += len(shown.lanes)
-        return decision.actions
 
     def _candidates(self, state: _State, lanes: np.ndarray) -> np.ndarray:
         """``(rows, candidates)``, the lanes on which the rows' candidates are decided."""

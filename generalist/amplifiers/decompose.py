@@ -35,11 +35,11 @@ from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import pack, text_of
 from generalist.amplifiers import Setting
 from generalist.amplifiers.missions import Part, split
-from generalist.amplifiers.spent import Spent
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.parts import part_spaces
 from generalist.policy import NetworkPolicy
 from generalist.settings import ModelConfig
+from generalist.spent import Spent
 
 JUDGES = ("budget", "environment")
 _DONE = 6  # MiniGrid's action; it changes nothing

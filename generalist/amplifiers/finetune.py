@@ -5,20 +5,14 @@ Ziegler et al. 2019, arXiv:1909.08593, section 2.2, hold a language model), its 
 comes of it plays at the generalist's own speed: the compute is spent once, before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.artifacts import Artifact
-from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task
 from generalist.amplifiers import Setting
-from generalist.amplifiers.spent import Spent
-from generalist.codecs import Window
-from generalist.codecs.choice import Chooser
 from generalist.codecs.config import CodecConfig
-from generalist.network import Network, load_network, load_prompts
 from generalist.policy import NetworkPolicy
 from generalist.reinforcement.reinforced import Reinforced, make_reinforced
 from generalist.reinforcement.settings import PPOConfig, check_learnable, settings_of
@@ -47,32 +41,6 @@ class Finetune(PPOConfig):
         pool = {name: getattr(setting, name) for name in ("run", "workers", "tracker", "failures")}
         make_reinforced(learner, "finetune", setting.suite.name, **pool)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "Metered":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> NetworkPolicy:
         """The network of the artifact's folder, which looks once at each step."""
-        return Metered(load_network(folder), name, load_prompts(folder, tasks))
-
-
-class Metered(NetworkPolicy):
-    """A network's policy that says what it has spent.
-
-    Attributes:
-        spent: so far.
-    """
-
-    def __init__(self, network: Network, name: str, prompts: Mapping[str, Window]) -> None:
-        super().__init__(network, name, prompts)
-        self.spent = Spent()
-
-    def act(
-        self,
-        observed: Sequence[Observed],
-        state: Any,  # noqa: ANN401
-        choose: Chooser | None = None,
-    ) -> tuple[list[Decision], Any]:
-        """Decide for all rows; see :meth:`generalist.codecs.Codec.act`."""
-        rows = sum(len(each.lanes) for each in observed)
-        with self.spent.timed("seconds"), self.spent.timed("passing"):
-            decided = super().act(observed, state, choose)
-        self.spent.decisions += rows
-        self.spent.passes += rows
-        return decided
+        return NetworkPolicy.load(folder, tasks, name)

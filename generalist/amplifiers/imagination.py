@@ -12,10 +12,10 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.policy import Observed
-from benchmarks.tasks import Task, make_env
+from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.cloning import State, restore, save
 from benchmarks.tasks.observations import pack
-from generalist.amplifiers.spent import Spent
+from generalist.spent import Spent
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Imagination:
         """Args: the task, and where steps and their seconds are counted."""
         self.task = task
         self._spent = spent
+        self._shown, acted = spaces(task)
+        self._discrete = isinstance(acted, gym.spaces.Discrete)
         self._envs: list[gym.Env] = []
 
     def enter(self, place: int, state: State, rng: np.random.Generator) -> None:
@@ -50,14 +52,16 @@ class Imagination:
             self._envs.append(make_env(self.task))
         restore(self._envs[place], state, rng)
 
-    def step(self, place: int, action: np.ndarray) -> Transition:
-        """Take one step there."""
-        env = self._envs[place]
-        sent = int(action) if isinstance(env.action_space, gym.spaces.Discrete) else action
+    def step(self, places: Sequence[int], actions: Sequence[np.ndarray] | np.ndarray) -> list[Transition]:
+        """Take one step at each of these places."""
+        sent = [int(action) for action in actions] if self._discrete else actions
         with self._spent.timed("stepping"):
-            observation, reward, terminated, truncated, _ = env.step(sent)
-        self._spent.steps += 1
-        return Transition(pack(env.observation_space, observation), float(reward), bool(terminated), bool(truncated))
+            steps = [self._envs[place].step(action) for place, action in zip(places, sent, strict=True)]
+        self._spent.steps += len(steps)
+        return [
+            Transition(pack(self._shown, observation), float(reward), bool(terminated), bool(truncated))
+            for observation, reward, terminated, truncated, _ in steps
+        ]
 
     def state(self, place: int) -> State:
         """Where the environment there is."""

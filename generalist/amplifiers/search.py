@@ -6,6 +6,10 @@ visits follow the improved policy. Its choice is, in expectation, never worse th
 PUCT (Silver et al. 2018, Schrittwieser et al. 2020) is there to compare with. What is distilled is the improved policy,
 not the choice.
 
+A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it once more, in
+futures that the policy plays on (the rollout algorithm's guarantee, see ``best_of_n``). With exact futures the search
+is then no worse than the policy, whatever the critic says; so values may speak up against a prior that is far too sure.
+
 States are those of real environments, so nothing is modelled: a visit to a new action plays it once, in a clone with a
 random stream of its own, and what it led to stands for what might follow.
 """
@@ -22,29 +26,22 @@ from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning, spaces
+from benchmarks.tasks.cloning import State
 from generalist.amplifiers import Setting
-from generalist.amplifiers.imagination import Imagination, Transition, branch
-from generalist.amplifiers.spent import Spent
-from generalist.amplifiers.tree import (
-    Bounds,
-    Node,
-    backup,
-    descend,
-    gumbel_choice,
-    halving,
-    improved,
-    puct_choice,
-    softmax,
-)
+from generalist.amplifiers.futures import ask, play_on
+from generalist.amplifiers.imagination import Imagination, branch
+from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import bin_middles, check_samples, from_unit
 from generalist.codecs.windows import is_discrete
 from generalist.policy import NetworkPolicy
 from generalist.settings import ModelConfig
+from generalist.spent import Spent
 
 SELECTIONS = ("gumbel", "puct")
 _DIRICHLET = 0.25  # share of PUCT's noise at the root, and its concentration times the number of actions
 _CONCENTRATION = 10.0
+_FUTURES = 2  # of the choice, and of the policy's own
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,19 @@ class Search:
         simulations: visits per decision.
         considered: first actions that are tried, at most; of continuous actions, as many are drawn at every node.
         selection: ``gumbel`` or ``puct``.
+        scale: of values against the prior, c_scale of equation 8.
+        again: whether an action that is not the policy's own must win against it once more, in futures that the policy
+            plays on.
+        horizon: steps of such a future, at most; the critic foresees the rest.
         noise: scale of the noise on first actions; 0: the search is greedy.
     """
 
-    simulations: int = 32
+    simulations: int = 16
     considered: int = 8
     selection: str = "gumbel"
+    scale: float = 1.0
+    again: bool = True
+    horizon: int = 100
     noise: float = 1.0
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
@@ -69,7 +73,7 @@ class Search:
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, considered=2, noise=0)
+        check_at_least("amplifier", self, considered=2, scale=0, horizon=1, noise=0)
         if self.selection not in SELECTIONS:
             raise unknown("amplifier.selection", self.selection, SELECTIONS)
         if self.simulations < self.considered:
@@ -101,7 +105,7 @@ class Search:
 
 @dataclass
 class _State:
-    """The policy's memory: of the lanes that are played, then of their trees' nodes."""
+    """The policy's memory: of the lanes that are played, of their trees' nodes, and of two futures of each."""
 
     memory: Any
     lanes: int
@@ -127,7 +131,7 @@ class SearchPolicy:
 
     def initial_state(self, lanes: int) -> _State:
         """Memory for so many environments."""
-        return _State(self._policy.initial_state(lanes * (1 + self._config.simulations)), lanes)
+        return _State(self._policy.initial_state(lanes * (1 + self._config.simulations + _FUTURES)), lanes)
 
     def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
@@ -138,120 +142,123 @@ class SearchPolicy:
 
     def _decide(self, rows: Observed, state: _State) -> Decision:
         imagined = self._imagined.setdefault(rows.task.name, Imagination(rows.task, self.spent))
-        nodes = self._look(rows, state, rows.lanes)
-        for node, env in zip(nodes, rows.envs, strict=True):
-            node.state = cloning.save(env)
-        lanes = state.lanes + rows.lanes * self._config.simulations
-        trees = [
-            _Tree(node, rng, int(lane), self._config.simulations)
-            for node, rng, lane in zip(nodes, rows.rngs, lanes, strict=True)
-        ]
+        trees = Trees(self._look(rows, state), 1 + self._config.simulations, self._config.scale)
+        forest = _Forest(trees, rows, imagined, state, {})
+        for tree, env in enumerate(rows.envs):
+            forest.places[tree, 0] = cloning.save(env)
+        every, roots = np.arange(len(rows.lanes)), np.zeros(len(rows.lanes), dtype=np.int64)
+        prior = trees.logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
-        chosen, logits = searching(trees, imagined, state)
-        actions = np.stack([tree.root.actions[action] for tree, action in zip(trees, chosen, strict=True)])
+        chosen, logits = searching(forest, every, roots)
+        best = logits.argmax(axis=1) if self._config.noise else chosen  # what is learnt is without noise
+        if self._config.again:
+            own = prior.argmax(axis=1)
+            proven = self._proven(forest, best, own)
+            others = self._proven(forest, np.where(chosen == best, own, chosen), own)
+            chosen = np.where(chosen == best, proven, others)
+            logits = np.where((proven == best)[:, None], logits, prior)
+            best = proven
+        actions = trees.actions[every, roots, chosen]
         self._policy.remember(state.memory, rows.task, rows.lanes, actions)
-        values = [softmax(own) @ tree.root.completed() for tree, own in zip(trees, logits, strict=True)]
-        told = np.stack(logits).astype(np.float32) if is_discrete(rows.task) else None
-        labels = actions
-        if told is not None:  # what is to be learnt is without noise
-            labels = np.stack([tree.root.actions[own.argmax()] for tree, own in zip(trees, logits, strict=True)])
-        return Decision(actions, labels, told, values=np.array(values))
+        values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
+        if not is_discrete(rows.task):
+            return Decision(actions, actions, values=values)
+        return Decision(actions, trees.actions[every, roots, best], logits.astype(np.float32), values=values)
 
-    def _gumbel(
-        self, trees: Sequence["_Tree"], imagined: Imagination, state: _State
-    ) -> tuple[list[int], list[np.ndarray]]:
-        """Each root's choice, and its improved policy's logits."""
-        noise = [self._config.noise * tree.rng.gumbel(size=len(tree.root.logits)) for tree in trees]
-        most = min(self._config.considered, len(trees[0].root.logits))
+    def _gumbel(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each root's choice, ``(T,)``, and its improved policy's logits, ``(T, k)``."""
+        trees, k = forest.trees, forest.trees.logits.shape[2]
+        noise = self._config.noise * np.stack([rng.gumbel(size=k) for rng in forest.rows.rngs])
+        left = np.tile(np.arange(k), (len(every), 1))
 
-        def ranking(number: int) -> np.ndarray:
-            tree = trees[number]
-            return np.argsort(-(noise[number] + improved(tree.root, tree.bounds)), kind="stable")
+        def best(count: int) -> np.ndarray:
+            scores = np.take_along_axis(noise + trees.improved(every, roots), left, axis=1)
+            return np.take_along_axis(left, np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
-        left = [ranking(number)[:most] for number in range(len(trees))]
-        for count, each in halving(most, self._config.simulations):
-            left = [[a for a in ranking(n) if a in own][:count] for n, own in enumerate(left)]
+        for count, each in halving(min(self._config.considered, k), self._config.simulations):
+            left = best(count)
             for _ in range(each):
-                self._visit([(tree, a) for tree, own in zip(trees, left, strict=True) for a in own], imagined, state)
-        best = [next(a for a in ranking(n) if a in own) for n, own in enumerate(left)]
-        return [int(action) for action in best], [improved(tree.root, tree.bounds) for tree in trees]
+                self._visit(forest, np.repeat(every, count), left.ravel())
+        return best(1)[:, 0], trees.improved(every, roots)
 
-    def _puct(
-        self, trees: Sequence["_Tree"], imagined: Imagination, state: _State
-    ) -> tuple[list[int], list[np.ndarray]]:
-        """Each root's most visited action, and its shares of visits as logits."""
-        for tree in trees:
-            size = len(tree.root.logits)
-            noise = tree.rng.dirichlet(np.full(size, _CONCENTRATION / size))
-            share = _DIRICHLET * min(1.0, self._config.noise)
-            tree.root.prior = (1 - share) * tree.root.prior + share * noise
+    def _puct(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each root's most visited action, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
+        trees, k = forest.trees, forest.trees.logits.shape[2]
+        share = _DIRICHLET * min(1.0, self._config.noise)
+        noise = np.stack([rng.dirichlet(np.full(k, _CONCENTRATION / k)) for rng in forest.rows.rngs])
+        trees.logits[:, 0] = np.log((1 - share) * softmax(trees.logits[:, 0]) + share * noise + 1e-12)
         for _ in range(self._config.simulations):
-            self._visit([(tree, puct_choice(tree.root, tree.bounds)) for tree in trees], imagined, state)
-        visits = [tree.root.visits for tree in trees]
-        return [int(own.argmax()) for own in visits], [np.log(own / own.sum() + 1e-6) for own in visits]
+            self._visit(forest, every, trees.puct_choice(every, roots))
+        visits = trees.visits[:, 0]
+        return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
 
-    def _visit(self, wanted: Sequence[tuple["_Tree", int]], imagined: Imagination, state: _State) -> None:
-        """One visit to each of these first actions, all different; what is new is looked at in one pass."""
-        choose = puct_choice if self._config.selection == "puct" else gumbel_choice
-        new: list[tuple[_Tree, list[tuple[Node, int]], Transition, int, int]] = []
-        for tree, first in wanted:
-            path = descend(tree.root, first, lambda node, tree=tree: choose(node, tree.bounds))
-            node, action = path[-1]
-            if action in node.children:  # an end that was reached before
-                backup(path, node.children[action], self._discount, tree.bounds)
-                continue
-            place = len(new)
-            imagined.enter(place, node.state, branch(tree.rng))
-            new.append((tree, path, imagined.step(place, node.actions[action]), place, tree.next_lane()))
-        going = [each for each in new if not each[2].terminated]
-        looked = iter(self._look_further(going, imagined, state))
-        for tree, path, transition, place, lane in new:
-            parent, action = path[-1]
-            end = Node(lane, parent.logits, parent.actions, 0.0)
-            child = end if transition.terminated else next(looked)
-            child.reward = transition.reward
-            child.ended = transition.terminated or transition.truncated
-            if not child.ended and tree.has_room:
-                child.state = imagined.state(place)
-            parent.children[action] = child
-            backup(path, child, self._discount, tree.bounds)
+    def _visit(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
+        """One visit to each of these trees' first actions, all different; what is new is looked at in one pass."""
+        trees, imagined, rows = forest.trees, forest.imagined, forest.rows
+        choose = trees.puct_choice if self._config.selection == "puct" else trees.gumbel_choice
+        paths = trees.descend(which, first, choose)
+        new = np.flatnonzero(trees.children[which, paths.nodes, paths.actions] == 0)
+        owners, parents = which[new], paths.nodes[new]
+        done = trees.actions[owners, parents, paths.actions[new]]
+        rngs = [rows.rngs[tree] for tree in owners]
+        for place, where in enumerate(zip(owners.tolist(), parents.tolist(), strict=True)):
+            imagined.enter(place, forest.places[where], rngs[place])
+        last = imagined.step(range(len(new)), done)
+        terminated = np.array([transition.terminated for transition in last], dtype=bool)
+        ended = terminated | np.array([transition.truncated for transition in last], dtype=bool)
+        nodes = trees.grow(paths, new, np.array([transition.reward for transition in last]), ended)
+        for place in np.flatnonzero(~ended & (nodes < self._config.simulations)).tolist():
+            forest.places[int(owners[place]), int(nodes[place])] = imagined.state(place)
+        going = np.flatnonzero(~terminated)
+        if len(going):
+            lanes = forest.lanes(owners[going], nodes[going])
+            self._policy.fork(forest.state.memory, forest.lanes(owners[going], parents[going]), lanes)
+            self._policy.remember(forest.state.memory, rows.task, lanes, done[going])
+            shown = imagined.observed(
+                going.tolist(), lanes, [last[place] for place in going], [rngs[place] for place in going]
+            )
+            trees.tell(owners[going], nodes[going], self._look(shown, forest.state))
+        trees.backup(paths, self._policy.network.codec.config.discount)
 
-    def _look_further(
-        self,
-        new: Sequence[tuple["_Tree", list[tuple[Node, int]], Transition, int, int]],
-        imagined: Imagination,
-        state: _State,
-    ) -> list[Node]:
-        """The nodes of transitions, each on a lane that goes on from its parent's."""
-        if not new:
-            return []
-        lanes = np.array([lane for *_, lane in new])
-        parents = [path[-1] for _, path, *_ in new]
-        self._policy.fork(state.memory, np.array([node.lane for node, _ in parents]), lanes)
-        done = np.stack([node.actions[action] for node, action in parents])
-        self._policy.remember(state.memory, imagined.task, lanes, done)
-        places = [place for *_, place, _ in new]
-        last = [transition for *_, transition, _, _ in new]
-        return self._look(imagined.observed(places, lanes, last, [tree.rng for tree, *_ in new]), state, lanes)
+    def _proven(self, forest: "_Forest", choices: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Each root's choice where it wins against the policy's own in fresh futures, elsewhere that one, ``(T,)``."""
+        which = np.flatnonzero(choices != own)
+        if not len(which):
+            return choices
+        trees, rows, memory = forest.trees, forest.rows, forest.state.memory
+        both = np.repeat(which, _FUTURES)
+        actions = trees.actions[both, 0, np.stack([choices[which], own[which]], axis=1).ravel()]
+        lanes = forest.futures(which)
+        self._policy.fork(memory, rows.lanes[both], lanes)
+        self._policy.remember(memory, rows.task, lanes, actions)
+        returns = play_on(
+            self._policy,
+            forest.imagined,
+            memory,
+            self.spent,
+            [forest.places[tree, 0] for tree in both.tolist()],
+            actions,
+            lanes,
+            [branch(rows.rngs[tree]) for tree in both.tolist()],
+            self._config.horizon,
+            discount=self._policy.network.codec.config.discount,
+        ).reshape(-1, _FUTURES)
+        proven = own.copy()
+        proven[which] = np.where(returns[:, 0] > returns[:, 1], choices[which], own[which])
+        return proven
 
-    def _look(self, rows: Observed, state: _State, lanes: np.ndarray) -> list[Node]:
+    def _look(self, rows: Observed, state: _State) -> Seen:
         """What the network says of each row."""
-        with self.spent.timed("passing"):
-            [decision], _ = self._policy.act([rows], state.memory)
-        self.spent.passes += len(rows.lanes)
+        decision = ask(self._policy, rows, state.memory, self.spent)
         assert decision.distributions is not None
         assert decision.values is not None
-        space = spaces(rows.task)[1]
-        nodes = []
-        for row, lane in enumerate(lanes):
-            logits = decision.distributions[row]
-            if isinstance(space, gym.spaces.Discrete):
-                actions = np.arange(space.n) + int(space.start)
-            else:
-                actions = self._some(space, logits, rows.rngs[row])
-                logits = np.zeros(len(actions))  # drawn from the policy, they are equally likely (Hubert et al. 2021)
-            nodes.append(Node(int(lane), logits, actions, float(decision.values[row])))
-        return nodes
+        space, logits = spaces(rows.task)[1], decision.distributions
+        if isinstance(space, gym.spaces.Discrete):
+            every = np.arange(space.n) + int(space.start)
+            return Seen(logits, np.tile(every, (len(logits), 1)), decision.values)
+        actions = np.stack([self._some(space, own, rng) for own, rng in zip(logits, rows.rngs, strict=True)])
+        # Drawn from the policy, they are equally likely (Hubert et al. 2021).
+        return Seen(np.zeros(actions.shape[:2]), actions, decision.values)
 
     def _some(self, space: gym.Space, logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Continuous actions, ``(considered, *action shape)``: the most likely one, and draws."""
@@ -260,32 +267,24 @@ class SearchPolicy:
         noise[0] = 0
         return from_unit(space, bin_middles((logits + noise).argmax(axis=-1), logits.shape[-1]))
 
-    @property
-    def _discount(self) -> float:
-        return self._policy.network.codec.config.discount
 
+@dataclass(frozen=True)
+class _Forest:
+    """The rows' trees, and where their nodes are: in the environment by tree and node, and in the policy's memory."""
 
-@dataclass
-class _Tree:
-    """A row's tree: its root, its stream, the first of its lanes and how many are taken."""
+    trees: Trees
+    rows: Observed
+    imagined: Imagination
+    state: _State
+    places: dict[tuple[int, int], State]
 
-    root: Node
-    rng: np.random.Generator
-    first_lane: int
-    size: int
+    def lanes(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """Of each node, the lane of the policy's memory that has seen it."""
+        played = self.rows.lanes[trees]
+        room = self.trees.logits.shape[1] - 1
+        return np.where(nodes == 0, played, self.state.lanes + played * room + nodes - 1)
 
-    taken: int = 0
-
-    def __post_init__(self) -> None:
-        self.bounds = Bounds()
-        self.bounds.add(self.root.value)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another node may come."""
-        return self.taken < self.size
-
-    def next_lane(self) -> int:
-        """A lane that no node has."""
-        self.taken += 1
-        return self.first_lane + self.taken - 1
+    def futures(self, trees: np.ndarray) -> np.ndarray:
+        """``(2 n,)``, the lanes of these trees' two futures."""
+        first = self.state.lanes * self.trees.logits.shape[1]
+        return (first + self.rows.lanes[trees, None] * _FUTURES + np.arange(_FUTURES)).ravel()

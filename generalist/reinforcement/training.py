@@ -142,7 +142,7 @@ class _Training:
         names = ("ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration)
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
         met = self._lanes.collect(policy, config.rollout, *names)
-        progress.forwards += policy.passes
+        progress.forwards += policy.spent.passes
         warming = progress.iteration < config.critic_warmup
         with _threads(self._threads):
             told = self._learn(met.segments, stream(*names), warming=warming)
@@ -195,7 +195,7 @@ class _Training:
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
         scores, steps = try_out(policy, learner.tasks, self._config.select_episodes, learner.seed)
         progress.selection_steps += steps
-        progress.forwards += policy.passes
+        progress.forwards += policy.spent.passes
         if not progress.trial:
             progress.trial, progress.best = asdict(Trial.of(learner.tasks, scores)), self._weights()
         gain = Trial(**progress.trial).gain(scores)

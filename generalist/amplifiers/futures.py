@@ -1,0 +1,81 @@
+"""Futures: the policy plays on in imagined environments, and what it gets is added up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.policy import Decision, Observed
+from benchmarks.tasks.cloning import State
+from generalist.amplifiers.imagination import Imagination
+from generalist.codecs.choice import Chooser
+from generalist.policy import NetworkPolicy
+from generalist.spent import Spent
+
+
+def ask(
+    policy: NetworkPolicy,
+    shown: Observed,
+    memory: Any,  # noqa: ANN401
+    spent: Spent,
+    choose: Chooser | None = None,
+) -> Decision:
+    """What the policy does in these rows, counted."""
+    with spent.timed("passing"):
+        [decision], _ = policy.act([shown], memory, choose)
+    spent.passes += len(shown.lanes)
+    return decision
+
+
+def play_on(
+    policy: NetworkPolicy,
+    imagined: Imagination,
+    memory: Any,  # noqa: ANN401
+    spent: Spent,
+    starts: Sequence[State],
+    actions: np.ndarray,
+    lanes: np.ndarray,
+    rngs: Sequence[np.random.Generator],
+    horizon: int,
+    choose: Chooser | None = None,
+    discount: float | None = None,
+) -> np.ndarray:
+    """Returns of n futures, ``(n,)``.
+
+    Args:
+        policy: who plays on.
+        imagined: where; its first n places are used.
+        memory: the policy's.
+        spent: where it is counted.
+        starts: ``n`` states, from which
+        actions: ``(n, *action shape)`` come first.
+        lanes: ``(n,)``, each future's in the memory, which knows of its first action already.
+        rngs: each future's stream.
+        horizon: steps, at most.
+        choose: how the policy does.
+        discount: per step, and the critic foresees what would come after the horizon; None: rewards are summed, and
+            what comes later counts nothing.
+    """
+    for place, (start, rng) in enumerate(zip(starts, rngs, strict=True)):
+        imagined.enter(place, start, rng)
+    returns, weight = np.zeros(len(starts)), 1.0
+    going, last = np.arange(len(starts)), imagined.step(range(len(starts)), actions)
+    for step in range(1, horizon + 1):
+        returns[going] += [weight * transition.reward for transition in last]
+        weight *= 1.0 if discount is None else discount
+        unforeseen = [transition.terminated or (transition.truncated and discount is None) for transition in last]
+        on = np.flatnonzero(~np.array(unforeseen, dtype=bool))
+        going, last = going[on], [last[at] for at in on]
+        if not len(going) or (step == horizon and discount is None):
+            break
+        shown = imagined.observed(going.tolist(), lanes[going], last, [rngs[place] for place in going])
+        decision = ask(policy, shown, memory, spent, choose)
+        over = np.array([transition.truncated or step == horizon for transition in last])
+        if over.any():
+            assert decision.values is not None
+            returns[going[over]] += weight * decision.values[over]
+        going = going[~over]
+        if not len(going):
+            break
+        last = imagined.step(going.tolist(), decision.actions[~over])
+    return returns

@@ -1,0 +1,126 @@
+"""Players for tests of those that think before they act: a policy that a test writes down, and a made-up network.
+
+Both offer what amplifiers ask of a ``NetworkPolicy``.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from benchmarks.policy import Decision
+from benchmarks.rollout import rollout
+from generalist.codecs import CodecConfig
+from generalist.codecs.choice import most_likely
+from generalist.network import Network
+from generalist.policy import NetworkPolicy
+from generalist.settings import ModelConfig
+
+MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, window=4)
+
+
+class Written:
+    """Logits and values as functions of the observation; a lane's memory is all that was seen and done in it."""
+
+    name = "written"
+    distribution_kind = {}
+
+    def __init__(self, logits, values=lambda observation: 0.0, discount=0.9):
+        self._logits, self._values = logits, values
+        self.network = SimpleNamespace(codec=SimpleNamespace(config=CodecConfig(critic=1.0, discount=discount)))
+        self.asked = []
+
+    def initial_state(self, lanes):
+        return [()] * lanes
+
+    def act(self, observed, state, choose=None):
+        decisions = []
+        for rows in observed:
+            assert len(set(rows.lanes.tolist())) == len(rows.lanes)
+            logits = np.array([self._logits(observation) for observation in rows.observations], np.float32)
+            actions = (choose or most_likely)(torch.from_numpy(logits), rows.rngs).numpy()
+            for lane, fresh, seen, action in zip(rows.lanes, rows.fresh, rows.observations, actions, strict=True):
+                state[lane] = (*(() if fresh else state[lane]), (*seen.tolist(), int(action)))
+            values = np.array([self._values(observation) for observation in rows.observations])
+            decisions.append(Decision(actions, actions, logits, values=values))
+            self.asked.append(rows)
+        return decisions, state
+
+    def fork(self, state, sources, targets):
+        assert len(set(targets.tolist())) == len(targets) and not set(targets.tolist()) & set(sources.tolist())
+        for source, target in zip(sources, targets, strict=True):
+            state[target] = state[source]
+
+    def remember(self, state, task, lanes, actions):
+        for lane, action in zip(lanes, actions, strict=True):
+            state[lane] = (*state[lane][:-1], (*state[lane][-1][:-1], int(action)))
+
+
+def made_up(**codec):
+    """A small network of random weights, as a policy; its logits are spread out, or all actions would be alike."""
+    torch.manual_seed(0)
+    network = Network(MODEL, CodecConfig(**codec)).eval()
+    if codec.get("name") != "gato":
+        torch.nn.init.normal_(network.codec.heads.discrete.weight, std=1.0)
+        if network.codec.heads.critic is not None:
+            torch.nn.init.normal_(network.codec.heads.critic.output.weight, std=0.3)
+    return NetworkPolicy(network)
+
+
+def play(policy, task, seeds, **settings):
+    """Episodes by seed, with their steps."""
+    episodes = rollout(policy, {task: list(seeds)}, keep_steps=True, **settings)
+    return {episode.seed: episode for episode in episodes}
+
+
+def same(first, second):
+    """Whether two plays had the same episodes, to the last bit."""
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[seed].steps[name], second[seed].steps[name])
+        for seed in first
+        for name in ("observations", "actions", "rewards")
+    )
+
+
+class Follows:
+    """Plays a policy, whatever it would do by itself, along recorded actions; ``memory`` is what it ends with."""
+
+    distribution_kind = {}
+
+    def __init__(self, policy, actions):
+        self.name, self._policy, self._actions = policy.name, policy, actions
+
+    def initial_state(self, lanes):
+        self.memory, self._step = self._policy.initial_state(lanes), 0
+        return self.memory
+
+    def act(self, observed, state):
+        [rows], step = observed, self._step
+        self._step += 1
+        [decision], _ = self._policy.act(observed, state)
+        actions = self._actions[step][None]
+        self._policy.remember(state, rows.task, rows.lanes, actions)
+        return [Decision(actions, actions, values=decision.values)], state
+
+
+class Watched:
+    """A policy of one task, with its memory and its decisions so far."""
+
+    def __init__(self, policy):
+        self.name, self.distribution_kind, self._policy = policy.name, policy.distribution_kind, policy
+
+    def initial_state(self, lanes):
+        self.memory, self.decisions = self._policy.initial_state(lanes), []
+        return self.memory
+
+    def act(self, observed, state):
+        decided, state = self._policy.act(observed, state)
+        self.decisions += decided
+        return decided, state
+
+
+def memory_of_lane(memory, lane=0):
+    """What a codec remembers of a lane, as arrays: the model's cache, and the last action where it is an input."""
+    cache = memory.cache
+    arrays = [cache.keys[:, lane], cache.values[:, lane], cache.positions[lane]]
+    return [part.numpy() for part in arrays] + ([memory.actions[lane]] if hasattr(memory, "actions") else [])
