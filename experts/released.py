@@ -1,6 +1,7 @@
 """Trained experts that come with the project: ``results/experts/<group>/<name>/``, and a table of them beside.
 
-A training that is not finished can come with it as well: whoever runs the same recipe goes on from there.
+A training that is not finished can come with it as well, in ``training/`` below that, also beside an expert that is
+finished and weak: whoever runs the same recipe goes on from there.
 
 Run by ``gatito stages=[release]``, which puts a run's experts there, and ``experts=released``, which starts from them.
 """
@@ -36,6 +37,7 @@ from benchmarks.tracking import LOG, read_log
 from experts.recipe import ExpertRecipe, ExpertsConfig
 
 TABLE = "experts.csv"
+_TRAINING = "training"
 _KEPT = ("policy.safetensors", "expert.json", "curve.json", "gate.json")
 
 
@@ -87,7 +89,7 @@ def release(
         source = run / "experts" / task.name
         manifest = read_manifest(source)
         if manifest is None and (source / CHECKPOINT).exists():
-            _release_training(task, recipes[task.name], config, seed, source, folder / task.name)
+            _release_training(task, recipes[task.name], config, seed, source, folder / task.name / _TRAINING)
             continue
         if manifest is None:
             raise GatitoError(f"{source} holds no finished expert: run with stages=[experts] first.")
@@ -100,8 +102,9 @@ def release(
                 write_bytes(target / name, (source / name).read_bytes())
         _copy_curve(source, target)
         write_manifest(target, manifest | {"files": describe_files(target)})
-    kept = {path.parent for name in (MANIFEST, CHECKPOINT) for path in folder.glob(f"*/*/{name}")}
-    rows = [_row(path) for path in sorted(kept)]
+    finished = {path.parent for path in folder.glob(f"*/*/{MANIFEST}")}
+    begun = {path.parent for path in folder.glob(f"*/*/{_TRAINING}/{CHECKPOINT}")}
+    rows = [_row(path) for path in sorted(finished | {path for path in begun if path.parent not in finished})]
     write_text(folder / TABLE, to_csv(rows, ExpertRow))
     return rows
 
@@ -109,10 +112,6 @@ def release(
 def _release_training(
     task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, source: Path, target: Path
 ) -> None:
-    if (target / MANIFEST).exists():
-        raise GatitoError(
-            f"{target} holds a finished expert and {source} one in training: finish it with stages=[experts] first."
-        )
     curve = load_state(source / CHECKPOINT)["curve"]
     gate = {"mean": curve[-1]["mean"], "std": curve[-1]["std"], "passed": False}
     gate |= {"episodes": recipe.selection_episodes or config.selection_episodes}
@@ -139,7 +138,7 @@ def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
         folder: of the released experts.
         artifact: the run's expert; started.
     """
-    source = folder / task.name
+    source = folder / task.name / _TRAINING
     if not (source / CHECKPOINT).exists() or (artifact.folder / CHECKPOINT).exists():
         return
     if read_json(source / STARTED)["fingerprint"] == artifact.fingerprint:
@@ -155,7 +154,7 @@ def released_digest(task: Task, folder: Path) -> str:
         GatitoError: if there is none, or it was made for another pipeline.
     """
     manifest = read_manifest(folder / task.name)
-    if manifest is None and (folder / task.name / CHECKPOINT).exists():
+    if manifest is None and (folder / task.name / _TRAINING / CHECKPOINT).exists():
         raise GatitoError(
             f"the expert of task {task.name} in {folder} is still in training: go on with experts=train, or leave the "
             "task out with tasks=[…]."
