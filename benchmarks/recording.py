@@ -19,7 +19,7 @@ from benchmarks.policy import Policy, spent_by, total_spent
 from benchmarks.rollout import Episode, rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task, spaces
-from benchmarks.trajectories import Trajectories, shard_steps, verify_shard, write_shard
+from benchmarks.trajectories import Trajectories, verify_shard, write_shard
 
 _SEEDS_PER_SHARD = 10_000
 _LANES = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
@@ -40,7 +40,8 @@ class Take:
         shards: parts that it is made in; each is a unit of resuming and of parallel work.
         lanes: environments side by side. Only a network gains from several, and some take long to make.
         keep_given_up: whether episodes that the player gave up are kept up to there.
-        parameters: of the network that plays, where its thought is to be counted as compute.
+        parameters: of the network that plays, where its thought is to be counted as compute: its policy tells what it
+            has spent.
         tries: times that each seed is played, with other draws of the policy; the best episode of each is kept.
     """
 
@@ -67,13 +68,12 @@ class Take:
 class Shard:
     """What is told of a shard that was made: what its distributions are, how long it took, and episodes given up.
 
-    And its environment steps, and what the policy has spent on its decisions, if it counts that.
+    And what the policy has spent on its decisions, if it counts that.
     """
 
     distribution_kind: str | None
     seconds: float
     discarded: int
-    steps: int = 0
     spent: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -118,9 +118,9 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     facts = {"task": task.name, "agent": agent, "discarded": discarded}
     facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_spent([each.spent for each in shards])}
     if parameters:
-        taken = sum(shard.steps for shard in shards)
-        spent = facts["spent"] or {"passes": taken, "steps": 0}
-        cost = Cost(0, 2.0 * parameters * spent["passes"], taken + int(spent["steps"]))
+        # Every decision is a step, also in tries of which nothing is kept.
+        spent = facts["spent"]
+        cost = Cost(0, 2.0 * parameters * spent["passes"], int(spent["decisions"] + spent["steps"]))
         facts |= cost.facts()
     artifact.finish(sum(shard.seconds for shard in shards), **facts)
     if discarded:
@@ -145,7 +145,7 @@ def _record_shard(*, take: Take, shard: int, report: Report) -> Shard:
     report(steps)
     about, kind = read_json(counted), policy.distribution_kind.get(take.task.name)
     spent = about.get("spent", {})
-    return Shard(kind, time.monotonic() - start, about["episodes"], shard_steps(folder), spent)
+    return Shard(kind, time.monotonic() - start, about["episodes"], spent)
 
 
 def _finished(

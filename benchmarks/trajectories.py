@@ -135,11 +135,6 @@ def _sync(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def shard_steps(folder: Path) -> int:
-    """The number of steps in a shard."""
-    return sum(row["length"] for row in read_json(folder / _INDEX)["episodes"])
-
-
 def verify_shard(folder: Path) -> None:
     """Check a shard that an interrupted recording left.
 

@@ -220,3 +220,13 @@ def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
     again = gatito(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
+
+
+def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
+    """A control of equal compute plays as many steps as all tries took together."""
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=1), {"name": "self_imitation", "tries": 3})
+    ida.make()
+    amplified, control = ida.rounds
+    kept = Trajectories(amplified.plays[TASK.name].folder).steps
+    assert Cost.read(amplified.plays[TASK.name].folder).env_steps >= 2.9 * kept
+    assert Trajectories(control.plays[TASK.name].folder).steps >= 2.9 * kept
