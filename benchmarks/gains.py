@@ -12,18 +12,9 @@ from typing import TypeAlias
 import numpy as np
 
 from benchmarks.results import base_name, in_round, label_of, labelled, round_of
-from benchmarks.statistics import Replicates, combine, interval
+from benchmarks.statistics import Estimate, Replicates, combine, interval
 
 _Of: TypeAlias = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks import statistics
-from benchmarks.gains import Estimate, Gain, gains
+from benchmarks.gains import Gain, gains
 from benchmarks.results import ANCHORS, Results, anchor_of, base_name
 from benchmarks.scores import fraction, gate, ratio, samples_by_task
-from benchmarks.statistics import Bootstrap, Replicates, Sample, combine, count_interval, interval
+from benchmarks.statistics import Bootstrap, Estimate, Replicates, Sample, combine, count_interval, interval
 
 THRESHOLDS = tuple(np.round(np.arange(0.0, 1.2001, 0.01), 2))
 """Fractions at which the threshold curve is drawn."""

@@ -25,6 +25,15 @@ Sample = Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Replicates:
     """A quantity, what it would have been in resampled benchmarks, and how much data is behind it.
 

@@ -176,7 +176,6 @@ class Ida:
             codec=self.codec,
             run=self.run,
             seed=self.seed,
-            number=number,
             workers=self.workers,
             tracker=self.tracker,
             failures=Failures([task.name for task in self.suite]),

@@ -70,7 +70,7 @@ def train(*args, **settings):
 def setting(folder, tasks=(COUNTER,), **others):
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
     about = {"recordings": {}, "distill": DistillConfig(), "model": MODEL, "codec": CODEC, "run": folder / "runs" / "r"}
-    about |= {"seed": 0, "number": 1, "workers": 1, "tracker": tracker, "failures": Failures([t.name for t in tasks])}
+    about |= {"seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([t.name for t in tasks])}
     return Setting(Suite("toy", tuple(tasks)), folder / "runs" / "r" / "round-1", **about | others)
 
 

@@ -44,7 +44,6 @@ class Setting:
         codec: its inputs and outputs.
         run: the run's folder.
         seed: the training seed.
-        number: of the round, from 1.
         workers: processes.
         tracker: told learning curves.
         failures: told which task failed.
@@ -58,7 +57,6 @@ class Setting:
     codec: CodecConfig
     run: Path
     seed: int
-    number: int
     workers: int
     tracker: Tracker
     failures: Failures
@@ -93,6 +91,17 @@ class Amplifier(Protocol):
     def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> Policy:
         """Who plays these tasks, by what is in the artifact's folder. Called in the process that plays."""
         ...
+
+
+class Planner:
+    """An amplifier that learns nothing: what plays is the generalist as it is, with more thought."""
+
+    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+        """The generalist itself."""
+        return generalist
+
+    def make(self, generalist: Artifact, setting: Setting) -> None:
+        """There is nothing to be made."""
 
 
 def make_amplifier(options: Mapping[str, Any]) -> Any:  # noqa: ANN401

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.artifacts import Artifact
 from benchmarks.errors import check_at_least
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning
 from benchmarks.tasks.cloning import State
-from generalist.amplifiers import Setting
+from generalist.amplifiers import Planner
 from generalist.amplifiers.futures import ask, play_on
 from generalist.amplifiers.imagination import Imagination, branch
 from generalist.codecs.choice import Chooser, drawn, most_likely
@@ -31,7 +30,7 @@ from generalist.spent import Spent
 
 
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfN(Planner):
     """``conf/amplifier/best_of_n.yaml``.
 
     Attributes:
@@ -58,13 +57,6 @@ class BestOfN:
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)
-
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
-        """The generalist itself: nothing is learnt."""
-        return generalist
-
-    def make(self, generalist: Artifact, setting: Setting) -> None:
-        """There is nothing to be made."""
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "BestOfNPolicy":
         """The generalist in this folder with the amplifier."""

@@ -28,12 +28,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed, Policy
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import pack, text_of
-from generalist.amplifiers import Setting
+from generalist.amplifiers import Planner
 from generalist.amplifiers.missions import Part, split
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.parts import part_spaces
@@ -46,7 +45,7 @@ _DONE = 6  # MiniGrid's action; it changes nothing
 
 
 @dataclass(frozen=True)
-class Decompose:
+class Decompose(Planner):
     """``conf/amplifier/decompose.yaml``; see :class:`generalist.amplifiers.Amplifier`.
 
     Attributes:
@@ -74,13 +73,6 @@ class Decompose:
                     f"amplifier decompose splits missions, task {task.name} has none: leave it out with ida.tasks=[…].",
                     task.name,
                 )
-
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
-        """The generalist: there is nothing to make."""
-        return generalist
-
-    def make(self, generalist: Artifact, setting: Setting) -> None:
-        """Nothing."""
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "Decomposed":
         """The generalist in that folder, given one part of a mission after another."""

@@ -22,12 +22,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning, spaces
 from benchmarks.tasks.cloning import State
-from generalist.amplifiers import Setting
+from generalist.amplifiers import Planner
 from generalist.amplifiers.futures import ask, play_on
 from generalist.amplifiers.imagination import Imagination, branch
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
@@ -45,7 +44,7 @@ _FUTURES = 2  # of the choice, and of the policy's own
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Planner):
     """``conf/amplifier/search.yaml``.
 
     Attributes:
@@ -90,13 +89,6 @@ class Search:
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)
-
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
-        """The generalist itself: nothing is learnt."""
-        return generalist
-
-    def make(self, generalist: Artifact, setting: Setting) -> None:
-        """There is nothing to be made."""
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "SearchPolicy":
         """The generalist in this folder with the amplifier."""

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.artifacts import Artifact
 from benchmarks.errors import check_at_least
 from benchmarks.tasks import Task
-from generalist.amplifiers import Setting
+from generalist.amplifiers import Planner
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import check_samples
 from generalist.policy import NetworkPolicy
@@ -20,7 +19,7 @@ from generalist.settings import ModelConfig
 
 
 @dataclass(frozen=True)
-class SelfImitation:
+class SelfImitation(Planner):
     """``conf/amplifier/self_imitation.yaml``.
 
     Attributes:
@@ -38,13 +37,6 @@ class SelfImitation:
         check_at_least("amplifier", self, tries=2)
         for task in tasks:
             check_samples(codec, task)
-
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
-        """The generalist itself: what is kept of its play is chosen as it is recorded."""
-        return generalist
-
-    def make(self, generalist: Artifact, setting: Setting) -> None:
-        """There is nothing to be made."""
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> NetworkPolicy:
         """The generalist, which draws its actions."""
