@@ -277,7 +277,8 @@ class Plan:
         if MULTITASK not in self.config.controls.agents or not suite.tasks:
             return None
         _, model, codec = self.learning
-        steps = sum(self.recipe(task).steps for task in suite if self.recipe(task).trained)
+        recipes = [self.config.suite.tasks[task.key].expert for task in suite]  # wherever this run's experts come from
+        steps = sum(recipe.steps for recipe in recipes if recipe.trained)
         ppo = multitask_ppo(self.config.controls.multitask, suite, codec, steps)
         about = {"suite": suite, "ppo": ppo, "model": model, "codec": codec, "seed": self.config.seed}
         return {"artifact": multitask_artifact(self.run, **about), **about}

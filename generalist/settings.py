@@ -181,8 +181,8 @@ class ControlsConfig:
     Attributes:
         agents: which; see ``CONTROLS``.
         clone: the network of ``clone``; that of the others is the generalist's own.
-        multitask: how ``multitask-rl`` is trained, see :class:`generalist.reinforcement.settings.PPOConfig`; as long as
-            all experts together.
+        multitask: how ``multitask-rl`` is trained, see :class:`generalist.reinforcement.settings.PPOConfig`; for as
+            many environment steps as all experts' recipes have together.
     """
 
     agents: list[str] = field(default_factory=list)

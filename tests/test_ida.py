@@ -230,3 +230,14 @@ def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
     kept = Trajectories(amplified.plays[TASK.name].folder).steps
     assert Cost.read(amplified.plays[TASK.name].folder).env_steps >= 2.9 * kept
     assert Trajectories(control.plays[TASK.name].folder).steps >= 2.9 * kept
+
+
+@pytest.mark.slow
+def test_what_rounds_have_to_beat_is_scored_beside_released_experts(tmp_path):
+    """It has the environment steps of the experts' recipes, although no expert is trained here."""
+    shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
+    own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.steps=6000"]
+    told = gatito(*LOOP, *own, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    made = read_manifest(tmp_path / "results" / "runs" / "r" / "controls" / "multitask-rl")
+    assert 4_000 < made["facts"]["steps"] <= 6_000
