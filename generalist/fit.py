@@ -101,10 +101,20 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     if not ranks.leads:
         return
     save_network(folder, training.averaged(), _prompts(learner, own))
-    steps = sum(recording.steps for each in (own, *practised) for recording in each.values())
+    steps = _steps_taken(learner, own, practised)
     cost = Cost(parameter_count(network), per_step * config.steps, steps, training.seconds)
     tokens = config.steps * config.windows * config.length
     learner.artifact.finish(training.seconds, tokens=tokens, steps=config.steps, **cost.facts())
+
+
+def _steps_taken(
+    learner: Learner, own: Mapping[str, Trajectories], practised: Sequence[Mapping[str, Trajectories]]
+) -> int:
+    """Environment steps that a training learns from; one that goes on has them counted by what it goes on from."""
+    if learner.start is not None or not learner.config.steps:
+        return 0
+    read = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in own.values()]
+    return int(sum(lengths.sum() for lengths in read)) + sum(met.steps for each in practised for met in each.values())
 
 
 def within_budget(learner: Learner) -> tuple[Learner, float]:

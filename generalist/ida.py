@@ -135,9 +135,10 @@ class Ida:
                 self._amplifier.make(each.before, self._setting(each.number, each.before))
             lines = self._record(each)
             self._distil(each)
-            if lines:
-                means = [value for name, value in lines.items() if name.startswith("record/mean_return/")]
-                console.note(f"ida: round {each.number}, {each.side}: mean return {sum(means) / len(means):.4g}")
+            means = {name.split("/")[-2]: value for name, value in lines.items() if "mean_return" in name}
+            if means:
+                told = ", ".join(f"{task} {value:.4g}" for task, value in means.items())
+                console.note(f"ida: round {each.number}, {each.side}, mean returns: {told}")
 
     @property
     def scores_players(self) -> bool:

@@ -74,6 +74,7 @@ def test_a_control_has_the_compute_and_no_amplifier(made):
     assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["passes"]
     assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # what it did, it does
     ours, theirs = (Cost.read(each.student.folder) for each in made.rounds[-2:])
+    assert ours.env_steps == theirs.env_steps == Cost.read(made.start.folder).env_steps == 0  # plays count themselves
     assert ours.flops == pytest.approx(theirs.flops, rel=0.01)  # padding differs
 
 
@@ -131,6 +132,8 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
     suite = Suite("toy", (TASK, OTHER))
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
     ida.make()
+    first = sum(Trajectories(made.folder).lengths[0] for made in ida.recordings.values())  # a tenth of five episodes
+    assert Cost.read(ida.start.folder).env_steps == first
     amplified, control = ida.rounds
     assert list(amplified.plays) == list(control.plays) == ["toy/other"]
     player = ida.player(amplified)()
