@@ -151,8 +151,12 @@ class Noisy:
         self._policy = policy
         self._probability = probability
         self.name = policy.name
-        self.spent = getattr(policy, "spent", None)
         self.distribution_kind = policy.distribution_kind
+
+    @property
+    def spent(self) -> Any:  # noqa: ANN401
+        """What the wrapped policy has spent on its decisions, if it counts that."""
+        return getattr(self._policy, "spent", None)
 
     def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
         """The wrapped policy's memory."""

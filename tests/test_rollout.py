@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.errors import GatitoError
-from benchmarks.policy import Decision, Noisy, PolicyPerTask, RandomPolicy
+from benchmarks.policy import Decision, Noisy, PolicyPerTask, RandomPolicy, spent_by
 from benchmarks.rollout import rollout
 from generalist.codecs import CodecConfig
 from generalist.network import Network
@@ -110,6 +110,13 @@ def test_noise_changes_actions_and_leaves_labels():
     assert (labels == 1).all()
     assert distributions.shape == (len(labels), 3)
     assert 0.25 < (actions != 1).mean() < 0.42  # half are drawn anew, of those two thirds differ
+
+
+def test_what_a_policy_spends_is_told_by_whatever_wraps_it():
+    """Also where the wrapped policies have yet to begin when they are wrapped."""
+    policy = Noisy(PolicyPerTask("generalist", {COUNTER.name: generalist(), CARTPOLE.name: generalist()}), 0.1)
+    played = play(policy, {COUNTER: range(3), CARTPOLE: range(3)})
+    assert spent_by(policy)["decisions"] == sum(episode.length for episode in played.values()) > 0
 
 
 def test_a_task_without_a_policy_is_named():
