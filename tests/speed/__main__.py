@@ -1,51 +1,72 @@
 """``python -m tests.speed [WORD …]``: measure every case, or those whose name holds one of the words.
 
-Rows go to ``results/speed/speed.csv`` as they are measured; rows of other cases stay.
+Rows go to ``results/speed/speed.csv`` as they are measured; rows of other cases stay. A case whose package is not
+installed (``pip install -e '.[speed]'`` brings them all) says so and is left out.
+
+``--check`` measures CI's small version and writes nothing; it fails where a ratio is below 70 % of the committed one.
 """
 
 import argparse
+import importlib.metadata
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.artifacts import write_json, write_text
 from benchmarks.environment import describe_environment
 from benchmarks.tidy import read_csv, to_csv
 from tests.conftest import ROOT
-from tests.speed import atari, memory, recording
-from tests.speed.cases import Measured, measure
+from tests.speed import atari, decoding, distilling, evaluating, growth, memory, reading, recording, training
+from tests.speed.cases import Case, Measured, measure
+from tests.speed.check import check
 
 FOLDER = ROOT / "results" / "speed"
+TABLE = FOLDER / "speed.csv"
+MODULES = (evaluating, decoding, distilling, training, atari, reading, recording, memory, growth)
 
 
-def main() -> None:
-    """Measure, print and keep."""
+def all_cases() -> list[Case]:
+    """Every comparison there is, in the order of the table's rows."""
+    return [case for module in MODULES for case in module.cases()]
+
+
+def main() -> int:
+    """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.speed", description=__doc__)
     parser.add_argument("words", nargs="*", metavar="WORD", help="parts of the cases' names; all cases without")
     parser.add_argument("--repetitions", type=int, default=5, help="pairs of measurements a case (5)")
+    parser.add_argument("--check", action="store_true", help="hold CI's small version against the committed rows")
     arguments = parser.parse_args()
     if arguments.repetitions < 1:
         parser.error("--repetitions must be at least 1")
-    cases = [case for module in (atari, recording, memory) for case in module.cases()]
-    names = {f"{case.stage} {case.case}": case for case in cases}
+    cases = all_cases()
+    names = {f"{case.stage} {case.case}, {case.against}": case for case in cases}
     words = arguments.words or [""]
     chosen = [case for name, case in names.items() if any(word in name for word in words)]
     if not chosen:
         parser.error(f"no case holds {' or '.join(words)}; there are: {'; '.join(names)}")
-    path = FOLDER / "speed.csv"
-    rows = {(row.stage, row.case, row.against): row for row in (read_csv(path, Measured, "") if path.exists() else [])}
-    write_json(FOLDER / "machine.json", describe_environment("python -m tests.speed"))
+    if arguments.check:
+        return check([case for case in chosen if case.quick], read_csv(TABLE, Measured, "python -m tests.speed"))
+    write_json(FOLDER / "machine.json", describe_environment("python -m tests.speed") | {"peers": _peers(cases)})
     for case in chosen:
+        if case.missing:
+            print(f"{case.stage:8} {case.case:45} is left out: {', '.join(case.missing)} not installed", flush=True)
+            continue
         row = measure(case, arguments.repetitions)
-        rows[row.stage, row.case, row.against] = row
-        order = {(case.stage, case.case, case.against): place for place, case in enumerate(cases)}
-        kept = sorted(
-            (row for key, row in rows.items() if key in order), key=lambda row: order[row.stage, row.case, row.against]
-        )
-        write_text(path, to_csv(kept, Measured))
-        print(
-            f"{row.stage:8} {row.case:45} {row.ratio_median:6.2f} ({row.ratio_min:.2f} to {row.ratio_max:.2f}) "
-            f"of {row.against}, to reach {row.reach:g}",
-            flush=True,
-        )
+        keep(row, cases, TABLE)
+        print(row, flush=True)
+    return 0
+
+
+def keep(row: Measured, cases: Sequence[Case], path: Path) -> None:
+    """Put a row into the table, in its place; rows of cases that are no more leave it."""
+    rows = {old.key: old for old in (read_csv(path, Measured, "") if path.exists() else [])} | {row.key: row}
+    write_text(path, to_csv([rows[case.key] for case in cases if case.key in rows], Measured))
+
+
+def _peers(cases: Sequence[Case]) -> dict[str, str]:
+    needed = {name for case in cases for name in case.needs if not case.missing}
+    return {name: importlib.metadata.version(name) for name in sorted(needed)}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tests.speed.cases import Case, Measurement
 
 _PLAYERS = {"babyai": "bot", "metaworld": "script"}
 _STEPS = 5000
+_QUICK = ("babyai/go-to-local", "metaworld/reach")
 
 
 def cases() -> list[Case]:
@@ -33,7 +34,9 @@ def cases() -> list[Case]:
             known = {name: value for name, value in settings.items() if name in TaskConfig.__annotations__}
             task = Task.resolve(str(key).replace("-", "/", 1), TaskConfig(**known))
             recipe = ExpertRecipe(algorithm=player)
-            found.append(Case("record", task.name, "random actions", 0.8, functools.partial(_prepare, task, recipe)))
+            quick = task.name in _QUICK
+            prepare = functools.partial(_prepare, task, recipe)
+            found.append(Case("record", task.name, "random actions", 0.8, prepare, quick=quick))
     return found
 
 

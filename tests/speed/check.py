@@ -1,0 +1,42 @@
+"""CI's small version: has anything become slower than the committed table says?"""
+
+from collections.abc import Callable, Sequence
+
+from tests.speed.cases import Case, Measured, measure
+
+_LEAST = 0.7  # of the committed ratio
+_TRIES = 3  # of which the best counts: what else the machine does can make a case slower, never faster
+_REPETITIONS = 3
+
+
+def check(
+    cases: Sequence[Case], committed: Sequence[Measured], measured: Callable[[Case, int], Measured] = measure
+) -> int:
+    """Measure cases and hold them against their committed rows.
+
+    Args:
+        cases: what to measure; those without a committed row, or without a package that they need, are passed over.
+        committed: the table's rows.
+        measured: how a case is measured.
+
+    Returns:
+        The exit code: 1 if a ratio stays below 70 % of the committed one in every try.
+    """
+    rows = {row.key: row for row in committed}
+    slower = []
+    for case in cases:
+        if case.missing or case.key not in rows:
+            why = f"{', '.join(case.missing)} not installed" if case.missing else "no committed row"
+            print(f"{case.stage:8} {case.case:45} is left out: {why}", flush=True)
+            continue
+        least = _LEAST * rows[case.key].ratio_median
+        for _ in range(_TRIES):
+            row = measured(case, _REPETITIONS)
+            print(f"{row}; committed {rows[case.key].ratio_median:.2f}", flush=True)
+            if row.ratio_median >= least:
+                break
+        else:
+            slower.append(f"{case.stage} {case.case}, against {case.against}")
+    for name in slower:
+        print(f"SLOWER than 70 % of the committed ratio, {_TRIES} times: {name}", flush=True)
+    return 1 if slower else 0

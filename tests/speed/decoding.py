@@ -1,0 +1,71 @@
+"""Cached decoding, step after step, against reading the whole context for each step; and how flat its cost is."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from generalist.model import Transformer
+from tests.speed.cases import Case, Measurement, timed
+from tests.speed.crew import Crew
+from tests.speed.tasks import model_of
+
+_CONTEXTS = (32, 256, 1024)
+_LANES = (1, 32)
+_REACHES = {(32, 1): 0.9, (256, 1): 2, (1024, 1): 10, (32, 32): 5, (256, 32): 20, (1024, 32): 50}
+
+
+def cases() -> list[Case]:
+    """``nano`` with contexts of 32 to 1024 tokens, one lane and thirty-two."""
+    found = []
+    for lanes in _LANES:
+        told = f"{lanes} lane{'s' if lanes > 1 else ''}"
+        for context in _CONTEXTS:
+            pair = functools.partial(_pair, (_cached, context, lanes), (_uncached, context, lanes))
+            quick = (context, lanes) == (1024, 1)
+            found.append(
+                Case("decode", f"context {context}, {told}", "uncached", _REACHES[context, lanes], pair, quick=quick)
+            )
+        flat = functools.partial(_pair, (_cached, _CONTEXTS[-1], lanes), (_cached, _CONTEXTS[0], lanes))
+        found.append(Case("decode", f"context {_CONTEXTS[-1]}, {told}", f"context {_CONTEXTS[0]}", 0.9, flat))
+    return found
+
+
+def _pair(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
+    return Crew(_ready, [ours]).rate, Crew(_ready, [theirs]).rate
+
+
+def _ready(decoding: Callable[[Transformer, int], Measurement], context: int, lanes: int) -> Measurement:
+    model = Transformer(replace(model_of("nano"), window=context)).eval()
+    return decoding(model, lanes)
+
+
+def _cached(model: Transformer, lanes: int, steps: int = 100) -> Measurement:
+    """Further steps of episodes that are longer than the context."""
+    cache = model.new_cache(lanes)
+    cache.keys.normal_()
+    cache.positions += model.config.window
+    tokens, every = torch.randn(lanes, model.config.width), torch.arange(lanes)
+    fresh = torch.zeros(lanes, dtype=torch.bool)
+
+    @torch.inference_mode()
+    def work() -> int:
+        for _ in range(steps):
+            model.step(tokens, cache, every, fresh)
+        return steps
+
+    return timed(work)
+
+
+def _uncached(model: Transformer, lanes: int) -> Measurement:
+    tokens = torch.randn(lanes, model.config.window, model.config.width)
+    steps = max(1, 20_000 // (lanes * model.config.window))
+
+    @torch.inference_mode()
+    def work() -> int:
+        for _ in range(steps):
+            model(tokens)
+        return steps
+
+    return timed(work)

@@ -1,0 +1,162 @@
+"""Scoring the generalist: many environments behind one forward pass, against one environment at a time.
+
+And against the ceiling, the same environments stepped with random actions by as many processes. The network is
+untrained, which costs the same; episodes are cut off after a hundred steps; no side pays for making environments.
+"""
+
+import functools
+import itertools
+import os
+from collections.abc import Callable
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from benchmarks.harness import EvaluateConfig
+from benchmarks.rollout import rollout
+from benchmarks.tasks import Suite, Task, make_env, spaces
+from generalist.codecs import CodecConfig
+from generalist.network import Network
+from generalist.policy import NetworkPolicy
+from tests.speed.cases import Case, Measurement, timed
+from tests.speed.crew import Crew
+from tests.speed.tasks import HALF_CHEETAH, model_of, suite_of
+
+_HORIZON = 100
+_PROCESSES = os.cpu_count() or 1
+_REACHES = {HALF_CHEETAH: 8, "babyai/synth-loc": 4, "metaworld/reach": 3, "": 4}
+"""Against our own network at batch 1: half the ceiling, worked out from the environments' rates and 2 ms a pass."""
+
+
+def cases() -> list[Case]:
+    """HalfCheetah, a level of BabyAI, an arm of Meta-World, and all of ``mixed``."""
+    found = [
+        Case(
+            "evaluate",
+            HALF_CHEETAH,
+            "JAT's way: a Hugging Face GPT-2, cached, one environment",
+            20,
+            lambda: (Crew(batched, parts(HALF_CHEETAH)).rate, Crew(_gpt2, [()]).rate),
+            needs=("transformers",),
+        )
+    ]
+    for task, reach in _REACHES.items():
+        name = task or "all of mixed"
+        most = None if task else 3
+        alone = functools.partial(_against, task, _alone, [(task,)])
+        ceiling = functools.partial(_against, task, _at_random, parts(task))
+        found += [
+            Case("evaluate", name, "one environment, batch 1, one process", reach, alone, repetitions=most),
+            Case("evaluate", name, "random actions", 0.5, ceiling, repetitions=most, quick=task == HALF_CHEETAH),
+        ]
+    return found
+
+
+def parts(task: str, processes: int = _PROCESSES) -> list[tuple[str, int]]:
+    """What each process is to play."""
+    return [(task, part) for part in range(processes)]
+
+
+def _against(task: str, ready: Callable[..., Measurement], theirs: list[tuple]) -> tuple[Measurement, Measurement]:
+    return Crew(batched, parts(task)).rate, Crew(ready, theirs).rate
+
+
+def _suite(task: str) -> Suite:
+    return suite_of("mixed", _HORIZON, *([task] if task else []))
+
+
+def _lanes(suite: Suite) -> int:
+    return EvaluateConfig().lanes_for(len(suite.tasks))
+
+
+def _policy(suite: Suite) -> NetworkPolicy:
+    network = Network(model_of("nano"), CodecConfig(), [task.name for task in suite])
+    return NetworkPolicy(network.eval())
+
+
+def batched(name: str, part: int) -> Measurement:
+    """As ``harness.evaluate`` plays a part of the episodes."""
+    suite = _suite(name)
+    lanes = _lanes(suite)
+    policy, environments = _policy(suite), _Environments()
+    seeds = {task: itertools.count(1_000_000 * part) for task in suite}
+
+    def work() -> int:
+        played = rollout(policy, seeds, lanes_per_task=lanes, enough_steps=lanes * _HORIZON, make=environments.take)
+        return sum(episode.length for episode in played)
+
+    return timed(work)
+
+
+def _alone(name: str) -> Measurement:
+    suite = _suite(name)
+    policy, environments = _policy(suite), _Environments()
+    seeds = itertools.count()
+
+    def work() -> int:
+        steps = 0
+        for task in suite:
+            played = rollout(policy, {task: seeds}, lanes_per_task=1, enough_steps=_HORIZON, make=environments.take)
+            steps += sum(episode.length for episode in played)
+        return steps
+
+    return timed(work)
+
+
+def _at_random(name: str, part: int) -> Measurement:
+    suite = _suite(name)
+    lanes = [(task, make_env(task)) for task in suite for _ in range(_lanes(suite))]
+    seeds = itertools.count(1_000_000 * part)
+    actions = {task: [spaces(task)[1].sample() for _ in range(_HORIZON)] for task in suite}
+
+    def work() -> int:
+        for _, env in lanes:
+            env.reset(seed=next(seeds))
+        for step in range(_HORIZON):
+            for task, env in lanes:
+                _, _, terminated, truncated, _ = env.step(actions[task][step])
+                if (terminated or truncated) and step < _HORIZON - 1:
+                    env.reset(seed=next(seeds))
+        return _HORIZON * len(lanes)
+
+    return timed(work)
+
+
+def _gpt2() -> Measurement:
+    """An observation and an action token for each step, decoded with the library's cache."""
+    from tests.speed.gpt2 import Imitator
+
+    task = suite_of("mixed", _HORIZON, HALF_CHEETAH).tasks[0]
+    observations, actions = spaces(task)
+    assert observations.shape and actions.shape
+    imitator = Imitator(model_of("nano"), observations.shape[0], actions.shape[0], 2 * _HORIZON).eval()
+    env, seeds = make_env(task), itertools.count()
+
+    @torch.inference_mode()
+    def work() -> int:
+        observation, _ = env.reset(seed=next(seeds))
+        cache = action = None
+        for _ in range(_HORIZON):
+            seen = torch.from_numpy(observation.astype(np.float32))[None, None]
+            action, cache = imitator.act(seen, action, cache)
+            observation, *_ = env.step(action[0, 0].clamp(-1, 1).numpy())
+        return _HORIZON
+
+    return timed(work)
+
+
+class _Environments:
+    """Environments that outlive the rollouts in which they are played: to make an arm takes a third of a second."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Task, list[gym.Env]] = {}
+
+    def take(self, task: Task) -> gym.Env:
+        """An environment of the task, which comes back when it is closed."""
+        idle = self._idle.setdefault(task, [])
+        if idle:
+            return idle.pop()
+        env = make_env(task)
+        env.close = lambda: idle.append(env)  # type: ignore[method-assign]
+        return env

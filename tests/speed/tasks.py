@@ -1,0 +1,57 @@
+"""Tasks, networks and recordings that cases share."""
+
+import itertools
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.artifacts import Artifact
+from benchmarks.policy import RandomPolicy
+from benchmarks.rollout import rollout
+from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tasks.task import TaskConfig
+from benchmarks.trajectories import Trajectories, write_shard
+from generalist.settings import ModelConfig
+from tests.conftest import ROOT
+
+HALF_CHEETAH = "mujoco/halfcheetah"
+
+
+@cache
+def suite_of(name: str, horizon: int | None = None, *only: str) -> Suite:
+    """A suite of ``conf/suite``, or some tasks of it, cut off after ``horizon`` steps."""
+    entries, named = _file(name)
+    tasks = []
+    for each in only or named:
+        entry = entries[each.replace("/", "-", 1)]
+        task = Task.resolve(each, TaskConfig(**{key: entry[key] for key in TaskConfig.__annotations__ if key in entry}))
+        tasks.append(replace(task, horizon=min(task.horizon, horizon or task.horizon)))
+    return Suite(name, tuple(tasks))
+
+
+def _file(name: str) -> tuple[dict[str, Any], list[str]]:
+    """A suite's entries, those of suites that it takes in included, and the names of its tasks."""
+    told = yaml.safe_load((ROOT / "conf" / "suite" / f"{name}.yaml").read_text())
+    entries: dict[str, Any] = {}
+    for other in told.get("defaults", ()):
+        entries |= _file(other)[0] if other != "_self_" else {}
+    entries |= told.get("tasks") or {}
+    return entries, told.get("only") or [key.replace("-", "/", 1) for key in entries]
+
+
+def model_of(name: str) -> ModelConfig:
+    """A preset of ``conf/model``."""
+    return ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text()))
+
+
+def record(task: Task, steps: int, folder: Path) -> Trajectories:
+    """Random play of a task."""
+    artifact = Artifact(folder, "trajectories", {})
+    artifact.start()
+    played = rollout(RandomPolicy(), {task: itertools.count()}, lanes_per_task=8, keep_steps=True, enough_steps=steps)
+    write_shard(folder / "shard-000", played, spaces(task)[0])
+    artifact.finish(0.0, distribution_kind=None, task=task.name)
+    return Trajectories(folder)

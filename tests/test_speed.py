@@ -1,0 +1,87 @@
+import itertools
+
+import pytest
+
+from benchmarks.tidy import read_csv, to_csv
+from tests.speed.__main__ import TABLE, all_cases, keep
+from tests.speed.cases import Case, Measured, measure, timed
+from tests.speed.check import check
+
+
+def case(ours=(6.0,), theirs=(2.0,), name="toy", **settings):
+    """A case whose measurements are told in turn; the first of each is the warm-up's."""
+    own, other = itertools.cycle(ours), itertools.cycle(theirs)
+    settings = {"quick": True} | settings
+    return Case("toy", name, "a toy", 2.0, lambda: (lambda: next(own), lambda: next(other)), **settings)
+
+
+def committed(ratio, name="toy"):
+    return Measured("toy", name, "a toy", ratio, ratio, ratio, 2.0)
+
+
+def test_ratios_are_of_pairs_that_were_measured_one_after_the_other():
+    row = measure(case(ours=(0, 6, 8, 30), theirs=(1, 2, 4, 10)), 3)
+    assert (row.ratio_median, row.ratio_min, row.ratio_max) == (3, 2, 3)
+
+
+def test_of_a_cost_less_is_better():
+    assert measure(case(ours=(2.0,), theirs=(6.0,), cost=True), 1).ratio_median == 3
+
+
+def test_a_long_case_is_repeated_less_often():
+    turns = []
+    long = Case(
+        "toy", "long", "a toy", 1, lambda: (lambda: len(turns) or 1, lambda: turns.append(0) or 1), repetitions=2
+    )
+    measure(long, 5)
+    assert len(turns) == 3  # one to warm up
+
+
+def test_work_is_told_as_a_rate(monkeypatch):
+    clock = iter([10.0, 10.5])
+    monkeypatch.setattr("tests.speed.cases.time.perf_counter", lambda: next(clock))
+    assert timed(lambda: 4)() == 8
+
+
+def test_a_ratio_that_fell_below_seven_tenths_fails_by_name(capsys):
+    slow = case(ours=(4.0,), name="slow")  # a ratio of 2 where 3 is committed: below 2.1
+    assert check([case(), slow], [committed(3.0), committed(3.0, "slow")]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "SLOWER than 70 % of the committed ratio, 3 times: toy slow, against a toy"
+    assert check([case(ours=(4.4,))], [committed(3.0)]) == 0
+
+
+def test_a_disturbed_try_is_followed_by_another():
+    tries = iter([0.5, 2.9])
+    assert check([case()], [committed(3.0)], lambda _, __: committed(next(tries))) == 0
+    tries = iter([0.5, 0.5, 0.5, 2.9])
+    assert check([case()], [committed(3.0)], lambda _, __: committed(next(tries))) == 1
+
+
+def test_what_cannot_be_held_against_anything_is_passed_over(capsys):
+    missing = case(needs=("no_such_package",))
+    assert check([missing, case(name="new")], [committed(3.0)]) == 0
+    told = capsys.readouterr().out
+    assert "no_such_package not installed" in told
+    assert "no committed row" in told
+
+
+def test_rows_stay_in_the_order_of_the_cases_and_old_ones_go(tmp_path):
+    cases, path = [case(name="one"), case(name="two")], tmp_path / "speed.csv"
+    path.write_text(to_csv([committed(1.0, "gone"), committed(1.0, "one")], Measured))
+    for row in (committed(2.0, "two"), committed(3.0, "one")):
+        keep(row, cases, path)
+    assert read_csv(path, Measured, "") == [committed(3.0, "one"), committed(2.0, "two")]
+
+
+def test_the_committed_table_is_of_todays_cases():
+    cases = {case.key: case for case in all_cases()}
+    assert len(cases) == len(all_cases())
+    for row in read_csv(TABLE, Measured, ""):
+        assert row.key in cases
+        assert row.reach == pytest.approx(cases[row.key].reach)
+
+
+def test_ci_measures_some_cases_of_every_stage_that_needs_no_peer():
+    quick = [case for case in all_cases() if case.quick]
+    assert {case.stage for case in quick} == {"decode", "distill", "evaluate", "grow", "read", "record"}
