@@ -212,9 +212,11 @@ class Transformer(nn.Module):
         size = self.config.window
         positions = cache.positions[lanes].masked_fill(fresh, 0)
         slots = positions % size
+        longest = int(positions.max()) + 1
+        used = min(size, longest)
         # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
-        mask = torch.arange(size, device=tokens.device)[None, :] <= positions[:, None]
-        angles = self.angles(int(positions.max()) + 1).to(tokens.device)[positions][:, None, None]
+        mask = torch.arange(used, device=tokens.device)[None, :] <= positions[:, None]
+        angles = self.angles(longest).to(tokens.device)[positions][:, None, None]
         every_lane = len(lanes) == cache.keys.shape[1] and bool(
             (lanes == torch.arange(len(lanes), device=lanes.device)).all()
         )
@@ -225,6 +227,7 @@ class Transformer(nn.Module):
             keys, values = cache.keys[layer], cache.values[layer]
             keys[lanes, :, slots] = rotate(key, angles)[:, :, 0]
             values[lanes, :, slots] = value[:, :, 0]
+            keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no lane has filled are not read
             if not every_lane:  # gathering copies the memory of the lanes that are still playing
                 keys, values = keys.index_select(0, lanes), values.index_select(0, lanes)  # far faster than keys[lanes]
             window = (rotate(unrotated, angles), keys, values, mask[:, None, None])

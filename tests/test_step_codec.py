@@ -6,7 +6,7 @@ import torch
 from benchmarks.errors import GatitoError
 from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
-from generalist.codecs import CodecConfig, make_codec
+from generalist.codecs import CodecConfig, Window, make_codec
 from generalist.codecs.inputs import collate
 from generalist.codecs.parts import put_together, take_apart
 from generalist.codecs.step import StepCodec
@@ -106,6 +106,34 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
     np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
     np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
+
+
+@pytest.mark.parametrize("continuous", ["bins", "regression"])
+def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbours_have(continuous):
+    torch.manual_seed(0)
+    codec = make_codec(CodecConfig(continuous=continuous), 32)
+    rng = np.random.default_rng(0)
+    windows = []
+    for task, steps in ((TASKS[4], 5), (TASKS[6], 3), (TASKS[0], 4), (TASKS[4], 2)):  # 1, 2, no, 1 dimensions
+        space = spaces(task)[1]
+        space.seed(0)
+        labels = np.stack([space.sample() for _ in range(steps)])
+        observations = rng.normal(size=(steps, *spaces(task)[0].shape))
+        windows.append(Window(task, observations, labels, None, labels, np.zeros(steps)))
+    hidden = torch.randn(4, 5, 32)
+    together = codec.heads.losses(hidden, codec.heads.collate(windows, 5))
+    alone = [codec.heads.losses(hidden[[row]], codec.heads.collate([each], 5)) for row, each in enumerate(windows)]
+    for name in ("loss", "accuracy"):
+        sums = [float(told[name].detach()) * len(each) for told, each in zip(alone, windows, strict=True)]
+        assert float(together[name].detach()) == pytest.approx(sum(sums) / sum(map(len, windows)), rel=1e-5)
+    if continuous == "bins":  # against plain cross-entropy, dimension by dimension
+        logits = codec.heads.numbers(hidden[1, :3], 2).log_softmax(dim=-1)
+        wanted = codec.heads.bin_probabilities(
+            torch.from_numpy(codec.heads.targets(windows[1].task, windows[1].labels, None))
+        )
+        assert float(alone[1]["loss"].detach()) == pytest.approx(
+            float(-(wanted * logits).sum(dim=-1).mean().detach()), rel=1e-5
+        )
 
 
 def test_actions_that_a_task_lacks_have_no_probability(codec):
