@@ -1,10 +1,11 @@
 # make benchmark: from nothing to a scored table.   make test: set-up and tests.   make check: all that CI checks.
+# make speed: every measurement against peers and machine, an hour or more.   make speed-check: has anything become slower?
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: benchmark test test-slow lint check install clean
+.PHONY: benchmark test test-slow lint speed speed-check check install clean
 
 benchmark: install
 	$(BIN)/gatito suite=classic
@@ -33,7 +34,14 @@ lint: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-check: test lint test-slow
+speed: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[speed]'
+	$(BIN)/python -m tests.speed
+
+speed-check: install
+	$(BIN)/python -m tests.speed --check
+
+check: test lint test-slow speed-check
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

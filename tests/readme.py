@@ -1,25 +1,58 @@
 """The README's results are those committed: ``python -m tests.readme`` puts them in, a test holds the two together."""
 
+import itertools
+import statistics
+
+from benchmarks.tidy import read_csv
 from tests.conftest import ROOT
+from tests.speed.cases import Measured
 
-BEGIN, END = "<!-- from results/classic/table.md, by python -m tests.readme -->", "<!-- end -->"
+END = "<!-- end -->"
+_MANY = 8  # cases of one kind that are told in one line
 
 
-def committed() -> str:
+def classic() -> str:
     """The headline, fractions and summary of the classic suite."""
     return (ROOT / "results" / "classic" / "table.md").read_text().partition("**classic: mean scores")[0].strip()
 
 
-def shown() -> str:
-    """What the README says of them."""
-    return (ROOT / "README.md").read_text().partition(BEGIN)[2].partition(END)[0].strip()
+def speed() -> str:
+    """The table of speed, cases of one kind in a line where there are many."""
+    lines = ["| stage | case | against | ratio (range) | to reach | reached |", "| :-- | :-- | :-- | --: | --: | --: |"]
+    rows = read_csv(ROOT / "results" / "speed" / "speed.csv", Measured, "run python -m tests.speed")
+    for (stage, against, reach), kind in itertools.groupby(rows, key=lambda row: (row.stage, row.against, row.reach)):
+        group = list(kind)
+        told = [(row.case, row.ratio_median, row.ratio_min, row.ratio_max) for row in group]
+        if len(group) >= _MANY:
+            ratios = [row.ratio_median for row in group]
+            told = [(f"{len(group)} tasks", statistics.median(ratios), min(ratios), max(ratios))]
+        for case, ratio, low, high in told:
+            own = group if len(group) >= _MANY else [row for row in group if row.case == case]
+            reached = sum(row.ratio_median >= reach for row in own)
+            answer = f"{reached} of {len(own)}" if len(own) > 1 else "yes" if reached else "no"
+            lines.append(
+                f"| {stage} | {case} | {against} | {ratio:.2f} ({low:.2f} to {high:.2f}) | {reach:.3g} | {answer} |"
+            )
+    return "\n".join(lines)
+
+
+BLOCKS = {
+    "<!-- from results/classic/table.md, by python -m tests.readme -->": classic,
+    "<!-- from results/speed/speed.csv, by python -m tests.readme -->": speed,
+}
+"""What the README holds between each of these lines and the next end."""
+
+
+def shown(begin: str) -> str:
+    """What the README says there."""
+    return (ROOT / "README.md").read_text().partition(begin)[2].partition(END)[0].strip()
 
 
 def write() -> None:
     """Put the committed results into the README."""
-    text = (ROOT / "README.md").read_text()
-    before, _, rest = text.partition(BEGIN)
-    (ROOT / "README.md").write_text(f"{before}{BEGIN}\n{committed()}\n{END}{rest.partition(END)[2]}")
+    for begin, committed in BLOCKS.items():
+        before, _, rest = (ROOT / "README.md").read_text().partition(begin)
+        (ROOT / "README.md").write_text(f"{before}{begin}\n{committed()}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def _lanes(suite: Suite) -> int:
 
 def _policy(suite: Suite) -> NetworkPolicy:
     network = Network(model_of("nano"), CodecConfig(), [task.name for task in suite])
-    return NetworkPolicy(network.eval())
+    # BabyAI looks for all that its mission names whenever something is picked up or dropped: what a step costs there
+    # depends on the actions, so they must be as random as the ceiling's.
+    return NetworkPolicy(network.eval(), draws=any(task.family == "babyai" for task in suite))
 
 
 def batched(name: str, part: int) -> Measurement:
@@ -83,7 +85,8 @@ def batched(name: str, part: int) -> Measurement:
     seeds = {task: itertools.count(1_000_000 * part) for task in suite}
 
     def work() -> int:
-        played = rollout(policy, seeds, lanes_per_task=lanes, enough_steps=lanes * (_HORIZON - 1) + 1, make=environments.take)
+        enough = lanes * (_HORIZON - 1) + 1  # each plays one episode, or several short ones
+        played = rollout(policy, seeds, lanes_per_task=lanes, enough_steps=enough, make=environments.take)
         return sum(episode.length for episode in played)
 
     return timed(work)
