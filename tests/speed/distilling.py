@@ -1,7 +1,8 @@
 """Distillation: against a Hugging Face GPT-2 and its Trainer on the same windows, and against the machine's peak.
 
-The peer has the same blocks (0.66 M parameters of ``nano``) and fewer beside them, and its windows lie in memory. Its loss is a
-squared error: what ``codec.continuous=regression`` learns here, where the default are bins, whose logits are a third of the work.
+The peer has the same blocks (0.66 M parameters of ``nano``) and fewer beside them, and its windows lie in memory. Its
+loss is a squared error, which ``codec.continuous=regression`` learns here too; the default are bins, whose logits are a
+third of the work.
 """
 
 import functools
