@@ -239,7 +239,8 @@ def _open_shard(folder: Path) -> _Shard:
     about = read_json(folder / _INDEX)
     lengths = np.array([row["length"] for row in about["episodes"]], dtype=np.int64)
     paths = [path for path in sorted(folder.glob("*.npy")) if path.name != _CHUNKS]
-    columns = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
+    # As plain arrays: numpy is slow to cut a piece out of its own class of memory maps.
+    columns = {path.stem: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in paths}
     frames, depth = None, 0
     if about["stacked"]:
         depth, *shape = about["stacked"]
