@@ -6,6 +6,7 @@ An algorithm is always built from its recipe and its numbers put in: ``PPO.load`
 import copy
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks.errors import GatitoError, check_at_least, unknown
@@ -217,7 +217,19 @@ class Watch(BaseCallback):
 
 
 def _parsed(value: Any) -> Any:  # noqa: ANN401
-    """``lin_0.001`` → a schedule from 0.001 to 0, as in RL-Zoo's files; anything else as it is."""
-    if isinstance(value, str) and value.startswith("lin_"):
-        return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
-    return value
+    """``lin_0.001`` → a schedule from 0.001 to 0, as in RL-Zoo's files; anything else as it is.
+
+    ``lin2_0.001`` does so twice, one after the other (warm restarts: Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """
+    schedule = re.fullmatch(r"lin(\d*)_(.+)", value) if isinstance(value, str) else None
+    if schedule is None:
+        return value
+    times, start = int(schedule[1] or 1), float(schedule[2])
+    if times < 1:
+        raise ValueError("a rate falls at least once")
+
+    def rate(remaining: float) -> float:
+        done = times * min(1 - remaining, 1.0)
+        return start * (1 - (done - min(int(done), times - 1)))
+
+    return rate

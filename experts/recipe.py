@@ -31,7 +31,8 @@ class ExpertRecipe:
         stop_at: end the training early once the mean score on selection seeds is this good; None: never.
         selection_episodes: episodes that judge a checkpoint; None: as many as ``experts.selection_episodes``.
         episode_seconds: processor time after which a program that comes to no decision gives its episode up.
-        hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero.
+        hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero,
+            ``lin2_0.001`` one that does so twice, one after the other.
     """
 
     algorithm: str = "ppo"

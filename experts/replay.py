@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.seeds import training_seed
 
 Place = dict[str, Any]
-"""Where an environment is: ``episode``, its number, and ``actions`` since its reset, ``(steps, *action shape)``."""
+"""Where an environment is: ``episode``, the number of the one that was seeded last, and ``actions`` since then,
+``(steps, *action shape)``."""
 
 
 class Replayable(gym.Wrapper):

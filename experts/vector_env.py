@@ -42,10 +42,14 @@ class ReplayableVecEnv(DummyVecEnv):
         return np.stack([Replayable.bring(env, place) for env, place in zip(self.envs, places, strict=True)])
 
 
+_SEEDED_EVERY = 3_000  # steps: a seed costs an Atari game 90 ms, for it loads its cartridge anew; a reset costs 5
+
+
 class AtariVecEnv(VecEnv):
     """Atari games in one native call a step.
 
-    Rewards may be clipped and life losses shown as ends here, in training; scores know neither.
+    Rewards may be clipped and life losses shown as ends here, in training; scores know neither. Short games share
+    a seed: one goes on with the random numbers of the game before, and a game's place is counted from their first.
     """
 
     def __init__(self, task: Task, recipe: ExpertRecipe, seed: int) -> None:
@@ -53,15 +57,16 @@ class AtariVecEnv(VecEnv):
         super().__init__(recipe.envs, self._games.single_observation_space, self._games.single_action_space)
         self._streams = [derive(seed, "env", place) for place in range(recipe.envs)]
         self._clip_rewards, self._end_at_life_loss = recipe.clip_rewards, recipe.episodic_life
-        self._episodes = np.zeros(recipe.envs, dtype=np.int64)
-        self._histories: list[list[int]] = [[] for _ in range(recipe.envs)]
+        self._seeded = np.zeros(recipe.envs, dtype=np.int64)  # how often
+        self._histories: list[list[int]] = [[] for _ in range(recipe.envs)]  # actions since then
+        self._lengths = np.zeros(recipe.envs, dtype=np.int64)
         self._returns = np.zeros(recipe.envs)
         self._lives = np.zeros(recipe.envs, dtype=np.int64)
         self._actions = np.zeros(recipe.envs, dtype=np.int64)
 
     def reset(self) -> np.ndarray:
         """Begin an episode everywhere."""
-        return self._begin(np.ones(self.num_envs, dtype=bool))
+        return self._begin(np.ones(self.num_envs, dtype=bool), seeded=True)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keep the actions for :meth:`step_wait`."""
@@ -74,6 +79,7 @@ class AtariVecEnv(VecEnv):
         for history, action in zip(self._histories, self._actions, strict=True):
             history.append(int(action))
         self._returns += rewards
+        self._lengths += 1
         over = terminated | truncated
         lost = (told["lives"] < self._lives) & ~over if self._end_at_life_loss else np.zeros_like(over)
         self._lives = np.array(told["lives"])
@@ -82,15 +88,17 @@ class AtariVecEnv(VecEnv):
             infos[place]["terminal_observation"] = observations[place].copy()
             infos[place]["TimeLimit.truncated"] = bool(truncated[place])
         for place in np.flatnonzero(over):
-            infos[place]["episode"] = {"r": self._returns[place], "l": len(self._histories[place]), "t": 0.0}
-        if over.any():
-            observations = self._begin(over)
+            infos[place]["episode"] = {"r": self._returns[place], "l": int(self._lengths[place]), "t": 0.0}
+        long_ago = np.array([len(history) >= _SEEDED_EVERY for history in self._histories])
+        for which, seeded in ((over & long_ago, True), (over & ~long_ago, False)):
+            if which.any():
+                observations = self._begin(which, seeded)
         return observations, rewards.clip(-1, 1) if self._clip_rewards else rewards, over | lost, infos
 
     def places(self) -> list[Place]:
         """Where each game is."""
-        pairs = zip(self._episodes, self._histories, strict=True)
-        return [{"episode": int(episode), "actions": np.array(history)} for episode, history in pairs]
+        pairs = zip(self._seeded, self._histories, strict=True)
+        return [{"episode": int(number), "actions": np.array(history)} for number, history in pairs]
 
     def bring(self, places: Sequence[Place]) -> np.ndarray:
         """Bring each game to its place; the observations there.
@@ -103,8 +111,8 @@ class AtariVecEnv(VecEnv):
         for step in range(longest + 1):
             begins = np.array([len(history) == longest - step for history in histories])
             if begins.any():
-                self._episodes[begins] = [int(place["episode"]) - 1 for place in np.array(places)[begins]]
-                observations = self._begin(begins)
+                self._seeded[begins] = [int(place["episode"]) - 1 for place in np.array(places)[begins]]
+                observations = self._begin(begins, seeded=True)
             if step < longest:
                 ages = [step - (longest - len(history)) for history in histories]
                 pairs = zip(histories, ages, strict=True)
@@ -133,12 +141,17 @@ class AtariVecEnv(VecEnv):
         """No game is wrapped in anything."""
         return [False] * len(list(self._get_indices(indices)))
 
-    def _begin(self, which: np.ndarray) -> np.ndarray:
-        self._episodes[which] += 1
-        seeds = [training_seed(self._streams[place], self._episodes[place]) for place in np.flatnonzero(which)]
-        observations, told = self._games.reset(seed=np.array(seeds), options={"reset_mask": which})
-        for place in np.flatnonzero(which):
-            self._histories[place] = []
+    def _begin(self, which: np.ndarray, seeded: bool) -> np.ndarray:
+        seeds = None
+        if seeded:
+            self._seeded[which] += 1
+            seeds = np.array(
+                [training_seed(self._streams[place], self._seeded[place]) for place in np.flatnonzero(which)]
+            )
+            for place in np.flatnonzero(which):
+                self._histories[place] = []
+        observations, told = self._games.reset(seed=seeds, options={"reset_mask": which})
         self._returns[which] = 0.0
+        self._lengths[which] = 0
         self._lives[which] = told["lives"][which]
         return observations

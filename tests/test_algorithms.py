@@ -5,7 +5,7 @@ import torch
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.errors import GatitoError
 from benchmarks.rollout import rollout
-from experts.algorithms import check_recipe
+from experts.algorithms import build, check_recipe, make_vec_env
 from experts.player import ExpertPolicy, policy_state
 from experts.recipe import ExpertRecipe
 from experts.replay import Replayable
@@ -155,3 +155,16 @@ def test_weights_that_become_nan_stop_the_training():
     next(training._model.policy.parameters()).data[0] = float("nan")
     with pytest.raises(GatitoError, match="toy/cartpole diverged: its weights are NaN after"):
         advance(training, 100)
+
+
+@pytest.mark.parametrize(
+    ("rate", "at"),
+    [
+        ("lin_0.4", {1: 0.4, 0.75: 0.3, 0.5: 0.2, 0: 0, -0.1: 0}),
+        ("lin2_0.4", {1: 0.4, 0.75: 0.2, 0.5: 0.4, 0.25: 0.2, 0: 0}),
+    ],
+)
+def test_a_rate_falls_to_zero_as_often_as_its_recipe_says(rate, at):
+    recipe = ExpertRecipe(hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": rate})
+    model = build(make_task("CartPole-v1"), recipe, make_vec_env(make_task("CartPole-v1"), recipe, 0), 0)
+    assert {remaining: model.lr_schedule(remaining) for remaining in at} == pytest.approx(at)

@@ -203,16 +203,27 @@ def test_a_lost_life_is_an_end_only_where_the_recipe_says_so(episodic_life):
     assert ends == 0  # five lives last longer than that
 
 
-def test_games_are_brought_back_to_where_they_were():
+def test_games_that_share_a_seed_are_not_the_same_game(monkeypatch):
+    monkeypatch.setattr("experts.vector_env._SEEDED_EVERY", 1_000)
+    env = training_games("Breakout", envs=1, task={"horizon": 60})
+    env.reset()
+    first, second = ([env.step(np.array([1 + 2 * (step % 2)]))[0] for step in range(60)] for _ in range(2))
+    assert not all(np.array_equal(mine, other) for mine, other in zip(first[:-1], second[:-1], strict=True))
+
+
+@pytest.mark.parametrize(("seeded_every", "seeds"), [(1, [2, 3, 2]), (1_000, [1, 2, 1])])
+def test_games_are_brought_back_to_where_they_were(monkeypatch, seeded_every, seeds):
+    """Also where games share a seed, and one has gone on with the random numbers of the one before."""
+    monkeypatch.setattr("experts.vector_env._SEEDED_EVERY", seeded_every)
     settings = {"name": "Breakout", "envs": 3, "seed": 4, "task": {"horizon": 25}}
     env = training_games(**settings)
     env.reset()
     env.step(np.array([1, 1, 1]))
     run(env, 11)
-    env._begin(np.array([False, True, False]))  # so that their ages differ
+    env._begin(np.array([False, True, False]), seeded=True)  # so that their ages differ
     observations = run(env, 26)[-1][0]  # through the ends of all three
     places = env.places()
-    assert [place["episode"] for place in places] == [2, 3, 2]
+    assert [place["episode"] for place in places] == seeds
     assert len({len(place["actions"]) for place in places}) == 2
     other = training_games(**settings)
     np.testing.assert_array_equal(other.bring(places), observations)

@@ -42,7 +42,7 @@ def play(task, steps=20):
 @pytest.fixture
 def codec():
     torch.manual_seed(0)
-    return make_codec(CodecConfig(), 32)
+    return make_codec(CodecConfig(waves=4), 32)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -106,6 +106,8 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
     np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
     np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
+    wider = make_codec(CodecConfig(least_deviation=2.0), 32)
+    np.testing.assert_allclose(wider.heads.targets(task, mean, None), [[[192.0, 2.0]]])
 
 
 @pytest.mark.parametrize("continuous", ["bins", "regression"])
@@ -149,6 +151,18 @@ def test_padding_and_neighbours_do_not_change_a_token(codec):
     alone = codec.observations(collate([short], 2))
     among = codec.observations(collate([long, short], 5))[3:, :2]
     torch.testing.assert_close(alone, among)
+
+
+def test_waves_show_a_centimetre_in_a_metre():
+    """A step of 0.01 moves a token by a share of itself that a linear layer can read."""
+    vectors = np.float32([[[[0.6, 0.1, -0.2]], [[0.61, 0.1, -0.2]]]])
+    shares = []
+    for waves in (0, 4):
+        torch.manual_seed(0)
+        codec = make_codec(CodecConfig(waves=waves), 32)
+        here, there = codec.observations(collate([{"vector": each} for each in vectors.reshape(2, 1, 1, 3)], 1))
+        shares.append(float(((there - here).norm() / here.norm()).detach()))
+    assert shares[1] > 4 * shares[0]
 
 
 @pytest.mark.parametrize("task", RICH, ids=lambda task: task.name)

@@ -27,6 +27,8 @@ class CodecConfig:
         observation_loss: weight of predicting the next observation, beside 1 minus it of the action, for codecs that
             predict it.
         vector_width: longest observation vector (discrete observations are one-hot) that it can carry.
+        waves: of each observed number, beside it, with codecs that see numbers as such; each is half as long as the one
+            before.
         image_frames: frames of an image observation; 0: it carries no images.
         image_size: their height and width in pixels.
         patch: height and width of the patches that images are cut into, where they are.
@@ -35,6 +37,8 @@ class CodecConfig:
         discrete_actions: largest discrete action space.
         action_dimensions: most continuous action dimensions.
         bins: categories that each continuous action dimension is cut into; with ``gato``, observations are as well.
+        least_deviation: of the normal distribution that a continuous action is taught as, in bins, with codecs that
+            read actions from one hidden state; the wider, the more a near miss counts.
     """
 
     name: str = "step"
@@ -47,6 +51,7 @@ class CodecConfig:
     discount: float = 0.99
     observation_loss: float = 0.0
     vector_width: int = 384
+    waves: int = 0
     image_frames: int = 4
     image_size: int = 84
     patch: int = 16
@@ -55,6 +60,7 @@ class CodecConfig:
     discrete_actions: int = 18
     action_dimensions: int = 17
     bins: int = 256
+    least_deviation: float = 0.5
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -66,8 +72,9 @@ class CodecConfig:
             raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
-        least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1}
-        check_at_least("codec", self, **least, observation_loss=0, critic=0, discount=0)
+        least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1, "waves": 0}
+        least_of_numbers = {"least_deviation": 0.01, "observation_loss": 0, "critic": 0, "discount": 0}
+        check_at_least("codec", self, **least, **least_of_numbers)
         if self.discount >= 1 and self.critic:
             raise FatalError(f"codec.discount={self.discount}: a critic foresees returns that end, set it below 1.")
         if self.observation_loss >= 1:

@@ -21,8 +21,6 @@ from generalist.codecs.config import CodecConfig
 from generalist.codecs.critic import Critic
 from generalist.codecs.windows import Window, is_discrete, valid_steps
 
-_MIN_DEVIATION = 0.5  # in bins: a narrower target would be a single bin and lose where in the bin the action lies
-
 
 @dataclass(frozen=True)
 class Targets:
@@ -210,7 +208,7 @@ class ActionHeads(nn.Module):
                 probabilities[:, : int(space.n)] = softmax(distributions)
             return probabilities
         assert isinstance(space, gym.spaces.Box)
-        return normals(space, labels, distributions, self.config.bins)
+        return normals(space, labels, distributions, self.config.bins, self.config.least_deviation)
 
     def bin_probabilities(self, targets: torch.Tensor) -> torch.Tensor:
         """The normal distributions that ``(…, 2)`` targets describe, cut into bins, ``(…, bins)``."""
@@ -229,17 +227,19 @@ def binned(mean: torch.Tensor, deviation: torch.Tensor, bins: int) -> torch.Tens
     return mass / mass.sum(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
-def normals(space: gym.spaces.Box, labels: np.ndarray, distributions: np.ndarray | None, bins: int) -> np.ndarray:
+def normals(
+    space: gym.spaces.Box, labels: np.ndarray, distributions: np.ndarray | None, bins: int, least: float = 0.5
+) -> np.ndarray:
     """Means and standard deviations of continuous actions in bins, ``(n, dimensions, 2)``.
 
-    Without distributions, the deviation is the narrowest.
+    Without distributions, the deviation is the least. One of half a bin still tells where in its bin an action lies.
     """
     mean = to_unit(space, labels)
     deviation = np.zeros_like(mean)
     if distributions is not None:
         deviation = distributions[:, 1] * 2 / (space.high - space.low).reshape(-1)
     scale = bins / 2
-    in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, _MIN_DEVIATION)], axis=-1)
+    in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, least)], axis=-1)
     return in_bins.astype(np.float32)
 
 

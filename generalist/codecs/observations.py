@@ -2,7 +2,8 @@
 
 A vector is the sum of what is known at the step: observation vectors are squashed and pass through one projection that
 is shared by all tasks, of which a task uses as many columns as its vector is long; images, grids and texts have an
-encoder each. No weight belongs to one task.
+encoder each. No weight belongs to one task. Beside each squashed number stand waves of it, sines and cosines of falling
+length (Mildenhall et al. 2020, arXiv:2003.08934, eq. 4): a linear projection sees a centimetre in a metre by them.
 """
 
 import math
@@ -22,7 +23,7 @@ from generalist.codecs.inputs import Inputs
 from generalist.codecs.parts import kind_of, part_spaces, vector_size
 
 _MU, _M = 100.0, 256.0  # Gato's mu-law constants (Reed et al. 2022, arXiv:2205.06175, eq. 3)
-_CHANNELS = 3  # of each number: mu-law, symlog, and whether it is there at all
+_CHANNELS = 3  # of each number: mu-law, symlog, and whether it is there at all; its waves come on top
 
 
 class ObservationEncoder(nn.Module):
@@ -30,9 +31,11 @@ class ObservationEncoder(nn.Module):
 
     def __init__(self, config: CodecConfig, width: int) -> None:
         super().__init__()
-        self.vector = nn.Parameter(torch.empty(width, _CHANNELS, config.vector_width))
+        self.waves = config.waves
+        self.vector = nn.Parameter(torch.empty(width, _CHANNELS + 2 * config.waves, config.vector_width))
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.vector, std=0.3)
+        nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # more of them, and none far from the others' size
         self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
         self.text = TextEncoder(config.text_length, width) if config.text_length else None
         self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
@@ -66,7 +69,12 @@ class ObservationEncoder(nn.Module):
         """``(n, longest)`` vectors padded at their ends, and their sizes → ``(n, width)``."""
         longest = vectors.shape[-1]
         there = (torch.arange(longest, device=vectors.device) < sizes[:, None]).to(vectors.dtype)
-        channels = torch.cat([mu_law(vectors), symlog(vectors), there], dim=-1)
+        squashed = symlog(vectors)
+        channels = [mu_law(vectors), squashed, there]
+        for octave in range(self.waves):
+            angles = squashed * (math.pi * 2**octave)
+            channels += [angles.sin(), angles.cos() * there]
+        channels = torch.cat(channels, dim=-1)
         return nn.functional.linear(channels, self.vector[:, :, :longest].flatten(1))
 
 
