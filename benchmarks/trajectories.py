@@ -163,6 +163,16 @@ class _Shard:
         start = int(self.starts[row]) + row
         return self.columns["observations"][start + first : start + last]
 
+    def scattered(self, rows: np.ndarray, steps: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Steps of episodes, both ``(n,)``, column by column, ``(n, …)``."""
+        found = {name: self.columns[name][self.starts[rows] + steps] for name in columns if name != "observations"}
+        if "observations" in columns and self.frames:
+            stacks = [self.observations(row, step, step + 1) for row, step in zip(rows, steps, strict=True)]
+            found["observations"] = np.concatenate(stacks)
+        elif "observations" in columns:
+            found["observations"] = self.columns["observations"][self.starts[rows] + rows + steps]
+        return found
+
 
 class Trajectories:
     """Recorded episodes of one agent on one task, read through memory maps.
@@ -195,6 +205,7 @@ class Trajectories:
         self.lengths = np.array([row["length"] for row in rows], dtype=np.int64)
         self.successes: list[bool | None] = [row["success"] for row in rows]
         self.returns = np.array([row["return"] for row in rows], dtype=np.float64)
+        self._ends = np.cumsum(self.lengths)
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -225,6 +236,21 @@ class Trajectories:
             else shard.columns[name][first + start : first + last]
             for name in columns
         }
+
+    def scattered(self, steps: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Steps from anywhere, ``(n,)``, ascending, as numbered through all episodes one after another.
+
+        Returns:
+            Per column, shape ``(n, …)``, copies; observations are those acted on.
+        """
+        episodes = np.searchsorted(self._ends, steps, side="right")
+        within = steps - (self._ends - self.lengths)[episodes]
+        shards, rows = self._places[episodes].T
+        parts = [
+            self._shards[number].scattered(rows[shards == number], within[shards == number], columns)
+            for number in np.unique(shards)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in columns}
 
     def episodes(self) -> Iterator[Steps]:
         """Each episode's arrays in order, observations (stacked again) with their last row."""

@@ -5,7 +5,7 @@ with nothing to restore, and several processes can each draw a part of it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,12 +110,21 @@ class Mixture:
         step = int(rng.integers(ends[-1]))
         episode = int(np.searchsorted(ends, step, side="right"))
         length = int(source.trajectories.lengths[episode])
-        start = step - int(ends[episode] - length) - int(rng.integers(longest))
-        start = max(0, min(start, length - longest))
-        prompt = self._prompt(source, episode, rng) if rng.random() < self._prompts else None
-        window = self._read(source, source.trajectories, episode, start, longest, prompt)
+        beginning = int(ends[episode]) - length
+        start = max(0, min(step - beginning - int(rng.integers(longest)), length - longest))
+        prompted = rng.random() < self._prompts
+        steps: slice | np.ndarray
+        if prompted or self._codec.remembers(source.task):
+            window = self._read(source, source.trajectories, episode, start, longest)
+            steps = slice(beginning + start, beginning + start + len(window))
+        else:
+            # Steps that do not see each other need not be neighbours, which are much alike.
+            steps = np.sort(rng.integers(ends[-1], size=longest))
+            columns = self._columns(source.trajectories)
+            window = self._taught(source, source.trajectories, source.trajectories.scattered(steps, columns))
+        prompt = self._prompt(source, episode, rng) if prompted else None
         known = self._returns[number]
-        return replace(window, returns=known[episode][start : start + len(window)]) if known else window
+        return replace(window, prompt=prompt, returns=None if known is None else known[steps])
 
     def _prompt(self, source: Source, own: int, rng: np.random.Generator) -> Window:
         """Steps of another episode than the window's ``own``, whose answers it would show, unless there is no other."""
@@ -127,23 +136,31 @@ class Mixture:
             episode = (episode + 1) % count
         last = max(0, int(trajectories.lengths[episode]) - longest)
         start = last if rng.random() < _FROM_THE_END else int(rng.integers(last + 1))
-        return self._read(source, trajectories, episode, start, longest, None)
+        return self._read(source, trajectories, episode, start, longest)
 
-    def _read(
-        self, source: Source, trajectories: Trajectories, episode: int, start: int, length: int, prompt: Window | None
-    ) -> Window:
+    def _read(self, source: Source, trajectories: Trajectories, episode: int, start: int, length: int) -> Window:
+        """Consecutive steps of an episode."""
+        rows = trajectories.window(episode, start, length, self._columns(trajectories))
+        window = self._taught(source, trajectories, rows)
+        if not start:
+            return window
+        earlier = trajectories.window(episode, start - 1, 1, ["actions", "rewards"])
+        return replace(window, before=(earlier["actions"][0], float(earlier["rewards"][0])))
+
+    def _columns(self, trajectories: Trajectories) -> list[str]:
         # Planners and scripts have no distribution: their labels are all there is to learn.
         soft = self._soft and trajectories.has("distributions")
-        names = ["observations", "labels", "actions", "rewards"] + (["distributions"] if soft else [])
-        rows = trajectories.window(episode, start, length, names)
-        if soft and trajectories.facts["distribution_kind"] == "q":
-            rows["distributions"] = rows["distributions"] / self._temperature
-        before = None
-        if start:
-            earlier = trajectories.window(episode, start - 1, 1, ["actions", "rewards"])
-            before = (earlier["actions"][0], float(earlier["rewards"][0]))
-        observations, labels, actions, rewards = (rows[name] for name in names[:4])
-        return Window(source.task, observations, labels, rows.get("distributions"), actions, rewards, before, prompt)
+        return ["observations", "labels", "actions", "rewards"] + (["distributions"] if soft else [])
+
+    def _taught(self, source: Source, trajectories: Trajectories, rows: Mapping[str, np.ndarray]) -> Window:
+        """Steps as they are to be learnt."""
+        distributions = rows.get("distributions")
+        if distributions is not None and trajectories.facts["distribution_kind"] == "q":
+            distributions = distributions / self._temperature
+        observations, labels, actions, rewards = (
+            rows[name] for name in ("observations", "labels", "actions", "rewards")
+        )
+        return Window(source.task, observations, labels, distributions, actions, rewards)
 
 
 def held_out(trajectories: Trajectories) -> int:

@@ -139,31 +139,36 @@ class Transformer(nn.Module):
         self._angles = torch.empty(0, config.width // config.heads // 2, 2)
         self.apply(self._initialise)
 
-    def forward(self, tokens: torch.Tensor, prefix: Prefix | None = None) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, prefix: Prefix | None = None, windows: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Hidden states of whole sequences.
 
         Args:
             tokens: shape ``(batch, length, width)``; each sequence begins at its first token, and padding at the end
                 is harmless, for attention looks back only.
             prefix: of each sequence's prompt, see :meth:`read`.
+            windows: shape ``(batch,)``, how many tokens each sequence's tokens look back, themselves included; None: as
+                many as the settings say.
 
         Returns:
             The same shape; entry t depends on the prompt and the tokens up to t alone.
         """
-        return self._run(tokens, prefix)[0]
+        return self._run(tokens, prefix, windows)[0]
 
     def read(self, tokens: torch.Tensor, there: torch.Tensor) -> Prefix:
         """What later tokens see of prompts, ``(batch, length, width)``; ``there``: ``(batch, length)``, not padding."""
-        _, keys, values = self._run(tokens, None)
+        _, keys, values = self._run(tokens, None, None)
         return Prefix(tuple(keys), tuple(values), there)
 
     def _run(
-        self, tokens: torch.Tensor, prefix: Prefix | None
+        self, tokens: torch.Tensor, prefix: Prefix | None, windows: torch.Tensor | None
     ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         distance = place[:, None] - place[None, :]
-        mask = (distance >= 0) & (distance < self.config.window)
+        reach = self.config.window if windows is None else windows[:, None, None, None]
+        mask = (distance >= 0) & (distance < reach)
         angles = self.angles(length).to(tokens.device)
         keys, values = [], []
         for layer, block in enumerate(self.blocks):

@@ -8,8 +8,8 @@ from benchmarks.trajectories import Trajectories
 _MOST_CUT_OFF = 0.5
 
 
-def returns_to_go(trajectories: Trajectories, discount: float) -> list[np.ndarray]:
-    """By episode, the discounted returns of its ``(n,)`` steps.
+def returns_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
+    """The discounted returns of all steps, episode after episode, ``(steps,)``.
 
     NaN where they are not known: an episode that a time limit ended would have gone on, and steps from which more than
     half of all that counts lies beyond that end say little.
@@ -22,4 +22,4 @@ def returns_to_go(trajectories: Trajectories, discount: float) -> list[np.ndarra
             left = discount ** np.arange(length, 0, -1.0)
             returns[left > _MOST_CUT_OFF] = np.nan
         episodes.append(returns)
-    return episodes
+    return np.concatenate(episodes)

@@ -148,14 +148,14 @@ def test_the_learning_rate_warms_up_and_falls_by_a_cosine_to_a_tenth():
     assert learning_rate(110, config) == pytest.approx(0.1)
 
 
-def mixture(recordings, weights, **settings):
+def mixture(recordings, weights, codec=CodecConfig(), **settings):  # noqa: B008
     from generalist.codecs import make_codec
 
     sources = [
         Source(task, Trajectories(recordings[task.name].folder), weight)
         for task, weight in zip(SUITE, weights, strict=True)
     ]
-    return Mixture(sources, make_codec(CodecConfig(), 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
+    return Mixture(sources, make_codec(codec, 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
 
 
 def vectors(batch):
@@ -192,6 +192,14 @@ def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
         assert (counters.diff() == 1).all()
         assert torch.equal(batch.targets.probabilities[row, valid].argmax(dim=-1), (counters % 2).long())
         assert (vectors(batch)[index, ~valid] == 0).all()
+
+
+def test_steps_without_memory_come_from_anywhere_with_their_own_targets(recordings):
+    batch = mixture(recordings, [1.0, 0.0], CodecConfig(memory="partial")).batch(0)
+    assert batch.targets.valid.all()  # no window ends with an episode
+    counters = vectors(batch)[batch.targets.discrete, :, 1]
+    assert (counters.diff(dim=1) == 1).float().mean() < 0.5
+    assert torch.equal(batch.targets.probabilities.argmax(dim=-1), (counters % 2).long())
 
 
 @pytest.mark.parametrize(

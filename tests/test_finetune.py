@@ -237,7 +237,7 @@ def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_pa
     ("settings", "codec", "line"),
     [
         ({}, {"name": "gato"}, "cannot train codec=gato.*take codec=step"),
-        ({}, {"continuous": "regression"}, "task toy/target.*set codec.continuous=bins"),
+        ({}, {"continuous": "regression"}, "task toy/target.*set codec.continuous=normal"),
         ({}, {"discount": 1.0}, "codec.discount=1.0.*below 1"),
         ({"lanes": 0}, {}, "amplifier.lanes must be at least 1, not 0"),
         ({"steps": 4_000}, {}, "4000 steps per task are 1 updates.*10240 steps per task or more"),

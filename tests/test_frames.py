@@ -39,6 +39,13 @@ def test_stacks_come_back_as_the_environment_showed_them(recorded):
             np.testing.assert_array_equal(window["observations"], shown[start : min(start + 6, 40)])
 
 
+def test_scattered_stacks_are_those_of_their_own_episodes(recorded):
+    episodes = list(recorded.episodes())
+    rows = recorded.scattered(np.array([0, 2, 39, 40, 41, 119]), ["observations"])["observations"]
+    for stack, (episode, step) in zip(rows, [(0, 0), (0, 2), (0, 39), (1, 0), (1, 1), (2, 39)], strict=True):
+        np.testing.assert_array_equal(stack, episodes[episode]["observations"][step])
+
+
 def test_each_frame_is_stored_once_and_compressed(recorded):
     size = (recorded.folder / "shard-000" / "observations.frames").stat().st_size
     assert size < 0.25 * recorded.steps * 84 * 84

@@ -250,7 +250,7 @@ def test_no_token_is_seen_early_and_padding_by_nobody():
         ({"conditioning": "prompt"}, FILM, 75, "one of a demonstration.*set model.window=76"),
         ({"vector_width": 2}, TARGET, 64, "set codec.vector_width=3"),
         ({"previous_actions": True}, TARGET, 64, "set codec.previous_actions=false"),
-        ({"continuous": "regression"}, TARGET, 64, "set codec.continuous=bins"),
+        ({"continuous": "regression"}, TARGET, 64, "set it to bins"),
         ({}, make_task("tests.environments:Picture-v0"), 64, "cannot carry observations Box"),
         ({}, make_task("tests.environments:Unbounded-v0"), 64, "cannot carry actions Box"),
     ],

@@ -65,7 +65,7 @@ def batch_of(codec, *windows, length=8):
 
 def tokens_of(codec, *windows, length=8):
     """What the model gets: a model that does nothing answers with it."""
-    return codec.hidden(lambda tokens: tokens, batch_of(codec, *windows, length=length))
+    return codec.hidden(lambda tokens, *_: tokens, batch_of(codec, *windows, length=length))
 
 
 def changed(rows, step):
@@ -98,7 +98,7 @@ def test_observation_tokens_answer_with_actions_and_action_tokens_foresee(codec)
     batch = batch_of(codec, window(TARGET, 3))  # a fourth step is padding
     for name, expected in (("action_loss", [0, 2, 4]), ("observation_loss", [1, 3])):
         states = torch.randn(1, 8, 32, requires_grad=True)
-        codec.loss(lambda _, states=states: states, batch)[name].backward()
+        codec.loss(lambda *_, states=states: states, batch)[name].backward()
         assert states.grad is not None
         assert states.grad[0].abs().sum(dim=1).nonzero()[:, 0].tolist() == expected, name
 
@@ -116,7 +116,7 @@ def test_the_loss_by_hand(codec):
         labels=np.array([[0.5, 5], [0, 10], [0, 5]], np.float32),  # from -1 to 1: (.5, 0), (0, 1), (0, 0)
         rewards=np.array([0, e, 7]),
     )
-    values = codec.loss(lambda tokens: tokens, batch_of(codec, played))
+    values = codec.loss(lambda tokens, *_: tokens, batch_of(codec, played))
     action = (0.25 / 2 + 1 / 2 + 0) / 3
     # Of the second observation 0, 1 and 4, and 1 of its reward; of the third nothing; nothing comes after it.
     foreseen = ((0 + 1 + 4 + 1) / 4 + 0) / 3
@@ -125,7 +125,7 @@ def test_the_loss_by_hand(codec):
     assert values["loss"].item() == pytest.approx(0.25 * foreseen + 0.75 * action)
     plain = make_codec(replace(JAT, observation_loss=0.0), 32)
     assert plain.next is None
-    assert set(plain.loss(lambda tokens: tokens, batch_of(plain, played))) == {"loss", "accuracy"}
+    assert set(plain.loss(lambda tokens, *_: tokens, batch_of(plain, played))) == {"loss", "accuracy"}
 
 
 def test_discrete_parts_cells_and_pixels_are_foreseen_by_hand(codec):
@@ -137,7 +137,7 @@ def test_discrete_parts_cells_and_pixels_are_foreseen_by_hand(codec):
 
     def foreseen(task, **changes):
         played = window(task, 2, rewards=np.zeros(2), **changes)
-        return codec.loss(lambda tokens: tokens, batch_of(codec, played))["observation_loss"].item() * 2
+        return codec.loss(lambda tokens, *_: tokens, batch_of(codec, played))["observation_loss"].item() * 2
 
     # Every answer is as likely as any other; the reward, 0, is one more number and foreseen exactly.
     assert foreseen(LAKE) == pytest.approx(math.log(16) / 2)

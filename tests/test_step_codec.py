@@ -7,6 +7,7 @@ from benchmarks.errors import GatitoError
 from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
 from generalist.codecs import CodecConfig, Window, make_codec
+from generalist.codecs.continuous import Normal, binned
 from generalist.codecs.inputs import collate
 from generalist.codecs.parts import put_together, take_apart
 from generalist.codecs.step import StepCodec
@@ -68,25 +69,25 @@ def test_actions_come_back_from_their_own_targets(codec, task):
     if isinstance(space, gym.spaces.Discrete):
         np.testing.assert_array_equal(codec.heads.actions(task, targets), actions)
     else:
-        back = codec.heads.actions(task, codec.heads.bin_probabilities(targets))
+        back = codec.heads.actions(task, binned(targets[..., 0], targets[..., 1], 256))
         assert back.dtype == space.dtype and back.shape == actions.shape
         half_a_bin = (space.high - space.low) / 256 / 2
         assert (np.abs(back - actions) <= half_a_bin * 1.001).all()
         assert all(space.contains(action) for action in back)
 
 
-def test_bins_of_a_normal_distribution_against_the_closed_form(codec):
+def test_bins_of_a_normal_distribution_against_the_closed_form():
     from math import erf
 
-    probabilities = codec.heads.bin_probabilities(torch.tensor([[128.0, 10.0]], dtype=torch.float64))[0]
+    probabilities = binned(torch.tensor(128.0).double(), torch.tensor(10.0).double(), 256)
     assert probabilities.sum() == pytest.approx(1)
     within_one_deviation = probabilities[118:138].sum().item()
     assert within_one_deviation == pytest.approx(erf(1 / 2**0.5), abs=1e-9)
 
 
 @pytest.mark.parametrize("mean", [0.0, 3.4, 250.0, 256.0])
-def test_the_most_likely_bin_has_the_mean_in_it_also_near_the_bounds(codec, mean):
-    probabilities = codec.heads.bin_probabilities(torch.tensor([[mean, 60.0]]))[0]
+def test_the_most_likely_bin_has_the_mean_in_it_also_near_the_bounds(mean):
+    probabilities = binned(torch.tensor(mean), torch.tensor(60.0), 256)
     assert abs(int(probabilities.argmax()) + 0.5 - mean) <= 0.5 + 1e-6
 
 
@@ -110,7 +111,7 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     np.testing.assert_allclose(wider.heads.targets(task, mean, None), [[[192.0, 2.0]]])
 
 
-@pytest.mark.parametrize("continuous", ["bins", "regression"])
+@pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
 def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbours_have(continuous):
     torch.manual_seed(0)
     codec = make_codec(CodecConfig(continuous=continuous), 32)
@@ -130,12 +131,40 @@ def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbour
         assert float(together[name].detach()) == pytest.approx(sum(sums) / sum(map(len, windows)), rel=1e-5)
     if continuous == "bins":  # against plain cross-entropy, dimension by dimension
         logits = codec.heads.numbers(hidden[1, :3], 2).log_softmax(dim=-1)
-        wanted = codec.heads.bin_probabilities(
-            torch.from_numpy(codec.heads.targets(windows[1].task, windows[1].labels, None))
-        )
+        targets = torch.from_numpy(codec.heads.targets(windows[1].task, windows[1].labels, None))
+        wanted = binned(targets[..., 0], targets[..., 1], 256)
         assert float(alone[1]["loss"].detach()) == pytest.approx(
             float(-(wanted * logits).sum(dim=-1).mean().detach()), rel=1e-5
         )
+
+
+def test_a_normal_distribution_costs_its_divergence_weighed_by_its_own_deviation():
+    """Against torch's own divergence; in the units of half an action's range."""
+    output = Normal(256, 0.5)
+    numbers = torch.tensor([[0.25, 1.0], [-0.5, 2.5]], dtype=torch.float64, requires_grad=True)
+    deviations = torch.tensor([1.0, 2.5]).sub(2).exp()
+    expert = torch.tensor([[200.0, 12.8], [64.0, 25.6]])
+    each, missed = output.losses(numbers, expert)
+    own = torch.distributions.Normal(numbers[:, 0].detach(), deviations)
+    theirs = torch.distributions.Normal(expert[:, 0] / 128 - 1, expert[:, 1] / 128)
+    wanted = torch.distributions.kl_divergence(theirs, own) * deviations
+    torch.testing.assert_close(each.detach().float(), wanted.float())
+    assert missed.tolist() == [True, False]
+    # However wide, the mean is drawn to the expert's: by the error in deviations.
+    (slope,) = torch.autograd.grad(each.sum(), numbers)
+    torch.testing.assert_close(slope[:, 0].float(), ((own.mean - theirs.mean) / deviations).float())
+
+
+def test_a_normal_distribution_is_told_as_bins():
+    output = Normal(256, 0.5)
+    chances = output.logits(torch.tensor([[0.2512, 0.0], [0.0, -9.0], [2.0, 0.0]])).softmax(dim=-1)
+    middles = torch.arange(256) + 0.5
+    mean = (chances[0] * middles).sum()
+    assert chances[0].argmax() == int(1.2512 * 128)
+    assert mean == pytest.approx(1.2512 * 128, abs=0.01)
+    assert ((chances[0] * (middles - mean).square()).sum().sqrt()) == pytest.approx(128 * np.exp(-2), rel=1e-3)
+    assert chances[1, 127] == pytest.approx(0.5, abs=0.01)  # at the least deviation, between two bins
+    assert chances[2].argmax() == 255  # a mean beyond the bounds is at the bounds
 
 
 def test_actions_that_a_task_lacks_have_no_probability(codec):

@@ -52,6 +52,15 @@ def test_a_window_is_cut_at_its_episodes_end_and_never_shows_the_next_one(record
             np.testing.assert_array_equal(window["actions"], episode.steps["actions"][start:last])
 
 
+def test_scattered_steps_are_those_of_the_episodes_one_after_another(recorded):
+    folder, episodes = recorded
+    steps = np.array([0, 0, 3, sum(episode.length for episode in episodes[:4]), Trajectories(folder).steps - 1])
+    rows = Trajectories(folder).scattered(steps, ["observations", "actions", "rewards"])
+    for name, values in rows.items():
+        every = np.concatenate([episode.steps[name][: episode.length] for episode in episodes])
+        np.testing.assert_array_equal(values, every[steps])
+
+
 def test_columns_are_memory_maps(recorded):
     memory = Trajectories(recorded[0]).window(0, 0, 2, ["observations"])["observations"]
     while isinstance(memory, np.ndarray):

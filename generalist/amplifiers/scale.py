@@ -20,7 +20,7 @@ from benchmarks.seeds import derive
 from benchmarks.tasks import Task, spaces
 from generalist.amplifiers import Setting
 from generalist.codecs.config import CodecConfig
-from generalist.codecs.heads import bin_middles, from_unit
+from generalist.codecs.continuous import bin_middles, from_unit
 from generalist.codecs.windows import is_discrete
 from generalist.policy import NetworkPolicy
 from generalist.settings import DistillConfig, ModelConfig, what_decides

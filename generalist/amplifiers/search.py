@@ -31,7 +31,8 @@ from generalist.amplifiers.futures import ask, play_on
 from generalist.amplifiers.imagination import Imagination, branch
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.codecs.config import CodecConfig
-from generalist.codecs.heads import bin_middles, check_samples, from_unit
+from generalist.codecs.continuous import bin_middles, from_unit
+from generalist.codecs.heads import check_samples
 from generalist.codecs.windows import is_discrete
 from generalist.policy import NetworkPolicy
 from generalist.settings import ModelConfig

@@ -47,6 +47,10 @@ class Codec(Protocol):
         """Time steps of a task that so many tokens hold, at most."""
         ...
 
+    def remembers(self, task: Task) -> bool:
+        """Whether a task's steps see those before them; if not, they may stand in a window in any order."""
+        ...
+
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> Batch:
         """A batch of windows of at most ``length`` tokens, each with a random stream of its own."""
         ...

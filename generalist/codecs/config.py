@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from benchmarks.errors import FatalError, check_at_least, unknown
 
 CONDITIONINGS = ("none", "prompt", "task_id")
-OUTPUTS = ("bins", "regression")
+MEMORIES = ("all", "partial")
+OUTPUTS = ("bins", "normal", "regression")
 
 
 @dataclass
@@ -21,7 +22,11 @@ class CodecConfig:
         prompt_steps: time steps of a demonstration, at most.
         previous_actions: whether the action before is an input.
         previous_action_dropout: share of windows in training that do without it all the same.
-        continuous: continuous actions as ``bins``, or by ``regression``.
+        memory: which steps see the ones before: ``all``, or those alone whose observation is a ``partial`` view of what
+            there is to know, as a grid around the player is. Where the present tells all, the past tells what was
+            done then, and invites doing it again (causal confusion: de Haan et al. 2019, arXiv:1905.11979).
+        continuous: continuous actions as ``bins``, as a ``normal`` distribution, or by ``regression``; see
+            ``generalist.codecs.continuous``.
         critic: weight, beside the actions', of predicting the discounted return; 0: the network has no critic.
         discount: of the return, per step.
         observation_loss: weight of predicting the next observation, beside 1 minus it of the action, for codecs that
@@ -46,6 +51,7 @@ class CodecConfig:
     prompt_steps: int = 16
     previous_actions: bool = False
     previous_action_dropout: float = 0.5
+    memory: str = "all"
     continuous: str = "bins"
     critic: float = 0.0
     discount: float = 0.99
@@ -70,11 +76,15 @@ class CodecConfig:
         """
         if self.conditioning not in CONDITIONINGS:
             raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
+        if self.memory not in MEMORIES:
+            raise unknown("codec.memory", self.memory, MEMORIES)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
         least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1, "waves": 0}
         least_of_numbers = {"least_deviation": 0.01, "observation_loss": 0, "critic": 0, "discount": 0}
         check_at_least("codec", self, **least, **least_of_numbers)
+        if self.previous_actions and self.memory != "all":
+            raise FatalError("codec.previous_actions=true is a memory of what was done: set codec.memory=all.")
         if self.discount >= 1 and self.critic:
             raise FatalError(f"codec.discount={self.discount}: a critic foresees returns that end, set it below 1.")
         if self.observation_loss >= 1:

@@ -122,6 +122,11 @@ class GatoCodec(nn.Module):
         """Time steps that so many tokens hold, at most: with the shortest texts that there may be."""
         return tokens // step_length(task, self.config.patch, longest=False)
 
+    @staticmethod
+    def remembers(task: Task) -> bool:
+        """Every token sees those before it."""
+        return True
+
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> GatoBatch:
         """A batch of windows of at most ``length`` tokens, each with a random stream of its own."""
         placed, questions = [], Questions(self.vocabulary)
@@ -292,8 +297,10 @@ def _check_settings(config: CodecConfig) -> None:
             "codec.previous_actions=true: every past action is a token of codec gato already, set "
             "codec.previous_actions=false."
         )
-    if config.continuous == "regression":
-        raise FatalError("codec.continuous=regression: codec gato predicts tokens, set codec.continuous=bins.")
+    if config.memory != "all":
+        raise FatalError("codec.memory=partial: in codec gato, every token sees the past; set codec.memory=all.")
+    if config.continuous != "bins":
+        raise FatalError(f"codec.continuous={config.continuous}: codec gato predicts tokens, set it to bins.")
     if config.observation_loss:
         raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
     if config.critic:

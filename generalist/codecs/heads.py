@@ -1,4 +1,4 @@
-"""From hidden states to actions: masked logits of discrete ones; bins, or plain numbers, of continuous ones.
+"""From hidden states to actions: masked logits of discrete ones, one of several outputs of continuous ones.
 
 No weight belongs to one task: a task uses as many logits, or as many action dimensions, as it has.
 """
@@ -6,7 +6,6 @@ No weight belongs to one task: a task uses as many logits, or as many action dim
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +17,7 @@ from benchmarks.policy import Decision
 from benchmarks.tasks import Task, spaces
 from generalist.codecs.choice import Chooser, most_likely
 from generalist.codecs.config import CodecConfig
+from generalist.codecs.continuous import OUTPUTS, bin_middles, from_unit, normals
 from generalist.codecs.critic import Critic
 from generalist.codecs.windows import Window, is_discrete, valid_steps
 
@@ -59,8 +59,8 @@ class ActionHeads(nn.Module):
         self.config = config
         self.discrete = nn.Linear(width, config.discrete_actions)
         self.dimension = nn.Parameter(torch.empty(config.action_dimensions, width))
-        numbers = 1 if config.continuous == "regression" else config.bins
-        self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, numbers))
+        self.output = OUTPUTS[config.continuous](config.bins, config.least_deviation)
+        self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, self.output.numbers))
         self.critic = Critic(width) if config.critic else None
         nn.init.normal_(self.dimension, std=0.3)
         nn.init.normal_(self.discrete.weight, std=0.02)
@@ -105,17 +105,8 @@ class ActionHeads(nn.Module):
             # A task's own dimensions alone: one of seventeen must not make those with one or two pay for as many.
             most = targets.normals.shape[2]
             window, dimension = (torch.arange(most, device=hidden.device) < targets.dimensions[:, None]).nonzero().T
-            normals = targets.normals[window, :, dimension]
             states = hidden[targets.continuous][window] + self.dimension[dimension][:, None]
-            numbers = self.number(states).float()
-            if self.config.continuous == "regression":
-                means = normals[..., 0] * (2 / self.config.bins) - 1
-                each = (numbers[..., 0] - means).square()
-                missed = each.sqrt() * self.config.bins >= 1
-            else:
-                wanted = self.bin_probabilities(normals)
-                each = -(wanted * numbers.log_softmax(dim=-1)).sum(dim=-1)
-                missed = numbers.argmax(dim=-1) != wanted.argmax(dim=-1)
+            each, missed = self.output.losses(self.number(states).float(), targets.normals[window, :, dimension])
             nothing = torch.zeros(valid.shape, device=hidden.device)
             nats = nothing.index_add(0, window, each) / targets.dimensions[:, None]
             losses.append(nats[valid].sum())
@@ -149,7 +140,7 @@ class ActionHeads(nn.Module):
 
         With regression, the action itself from -1 to 1, ``(…, dimensions, 1)``.
         """
-        return self.number(hidden[..., None, :] + self.dimension[:dimensions])
+        return self.output.logits(self.number(hidden[..., None, :] + self.dimension[:dimensions]))
 
     def decide(
         self,
@@ -166,7 +157,7 @@ class ActionHeads(nn.Module):
         else:
             logits = output = self.numbers(hidden, action_count(task))
         actions = self.actions(task, output, choose, rngs)
-        told = is_discrete(task) or self.config.continuous == "bins"
+        told = is_discrete(task) or self.config.continuous != "regression"
         distributions = logits.float().cpu().numpy() if told else None
         values = None if self.critic is None else self.critic(hidden).cpu().numpy()
         return Decision(actions, actions, distributions, values=values)
@@ -210,38 +201,6 @@ class ActionHeads(nn.Module):
         assert isinstance(space, gym.spaces.Box)
         return normals(space, labels, distributions, self.config.bins, self.config.least_deviation)
 
-    def bin_probabilities(self, targets: torch.Tensor) -> torch.Tensor:
-        """The normal distributions that ``(…, 2)`` targets describe, cut into bins, ``(…, bins)``."""
-        return binned(targets[..., 0], targets[..., 1], self.config.bins)
-
-
-def binned(mean: torch.Tensor, deviation: torch.Tensor, bins: int) -> torch.Tensor:
-    """Normal distributions on the axis from 0 to ``bins``, cut into unit bins, ``(…, bins)``.
-
-    Mass beyond the ends is cut off, not piled up on the outermost bins: the most likely bin is then always the one with
-    the mean in it.
-    """
-    edges = torch.arange(bins + 1, device=mean.device, dtype=mean.dtype)
-    below = torch.special.ndtr((edges - mean[..., None]) / deviation[..., None])
-    mass = below.diff(dim=-1)
-    return mass / mass.sum(dim=-1, keepdim=True).clamp_min(1e-12)
-
-
-def normals(
-    space: gym.spaces.Box, labels: np.ndarray, distributions: np.ndarray | None, bins: int, least: float = 0.5
-) -> np.ndarray:
-    """Means and standard deviations of continuous actions in bins, ``(n, dimensions, 2)``.
-
-    Without distributions, the deviation is the least. One of half a bin still tells where in its bin an action lies.
-    """
-    mean = to_unit(space, labels)
-    deviation = np.zeros_like(mean)
-    if distributions is not None:
-        deviation = distributions[:, 1] * 2 / (space.high - space.low).reshape(-1)
-    scale = bins / 2
-    in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, least)], axis=-1)
-    return in_bins.astype(np.float32)
-
 
 def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:
     """What a task's actions ask of a codec: the number, the setting that limits it, and what it counts.
@@ -268,7 +227,7 @@ def check_samples(config: CodecConfig, task: Task) -> None:
     if config.name != "gato" and config.continuous == "regression" and not is_discrete(task):
         raise GatitoError(
             f"task {task.name}: codec.continuous=regression tells one action and no others to try: set "
-            "codec.continuous=bins, and distil with it.",
+            "codec.continuous=normal (or bins), and distil with it.",
             task.name,
         )
 
@@ -298,24 +257,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def to_unit(space: gym.spaces.Box, actions: np.ndarray) -> np.ndarray:
-    """``(n, *action shape)`` actions → ``(n, dimensions)`` from -1 to 1."""
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
-    return np.clip((actions.reshape(len(actions), -1) - low) / (high - low) * 2 - 1, -1, 1)
-
-
-def bin_middles(indices: np.ndarray, bins: int) -> np.ndarray:
-    """The middles of bins, from -1 to 1."""
-    return (indices + 0.5) / bins * 2 - 1
-
-
-def from_unit(space: gym.spaces.Box, unit: np.ndarray) -> Any:  # noqa: ANN401
-    """The inverse of :func:`to_unit`; integer actions are rounded."""
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
-    actions = (low + (unit + 1) / 2 * (high - low)).reshape(-1, *space.shape)
-    return (np.rint(actions) if space.dtype.kind in "iu" else actions).astype(space.dtype)
 
 
 def _returns(windows: Sequence[Window], length: int) -> np.ndarray:

@@ -87,6 +87,8 @@ class JatCodec(StepwiseCodec):
         """
         if config.previous_actions:
             raise FatalError("codec jat reads past actions as tokens of their own: set codec.previous_actions=false.")
+        if config.memory != "all":
+            raise FatalError("codec.memory=partial: in codec jat, every step sees the past; set codec.memory=all.")
         if window < _TOKENS:
             raise GatitoError(
                 f"task {task.name}: a time step of codec jat takes {_TOKENS} tokens, model.window holds {window}: "

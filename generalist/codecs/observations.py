@@ -17,8 +17,8 @@ from torch import nn
 from benchmarks.errors import GatitoError
 from benchmarks.tasks import Task, spaces
 from generalist.codecs.config import CodecConfig
+from generalist.codecs.continuous import to_unit
 from generalist.codecs.encoders import GridEncoder, ImageEncoder, TextEncoder
-from generalist.codecs.heads import to_unit
 from generalist.codecs.inputs import Inputs
 from generalist.codecs.parts import kind_of, part_spaces, vector_size
 

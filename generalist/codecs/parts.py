@@ -39,6 +39,11 @@ def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:
     return dict(space.items()) if isinstance(space, gym.spaces.Dict) else {"": space}
 
 
+def is_partial(space: gym.Space) -> bool:
+    """Whether an observation is a view of a part of what there is to know, as a grid around the player is."""
+    return any(kind_of(part) == "grid" for part in part_spaces(space).values())
+
+
 def vector_size(space: gym.Space) -> int:
     """How many numbers the ``vector`` part of an observation has; discrete ones become one-hot."""
     sizes = 0

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from benchmarks.tasks import spaces
-from generalist.codecs.heads import binned, normals, softmax
+from generalist.codecs.continuous import binned, normals
+from generalist.codecs.heads import softmax
 from generalist.codecs.tokens import StepTokens, Vocabulary, action_tokens
 from generalist.codecs.windows import Window, is_discrete
 

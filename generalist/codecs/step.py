@@ -36,6 +36,7 @@ class StepBatch:
         previous: ``(B, L, size)`` previous actions, see :meth:`ActionEncoder.numbers`; None: they are no input.
         tasks: ``(B,)``, which task each is; None: that is no input.
         shown: the demonstrations of those windows that have one; None: none has.
+        remembers: ``(B,)``, whether a window's steps see the ones before them.
     """
 
     weight: int
@@ -44,6 +45,7 @@ class StepBatch:
     previous: torch.Tensor | None
     tasks: torch.Tensor | None
     shown: Shown | None
+    remembers: torch.Tensor
 
 
 class StepCodec(StepwiseCodec):
@@ -87,6 +89,7 @@ class StepCodec(StepwiseCodec):
             previous=None if previous is None else torch.from_numpy(previous),
             tasks=self.numbers_of([window.task for window in windows]),
             shown=self.show([window.prompt for window in windows]),
+            remembers=torch.tensor([self.remembers(window.task) for window in windows]),
         )
 
     @staticmethod
@@ -109,7 +112,8 @@ class StepCodec(StepwiseCodec):
         if batch.previous is not None:
             assert self.acts is not None
             tokens = tokens + self.acts(batch.previous)
-        return self.run(model, tokens, batch.tasks, batch.shown)
+        windows = torch.where(batch.remembers, model.config.window, 1)
+        return self.run(model, tokens, batch.tasks, batch.shown, windows)
 
     def act(
         self,
@@ -129,6 +133,8 @@ class StepCodec(StepwiseCodec):
             assert self.acts is not None
             memory.actions[lanes[fresh]] = 0.0
             tokens = tokens + self.acts(self.tensor(memory.actions[lanes]))
+        # What is forgotten at every step begins at every step.
+        fresh |= np.concatenate([np.full(len(rows.lanes), not self.remembers(rows.task)) for rows in observed])
         places = self.tensor(lanes), self.tensor(fresh)
         hidden = model.step(tokens, memory.cache, *places, prefix)  # type: ignore[arg-type]
         return self.decide(observed, hidden, memory, choose)

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from benchmarks.policy import Decision, Observed
-from benchmarks.tasks import Task
+from benchmarks.tasks import Task, spaces
 from generalist.codecs.choice import Chooser
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import ActionHeads
 from generalist.codecs.inputs import Inputs, collate
 from generalist.codecs.observations import ActionEncoder, ObservationEncoder
-from generalist.codecs.parts import Parts
+from generalist.codecs.parts import Parts, is_partial
 from generalist.codecs.windows import Window, moved, valid_steps
 from generalist.model import Prefix, Transformer
 
@@ -83,6 +83,10 @@ class StepwiseCodec(nn.Module):
             nn.init.normal_(self.identity.weight, std=0.3)
         self.demonstrated = nn.Parameter(0.3 * torch.randn(width)) if config.conditioning == "prompt" else None
 
+    def remembers(self, task: Task) -> bool:
+        """Whether a task's steps see those before them."""
+        return self.config.memory == "all" or is_partial(spaces(task)[0])
+
     @staticmethod
     def seen(window: Window) -> Parts:
         """What is seen in a window, each part of shape ``(1, steps, …)``."""
@@ -117,20 +121,26 @@ class StepwiseCodec(nn.Module):
         tokens: torch.Tensor,
         tasks: torch.Tensor | None,
         shown: Shown | None,
+        windows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states of ``(B, L, width)`` tokens, given what is told of their tasks, ``(B,)``, and shown of them."""
+        """Hidden states of ``(B, L, width)`` tokens, given what is told of their tasks, ``(B,)``, and shown of them.
+
+        ``windows``, ``(B,)``, is how many tokens they look back; None: as many as the model can.
+        """
         if tasks is not None:
             assert self.identity is not None
             tokens = tokens + self.identity(tasks)[:, None]
         if shown is None:
-            return model(tokens)
+            return model(tokens, None, windows)
+        if windows is None:
+            windows = torch.full((len(tokens),), model.config.window, device=tokens.device)
         alone = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         alone[shown.windows] = False
-        after = model(tokens[shown.windows], self._read(model, shown))
+        after = model(tokens[shown.windows], self._read(model, shown), windows[shown.windows])
         hidden = after.new_empty(tokens.shape)
         hidden[shown.windows] = after
         if alone.any():
-            hidden[alone] = model(tokens[alone])
+            hidden[alone] = model(tokens[alone], None, windows[alone])
         return hidden
 
     def new_memory(self, model: Any, lanes: int, prompts: Mapping[str, Window]) -> Memory:  # noqa: ANN401

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.tasks import Task, spaces
-from generalist.codecs.heads import action_count, from_unit, to_unit
+from generalist.codecs.continuous import from_unit, to_unit
+from generalist.codecs.heads import action_count
 from generalist.codecs.observations import mu_law
 from generalist.codecs.parts import kind_of, part_spaces
 from generalist.codecs.windows import is_discrete

@@ -99,10 +99,10 @@ def check_learnable(what: str, tasks: Sequence[Task], codec: CodecConfig) -> Non
             "another amplifier or control."
         )
     continuous = [task.name for task in tasks if not isinstance(spaces(task)[1], gym.spaces.Discrete)]
-    if codec.continuous != "bins" and continuous:
+    if codec.continuous == "regression" and continuous:
         raise GatitoError(
             f"{what} needs a distribution to draw the actions of task {continuous[0]} from, and "
-            f"codec.continuous={codec.continuous} has none: set codec.continuous=bins."
+            "codec.continuous=regression has none: set codec.continuous=normal, or bins."
         )
     with_critic(codec).check()
 
