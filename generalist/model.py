@@ -3,7 +3,8 @@
 Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
 runs it over whole sequences (:meth:`Transformer.forward`), acting runs it over a cache, one token at a time
 (:meth:`Transformer.step`) or several (:meth:`Transformer.extend`); all see the same window, so all give the same
-numbers. A prompt (:meth:`Transformer.read`) is seen from everywhere: it does not slide out of the window.
+numbers. Where each token sees itself alone, no attention is computed (:meth:`Transformer.alone`). A prompt
+(:meth:`Transformer.read`) is seen from everywhere: it does not slide out of the window.
 """
 
 import math
@@ -71,6 +72,10 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        """Attention of tokens, ``(…, width)``, that see themselves alone: each takes its own value, whole."""
+        return self.out(F.linear(x, self.qkv.weight[-x.shape[-1] :]))
+
     def attend_with(
         self,
         prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
@@ -126,6 +131,11 @@ class Block(nn.Module):
             x = x + self.attention.attend_with(prefix, query, *turned)
         return x + self.feedforward(self.feedforward_norm(x)), key, value
 
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        """``(…, width)`` in and out, of tokens that see themselves alone."""
+        x = x + self.attention.alone(self.attention_norm(x))
+        return x + self.feedforward(self.feedforward_norm(x))
+
 
 class Transformer(nn.Module):
     """A stack of blocks and a final norm."""
@@ -155,6 +165,13 @@ class Transformer(nn.Module):
             The same shape; entry t depends on the prompt and the tokens up to t alone.
         """
         return self._run(tokens, prefix, windows)[0]
+
+    def alone(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden states of tokens, ``(…, width)``, each a sequence of its own, as :meth:`forward` has them, sooner."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            tokens = block.alone(tokens)
+        return self.norm(tokens)
 
     def read(self, tokens: torch.Tensor, there: torch.Tensor) -> Prefix:
         """What later tokens see of prompts, ``(batch, length, width)``; ``there``: ``(batch, length)``, not padding."""

@@ -16,8 +16,12 @@ class Perceptron(nn.Module):
         layers = [(nn.Linear(config.width, config.width), nn.GELU()) for _ in range(config.layers)]
         self.layers = nn.Sequential(nn.GELU(), *(part for layer in layers for part in layer))
 
-    def forward(self, tokens: torch.Tensor, prefix: None = None, windows: object = None) -> torch.Tensor:
-        """``(…, width)`` in and out; no step sees another."""
+    def forward(self, tokens: torch.Tensor, prefix: None = None) -> torch.Tensor:
+        """``(…, width)`` in and out."""
+        return self.layers(tokens)
+
+    def alone(self, tokens: torch.Tensor) -> torch.Tensor:
+        """No step sees another anyhow."""
         return self.layers(tokens)
 
     def new_cache(self, lanes: int) -> None:

@@ -125,3 +125,28 @@ def test_a_network_that_has_acted_can_be_trained(model):
     with torch.inference_mode():
         model.step(torch.randn(1, 64), model.new_cache(1), torch.tensor([0]), torch.tensor([True]))
     model(torch.randn(1, 4, 64, requires_grad=True)).sum().backward()
+
+
+@torch.no_grad()
+def test_a_token_that_sees_itself_alone_is_a_sequence_of_one():
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, window=8))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    tokens = torch.randn(5, 7, 64)
+    torch.testing.assert_close(model.alone(tokens), model(tokens.view(35, 1, 64)).view(5, 7, 64))
+    torch.testing.assert_close(model.alone(tokens), model(tokens, None, torch.ones(5, dtype=torch.long)))
+
+
+@torch.no_grad()
+def test_each_sequence_looks_back_as_far_as_it_is_told():
+    torch.manual_seed(0)
+    sizes = {"layers": 2, "heads": 4, "width": 64, "feedforward": 128}
+    model, short = (Transformer(ModelConfig(**sizes, window=window)) for window in (8, 3))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    short.load_state_dict(model.state_dict())
+    tokens = torch.randn(2, 12, 64)
+    told = model(tokens, None, torch.tensor([3, 8]))
+    torch.testing.assert_close(told[0], short(tokens)[0])
+    torch.testing.assert_close(told[1], model(tokens)[1])

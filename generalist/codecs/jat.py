@@ -160,15 +160,14 @@ class JatCodec(StepwiseCodec):
         items = [with_rewards(take_apart(rows.task, rows.observations), rows.rewards) for rows in observed]
         inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
         lanes = np.concatenate([rows.lanes for rows in observed])
-        places = self.tensor(lanes)
-        fresh = self.tensor(np.concatenate([rows.fresh for rows in observed]))
+        fresh = np.concatenate([rows.fresh for rows in observed])
         who, prefix = self.told(observed, memory)
         done = self.acts(self.tensor(memory.actions[lanes])) + who
         seen = self.observations(moved(inputs, self.device))[:, 0] + who
-        old = (~fresh).nonzero()[:, 0]
-        if len(old):
-            model.step(done[old], memory.cache, places[old], fresh[old], prefix and prefix.rows(old))
-        return self.decide(observed, model.step(seen, memory.cache, places, fresh, prefix), memory, choose)
+        if len(old := np.flatnonzero(~fresh)):
+            rows = self.tensor(old)
+            self.step(model, done[rows], memory, lanes[old], fresh[old], prefix and prefix.rows(rows))
+        return self.decide(observed, self.step(model, seen, memory, lanes, fresh, prefix), memory, choose)
 
 
 def with_rewards(parts: Parts, rewards: np.ndarray) -> Parts:

@@ -112,8 +112,7 @@ class StepCodec(StepwiseCodec):
         if batch.previous is not None:
             assert self.acts is not None
             tokens = tokens + self.acts(batch.previous)
-        windows = torch.where(batch.remembers, model.config.window, 1)
-        return self.run(model, tokens, batch.tasks, batch.shown, windows)
+        return self.run(model, tokens, batch.tasks, batch.shown, batch.remembers)
 
     def act(
         self,
@@ -133,8 +132,6 @@ class StepCodec(StepwiseCodec):
             assert self.acts is not None
             memory.actions[lanes[fresh]] = 0.0
             tokens = tokens + self.acts(self.tensor(memory.actions[lanes]))
-        # What is forgotten at every step begins at every step.
-        fresh |= np.concatenate([np.full(len(rows.lanes), not self.remembers(rows.task)) for rows in observed])
-        places = self.tensor(lanes), self.tensor(fresh)
-        hidden = model.step(tokens, memory.cache, *places, prefix)  # type: ignore[arg-type]
+        remembers = np.concatenate([np.full(len(rows.lanes), self.remembers(rows.task)) for rows in observed])
+        hidden = self.step(model, tokens, memory, lanes, fresh, prefix, remembers)
         return self.decide(observed, hidden, memory, choose)

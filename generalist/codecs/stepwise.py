@@ -49,12 +49,14 @@ class Memory:
         actions: ``(lanes, size)``, each lane's last action, see :meth:`ActionEncoder.numbers`.
         prompts: the row of each task's demonstration in ``prefix``.
         prefix: what the model sees of the demonstrations; None: there are none.
+        used: whether there is anything in the cache: steps that see themselves alone leave nothing there.
     """
 
     cache: Any
     actions: np.ndarray
     prompts: Mapping[str, int]
     prefix: Prefix | None
+    used: bool = False
 
 
 class StepwiseCodec(nn.Module):
@@ -121,26 +123,29 @@ class StepwiseCodec(nn.Module):
         tokens: torch.Tensor,
         tasks: torch.Tensor | None,
         shown: Shown | None,
-        windows: torch.Tensor | None = None,
+        remembers: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Hidden states of ``(B, L, width)`` tokens, given what is told of their tasks, ``(B,)``, and shown of them.
 
-        ``windows``, ``(B,)``, is how many tokens they look back; None: as many as the model can.
+        ``remembers``, ``(B,)``: whether a window's tokens see those before them; None: all do.
         """
         if tasks is not None:
             assert self.identity is not None
             tokens = tokens + self.identity(tasks)[:, None]
-        if shown is None:
-            return model(tokens, None, windows)
-        if windows is None:
-            windows = torch.full((len(tokens),), model.config.window, device=tokens.device)
-        alone = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-        alone[shown.windows] = False
-        after = model(tokens[shown.windows], self._read(model, shown), windows[shown.windows])
-        hidden = after.new_empty(tokens.shape)
-        hidden[shown.windows] = after
-        if alone.any():
-            hidden[alone] = model(tokens[alone], None, windows[alone])
+        every = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+        remembers = every if remembers is None else remembers
+        parts, told = [], ~every
+        if shown is not None:
+            told[shown.windows] = True
+            windows = torch.where(remembers[shown.windows], model.config.window, 1)
+            parts.append((shown.windows, model(tokens[shown.windows], self._read(model, shown), windows)))
+        if len(rows := (remembers & ~told).nonzero()[:, 0]):
+            parts.append((rows, model(tokens[rows])))
+        if len(rows := (~remembers & ~told).nonzero()[:, 0]):
+            parts.append((rows, model.alone(tokens[rows])))
+        hidden = parts[0][1].new_empty(tokens.shape)
+        for rows, part in parts:
+            hidden[rows] = part
         return hidden
 
     def new_memory(self, model: Any, lanes: int, prompts: Mapping[str, Window]) -> Memory:  # noqa: ANN401
@@ -163,6 +168,29 @@ class StepwiseCodec(nn.Module):
         rows = np.repeat([memory.prompts[each.task.name] for each in observed], counts)
         return who, memory.prefix.rows(self.tensor(rows))
 
+    def step(
+        self,
+        model: Any,  # noqa: ANN401
+        tokens: torch.Tensor,
+        memory: Memory,
+        lanes: np.ndarray,
+        fresh: np.ndarray,
+        prefix: Prefix | None,
+        remembers: np.ndarray | None = None,
+    ) -> torch.Tensor:
+        """Hidden states of one further token per lane: see :meth:`Transformer.step`, and of memory, :meth:`run`."""
+        remembers = np.ones(len(lanes), dtype=bool) if remembers is None else remembers
+        if prefix is not None or remembers.all():
+            memory.used = True
+            fresh = fresh | ~remembers  # what is forgotten at every step begins at every step
+            return model.step(tokens, memory.cache, self.tensor(lanes), self.tensor(fresh), prefix)
+        if not remembers.any():
+            return model.alone(tokens)
+        hidden, which = tokens.new_empty(tokens.shape), self.tensor(remembers)
+        hidden[~which] = model.alone(tokens[~which])
+        hidden[which] = self.step(model, tokens[which], memory, lanes[remembers], fresh[remembers], None)
+        return hidden
+
     def decide(
         self, observed: Sequence[Observed], hidden: torch.Tensor, memory: Memory, choose: Chooser
     ) -> list[Decision]:
@@ -182,7 +210,8 @@ class StepwiseCodec(nn.Module):
     @staticmethod
     def fork(model: Any, memory: Memory, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
         """Let lanes go on from where others are; see :meth:`generalist.codecs.Codec.fork`."""
-        model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
+        if memory.used:
+            model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
         memory.actions[targets] = memory.actions[sources]
 
     @property

@@ -1,8 +1,8 @@
 """Distillation: against a Hugging Face GPT-2 and its Trainer on the same windows, and against the machine's peak.
 
 The peer has the same blocks (0.66 M parameters of ``nano``) and fewer beside them, and its windows lie in memory. Its
-loss is a squared error, which ``codec.continuous=regression`` learns here too; the default are bins, whose logits are a
-third of the work.
+loss is a squared error, and its steps see those before them; ours do so in one of two cases, and in the other everything
+is as by default.
 """
 
 import functools
@@ -25,10 +25,11 @@ from generalist.network import Network
 from generalist.settings import DistillConfig
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
-from tests.speed.tasks import HALF_CHEETAH, model_of, record, suite_of
+from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, record, suite_of
 
 _RECORDED = 4000  # steps
 _UPDATES = 20  # of which the first, in which memory is fetched, is not timed
+_PEERS = codec_of(memory="all", continuous="regression")  # what the peer does
 _MATRIX, _PRODUCTS = 2048, 8  # the probe's: rows and columns, and how often
 
 
@@ -37,13 +38,13 @@ def cases() -> list[Case]:
     found = [
         Case(
             "distill",
-            f"{HALF_CHEETAH}, nano, {continuous}",
+            f"{HALF_CHEETAH}, nano, {how}",
             "JAT's way: a Hugging Face GPT-2 and its Trainer",
             3,
-            functools.partial(_crews, (_distilled, "nano", 64, _UPDATES, continuous), (_trained, "nano", 64, _UPDATES)),
+            functools.partial(_crews, (_distilled, "nano", 64, _UPDATES, codec), (_trained, "nano", 64, _UPDATES)),
             needs=("transformers", "accelerate"),
         )
-        for continuous in ("bins", "regression")
+        for how, codec in (("as by default", codec_of()), ("memory=all, regression", _PEERS))
     ]
     for model, windows, updates, most in (("nano", 64, _UPDATES, None), ("mini", 64, 6, None), ("gato_79m", 1, 3, 3)):
         found.append(
@@ -70,11 +71,10 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
     return made[0].rate, made[1].rate
 
 
-def _distilled(model: str, windows: int, updates: int, continuous: str = "bins") -> Measurement:
+def _distilled(model: str, windows: int, updates: int, codec: CodecConfig) -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
     config = model_of(model)
     settings = DistillConfig(steps=updates, windows=windows, length=config.window, checkpoint_every=10 * updates)
-    codec = CodecConfig(continuous=continuous)
     folder = tempfile.TemporaryDirectory()
     recorded = record(_task(), _RECORDED, Path(folder.name) / "trajectories")
 
@@ -92,7 +92,7 @@ def _distilled(model: str, windows: int, updates: int, continuous: str = "bins")
 
 def _flops(model: str, windows: int, updates: int) -> Measurement:
     """Floating-point operations a second of the same training: those of products, convolutions and attention."""
-    steps = _distilled(model, windows, updates)
+    steps = _distilled(model, windows, updates, _PEERS)
     each = _flops_of(model, windows)
     return lambda: steps() * each
 
@@ -102,7 +102,7 @@ def _flops_of(model: str, windows: int) -> float:
     config = model_of(model)
     with tempfile.TemporaryDirectory() as folder:
         recorded = record(_task(), _RECORDED, Path(folder) / "trajectories")
-        network = Network(config, CodecConfig())
+        network = Network(config, _PEERS)
         source = Source(_task(), recorded, 1.0)
         batch = Mixture([source], network.codec, windows=windows, length=config.window, seed=0).batch(0)
         return count_flops(lambda: network.loss(batch)["loss"].backward()) / (windows * config.window)

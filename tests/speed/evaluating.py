@@ -16,12 +16,11 @@ import torch
 from benchmarks.harness import EvaluateConfig
 from benchmarks.rollout import rollout
 from benchmarks.tasks import Suite, Task, make_env, spaces
-from generalist.codecs import CodecConfig
 from generalist.network import Network
 from generalist.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
-from tests.speed.tasks import HALF_CHEETAH, model_of, suite_of
+from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, suite_of
 
 _HORIZON = 100
 _PROCESSES = os.cpu_count() or 1
@@ -71,7 +70,7 @@ def _lanes(suite: Suite) -> int:
 
 
 def _policy(suite: Suite) -> NetworkPolicy:
-    network = Network(model_of("nano"), CodecConfig(), [task.name for task in suite])
+    network = Network(model_of("nano"), codec_of(), [task.name for task in suite])
     # BabyAI looks for all that its mission names whenever something is picked up or dropped: what a step costs there
     # depends on the actions, so they must be as random as the ceiling's.
     return NetworkPolicy(network.eval(), draws=any(task.family == "babyai" for task in suite))

@@ -11,14 +11,13 @@ from benchmarks.harness import Agent, EvaluateConfig, evaluate
 from benchmarks.policy import RandomPolicy
 from benchmarks.tasks import make_env
 from benchmarks.tracking import Tracker, TrackingConfig
-from generalist.codecs import CodecConfig
 from generalist.mixture import Mixture, Source
 from generalist.network import Network
 from generalist.settings import ModelConfig
 from tests.speed import evaluating
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
-from tests.speed.tasks import HALF_CHEETAH, record, suite_of
+from tests.speed.tasks import HALF_CHEETAH, codec_of, record, suite_of
 
 _OVERHEAD = 0.5  # seconds a task, at most
 _EPISODES = 2
@@ -68,7 +67,7 @@ def _batches() -> tuple[Measurement, Measurement]:
     def drawn(steps: int) -> Measurement:
         folder = tempfile.TemporaryDirectory()
         recorded = record(task, steps, Path(folder.name) / "trajectories")
-        codec = Network(ModelConfig(), CodecConfig()).codec
+        codec = Network(ModelConfig(), codec_of()).codec
         mixture = Mixture([Source(task, recorded, 1.0)], codec, windows=64, length=32, seed=0)
         numbers = itertools.count()
 

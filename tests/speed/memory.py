@@ -96,12 +96,12 @@ def _distill(task: Task, steps: int, folder: Path) -> None:
     """A few updates, and windows from all over the recording."""
     import torch
 
-    from generalist.codecs import CodecConfig
     from generalist.mixture import Mixture, Source
     from generalist.network import Network
     from generalist.settings import ModelConfig
+    from tests.speed.tasks import codec_of
 
-    network = Network(ModelConfig(), CodecConfig())
+    network = Network(ModelConfig(), codec_of())
     source = Source(task, Trajectories(folder), weight=1.0)
     mixture = Mixture([source], network.codec, windows=16, length=32, seed=0, soft=False)
     optimizer = torch.optim.AdamW(network.parameters())

@@ -14,6 +14,7 @@ from benchmarks.rollout import rollout
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tasks.task import TaskConfig
 from benchmarks.trajectories import Trajectories, write_shard
+from generalist.codecs import CodecConfig
 from generalist.settings import ModelConfig
 from tests.conftest import ROOT
 
@@ -45,6 +46,11 @@ def _file(name: str) -> tuple[dict[str, Any], list[str]]:
 def model_of(name: str) -> ModelConfig:
     """A preset of ``conf/model``."""
     return ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text()))
+
+
+def codec_of(**settings: Any) -> CodecConfig:
+    """The default codec, ``conf/codec/step.yaml``, with other settings."""
+    return CodecConfig(**yaml.safe_load((ROOT / "conf" / "codec" / "step.yaml").read_text()) | settings)
 
 
 def record(task: Task, steps: int, folder: Path) -> Trajectories:
