@@ -1,8 +1,8 @@
 """Distillation: against a Hugging Face GPT-2 and its Trainer on the same windows, and against the machine's peak.
 
 The peer has the same blocks (0.66 M parameters of ``nano``) and fewer beside them, and its windows lie in memory. Its
-loss is a squared error, and its steps see those before them; ours do so in one of two cases, and in the other everything
-is as by default.
+loss is a squared error, and its steps see those before them; ours do so in one of two cases, in the other all is as by
+default.
 """
 
 import functools
