@@ -8,6 +8,7 @@ from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
 from generalist.codecs import CodecConfig, Window, make_codec
 from generalist.codecs.continuous import Normal, binned
+from generalist.codecs.encoders import ImageEncoder
 from generalist.codecs.inputs import collate
 from generalist.codecs.parts import put_together, take_apart
 from generalist.codecs.step import StepCodec
@@ -225,6 +226,13 @@ def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
         expected = torch.zeros_like(moved)
         expected[item, 3] = True
         assert torch.equal(moved, expected), kind
+
+
+def test_pixels_are_seen_from_minus_one_to_one():
+    torch.manual_seed(0)
+    encoder = ImageEncoder(4, 84, 16)
+    images = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
+    torch.testing.assert_close(encoder(images), encoder.layers(images / 127.5 - 1), atol=1e-5, rtol=0)
 
 
 def test_while_acting_texts_are_read_once_and_mean_the_same(codec):
