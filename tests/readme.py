@@ -1,5 +1,6 @@
 """The README's results are those committed: ``python -m tests.readme`` puts them in, a test holds the two together."""
 
+import functools
 import itertools
 import statistics
 
@@ -11,9 +12,9 @@ END = "<!-- end -->"
 _MANY = 8  # cases of one kind that are told in one line
 
 
-def classic() -> str:
-    """The headline, fractions and summary of the classic suite."""
-    return (ROOT / "results" / "classic" / "table.md").read_text().partition("**classic: mean scores")[0].strip()
+def table(suite: str) -> str:
+    """The headline, fractions and summary of a suite."""
+    return (ROOT / "results" / suite / "table.md").read_text().partition(f"**{suite}: mean scores")[0].strip()
 
 
 def speed() -> str:
@@ -37,7 +38,8 @@ def speed() -> str:
 
 
 BLOCKS = {
-    "<!-- from results/classic/table.md, by python -m tests.readme -->": classic,
+    "<!-- from results/mixed/table.md, by python -m tests.readme -->": functools.partial(table, "mixed"),
+    "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
     "<!-- from results/speed/speed.csv, by python -m tests.readme -->": speed,
 }
 """What the README holds between each of these lines and the next end."""

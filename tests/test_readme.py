@@ -2,6 +2,8 @@ import re
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from benchmarks.report.formats import to_markdown
 from benchmarks.report.report import score_by_return, score_results
@@ -11,7 +13,8 @@ from benchmarks.tidy import to_csv
 from tests.conftest import ROOT
 from tests.readme import BLOCKS, shown
 
-CLASSIC = ROOT / "results" / "classic"
+COMMITTED = {folder.parent.name: folder.parent for folder in sorted((ROOT / "results").glob("*/tasks.csv"))}
+"""The suites whose results are committed."""
 
 
 @pytest.mark.parametrize("begin", BLOCKS)
@@ -19,28 +22,36 @@ def test_the_readmes_results_are_the_committed_ones(begin):
     assert shown(begin) == BLOCKS[begin]()
 
 
-def test_the_readme_has_every_classic_task():
-    [classic, _] = map(shown, BLOCKS)
-    assert len([line for line in classic.splitlines() if line.startswith("| classic/")]) == 5
+@pytest.mark.parametrize("suite, tasks", [("mixed", 24), ("classic", 5)])
+def test_the_readme_has_every_task(suite, tasks):
+    [block] = [shown(begin) for begin in BLOCKS if f"results/{suite}/" in begin]
+    rows = [line for line in block.splitlines() if line.startswith("| ") and "/" in line.split("|")[1]]
+    assert len(rows) == tasks
 
 
-def test_every_committed_table_is_what_the_committed_rows_give():
-    results = Results.read(CLASSIC)
-    assert results.train_seeds == [0, 1, 2, 3, 4]
-    board = score_results(results)
-    text = (CLASSIC / "table.md").read_text()
+@pytest.mark.parametrize("suite", COMMITTED)
+def test_every_committed_table_is_what_the_committed_rows_give(suite):
+    folder = COMMITTED[suite]
+    board = score_results(Results.read(folder))
+    text = (folder / "table.md").read_text()
     assert text.startswith(headline(board))
     for table in all_tables(board, score_by_return(board)):
         assert to_markdown(table) in text
-    assert (CLASSIC / "table.csv").read_text() == to_csv(tidy_scores(board), TidyScore)
+    assert (folder / "table.csv").read_text() == to_csv(tidy_scores(board), TidyScore)
 
 
-def test_the_committed_config_is_todays_suite():
-    config = yaml.safe_load((CLASSIC / "config.yaml").read_text())
-    suite = yaml.safe_load((ROOT / "conf" / "suite" / "classic.yaml").read_text())
-    for key, task in suite["tasks"].items():
-        assert config["suite"]["tasks"][key]["env_id"] == task["env_id"]
-        assert config["suite"]["tasks"][key]["expert"]["steps"] == task["expert"]["steps"]
+def test_the_classic_suite_was_played_with_five_training_seeds():
+    assert Results.read(COMMITTED["classic"]).train_seeds == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("suite", COMMITTED)
+def test_the_committed_config_is_todays_suite(suite):
+    config = yaml.safe_load((COMMITTED[suite] / "config.yaml").read_text())["suite"]["tasks"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        today = OmegaConf.to_container(compose("config", [f"suite={suite}"]).suite.tasks)
+    for key, task in config.items():
+        assert task["env_id"] == today[key]["env_id"]
+        assert task["expert"]["steps"] == today[key]["expert"]["steps"]
 
 
 def test_readme_speaks_of_every_folder_and_stage():
