@@ -34,7 +34,7 @@ from benchmarks.errors import GatitoError
 from benchmarks.tasks import Suite, Task
 from benchmarks.tidy import to_csv
 from benchmarks.tracking import LOG, read_log
-from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.recipe import RELEASED, ExpertRecipe, ExpertsConfig
 
 TABLE = "experts.csv"
 _TRAINING = "training"
@@ -93,6 +93,8 @@ def release(
             continue
         if manifest is None:
             raise GatitoError(f"{source} holds no finished expert: run with stages=[experts] first.")
+        if manifest["config"]["recipe"]["algorithm"] == RELEASED:
+            continue  # it was taken from a release, where it says how it was trained
         _check(task, manifest, source)
         verify(source, manifest)
         target = folder / task.name

@@ -53,6 +53,13 @@ def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
     assert {row["agent"] for row in scores} == {"random", "expert", "generalist"}
 
 
+def test_releasing_what_was_taken_from_a_release_leaves_its_provenance_alone(trained):
+    before = {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()}
+    code, error = run(trained, "name=again", "experts=released", "stages=[experts,release]")
+    assert code == 0, error
+    assert {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()} == before
+
+
 def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trained):
     code, error = run(trained, "experts=released", "+suite.tasks.classic-cartpole.kwargs.sutton_barto_reward=true")
     assert code == 1 and error.count("\n") == 0
