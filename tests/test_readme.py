@@ -5,6 +5,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import gatito as entry  # which says what a configuration consists of
 from benchmarks.report.formats import to_markdown
 from benchmarks.report.report import score_by_return, score_results
 from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
@@ -55,10 +56,8 @@ def test_the_committed_config_is_todays_suite(suite):
 
 
 def test_readme_speaks_of_every_folder_and_stage():
-    import gatito
-
     text = (ROOT / "README.md").read_text()
     for folder in ("benchmarks", "experts", "generalist", "conf", "results", "tests"):
         assert f"`{folder}/`" in text
-    for stage in gatito.STAGES:
+    for stage in entry.STAGES:
         assert re.search(rf"\b{stage}\b", text), stage
