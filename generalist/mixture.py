@@ -157,10 +157,9 @@ class Mixture:
         distributions = rows.get("distributions")
         if distributions is not None and trajectories.facts["distribution_kind"] == "q":
             distributions = distributions / self._temperature
-        observations, labels, actions, rewards = (
-            rows[name] for name in ("observations", "labels", "actions", "rewards")
+        return Window(
+            source.task, rows["observations"], rows["labels"], distributions, rows["actions"], rows["rewards"]
         )
-        return Window(source.task, observations, labels, distributions, actions, rewards)
 
 
 def held_out(trajectories: Trajectories) -> int:

@@ -74,7 +74,7 @@ class Attention(nn.Module):
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
         """Attention of tokens, ``(…, width)``, that see themselves alone: each takes its own value, whole."""
-        return self.out(F.linear(x, self.qkv.weight[-x.shape[-1] :]))
+        return self.out(F.linear(x, self.qkv.weight[-x.shape[-1] :]))  # the last third makes the values
 
     def attend_with(
         self,

@@ -23,8 +23,8 @@ class CodecConfig:
         previous_actions: whether the action before is an input.
         previous_action_dropout: share of windows in training that do without it all the same.
         memory: which steps see the ones before: ``all``, or those alone whose observation is a ``partial`` view of what
-            there is to know, as a grid around the player is. Where the present tells all, the past tells what was
-            done then, and invites doing it again (causal confusion: de Haan et al. 2019, arXiv:1905.11979).
+            there is to know, as a grid around the player is. Steps that do not see each other are drawn from anywhere
+            in a recording, so a batch of them is far wider than one of neighbours.
         continuous: continuous actions as ``bins``, as a ``normal`` distribution, or by ``regression``; see
             ``generalist.codecs.continuous``.
         critic: weight, beside the actions', of predicting the discounted return; 0: the network has no critic.

@@ -40,6 +40,7 @@ class Bins:
     """A logit for each bin; the loss is the cross-entropy in nats to the expert's distribution."""
 
     def __init__(self, bins: int, least: float) -> None:
+        """Args: the bins; the least deviation is the targets' own."""
         self.numbers = self._bins = bins
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +65,7 @@ class Normal:
         self.numbers, self._bins, self._least = 2, bins, least
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`Output`."""
+        """See :class:`Output`; an action is missed if its mean is a bin away or more."""
         mean, deviation = self._normal(numbers)
         wanted, wide = targets.unbind(dim=-1)
         error = (wanted - mean).square()
@@ -90,6 +91,7 @@ class Regression:
     numbers = 1
 
     def __init__(self, bins: int, least: float) -> None:
+        """Args: the bins that targets are told in; there is no deviation."""
         self._bins = bins
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

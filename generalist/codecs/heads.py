@@ -87,10 +87,10 @@ class ActionHeads(nn.Module):
     def losses(self, hidden: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         """Averages over real steps of ``(B, L, width)`` hidden states.
 
-        ``loss`` is cross-entropy in nats per action (per dimension of continuous ones; for regression the squared
-        error, actions from -1 to 1), up to the targets' own entropy KL(expert || network). ``accuracy`` is the share of
-        steps with the expert's most likely action (continuous: the same bin in every dimension). With a critic, its
-        loss is in ``loss`` by its weight, and each is there by itself too.
+        ``loss`` is cross-entropy in nats per action, up to the targets' own entropy KL(expert || network); of a
+        continuous action the mean over its dimensions of what the output costs (see ``continuous``). ``accuracy`` is
+        the share of steps with the expert's most likely action (continuous: in every dimension the same bin, or less
+        than a bin away). With a critic, its loss is in ``loss`` by its weight, and each is there by itself too.
         """
         losses, hits = [hidden.sum() * 0], []
         if len(targets.discrete):
