@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.errors import GatitoError
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.observations import stack
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class RandomPolicy:
         decisions = []
         for rows in observed:
             _, space = spaces(rows.task)
-            actions = np.stack([sample(space, rng, rows.task) for rng in rows.rngs])
+            actions = stack([sample(space, rng, rows.task) for rng in rows.rngs])
             decisions.append(Decision(actions, actions))
         return decisions, state
 
@@ -168,11 +169,13 @@ class Noisy:
         return [self._disturb(rows, decision) for rows, decision in zip(observed, decisions, strict=True)], state
 
     def _disturb(self, rows: Observed, decision: Decision) -> Decision:
+        disturbed = [row for row, rng in enumerate(rows.rngs) if rng.random() < self._probability]
+        if not disturbed:
+            return decision
         _, space = spaces(rows.task)
         actions = decision.actions.copy()
-        for row, rng in enumerate(rows.rngs):
-            if rng.random() < self._probability:
-                actions[row] = sample(space, rng, rows.task)
+        for row in disturbed:
+            actions[row] = sample(space, rows.rngs[row], rows.task)
         return replace(decision, actions=actions)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.policy import Observed, Policy
 from benchmarks.seeds import stream
 from benchmarks.tasks import Task, make_env
-from benchmarks.tasks.observations import FrameStack, pack
+from benchmarks.tasks.observations import FrameStack, packer, stack
 
 Steps = dict[str, np.ndarray]
 """An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames the newest ones alone), ``actions``,
@@ -128,6 +128,9 @@ class _Lane:
         self._agent = agent
         self._queue = queue
         self._keep = keep_steps
+        self._pack = packer(env.observation_space)
+        self._stacked = isinstance(env.observation_space, FrameStack)
+        self._discrete = isinstance(env.action_space, gym.spaces.Discrete)
 
     def begin(self) -> bool:
         """Start the next episode, if there is one."""
@@ -138,7 +141,7 @@ class _Lane:
         self._seed = seed
         self.rng = stream(self.task.name, self._agent, seed)
         observation, _ = self.env.reset(seed=seed)
-        self.observation = pack(self.env.observation_space, observation)
+        self.observation = self._pack(observation)
         self.fresh, self.reward = True, 0.0
         self._return, self._length, self._success = 0.0, 0, None
         self._rows: dict[str, list[Any]] = {"observations": [self._newest()]} if self._keep else {}
@@ -146,9 +149,8 @@ class _Lane:
 
     def step(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
         """Take one step; the finished episode if this ended it."""
-        sent = int(action) if isinstance(self.env.action_space, gym.spaces.Discrete) else action
-        observation, reward, terminated, truncated, info = self.env.step(sent)
-        self.observation = pack(self.env.observation_space, observation)
+        observation, reward, terminated, truncated, info = self.env.step(int(action) if self._discrete else action)
+        self.observation = self._pack(observation)
         self.fresh, self.reward = False, float(reward)
         self._return += self.reward
         self._length += 1
@@ -172,15 +174,14 @@ class _Lane:
         return self._end(gave_up=False) if terminated or truncated else None
 
     def _newest(self) -> np.ndarray:
-        stacked = isinstance(self.env.observation_space, FrameStack)
-        return self.observation[-1].copy() if stacked else self.observation
+        return self.observation[-1].copy() if self._stacked else self.observation
 
     def give_up(self) -> Episode:
         """End the episode where it is."""
         return self._end(gave_up=True)
 
     def _end(self, gave_up: bool) -> Episode:
-        steps = {name: np.stack(rows) for name, rows in self._rows.items()} if self._keep else None
+        steps = {name: stack(rows) for name, rows in self._rows.items()} if self._keep else None
         success = bool(self._success) if gave_up else self._success
         return Episode(self.task.name, self._seed, self._return, self._length, success, gave_up, steps)
 
@@ -204,7 +205,7 @@ def _make_lanes(
 def _observe(task: Task, lanes: list[_Lane]) -> Observed:
     return Observed(
         task=task,
-        observations=np.stack([lane.observation for lane in lanes]),
+        observations=stack([lane.observation for lane in lanes]),
         lanes=np.array([lane.index for lane in lanes]),
         fresh=np.array([lane.fresh for lane in lanes]),
         rewards=np.array([lane.reward for lane in lanes]),

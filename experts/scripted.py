@@ -17,6 +17,7 @@ from benchmarks.errors import GatitoError
 from benchmarks.policy import Decision, Observed, Policy, RandomPolicy
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.babyai import BabyAI
+from benchmarks.tasks.observations import stack
 from experts.recipe import PLAYERS, ExpertRecipe
 
 
@@ -80,7 +81,7 @@ class ScriptPolicy:
         """The controller's action, within its bounds."""
         decisions = []
         for rows in observed:
-            actions = np.stack([self._script.get_action(row) for row in rows.observations])
+            actions = stack([self._script.get_action(row) for row in rows.observations])
             actions = actions.clip(self._low, self._high).astype(np.float32)
             decisions.append(Decision(actions, actions))
         return decisions, state

@@ -90,7 +90,7 @@ class Training:
         # Logs go through the callback; SB3's own would be printed every so many rollouts.
         try:
             self._model.learn(until - started, callback=watch, reset_num_timesteps=False, log_interval=1_000_000_000)
-        except ValueError:  # torch refuses to sample from NaN
+        except (GatitoError, RuntimeError, ValueError):  # NaN is no action, to torch or to an environment
             self._check_weights()
             raise
         self._check_weights()

@@ -17,6 +17,12 @@ def table(suite: str) -> str:
     return (ROOT / "results" / suite / "table.md").read_text().partition(f"**{suite}: mean scores")[0].strip()
 
 
+def summary(suite: str) -> str:
+    """The headline and summaries of a suite that has too many tasks for a table of each."""
+    headline, _, rest = table(suite).partition("\n")
+    return f"{headline}\n\n**{suite}: summary{rest.partition(f'**{suite}: summary')[2]}"
+
+
 def speed() -> str:
     """The table of speed, cases of one kind in a line where there are many."""
     lines = ["| stage | case | against | ratio (range) | to reach | reached |", "| :-- | :-- | :-- | --: | --: | --: |"]

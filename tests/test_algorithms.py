@@ -5,7 +5,7 @@ import torch
 from benchmarks.checkpoints import load_state, save_state
 from benchmarks.errors import GatitoError
 from benchmarks.rollout import rollout
-from experts.algorithms import build, check_recipe, make_vec_env
+from experts.algorithms import ALGORITHMS, build, check_recipe, make_vec_env
 from experts.player import ExpertPolicy, policy_state
 from experts.recipe import ExpertRecipe
 from experts.replay import Replayable
@@ -168,3 +168,17 @@ def test_a_rate_falls_to_zero_as_often_as_its_recipe_says(rate, at):
     recipe = ExpertRecipe(hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": rate})
     model = build(make_task("CartPole-v1"), recipe, make_vec_env(make_task("CartPole-v1"), recipe, 0), 0)
     assert {remaining: model.lr_schedule(remaining) for remaining in at} == pytest.approx(at)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_called(algorithm):
+    task = make_task("Pendulum-v1" if algorithm != "dqn" else "CartPole-v1")
+    recipe = ExpertRecipe(algorithm=algorithm, envs=1)
+    env = make_vec_env(task, recipe, seed=0)
+    ours, theirs = build(task, recipe, env, seed=0), ALGORITHMS[algorithm]("MlpPolicy", env, device="cpu")
+    for name in ("policy", "actor", "critic"):
+        own, stock = (getattr(getattr(model, name, None), "optimizer", None) for model in (ours, theirs))
+        assert (own is None) == (stock is None)
+        if own is not None:
+            assert own.defaults | {"fused": None} == stock.defaults | {"fused": None}
+            assert type(own) is type(stock) and (own.defaults.get("fused") is True) == (algorithm != "a2c")

@@ -7,6 +7,7 @@ import torch
 from benchmarks.errors import GatitoError
 from benchmarks.policy import Decision, Noisy, PolicyPerTask, RandomPolicy, spent_by
 from benchmarks.rollout import rollout
+from benchmarks.tasks.observations import stack
 from generalist.codecs import CodecConfig
 from generalist.network import Network
 from generalist.policy import NetworkPolicy
@@ -122,3 +123,18 @@ def test_what_a_policy_spends_is_told_by_whatever_wraps_it():
 def test_a_task_without_a_policy_is_named():
     with pytest.raises(GatitoError, match="agent expert has no policy for task toy/counter"):
         play(PolicyPerTask("expert", {}), {COUNTER: [0]})
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [np.arange(3, dtype=np.float32), np.arange(3, dtype=np.float64) / 3],
+        [np.float64(0.1), np.float64(2)],
+        [True, np.True_, False],
+        [np.array((1, [2, 3]), dtype=[("a", "i8"), ("b", "u1", (2,))])] * 2,
+    ],
+)
+def test_rows_are_stacked_as_numpy_stacks_them(rows):
+    stacked = stack(rows)
+    assert stacked.dtype == np.stack(rows).dtype
+    assert np.array_equal(stacked, np.stack(rows))

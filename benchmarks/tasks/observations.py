@@ -5,6 +5,7 @@ and memory-map.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +21,9 @@ class FrameStack(gym.spaces.Box):
     """
 
 
+Pack = Callable[[Any], np.ndarray]
+
+
 def pack(space: gym.Space, observation: Any) -> np.ndarray:  # noqa: ANN401
     """One observation as an array of :func:`packed_dtype`; arrays and numbers stay what they are.
 
@@ -28,17 +32,24 @@ def pack(space: gym.Space, observation: Any) -> np.ndarray:  # noqa: ANN401
     Raises:
         GatitoError: if a text is longer than its space says.
     """
+    return packer(space)(observation)
+
+
+def packer(space: gym.Space) -> Pack:
+    """:func:`pack` for many observations of one space."""
     if isinstance(space, gym.spaces.Dict):
-        packed = np.zeros((), dtype=packed_dtype(space))
-        for name, part in space.items():
-            packed[name] = pack(part, observation[name])
-        return packed
+        dtype = packed_dtype(space)
+        parts = [(name, packer(part)) for name, part in space.items()]
+        return lambda observation: np.array(tuple(pack(observation[name]) for name, pack in parts), dtype)
     if isinstance(space, gym.spaces.Text):
-        text = observation.encode()
-        if len(text) > space.max_length:
-            raise GatitoError(f"the text '{observation}' is longer than the {space.max_length} bytes of its space.")
-        return np.frombuffer(text.ljust(space.max_length, b"\0"), dtype=np.uint8)
-    return np.asarray(observation)
+        return functools.partial(_text, longest=space.max_length)
+    return np.asarray
+
+
+def stack(rows: Sequence[Any]) -> np.ndarray:
+    """As ``np.stack``, which takes 7 microseconds for every packed row."""
+    dtype = np.asarray(rows[0]).dtype
+    return np.array(rows, dtype if dtype.names else None)
 
 
 def packed_dtype(space: gym.Space) -> np.dtype:
@@ -51,6 +62,14 @@ def packed_dtype(space: gym.Space) -> np.dtype:
 def text_of(row: np.ndarray) -> str:
     """The text that :func:`pack` made bytes of."""
     return bytes(row).rstrip(b"\0").decode()
+
+
+@functools.lru_cache(1024)  # a mission is the same for a whole episode
+def _text(text: str, longest: int) -> np.ndarray:
+    encoded = text.encode()
+    if len(encoded) > longest:
+        raise GatitoError(f"the text '{text}' is longer than the {longest} bytes of its space.")
+    return np.frombuffer(encoded.ljust(longest, b"\0"), dtype=np.uint8)
 
 
 def _field(space: gym.Space) -> tuple[Any, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -214,8 +215,11 @@ class Guarded(gym.Wrapper):
         return observation, reward, terminated, truncated, info
 
     def _check(self, value: Any, what: str, where: str) -> None:  # noqa: ANN401
-        number = isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
-        if number and not np.isfinite(value).all():
+        if isinstance(value, float):
+            finite = math.isfinite(value)
+        else:
+            finite = not isinstance(value, np.ndarray) or value.dtype.kind != "f" or np.isfinite(value).all()
+        if not finite:
             raise self._named(ValueError(f"{what} is {value}"), where)
 
     def _named(self, error: BaseException, where: str) -> GatitoError:

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.policy import Observed
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.cloning import State, restore, save
-from benchmarks.tasks.observations import pack
+from benchmarks.tasks.observations import packer, stack
 from generalist.spent import Spent
 
 
@@ -42,7 +42,8 @@ class Imagination:
         """Args: the task, and where steps and their seconds are counted."""
         self.task = task
         self._spent = spent
-        self._shown, acted = spaces(task)
+        shown, acted = spaces(task)
+        self._pack = packer(shown)
         self._discrete = isinstance(acted, gym.spaces.Discrete)
         self._envs: list[gym.Env] = []
 
@@ -59,7 +60,7 @@ class Imagination:
             steps = [self._envs[place].step(action) for place, action in zip(places, sent, strict=True)]
         self._spent.steps += len(steps)
         return [
-            Transition(pack(self._shown, observation), float(reward), bool(terminated), bool(truncated))
+            Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated))
             for observation, reward, terminated, truncated, _ in steps
         ]
 
@@ -77,7 +78,7 @@ class Imagination:
         """What a policy is shown of these places after their last transitions; ``lanes`` are those of its memory."""
         return Observed(
             task=self.task,
-            observations=np.stack([transition.observation for transition in last]),
+            observations=stack([transition.observation for transition in last]),
             lanes=lanes,
             fresh=np.zeros(len(places), dtype=bool),
             rewards=np.array([transition.reward for transition in last]),

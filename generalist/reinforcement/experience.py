@@ -18,7 +18,7 @@ import torch
 from benchmarks.policy import Decision, Observed
 from benchmarks.seeds import stream, training_seed
 from benchmarks.tasks import Task, make_env, spaces
-from benchmarks.tasks.observations import pack
+from benchmarks.tasks.observations import packer, stack
 from generalist.codecs.choice import drawn
 from generalist.codecs.windows import Window
 from generalist.policy import NetworkPolicy
@@ -182,13 +182,14 @@ class _Lane:
         self.index, self.task, self.env = index, task, env
         self.context: deque[_Step] = deque(maxlen=context)
         self.steps: list[_Step] = []
+        self._pack = packer(env.observation_space)
         self.observation: Any = None
         self.rng = np.random.default_rng(0)
         self.last_value = 0.0
 
     def begin(self, seed: int) -> None:
         observation, _ = self.env.reset(seed=seed)
-        self.observation = np.array(pack(self.env.observation_space, observation))  # some environments write over it
+        self.observation = np.array(self._pack(observation))  # some environments write over it
         self.terminated = self.truncated = False
         self.fresh, self.reward, self.total, self.discounted = True, 0.0, 0.0, 0.0
 
@@ -204,7 +205,7 @@ class _Lane:
         assert decision.values is not None
         value = float(decision.values[row])
         self.steps.append(_Step(self.observation, action, float(reward), chosen, log_probability, value))
-        self.observation = np.array(pack(self.env.observation_space, observation))
+        self.observation = np.array(self._pack(observation))
         self.fresh, self.reward = False, float(reward)
         self.total += self.reward
         return self.terminated
@@ -215,7 +216,7 @@ class _Lane:
         actions = np.stack([step.action for step in seen])
         window = Window(
             self.task,
-            np.stack([step.observation for step in seen]),
+            stack([step.observation for step in seen]),
             actions,
             None,
             actions,
@@ -250,7 +251,7 @@ def _observed(task: Task, lanes: Sequence[_Lane], ago: int = 0) -> Observed:
         observations = [lane.observation for lane in lanes]
     return Observed(
         task=task,
-        observations=np.stack(observations),
+        observations=stack(observations),
         lanes=np.array([lane.index for lane in lanes]),
         fresh=np.array(fresh),
         rewards=np.array(earlier),
