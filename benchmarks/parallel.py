@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager
@@ -29,6 +30,9 @@ from benchmarks.failures import Failures
 
 _POLL_SECONDS = 0.3
 _IDLE_SECONDS = 300  # after which a process without work ends
+# A process that has grown by 300 MB (environments of many tasks do that) is ended by loky between two jobs, and the
+# next one gets a fresh process. Nothing is lost; loky says so all the same.
+warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", module="joblib")
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
 
 
