@@ -45,6 +45,7 @@ def speed() -> str:
 
 BLOCKS = {
     "<!-- from results/mixed/table.md, by python -m tests.readme -->": functools.partial(table, "mixed"),
+    "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
     "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
     "<!-- from results/speed/speed.csv, by python -m tests.readme -->": speed,
