@@ -125,7 +125,7 @@ _ADAM: dict[str, dict[str, Any]] = {
 }
 """One call for all weights: small networks wait for calls, not for products."""
 
-torch.distributions.Distribution.set_default_validate_args(False)  # with it, a tenth of PPO's time; NaN is seen anyway
+torch.distributions.Distribution.set_default_validate_args(False)  # they cost calls, too; NaN is seen anyway
 
 
 def check_recipe(task: Task, recipe: ExpertRecipe) -> None:

@@ -22,6 +22,7 @@ class FrameStack(gym.spaces.Box):
 
 
 Pack = Callable[[Any], np.ndarray]
+"""An observation of one space → an array of its shape, or of no axes and named fields, see :func:`packed_dtype`."""
 
 
 def pack(space: gym.Space, observation: Any) -> np.ndarray:  # noqa: ANN401
@@ -36,7 +37,7 @@ def pack(space: gym.Space, observation: Any) -> np.ndarray:  # noqa: ANN401
 
 
 def packer(space: gym.Space) -> Pack:
-    """:func:`pack` for many observations of one space."""
+    """:func:`pack` for many observations of one space: what is to be done is looked up once."""
     if isinstance(space, gym.spaces.Dict):
         dtype = packed_dtype(space)
         parts = [(name, packer(part)) for name, part in space.items()]
@@ -47,7 +48,7 @@ def packer(space: gym.Space) -> Pack:
 
 
 def stack(rows: Sequence[Any]) -> np.ndarray:
-    """As ``np.stack``, which takes 7 microseconds for every packed row."""
+    """``n`` rows of one shape → ``(n, *shape)``, as ``np.stack``, which takes 7 microseconds for every packed row."""
     dtype = np.asarray(rows[0]).dtype
     return np.array(rows, dtype if dtype.names else None)
 
