@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 STAGES = ("list", "experts", "record", "distill", "controls", "ida", "evaluate", "clips", "report", "export", "release")
 STAGES += ("compare", "workspace")
-_MAKING = ("record", "distill", "controls")
-"""What a generalist that comes with the project makes needless."""
 
 
 @dataclass
@@ -136,10 +134,10 @@ def _run_stages(config: Config, name: str) -> None:
         _list(plan)
     if "workspace" in config.stages:
         _save_workspace(config, plan.suite)
-    made = config.generalist.source == "train"
-    stages = [stage for stage in _WORK if stage in config.stages and (made or stage not in _MAKING)]
+    needless = _needless(config)
+    stages = [stage for stage in _WORK if stage in config.stages and stage not in needless]
     failures.recall(run, stages)
-    if stages and not made:
+    if stages and config.generalist.source == "released":
         _ = plan.generalist  # said at once if there is none, or another than is asked for
     started = time.monotonic()
     try:
@@ -157,6 +155,17 @@ def _run_stages(config: Config, name: str) -> None:
     if "report" in stages:
         console.note(f"{run}: done in {time.monotonic() - started:.0f} s; open {run / 'index.html'}")
     failures.stop_if_any()
+
+
+def _needless(config: Config) -> set[str]:
+    """What a generalist that comes with the project makes needless; rounds may still learn from its experts."""
+    if config.generalist.source == "train":
+        return set()
+    return {"distill", "controls"} if _rounds_learn_from_experts(config) else {"record", "distill", "controls"}
+
+
+def _rounds_learn_from_experts(config: Config) -> bool:
+    return bool(config.ida.rounds and (config.ida.experts_share or config.amplifier["name"] == "scale"))
 
 
 @dataclass(frozen=True)
@@ -454,6 +463,8 @@ def _amplify(plan: Plan) -> None:
     if plan.config.ida.rounds:
         _take_over(plan, "ida")
         _need({"": plan.generalist}, "experts,record,distill")
+        if _rounds_learn_from_experts(plan.config):
+            _need(plan.recordings, "record")
         plan.ida.make()
 
 

@@ -37,6 +37,16 @@ def test_what_a_run_released_another_scores_to_the_same_rows(folder):
     assert manifest["facts"]["steps"] == 10 and "trained_at" in manifest["facts"]
 
 
+def test_rounds_from_a_released_network_learn_from_experts_where_they_are_given_a_share(folder):
+    rounds = ["ida.rounds=1", "amplifier=self_imitation", "ida.experts_share=0.5", "ida.steps=200", "ida.updates=4"]
+    words = [*SUITE, *SMALL, *rounds, "experts=released", "generalist=released", "controls=none", "clips.agents=[]"]
+    done = gatito(*words, "stages=[ida]", "name=rounds", cwd=folder)
+    assert done.returncode == 1 and "stages=[record]" in done.stderr, done.stderr
+    done = gatito(*words, "name=rounds", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "results" / "runs" / "rounds" / "rounds.csv").exists()
+
+
 @pytest.mark.parametrize(
     "words, line",
     [
