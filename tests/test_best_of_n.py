@@ -88,7 +88,7 @@ def test_a_flattering_winner_is_refused_more_often_if_it_must_win_again():
 def test_a_decision_is_worth_what_its_futures_brought():
     watched = Watched(trying(Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])))
     play(watched, CORRIDOR, [0])
-    assert [decision.values.tolist() for decision in watched.decisions] == [[10], [10], [10], [10]]
+    assert [decision.values.tolist() for decision in watched.decisions] == [[10 * 0.9**3], [10 * 0.9**2], [9], [10]]
 
 
 @pytest.mark.parametrize("draws", [False, True])

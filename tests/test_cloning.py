@@ -147,17 +147,56 @@ def test_a_clone_can_be_cloned(name):
     np.testing.assert_equal(play(env, actions), future)
 
 
-@pytest.mark.parametrize("steps", [30, 90])
-def test_a_lander_is_where_it_was_to_the_last_bit(steps):
+def fall(env):
+    """A lander without engines, until it lies there: nothing is drawn."""
+    return play(env, [0] * 200)
+
+
+def test_a_lander_on_the_ground_is_where_it_was_to_the_last_bit():
     env = make_env(task_of("LunarLander-v3", horizon=200))
     env.reset(seed=6)
-    touching = play(env, [0] * steps)[-1][0][6:].any()
-    assert touching == (steps == 90)
+    assert play(env, [0] * 90)[-1][0][6:].any()
     state = save(env)
-    drop = play(env, [0] * 200)  # without an engine nothing is drawn
-    assert drop[-1][2]
+    rest = fall(env)
     restore(env, state, stream(0))
-    np.testing.assert_equal(play(env, [0] * 200), drop)
+    np.testing.assert_equal(fall(env), rest)
+
+
+@pytest.mark.parametrize("touching", [False, True])
+def test_a_lander_in_the_air_goes_on_as_it_would_have_whatever_its_clone_did_before(touching):
+    task = task_of("LunarLander-v3", horizon=200)
+    env, other = make_env(task), make_env(task)
+    env.reset(seed=6)
+    play(env, [0] * 30)
+    state = save(env)
+    rest = fall(env)
+    other.reset(seed=6)
+    assert play(other, [0] * (90 if touching else 3))[-1][0][6:].any() == touching
+    flights = []
+    for _ in range(2):
+        restore(other, state, stream(0))
+        flights.append(fall(other))
+    np.testing.assert_equal(*flights)  # again and again the same, to the last bit
+    in_the_air = next(index for index, step in enumerate(rest) if step[0][6:].any())
+    assert in_the_air > 20
+    for step, expected in zip(flights[0][:in_the_air], rest[:in_the_air], strict=True):
+        np.testing.assert_allclose(step[0], expected[0], atol=1e-4)
+    assert abs(len(flights[0]) - len(rest)) < 5 and flights[0][-1][1] == rest[-1][1] == -100
+
+
+def test_a_lander_that_was_last_told_in_the_air_is_replayed_from_there():
+    env = make_env(task_of("LunarLander-v3", horizon=200))
+    env.reset(seed=6)
+    play(env, [0] * 60)
+    save(env)
+    observation = play(env, [0] * 30)[-1][0]
+    assert observation[6:].any()
+    state = save(env)
+    place, past = state.spoken[1:]
+    assert place is not None and [len(actions) for _, actions in past] == [30]
+    rest = fall(env)
+    np.testing.assert_equal(restore(env, state, stream(0)), observation)
+    assert abs(len(fall(env)) - len(rest)) < 5
 
 
 def test_a_lander_that_was_never_seeded_comes_back():

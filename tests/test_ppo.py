@@ -219,8 +219,8 @@ def test_the_spread_of_returns_is_that_of_all_of_them():
     assert spread.deviation == pytest.approx(values.std())
 
 
-def test_advantages_are_of_one_size_in_every_task():
-    """Rewards of one task a thousand times as large: what the policy learns stays the same."""
+def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
+    """Rewards of one task a thousand times as large: what policy and critic learn stays the same."""
     network = network_of()
     config = PPOConfig(minibatches=1)
     dealt = []
@@ -229,19 +229,14 @@ def test_advantages_are_of_one_size_in_every_task():
         met = lanes.collect(NetworkPolicy(network), 20, "test")
         own = [segment for segment in met.segments if segment.window.task == COUNTER]
         scaled = [
-            replace(
-                segment,
-                values=segment.values * scale,
-                last_value=segment.last_value * scale,
-                window=replace(segment.window, rewards=segment.window.rewards * scale),
-            )
-            for segment in own
+            replace(segment, window=replace(segment.window, rewards=segment.window.rewards * scale)) for segment in own
         ]
         lanes.spreads[COUNTER.name].squares *= scale**2
         segments = scaled + [segment for segment in met.segments if segment.window.task == RECALL]
         [minibatch] = deal(network, segments, lanes.spreads, config, np.random.default_rng(0))
         dealt.append(minibatch)
     torch.testing.assert_close(dealt[0].advantages, dealt[1].advantages, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(dealt[0].returns, dealt[1].returns, atol=1e-4, rtol=1e-4)
     assert float(dealt[0].advantages.mean()) == pytest.approx(0, abs=1e-5)
     assert float(dealt[0].advantages.std(correction=0)) == pytest.approx(1, abs=1e-3)
 

@@ -94,7 +94,12 @@ class BabyAI(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A new maze and mission."""
         self.last_action = None
-        return self.env.reset(seed=seed, options=options)
+        told = self.env.reset(seed=seed, options=options)
+        # One wall for all: most of a maze is walls, they are alike and never change, and copies of its state are made.
+        grid = self.get_wrapper_attr("grid")
+        walls = {(cell.type, cell.color): cell for cell in grid.grid if cell is not None and cell.type == "wall"}
+        grid.grid = [cell and walls.get((cell.type, cell.color), cell) for cell in grid.grid]
+        return told
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the level's own; ``info["success"]`` when the episode ends."""
@@ -103,10 +108,6 @@ class BabyAI(gym.Wrapper):
         if terminated or truncated:
             info["success"] = terminated and float(reward) > 0
         return observation, reward, terminated, truncated, info
-
-    def shared_by_clones(self) -> list[Any]:
-        """The walls: most of a maze, and they never change, so that copies of its state need none of their own."""
-        return [cell for cell in self.get_wrapper_attr("grid").grid if cell is not None and cell.type == "wall"]
 
 
 def _longest_limit(level: Any) -> int:  # noqa: ANN401

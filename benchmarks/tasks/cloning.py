@@ -8,12 +8,12 @@ No clairvoyance: a restored environment draws from a new random stream, which fo
 to be drawn is drawn anew; what has been drawn (a hidden map, the index into a wind pattern) belongs to the state.
 So plan in an environment of its own: saving leaves the one that is played as it is, restoring would change its episode.
 
-Layers (the environment and its wrappers) are copied attribute by attribute, in one deep copy of all of them, so that
-what refers to the same object still does afterwards (a BabyAI instruction to a door of the maze). What MuJoCo holds is
-in ``physics.py``. A layer whose state is not in its attributes speaks for itself, and for all layers within, by
-``state_for_clones()`` and ``become_clone(state, rng)``: an Atari emulator, Box2D's worlds, which are played again from
-their seed, and classic control, whose few numbers are quickly told. A layer with parts that never change names them by
-``shared_by_clones()``, and copies share them.
+The attributes of all layers (the environment and its wrappers) are copied at once, so that what refers to the same
+object still does afterwards (a BabyAI instruction to a door of the maze). They are pickled, in memory alone:
+``copy.deepcopy`` takes ten times as long. What MuJoCo holds is in ``physics.py``. A layer whose state is not in its
+attributes speaks for itself, and for all layers within, by ``state_for_clones()`` and ``become_clone(state, rng)``: an
+Atari emulator, Box2D's worlds, which are played again from their seed, and classic control, whose few numbers are
+quickly told.
 
 Microseconds on one core of two that were busy (medians):
 
@@ -28,9 +28,14 @@ Microseconds on one core of two that were busy (medians):
 """
 
 import copy
+import enum
 import functools
+import io
+import pickle
 import random
-from collections.abc import Iterator
+import types
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +50,8 @@ from benchmarks.tasks.task import Guarded, Task, make_env
 
 _STREAMS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 _TIED = (gym.Space, EnvSpec, *_STREAMS)
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes, np.bool_, np.int64, np.float32, np.float64})
 _TIED_MODULES = ("pygame.", "mujoco.", "gymnasium.envs.mujoco.mujoco_rendering.")
+_KEPT = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, weakref.ref)
 
 
 @dataclass(frozen=True)
@@ -54,21 +59,22 @@ class State:
     """Where an environment is; what is played after it was saved does not change it.
 
     Attributes:
-        task: the task's name.
-        layers: the environment that it was saved from, and its wrappers, the outermost first, down to the one that
-            speaks for the rest.
+        guard: of the environment that it was saved from.
+        layers: that environment's others, the outermost first, down to the one that speaks for the rest.
         tied: each layer's attributes that stay with their environment (spaces, windows, simulators, random streams).
-        attributes: copies of each layer's other attributes.
-        streams: the random streams within the copies.
+        copied: each layer's other attributes and what is to be seen, pickled.
+        known: what the copies only refer to: guard and layers, what is tied, and what never changes.
+        streams: which of those are random streams.
         simulations: what MuJoCo holds, by layer and attribute.
         spoken: what the innermost layer says of itself, if it speaks for itself.
     """
 
-    task: str
+    guard: Guarded
     layers: tuple[gym.Env, ...]
     tied: list[dict[str, Any]]
-    attributes: list[dict[str, Any]]
-    streams: list[Any]
+    copied: bytes
+    known: list[Any]
+    streams: list[int]
     simulations: dict[tuple[int, str], physics.Saved]
     spoken: Any
 
@@ -79,8 +85,7 @@ def save(env: gym.Env) -> State:
     Raises:
         GatitoError: if it cannot be copied.
     """
-    task = _guard(env).task
-    layers = tuple(_layers(env))
+    guard, layers = _parts(env)
     spoken = layers[-1].state_for_clones() if _speaks(layers[-1]) else None  # type: ignore[attr-defined]
     copied = layers[:-1] if _speaks(layers[-1]) else layers
     tied, free = [], []
@@ -90,27 +95,21 @@ def save(env: gym.Env) -> State:
             (held if _is_tied(value) else own)[name] = value
         tied.append(held)
         free.append(own)
-    memo: dict[int, Any] = {id(layer): layer for layer in layers}
-    memo |= {id(value): value for values in tied for value in values.values()}
-    for layer in copied:
-        memo |= {id(part): part for part in getattr(layer, "shared_by_clones", tuple)()}
-    theirs = set(memo)
+    known = [guard, *layers, *(value for values in tied for value in values.values())]
+    written = io.BytesIO()
+    pickler = _Pickler(written, known)
     try:
-        attributes = [_copied(values, memo) for values in free]
+        pickler.dump((free, guard.observation))
     except Exception as error:  # what cannot be copied says so as it likes
-        raise _refused(task, f"{type(error).__name__}: {error}") from error
-    new = [value for key, value in memo.items() if key not in theirs]
-    for value in new:
-        if isinstance(value, gym.utils.EzPickle):  # its copy is one fresh from the constructor
-            raise _refused(task, f"a copy of its {type(value).__name__} would begin anew")
+        reason = str(error) if isinstance(error, _BeginsAnewError) else f"{type(error).__name__}: {error}"
+        raise _refused(guard.task, reason) from error
     simulations = {
         (index, name): physics.save(value)
         for index, values in enumerate(tied)
         for name, value in values.items()
         if physics.is_simulation(value)
     }
-    streams = [value for value in new if isinstance(value, _STREAMS)]
-    return State(task, layers, tied, attributes, streams, simulations, spoken)
+    return State(guard, layers, tied, written.getvalue(), known, pickler.streams, simulations, spoken)
 
 
 def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noqa: ANN401
@@ -127,26 +126,30 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
     Raises:
         ValueError: if the state is another task's, or the environment is wrapped in another way.
     """
-    guard, layers = _guard(env), tuple(_layers(env))
-    if guard.task != state.task or [type(layer) for layer in layers] != [type(layer) for layer in state.layers]:
-        raise ValueError(f"a state of {state.task}, {state.layers[0]}, is none of {guard.task}, {env}")
+    guard, layers = _parts(env)
+    if guard.task != state.guard.task or [*map(type, layers)] != [*map(type, state.layers)]:
+        raise ValueError(f"a state of {state.guard.task}, {state.guard}, is none of {guard.task}, {env}")
     fresh = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
     core = env.unwrapped
     if core._np_random is None:
         env.reset()  # what a first reset sets up, such as views of a simulator's memory, is not copied
         core._np_random = fresh
-    memo: dict[int, Any] = {id(theirs): ours for theirs, ours in zip(state.layers, layers, strict=True)}
+    known = [guard, *layers]
     for layer, tied in zip(layers, state.tied, strict=False):
         for name, theirs in tied.items():
             if isinstance(theirs, _STREAMS):
                 vars(layer)[name] = _renewed(theirs, fresh)
-            memo[id(theirs)] = ours = vars(layer)[name]
+            ours = vars(layer)[name]
+            known.append(ours)
             if isinstance(ours, gym.Space) and ours._np_random is not None:
                 ours._np_random = fresh  # some environments draw from their spaces
-    memo |= {id(theirs): _renewed(theirs, fresh) for theirs in state.streams}
-    for layer, attributes, tied in zip(layers, state.attributes, state.tied, strict=False):
+    known += state.known[len(known) :]
+    for index in state.streams:
+        known[index] = _renewed(known[index], fresh)
+    copied, guard.observation = _Unpickler(state.copied, known).load()
+    for layer, attributes, tied in zip(layers, copied, state.tied, strict=False):
         own = vars(layer)
-        own.update(_copied(attributes, memo))
+        own.update(attributes)
         if len(own) > len(attributes) + len(tied):  # some came into being after the state was saved
             for name in own.keys() - attributes.keys() - tied.keys():
                 del own[name]
@@ -200,29 +203,88 @@ def _same(first: Any, second: Any) -> bool:  # noqa: ANN401
     return np.array_equal(first, second)
 
 
-def _layers(env: gym.Env) -> Iterator[gym.Env]:
-    yield env
-    while isinstance(env, gym.Wrapper) and not _speaks(env):
-        env = env.env
-        yield env
+def _parts(env: gym.Env) -> tuple[Guarded, tuple[gym.Env, ...]]:
+    """The guard, and all other layers down to one that speaks for the rest."""
+    guard, layers, layer = None, [], env
+    while True:
+        if isinstance(layer, Guarded):
+            guard = layer
+        else:
+            layers.append(layer)
+        if not isinstance(layer, gym.Wrapper) or _speaks(layer):
+            break
+        layer = layer.env
+    if guard is None:
+        raise TypeError(f"{env} was not made by make_env")
+    return guard, tuple(layers)
 
 
 def _speaks(layer: gym.Env) -> bool:
     return hasattr(type(layer), "state_for_clones")
 
 
-def _guard(env: gym.Env) -> Guarded:
-    layer = env
-    while not isinstance(layer, Guarded):
-        if not isinstance(layer, gym.Wrapper):
-            raise TypeError(f"{env} was not made by make_env")
-        layer = layer.env
-    return layer
+class _BeginsAnewError(Exception):
+    """A copy would be one fresh from the constructor."""
 
 
-def _copied(values: dict[str, Any], memo: dict[int, Any]) -> dict[str, Any]:
-    """As ``copy.deepcopy``, which takes longer over plain numbers than over all the rest."""
-    return {name: value if type(value) in _PLAIN else copy.deepcopy(value, memo) for name, value in values.items()}
+class _Role(enum.Enum):
+    COPIED, KEPT, STREAM, BEGINS_ANEW = range(4)
+
+
+class _Pickler(pickle.Pickler):
+    """Copies all but what is known already; what it meets of streams and of what never changes, it adds to that.
+
+    Attributes:
+        streams: places of streams in ``known``.
+    """
+
+    def __init__(self, file: io.BytesIO, known: list[Any]) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.streams: list[int] = []
+        self._known = known
+        self._places = {id(value): place for place, value in enumerate(known)}
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
+        """What is known is looked up in its place. Called once for everything but numbers, texts and containers."""
+        if obj is _known:
+            return NotImplemented
+        place = self._places.get(id(obj))
+        if place is None:
+            role = _role(type(obj))
+            if role is _Role.COPIED:
+                return NotImplemented
+            if role is _Role.BEGINS_ANEW:
+                raise _BeginsAnewError(f"a copy of its {type(obj).__name__} would begin anew")
+            place = self._places[id(obj)] = len(self._known)
+            self._known.append(obj)
+            if role is _Role.STREAM:
+                self.streams.append(place)
+        return _known, (place,)
+
+
+def _known(place: int) -> Any:  # noqa: ANN401
+    """Stands in a pickle for the list that it is read with."""
+    raise NotImplementedError
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, copied: bytes, known: Sequence[Any]) -> None:
+        super().__init__(io.BytesIO(copied))
+        self._known = known
+
+    def find_class(self, module_name: str, global_name: str) -> Any:  # noqa: ANN401
+        if global_name == _known.__name__ and module_name == __name__:
+            return self._known.__getitem__
+        return super().find_class(module_name, global_name)
+
+
+@functools.cache
+def _role(kind: type) -> _Role:
+    if issubclass(kind, _STREAMS):
+        return _Role.STREAM
+    if issubclass(kind, gym.utils.EzPickle):
+        return _Role.BEGINS_ANEW
+    return _Role.KEPT if issubclass(kind, _KEPT) else _Role.COPIED
 
 
 def _is_tied(value: Any) -> bool:  # noqa: ANN401

@@ -1,5 +1,7 @@
 """What MuJoCo holds of an environment: Gymnasium's MuJoCo tasks, Meta-World's, and any other that has an ``MjData``."""
 
+import functools
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +20,7 @@ class Saved(NamedTuple):
     """A simulation's state (``mjSTATE_INTEGRATION``) and the arrays named above."""
 
     integration: np.ndarray
-    derived: list[np.ndarray]
-    moved: list[np.ndarray]
+    others: list[np.ndarray]
 
 
 def is_simulation(value: Any) -> bool:  # noqa: ANN401
@@ -40,20 +41,31 @@ def save(data: Any) -> Saved:  # noqa: ANN401
     mujoco, state = _mujoco()
     integration = np.empty(mujoco.mj_stateSize(data.model, state))
     mujoco.mj_getState(data.model, data, integration, state)
-    derived = [getattr(data, name).copy() for name in _LEFT_BY_THE_LAST_STEP]
-    return Saved(integration, derived, [getattr(data.model, name).copy() for name in _MOVED_BY_RESETS])
+    return Saved(integration, [view.copy() for view in _views(data)])
 
 
 def restore(data: Any, saved: Saved) -> None:  # noqa: ANN401
     """Bring an ``MjData`` of the same task, and its model, to a state."""
     mujoco, state = _mujoco()
     mujoco.mj_setState(data.model, data, saved.integration, state)
-    for name, values in zip(_LEFT_BY_THE_LAST_STEP, saved.derived, strict=True):
-        getattr(data, name)[:] = values
-    for name, values in zip(_MOVED_BY_RESETS, saved.moved, strict=True):
-        getattr(data.model, name)[:] = values
+    for view, values in zip(_views(data), saved.others, strict=True):
+        view[:] = values
 
 
+_shown: weakref.WeakKeyDictionary[Any, list[np.ndarray]] = weakref.WeakKeyDictionary()
+
+
+def _views(data: Any) -> list[np.ndarray]:  # noqa: ANN401
+    """Of the arrays named above, those that hold anything; made once, since that takes longer than to copy them."""
+    views = _shown.get(data)
+    if views is None:
+        views = [getattr(data, name) for name in _LEFT_BY_THE_LAST_STEP]
+        views += [getattr(data.model, name) for name in _MOVED_BY_RESETS]
+        views = _shown[data] = [view for view in views if view.size]
+    return views
+
+
+@functools.cache
 def _mujoco() -> tuple[Any, Any]:
     import mujoco
 

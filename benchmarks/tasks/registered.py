@@ -9,7 +9,7 @@ import gymnasium as gym
 from benchmarks.errors import FatalError, GatitoError, unknown
 from benchmarks.tasks.classic import ClassicControl
 from benchmarks.tasks.drawing import draw_without_screen
-from benchmarks.tasks.replayed import Replayed
+from benchmarks.tasks.replayed import Lander, Replayed
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
@@ -69,4 +69,6 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     package = type(env.unwrapped).__module__
     if package.startswith("gymnasium.envs.classic_control."):
         return ClassicControl(env)
+    if package == "gymnasium.envs.box2d.lunar_lander":
+        return Lander(env)
     return Replayed(env) if package.startswith("gymnasium.envs.box2d.") else env

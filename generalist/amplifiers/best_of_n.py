@@ -5,6 +5,7 @@ rollouts the amplified policy is no worse than the policy. The best of several n
 winner and the policy's own choice are tried once more, and only these fresh estimates decide between the two.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,9 @@ import torch
 from benchmarks.errors import check_at_least
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning
-from benchmarks.tasks.cloning import State
 from generalist.amplifiers import Planner
 from generalist.amplifiers.futures import ask, play_on
-from generalist.amplifiers.imagination import Imagination, branch
+from generalist.amplifiers.imagination import Imagination, Spot, alike, branch, uncollected
 from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import action_count, check_samples
@@ -96,7 +96,7 @@ class BestOfNPolicy:
 
     def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
         """Try candidates for every row, task by task; the value of a decision is what its futures brought."""
-        with self.spent.timed("seconds"):
+        with self.spent.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in observed]
         self.spent.decisions += sum(len(rows.lanes) for rows in observed)
         return decisions, state
@@ -105,7 +105,7 @@ class BestOfNPolicy:
         task, count = rows.task, len(rows.lanes)
         n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
         imagined = self._imagined.setdefault(task.name, Imagination(task, self.spent))
-        saved = [cloning.save(env) for env in rows.envs]
+        saved = [imagined.spot(env) for env in rows.envs]
         # Every candidate is decided on a lane of its own, which remembers that it was done.
         lanes = self._candidates(state, rows.lanes)[:, :n]
         self._policy.fork(state.memory, np.repeat(rows.lanes, n), lanes.ravel())
@@ -141,14 +141,20 @@ class BestOfNPolicy:
         imagined: Imagination,
         rows: Observed,
         state: _State,
-        saved: Sequence[State],
+        saved: Sequence[Spot],
         actions: np.ndarray,
         pairs: Sequence[tuple[int, int]],
     ) -> np.ndarray:
         """The mean return of each pair of row and candidate over its futures, ``(pairs,)``."""
         config = self._config
         tries = [(row, candidate, future) for row, candidate in pairs for future in range(config.rollouts)]
-        rngs = [branch(rows.rngs[row]) for row, _, _ in tries]
+        candidates = Counter(row for row, _ in pairs)
+        lucks = {
+            (row, future): iter(alike(rows.rngs[row], count))
+            for row, count in candidates.items()
+            for future in range(config.rollouts)
+        }
+        rngs = [next(lucks[row, future]) for row, _, future in tries]
         decided = self._candidates(state, rows.lanes)
         lanes = np.array([self._futures(state, rows.lanes[row])[candidate, future] for row, candidate, future in tries])
         self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), lanes)
@@ -163,6 +169,7 @@ class BestOfNPolicy:
             rngs,
             config.horizon,
             drawn if config.draws else most_likely,
+            foresees=False,
         )
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.policy import Decision, Observed
-from benchmarks.tasks.cloning import State
-from generalist.amplifiers.imagination import Imagination
+from generalist.amplifiers.imagination import Imagination, Spot
 from generalist.codecs.choice import Chooser
 from generalist.policy import NetworkPolicy
 from generalist.spent import Spent
@@ -32,41 +31,44 @@ def play_on(
     imagined: Imagination,
     memory: Any,  # noqa: ANN401
     spent: Spent,
-    starts: Sequence[State],
+    starts: Sequence[Spot],
     actions: np.ndarray,
     lanes: np.ndarray,
     rngs: Sequence[np.random.Generator],
     horizon: int,
     choose: Chooser | None = None,
-    discount: float | None = None,
+    *,
+    foresees: bool,
 ) -> np.ndarray:
-    """Returns of n futures, ``(n,)``.
+    """Discounted returns of n futures, ``(n,)``.
+
+    What comes sooner counts more, or a policy that thinks at every step puts off what is as good tomorrow, and tomorrow
+    again (a lander that hovers).
 
     Args:
         policy: who plays on.
         imagined: where; its first n places are used.
         memory: the policy's.
         spent: where it is counted.
-        starts: ``n`` states, from which
+        starts: ``n`` spots, from which
         actions: ``(n, *action shape)`` come first.
         lanes: ``(n,)``, each future's in the memory, which knows of its first action already.
         rngs: each future's stream.
         horizon: steps, at most.
         choose: how the policy does.
-        discount: per step, and the critic foresees what would come after the horizon; None: rewards are summed, and
-            what comes later counts nothing.
+        foresees: whether the critic foresees what would come after the horizon; else that counts nothing.
     """
-    for place, (start, rng) in enumerate(zip(starts, rngs, strict=True)):
-        imagined.enter(place, start, rng)
+    imagined.enter(starts, rngs)
     returns, weight = np.zeros(len(starts)), 1.0
+    discount = policy.network.codec.config.discount
     going, last = np.arange(len(starts)), imagined.step(range(len(starts)), actions)
     for step in range(1, horizon + 1):
         returns[going] += [weight * transition.reward for transition in last]
-        weight *= 1.0 if discount is None else discount
-        unforeseen = [transition.terminated or (transition.truncated and discount is None) for transition in last]
+        weight *= discount
+        unforeseen = [transition.terminated or (transition.truncated and not foresees) for transition in last]
         on = np.flatnonzero(~np.array(unforeseen, dtype=bool))
         going, last = going[on], [last[at] for at in on]
-        if not len(going) or (step == horizon and discount is None):
+        if not len(going) or (step == horizon and not foresees):
             break
         shown = imagined.observed(going.tolist(), lanes[going], last, [rngs[place] for place in going])
         decision = ask(policy, shown, memory, spent, choose)

@@ -4,7 +4,11 @@ A clone draws from a random stream of its own (see :mod:`benchmarks.tasks.clonin
 not what will.
 """
 
-from collections.abc import Sequence
+import gc
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +39,25 @@ class Transition:
     truncated: bool
 
 
+@dataclass(frozen=True)
+class Spot:
+    """Somewhere in the future of an environment that is played.
+
+    Attributes:
+        origin: that environment.
+        state: where its clone is.
+    """
+
+    origin: gym.Env
+    state: State
+
+
 class Imagination:
-    """Environments of one task, made when they are first needed."""
+    """Environments of one task, made when they are first needed.
+
+    Each belongs to one environment that is played: to go on in the same episode may cost less (LunarLander's ground is
+    there already).
+    """
 
     def __init__(self, task: Task, spent: Spent) -> None:
         """Args: the task, and where steps and their seconds are counted."""
@@ -45,28 +66,41 @@ class Imagination:
         shown, acted = spaces(task)
         self._pack = packer(shown)
         self._discrete = isinstance(acted, gym.spaces.Discrete)
-        self._envs: list[gym.Env] = []
+        self._owned: weakref.WeakKeyDictionary[gym.Env, list[gym.Env]] = weakref.WeakKeyDictionary()
+        self._entered: list[tuple[gym.Env, gym.Env]] = []
 
-    def enter(self, place: int, state: State, rng: np.random.Generator) -> None:
-        """Bring the environment at a place to a state; what is drawn from there on follows from ``rng``."""
-        while place >= len(self._envs):
-            self._envs.append(make_env(self.task))
-        restore(self._envs[place], state, rng)
+    def spot(self, env: gym.Env) -> Spot:
+        """Where an environment that is played is."""
+        return Spot(env, save(env))
+
+    def enter(self, spots: Sequence[Spot], rngs: Sequence[np.random.Generator]) -> None:
+        """Go to these spots: the first is place 0 from now on. What is drawn there follows from its ``rng``."""
+        taken: dict[gym.Env, int] = {}
+        self._entered = []
+        for spot, rng in zip(spots, rngs, strict=True):
+            owned = self._owned.setdefault(spot.origin, [])
+            number = taken[spot.origin] = taken.get(spot.origin, 0) + 1
+            if number > len(owned):
+                owned.append(make_env(self.task))
+            env = owned[number - 1]
+            self._entered.append((spot.origin, env))
+            restore(env, spot.state, rng)
 
     def step(self, places: Sequence[int], actions: Sequence[np.ndarray] | np.ndarray) -> list[Transition]:
         """Take one step at each of these places."""
         sent = [int(action) for action in actions] if self._discrete else actions
         with self._spent.timed("stepping"):
-            steps = [self._envs[place].step(action) for place, action in zip(places, sent, strict=True)]
+            steps = [self._entered[place][1].step(action) for place, action in zip(places, sent, strict=True)]
         self._spent.steps += len(steps)
         return [
             Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated))
             for observation, reward, terminated, truncated, _ in steps
         ]
 
-    def state(self, place: int) -> State:
-        """Where the environment there is."""
-        return save(self._envs[place])
+    def reached(self, place: int) -> Spot:
+        """Where the environment there is by now."""
+        origin, env = self._entered[place]
+        return Spot(origin, save(env))
 
     def observed(
         self,
@@ -83,16 +117,37 @@ class Imagination:
             fresh=np.zeros(len(places), dtype=bool),
             rewards=np.array([transition.reward for transition in last]),
             rngs=rngs,
-            envs=[self._envs[place] for place in places],
+            envs=[self._entered[place][1] for place in places],
         )
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
+        for env in itertools.chain(*self._owned.values()):
             env.close()
-        self._envs.clear()
+        self._owned.clear()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: a thought makes thousands of small objects, and cycles of almost none."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def branch(rng: np.random.Generator) -> np.random.Generator:
     """A stream of its own that follows from a draw of another."""
-    return np.random.Generator(np.random.PCG64(rng.integers(2**63)))
+    return alike(rng, 1)[0]
+
+
+def alike(rng: np.random.Generator, count: int) -> list[np.random.Generator]:
+    """So many, all alike: futures that are compared share their luck, or what tells two actions apart drowns in it.
+
+    Common random numbers, as simulation calls them (Law 2015, section 11.2).
+    """
+    seed = rng.integers(2**63)
+    return [np.random.Generator(np.random.PCG64(seed)) for _ in range(count)]

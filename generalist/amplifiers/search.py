@@ -25,10 +25,9 @@ import numpy as np
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning, spaces
-from benchmarks.tasks.cloning import State
 from generalist.amplifiers import Planner
 from generalist.amplifiers.futures import ask, play_on
-from generalist.amplifiers.imagination import Imagination, branch
+from generalist.amplifiers.imagination import Imagination, Spot, alike, uncollected
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.continuous import bin_middles, from_unit
@@ -128,7 +127,7 @@ class SearchPolicy:
 
     def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
-        with self.spent.timed("seconds"):
+        with self.spent.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in observed]
         self.spent.decisions += sum(len(rows.lanes) for rows in observed)
         return decisions, state
@@ -138,7 +137,7 @@ class SearchPolicy:
         trees = Trees(self._look(rows, state), 1 + self._config.simulations, self._config.scale)
         forest = _Forest(trees, rows, imagined, state, {})
         for tree, env in enumerate(rows.envs):
-            forest.places[tree, 0] = cloning.save(env)
+            forest.places[tree, 0] = imagined.spot(env)
         every, roots = np.arange(len(rows.lanes)), np.zeros(len(rows.lanes), dtype=np.int64)
         prior = trees.logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
@@ -194,14 +193,13 @@ class SearchPolicy:
         owners, parents = which[new], paths.nodes[new]
         done = trees.actions[owners, parents, paths.actions[new]]
         rngs = [rows.rngs[tree] for tree in owners]
-        for place, where in enumerate(zip(owners.tolist(), parents.tolist(), strict=True)):
-            imagined.enter(place, forest.places[where], rngs[place])
+        imagined.enter([forest.places[where] for where in zip(owners.tolist(), parents.tolist(), strict=True)], rngs)
         last = imagined.step(range(len(new)), done)
         terminated = np.array([transition.terminated for transition in last], dtype=bool)
         ended = terminated | np.array([transition.truncated for transition in last], dtype=bool)
         nodes = trees.grow(paths, new, np.array([transition.reward for transition in last]), ended)
         for place in np.flatnonzero(~ended & (nodes < self._config.simulations)).tolist():
-            forest.places[int(owners[place]), int(nodes[place])] = imagined.state(place)
+            forest.places[int(owners[place]), int(nodes[place])] = imagined.reached(place)
         going = np.flatnonzero(~terminated)
         if len(going):
             lanes = forest.lanes(owners[going], nodes[going])
@@ -232,9 +230,9 @@ class SearchPolicy:
             [forest.places[tree, 0] for tree in both.tolist()],
             actions,
             lanes,
-            [branch(rows.rngs[tree]) for tree in both.tolist()],
+            [luck for tree in which.tolist() for luck in alike(rows.rngs[tree], _FUTURES)],
             self._config.horizon,
-            discount=self._policy.network.codec.config.discount,
+            foresees=True,
         ).reshape(-1, _FUTURES)
         proven = own.copy()
         proven[which] = np.where(returns[:, 0] > returns[:, 1], choices[which], own[which])
@@ -249,16 +247,19 @@ class SearchPolicy:
         if isinstance(space, gym.spaces.Discrete):
             every = np.arange(space.n) + int(space.start)
             return Seen(logits, np.tile(every, (len(logits), 1)), decision.values)
-        actions = np.stack([self._some(space, own, rng) for own, rng in zip(logits, rows.rngs, strict=True)])
+        assert isinstance(space, gym.spaces.Box)
+        actions = self._some(space, logits, rows.rngs)
         # Drawn from the policy, they are equally likely (Hubert et al. 2021).
         return Seen(np.zeros(actions.shape[:2]), actions, decision.values)
 
-    def _some(self, space: gym.Space, logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Continuous actions, ``(considered, *action shape)``: the most likely one, and draws."""
-        assert isinstance(space, gym.spaces.Box)
-        noise = rng.gumbel(size=(self._config.considered, *logits.shape))
-        noise[0] = 0
-        return from_unit(space, bin_middles((logits + noise).argmax(axis=-1), logits.shape[-1]))
+    def _some(self, space: gym.spaces.Box, logits: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """Of ``(n, dimensions, bins)`` logits, the most likely action and draws: ``(n, considered, *action shape)``."""
+        n, dimensions, bins = logits.shape
+        draws = np.stack([rng.random((self._config.considered - 1, dimensions)) for rng in rngs])
+        below = softmax(logits).cumsum(axis=-1)[:, None, :, :-1]
+        drawn = (below < draws[..., None]).sum(axis=-1)
+        chosen = np.concatenate([logits.argmax(axis=-1)[:, None], drawn], axis=1)
+        return from_unit(space, bin_middles(chosen, bins)).reshape(n, self._config.considered, *space.shape)
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ class _Forest:
     rows: Observed
     imagined: Imagination
     state: _State
-    places: dict[tuple[int, int], State]
+    places: dict[tuple[int, int], Spot]
 
     def lanes(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """Of each node, the lane of the policy's memory that has seen it."""

@@ -18,8 +18,8 @@ class Segment:
         context: how many come first that an earlier update has learnt from.
         chosen: ``(n, choices)``, see :class:`generalist.reinforcement.options.Choices`.
         log_probabilities: ``(n,)``, of what was chosen, when it was.
-        values: ``(n,)``, the returns that were expected.
-        last_value: the return that was expected after the last step; 0 where the episode had come to its end.
+        values: ``(n,)``, the returns that were expected, in units of the task's spread.
+        last_value: that expected after the last step; 0 where the episode had come to its end.
     """
 
     window: Window
@@ -29,9 +29,10 @@ class Segment:
     values: np.ndarray
     last_value: float
 
-    def advantages(self, discount: float, decay: float) -> np.ndarray:
-        """See :func:`gae`."""
-        return gae(self.window.rewards[self.context :], self.values, self.last_value, discount, decay)
+    def advantages(self, discount: float, decay: float, spread: "Spread") -> np.ndarray:
+        """See :func:`gae`, of rewards in units of the spread."""
+        rewards = self.window.rewards[self.context :] / spread.deviation
+        return gae(rewards, self.values, self.last_value, discount, decay)
 
 
 def gae(rewards: np.ndarray, values: np.ndarray, last_value: float, discount: float, decay: float) -> np.ndarray:

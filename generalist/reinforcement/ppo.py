@@ -2,9 +2,9 @@
 
 It learns from sequences, as distillation does, so what to remember is learnt too. Where it departs from the usual:
 
-- The critic foresees returns of the rewards as they are, on its logarithmic axis: divided by the spread of a task's
-  returns, they would have another scale in every training. The advantages are divided instead, which is the same to the
-  policy.
+- The critic foresees returns in units of the spread that its task's have. In those of the rewards themselves, a state
+  of a task whose returns are around 1 that it takes for one of a task with hundreds makes an error of hundreds of
+  spreads, and such errors were all that a policy learnt from.
 - A network that has learnt before is held to what it was by KL(network || start), exact from both distributions.
 - Sequences are dealt into minibatches once per update, which come in another order in each epoch.
 """
@@ -74,22 +74,25 @@ def deal(
 ) -> list[Minibatch]:
     """Deal sequences out at random, about as many steps into each of ``config.minibatches``.
 
-    Advantages are divided by their task's spread, have mean 0 within each task, and variance 1 over all.
+    Advantages, in units of their task's spread, have mean 0 within each task, and variance 1 over all.
     """
-    raw = [segment.advantages(network.codec.config.discount, config.gae_lambda) for segment in segments]
     names = [segment.window.task.name for segment in segments]
+    raw = [
+        segment.advantages(network.codec.config.discount, config.gae_lambda, spreads[name])
+        for segment, name in zip(segments, names, strict=True)
+    ]
     means = {
         name: np.concatenate([own for own, other in zip(raw, names, strict=True) if other == name]).mean()
         for name in set(names)
     }
-    scaled = [(own - means[name]) / spreads[name].deviation for own, name in zip(raw, names, strict=True)]
-    deviation = np.concatenate(scaled).std() + 1e-8
+    centred = [own - means[name] for own, name in zip(raw, names, strict=True)]
+    deviation = np.concatenate(centred).std() + 1e-8
     order = rng.permutation(len(segments))
     before = np.cumsum([0, *(len(raw[index]) for index in order)])
     hands = before[:-1] * config.minibatches // before[-1]
     return [
         _put_together(
-            network, [(segments[index], raw[index], scaled[index] / deviation) for index in order[hands == hand]]
+            network, [(segments[index], raw[index], centred[index] / deviation) for index in order[hands == hand]]
         )
         for hand in np.unique(hands)
     ]
@@ -200,10 +203,10 @@ def explained_variance(
     errors, wholes = [], []
     for name in {segment.window.task.name for segment in segments}:
         own = [segment for segment in segments if segment.window.task.name == name]
-        missed = np.concatenate([segment.advantages(discount, config.gae_lambda) for segment in own])
+        missed = np.concatenate([segment.advantages(discount, config.gae_lambda, spreads[name]) for segment in own])
         values = np.concatenate([segment.values for segment in own])
-        errors.append((missed / spreads[name].deviation).var())
-        wholes.append(((missed + values) / spreads[name].deviation).var())
+        errors.append(missed.var())
+        wholes.append((missed + values).var())
     return float(1 - np.sum(errors) / max(np.sum(wholes), 0.01 * len(wholes)))
 
 

@@ -16,13 +16,13 @@ from benchmarks.artifacts import write_json, write_text
 from benchmarks.environment import describe_environment
 from benchmarks.tidy import read_csv, to_csv
 from tests.conftest import ROOT
-from tests.speed import atari, decoding, distilling, evaluating, growth, memory, reading, recording, training
+from tests.speed import atari, decoding, distilling, evaluating, growth, memory, reading, recording, thinking, training
 from tests.speed.cases import Case, Measured, measure
 from tests.speed.check import check
 
 FOLDER = ROOT / "results" / "speed"
 TABLE = FOLDER / "speed.csv"
-MODULES = (evaluating, decoding, distilling, training, atari, reading, recording, memory, growth)
+MODULES = (evaluating, decoding, distilling, training, atari, reading, recording, thinking, memory, growth)
 
 
 def all_cases() -> list[Case]:

@@ -1,0 +1,55 @@
+"""What a search costs beside what it cannot do without: its forward passes and the steps of its imagined environments.
+
+Both are told by the same play, so nothing else that the machine does tells them apart. The network is untrained: it
+costs the same, and doubts its own choices more often, so that more futures are played.
+"""
+
+import itertools
+
+from benchmarks.rollout import rollout
+from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy
+from generalist.amplifiers.search import Search, SearchPolicy
+from generalist.network import Network
+from generalist.policy import NetworkPolicy
+from tests.speed.cases import Case, Measurement
+from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, suite_of
+
+_HORIZON = 50
+_LANES = 16  # as when the play is recorded
+_REACH = 1 / 1.3
+_TASKS = ("classic/cartpole", "classic/lunarlander", HALF_CHEETAH, "babyai/synth-loc", "atari/pong")
+
+
+def cases() -> list[Case]:
+    """``search`` in environments cheap and dear, ``best_of_n`` in the cheapest, both as by default."""
+    pairs = [*(("search", task) for task in _TASKS), ("best_of_n", _TASKS[0])]
+    return [
+        Case(
+            "think",
+            f"{task}, {amplifier}",
+            "its forward passes and environment steps",
+            _REACH,
+            lambda amplifier=amplifier, task=task: _pair(amplifier, task),
+            cost=True,
+            quick=(amplifier, task) == ("search", _TASKS[0]),
+        )
+        for amplifier, task in pairs
+    ]
+
+
+def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
+    """Seconds of thought, and those of them that networks and environments took."""
+    suite = suite_of("mixed", _HORIZON, task)
+    plain = NetworkPolicy(Network(model_of("nano"), codec_of(critic=0.5), [task]).eval())
+    policy = SearchPolicy(plain, suite.tasks, Search()) if name == "search" else BestOfNPolicy(plain, BestOfN())
+    starts = itertools.count()
+
+    def thought() -> float:
+        before = policy.spent.seconds, policy.spent.passing + policy.spent.stepping
+        seeds = {each: starts for each in suite}
+        list(rollout(policy, seeds, lanes_per_task=_LANES, enough_steps=_LANES * _HORIZON // 2))
+        needed.append(policy.spent.passing + policy.spent.stepping - before[1])
+        return policy.spent.seconds - before[0]
+
+    needed: list[float] = []
+    return thought, lambda: needed[-1]
