@@ -202,9 +202,10 @@ class Corridor(gym.Env):
 
 
 class Lottery(gym.Env):
-    """One step: action 0 pays 0.5, action 1 a draw of N(0.3, 1)."""
+    """One step: action 0 pays 0.5, action 1 a draw of N(0.3, 1). Or both pay a draw, action 1 ``edge`` more."""
 
-    def __init__(self):
+    def __init__(self, edge=None):
+        self._edge = edge
         self.observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
         self.action_space = gym.spaces.Discrete(2)
 
@@ -214,7 +215,8 @@ class Lottery(gym.Env):
 
     def step(self, action):
         drawn = float(self.np_random.normal(0.3, 1))
-        return np.ones(1, np.float32), drawn if action else 0.5, True, False, {}
+        paid = (drawn if action else 0.5) if self._edge is None else drawn + self._edge * float(action)
+        return np.ones(1, np.float32), paid, True, False, {}
 
 
 class Unbounded(Counter):

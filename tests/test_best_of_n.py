@@ -5,10 +5,14 @@ import pytest
 import torch
 
 from benchmarks.errors import GatitoError
+from benchmarks.seeds import stream
+from benchmarks.tasks import make_env
 from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy, _first_and_others
+from generalist.amplifiers.imagination import Imagination
 from generalist.codecs import CodecConfig
 from generalist.settings import ModelConfig
+from generalist.spent import Spent
 from tests.conftest import make_task
 from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
 
@@ -83,6 +87,31 @@ def test_a_flattering_winner_is_refused_more_often_if_it_must_win_again():
     assert gambled(again=False) == pytest.approx(0.42, abs=0.08)
     assert gambled() == pytest.approx(0.18, abs=0.06)
     assert gambled(rollouts=20) < 0.05
+
+
+def test_futures_that_are_compared_share_their_luck():
+    """A tenth more by action 1 is a tenth of what chance makes: it is seen in every single comparison."""
+    task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
+    episodes = play(trying(Written(lambda seen: [1.0, 0.0])), task, range(40)).values()
+    assert all(episode.steps["actions"][0] == 1 for episode in episodes)
+
+
+def test_each_environment_that_is_played_has_clones_of_its_own():
+    imagined, played, rngs = Imagination(COUNTER, Spent()), [make_env(COUNTER) for _ in range(2)], [stream(0)] * 3
+    for env in played:
+        env.reset(seed=0)
+    one, other = map(imagined.spot, played)
+
+    def entered(*spots):
+        imagined.enter(spots, rngs[: len(spots)])
+        places = range(len(spots))
+        last = imagined.step(places, [0] * len(spots))
+        return imagined.observed(places, np.arange(len(spots)), last, rngs[: len(spots)]).envs
+
+    first, second, third = entered(one, one, other)
+    assert len({id(env) for env in (first, second, third, *played)}) == 5
+    assert entered(other, one) == [third, first]
+    assert imagined.reached(0).origin is played[1]
 
 
 def test_a_decision_is_worth_what_its_futures_brought():

@@ -56,6 +56,19 @@ def test_beyond_a_cut_there_is_what_the_critic_foresees():
     assert 0.9 * 100 < watched.decisions[0].values < 1 + 0.9 * 100  # both actions' values, by the improved policy
 
 
+def test_a_choice_and_the_policys_own_are_tried_with_the_same_luck():
+    """The critic sees nothing, and visits have luck of their own: without the futures, it is a toss."""
+    task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
+    taken = {}
+    for again in (False, True):
+        player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, again=again)
+        episodes = play(player, task, range(60)).values()
+        taken[again] = np.mean([episode.steps["actions"][0] for episode in episodes])
+    own = searching(Written(lambda seen: [0.0, 1.0]), task, simulations=2, scale=100.0, again=True)
+    assert taken[True] == taken[False] and 0.3 < taken[True] < 0.7  # what is found better is better
+    assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())  # and worse, worse
+
+
 def test_a_choice_that_loses_in_fresh_futures_is_not_done():
     """The critic believes in action 1, whose end pays less than 1 within the horizon."""
     player = Written(lambda seen: [1.0, 0.0], lambda seen: 50.0 if seen[0] == 1 else 0.0)
