@@ -181,6 +181,7 @@ class Trajectories:
         facts: what the recording says of itself (``task``, ``agent``, ``distribution_kind``, …).
         seeds: shape ``(episodes,)``.
         lengths: shape ``(episodes,)``, in steps.
+        ends: shape ``(episodes,)``, the number of steps up to the end of each.
         returns: shape ``(episodes,)``, undiscounted.
         successes: of each episode, None where the environment never speaks of it.
     """
@@ -205,7 +206,7 @@ class Trajectories:
         self.lengths = np.array([row["length"] for row in rows], dtype=np.int64)
         self.successes: list[bool | None] = [row["success"] for row in rows]
         self.returns = np.array([row["return"] for row in rows], dtype=np.float64)
-        self._ends = np.cumsum(self.lengths)
+        self.ends = np.cumsum(self.lengths)
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -243,8 +244,8 @@ class Trajectories:
         Returns:
             Per column, shape ``(n, …)``, copies; observations are those acted on.
         """
-        episodes = np.searchsorted(self._ends, steps, side="right")
-        within = steps - (self._ends - self.lengths)[episodes]
+        episodes = np.searchsorted(self.ends, steps, side="right")
+        within = steps - (self.ends - self.lengths)[episodes]
         shards, rows = self._places[episodes].T
         parts = [
             self._shards[number].scattered(rows[shards == number], within[shards == number], columns)

@@ -49,6 +49,7 @@ class Learner:
         seed: the training seed.
         start: folder of a network that it goes on from; None: it begins with random weights.
         met: further recordings by task name, such as rounds of practice, that it learns from from the first step on.
+        solved: whether of those only solved episodes are learnt from.
     """
 
     artifact: Artifact
@@ -60,6 +61,7 @@ class Learner:
     seed: int
     start: Path | None = None
     met: Sequence[Mapping[str, Path]] = ()
+    solved: bool = False
 
 
 def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practice: Practice | None = None) -> None:
@@ -159,7 +161,8 @@ def _mixture(
             sources.append(Source(task, own[task.name], weight * (1 - share), share=config.data))
         whole = sum(recording.steps for recording in met)
         shown = own.get(task.name)
-        sources += [Source(task, each, weight * share * each.steps / whole, shown) for each in met if share]
+        for each in met if share else ():
+            sources.append(Source(task, each, weight * share * each.steps / whole, shown, solved=learner.solved))
     return Mixture(
         sources,
         network.codec,

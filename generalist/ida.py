@@ -210,6 +210,8 @@ class Ida:
             "round": number,
             "seed": self.seed,
         }
+        if self._solved:
+            student["solved"] = True
         kept = earlier[len(earlier) + 1 - self.config.keep :] if self.config.keep <= len(earlier) else earlier
         told = {f"{each.number}/{task}": play.fingerprint for each in kept for task, play in each.plays.items()}
         told |= {f"{number}/{task}": play.fingerprint for task, play in plays.items()}
@@ -218,6 +220,11 @@ class Ida:
         kind = "generalist" if side == "amplified" else side
         artifact = Artifact(folder / kind, kind, student, {"before": before.fingerprint, **told})
         return Round(number, side, before, player, plays, artifact)
+
+    @property
+    def _solved(self) -> bool:
+        """Whether only solved episodes are learnt from; returns alone say of none that it was."""
+        return self.config.solved and any(task.metric == "success" for task in self.amplified)
 
     @property
     def _learning(self) -> DistillConfig:
@@ -288,6 +295,7 @@ class Ida:
             derive("ida", self.seed, each.number),
             start=each.before.folder,
             met=met,
+            solved=self._solved,
         )
         name = f"ida-{each.number}-{each.student.kind}"
         train(learner, name, suite=self.suite, run=self.run, tracker=self.tracker)

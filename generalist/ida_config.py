@@ -26,6 +26,7 @@ class IdaConfig:
         updates: optimiser steps of each round's distillation.
         learning_rate: their peak.
         experts_share: share of windows from the experts' recordings; the others are from the rounds' play.
+        solved: whether, of tasks whose metric is success, only solved episodes are learnt from.
         keep: rounds whose play is learnt from, the newest ones.
         control: whether there is a control.
         control_steps: that the control plays per task and round, at most.
@@ -40,6 +41,7 @@ class IdaConfig:
     updates: int = 500
     learning_rate: float = 1e-3
     experts_share: float = 0.0
+    solved: bool = True
     keep: int = 3
     control: bool = True
     control_steps: int = 200_000

@@ -31,6 +31,8 @@ class Source:
         weight: share of the windows, relative to the other sources.
         demonstrations: the expert's recording, which prompts are taken from; None: ``trajectories`` is.
         share: of the recording's episodes, the first ones, that is learnt from.
+        solved: whether only solved episodes are learnt from, where there are any: who fails is often stuck, and stuck
+            for long, so that most steps would be of failures.
     """
 
     task: Task
@@ -38,6 +40,7 @@ class Source:
     weight: float
     demonstrations: Trajectories | None = None
     share: float = 1.0
+    solved: bool = False
 
 
 class Mixture:
@@ -82,7 +85,11 @@ class Mixture:
         self._soft = soft
         self._temperature = temperature
         self._prompts = prompts
-        self._ends = [np.cumsum(self._lengths(source)) for source in sources]
+        self._episodes = [self._chosen(source) for source in sources]
+        self._ends = [
+            np.cumsum(source.trajectories.lengths[chosen])
+            for source, chosen in zip(sources, self._episodes, strict=True)
+        ]
         foreseen = codec.config.critic > 0
         self._returns = [
             returns_to_go(source.trajectories, codec.config.discount) if foreseen else None for source in sources
@@ -96,21 +103,31 @@ class Mixture:
         windows = [self._draw(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
         return self._codec.collate(windows, self._length, rngs)
 
-    def _lengths(self, source: Source) -> np.ndarray:
-        """Of the episodes to learn from."""
-        lengths = source.trajectories.lengths
+    def _chosen(self, source: Source) -> np.ndarray:
+        """The episodes to learn from, by number."""
+        trajectories = source.trajectories
+        count = len(trajectories)
         if self._prompts and not source.demonstrations:
-            lengths = lengths[: -held_out(source.trajectories)]
-        return lengths[: math.ceil(source.share * len(lengths))]
+            count -= held_out(trajectories)
+        chosen = np.arange(math.ceil(source.share * count))
+        solved = chosen[[trajectories.successes[episode] is True for episode in chosen]]
+        return solved if source.solved and len(solved) else chosen
+
+    def _place(self, number: int, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of steps counted over a source's chosen episodes: their episodes, and where in the recording they are."""
+        trajectories, ends = self._sources[number].trajectories, self._ends[number]
+        order = np.searchsorted(ends, step, side="right")
+        episodes = self._episodes[number][order]
+        left = ends[order] - step  # of the episode, with this one
+        return episodes, trajectories.ends[episodes] - left
 
     def _draw(self, number: int, rng: np.random.Generator) -> Window:
-        source, ends = self._sources[number], self._ends[number]
+        source, steps_in_all = self._sources[number], self._ends[number][-1]
         longest = self._codec.steps(source.task, self._length)
         # A step drawn uniformly lies at a uniform place of its window, but for the episode's ends.
-        step = int(rng.integers(ends[-1]))
-        episode = int(np.searchsorted(ends, step, side="right"))
+        episode, step = map(int, self._place(number, rng.integers(steps_in_all)))
         length = int(source.trajectories.lengths[episode])
-        beginning = int(ends[episode]) - length
+        beginning = int(source.trajectories.ends[episode]) - length
         start = max(0, min(step - beginning - int(rng.integers(longest)), length - longest))
         prompted = rng.random() < self._prompts
         steps: slice | np.ndarray
@@ -119,7 +136,7 @@ class Mixture:
             steps = slice(beginning + start, beginning + start + len(window))
         else:
             # Steps that do not see each other need not be neighbours, which are much alike.
-            steps = np.sort(rng.integers(ends[-1], size=longest))
+            _, steps = self._place(number, np.sort(rng.integers(steps_in_all, size=longest)))
             columns = self._columns(source.trajectories)
             window = self._taught(source, source.trajectories, source.trajectories.scattered(steps, columns))
         prompt = self._prompt(source, episode, rng) if prompted else None

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from benchmarks.tasks import Suite, spaces
 from benchmarks.tracking import Tracker, TrackingConfig, read_log
 from benchmarks.trajectories import Trajectories, write_shard
 from generalist import fit as module
-from generalist.codecs import CodecConfig
+from generalist.codecs import CodecConfig, make_codec
 from generalist.distill import distill
 from generalist.fit import learning_rate
 from generalist.mixture import Mixture, Source
@@ -34,7 +35,6 @@ class Parity:
         return None
 
     def act(self, observed, state):
-        import numpy as np
 
         from benchmarks.policy import Decision
 
@@ -149,8 +149,6 @@ def test_the_learning_rate_warms_up_and_falls_by_a_cosine_to_a_tenth():
 
 
 def mixture(recordings, weights, codec=CodecConfig(), **settings):  # noqa: B008
-    from generalist.codecs import make_codec
-
     sources = [
         Source(task, Trajectories(recordings[task.name].folder), weight)
         for task, weight in zip(SUITE, weights, strict=True)
@@ -200,6 +198,27 @@ def test_steps_without_memory_come_from_anywhere_with_their_own_targets(recordin
     counters = vectors(batch)[batch.targets.discrete, :, 1]
     assert (counters.diff(dim=1) == 1).float().mean() < 0.5
     assert torch.equal(batch.targets.probabilities.argmax(dim=-1), (counters % 2).long())
+
+
+def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
+    recorded = Trajectories(recordings[SUITE.tasks[0].name].folder)
+    every = range(len(recorded))
+    starts = recorded.ends - recorded.lengths
+
+    def learnt(successes, solved=True):
+        """The episodes whose steps are drawn: all of their steps, each as often as others."""
+        recorded.successes = successes
+        source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
+        made = Mixture([source], make_codec(CodecConfig(), 16), windows=1, length=6, seed=0)
+        episodes, steps = made._place(0, np.arange(made._ends[0][-1]))
+        chosen = sorted(set(episodes.tolist()))
+        assert steps.tolist() == [step for each in chosen for step in range(starts[each], recorded.ends[each])]
+        return chosen
+
+    odd = [number % 2 == 1 for number in every]
+    assert learnt(odd) == [number for number in every if number % 2]
+    assert learnt(odd, solved=False) == [*every]
+    assert learnt([False] * len(every)) == learnt([None] * len(every)) == [*every]
 
 
 @pytest.mark.parametrize(

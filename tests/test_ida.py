@@ -122,6 +122,13 @@ def test_what_decides_a_round_decides_its_fingerprint(made):
     assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
 
 
+def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made, monkeypatch):
+    suite = Suite("toy", (replace(TASK, metric="success"),))
+    told = [replace(made, suite=suite, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
+    assert [each.student.config.get("solved") for each in told] == [True, None]
+    assert "solved" not in made.rounds[0].student.config  # returns do not tell
+
+
 def test_only_the_newest_rounds_are_learnt_from(made):
     rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
     assert not any(name.startswith("1/") for name in rounds[2].student.inputs)

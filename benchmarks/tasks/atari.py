@@ -158,17 +158,19 @@ class AtariGame(gym.Env):
         plain, screens, frames, self._held = state
         sticky = self.ale.getFloat("repeat_action_probability")
         if 0 < sticky < 1:
-            self.ale.restoreState(self._emulator(plain, _unsticking_words(sticky)))
+            self.ale.restoreState(self._emulator(plain, _unsticking_stream(sticky)))
             self.ale.act(self._actions[self._held])
-        self.ale.restoreState(self._emulator(plain, rng.integers(2**32, size=_WORDS)))
+        words = _words()
+        drawn = rng.integers(len(words), size=_WORDS).tolist()
+        self.ale.restoreState(self._emulator(plain, b" ".join([words[index] for index in drawn])))
         self._screens[:], self._frames[:] = screens, frames
 
-    def _emulator(self, plain: bytes, words: np.ndarray) -> Any:  # noqa: ANN401
+    def _emulator(self, plain: bytes, words: bytes) -> Any:  # noqa: ANN401
         """A state of the emulator with a stream: MT19937's words, as C++ writes them (libstdc++ with their place)."""
         size, inner, rest = plain[_HEAD - 4 : _HEAD], plain[_HEAD:-_TAIL], plain[-_TAIL:]
         if struct.unpack("<i", size)[0] != len(inner) or not inner.endswith(_NO_STREAM):
             raise GatitoError("this version of ale-py writes its states in another way: pip install 'ale-py==0.12.1'.")
-        text = " ".join(map(str, words.tolist())).encode() + self._place_of_stream
+        text = words + self._place_of_stream
         inner = inner.removesuffix(_NO_STREAM) + _STREAM + struct.pack("<i", len(text)) + text
         return type(self.ale.cloneState())(plain[: _HEAD - 4] + struct.pack("<i", len(inner)) + inner + rest)
 
@@ -191,15 +193,25 @@ class AtariGame(gym.Env):
 
 
 @functools.cache
-def _unsticking_words(sticky: float) -> np.ndarray:
-    """A stream of which the first number lets the action through: ``(624,)`` words of an MT19937 at their end."""
+def _unsticking_stream(sticky: float) -> bytes:
+    """A stream of which the first number lets the action through: 624 words of an MT19937 at their end."""
     for seed in range(1_000_000):
         words = np.random.default_rng(seed).integers(2**32, size=_WORDS, dtype=np.uint32)
         twister = np.random.MT19937()
         twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": _WORDS}}
         if twister.random_raw() >= sticky * 2**32:
-            return words
+            return _text(words)
     raise AssertionError("no such stream")
+
+
+@functools.cache
+def _words() -> list[bytes]:
+    """What streams are made of: to write 624 numbers of 32 bits takes longer than to draw as many of some thousands."""
+    return _text(np.random.default_rng(0).integers(2**32, size=2**14)).split()
+
+
+def _text(words: np.ndarray) -> bytes:
+    return " ".join(map(str, words.tolist())).encode()
 
 
 def _rom(task: "Task") -> Any:  # noqa: ANN401

@@ -53,7 +53,7 @@ class Replayed(gym.Wrapper):
         if place is not None:
             self._put(place)
         self._place, self._past = place, []
-        fresh = np.random.PCG64(rng.integers(2**63)).state
+        fresh = dict(np.random.PCG64(rng.integers(2**63)).state)
         for stream, actions in (*past, (fresh, ())):
             self.unwrapped.np_random = np.random.Generator(np.random.PCG64(0))
             self.unwrapped.np_random.bit_generator.state = stream
@@ -63,7 +63,7 @@ class Replayed(gym.Wrapper):
 
     @property
     def _stream(self) -> dict[str, Any]:
-        return self.unwrapped.np_random.bit_generator.state
+        return dict(self.unwrapped.np_random.bit_generator.state)
 
     def _where(self) -> Any:  # noqa: ANN401
         """A place that the world can be put to and from which all goes on as it would have; None: this is not one."""
@@ -120,9 +120,9 @@ class Lander(Replayed):
 
 def _renewed(world: Any, joint: Any) -> Any:  # noqa: ANN401
     """The same joint, with nothing left of what it held before."""
-    from Box2D.b2 import revoluteJointDef
+    from Box2D import b2
 
-    like = revoluteJointDef(
+    like = b2.revoluteJointDef(  # type: ignore[attr-defined]
         bodyA=joint.bodyA,
         bodyB=joint.bodyB,
         localAnchorA=joint.GetLocalAnchorA(),

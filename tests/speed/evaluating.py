@@ -9,18 +9,17 @@ import itertools
 import os
 from collections.abc import Callable
 
-import gymnasium as gym
 import numpy as np
 import torch
 
 from benchmarks.harness import EvaluateConfig
 from benchmarks.rollout import rollout
-from benchmarks.tasks import Suite, Task, make_env, spaces
+from benchmarks.tasks import Suite, make_env, spaces
 from generalist.network import Network
 from generalist.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
-from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, suite_of
+from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, suite_of
 
 _HORIZON = 100
 _PROCESSES = os.cpu_count() or 1
@@ -80,7 +79,7 @@ def batched(name: str, part: int) -> Measurement:
     """As ``harness.evaluate`` plays a part of the episodes."""
     suite = _suite(name)
     lanes = _lanes(suite)
-    policy, environments = _policy(suite), _Environments()
+    policy, environments = _policy(suite), Environments()
     seeds = {task: itertools.count(1_000_000 * part) for task in suite}
 
     def work() -> int:
@@ -93,7 +92,7 @@ def batched(name: str, part: int) -> Measurement:
 
 def _alone(name: str) -> Measurement:
     suite = _suite(name)
-    policy, environments = _policy(suite), _Environments()
+    policy, environments = _policy(suite), Environments()
     seeds = itertools.count()
 
     def work() -> int:
@@ -146,19 +145,3 @@ def _gpt2() -> Measurement:
         return _HORIZON
 
     return timed(work)
-
-
-class _Environments:
-    """Environments that outlive the rollouts in which they are played: to make an arm takes a third of a second."""
-
-    def __init__(self) -> None:
-        self._idle: dict[Task, list[gym.Env]] = {}
-
-    def take(self, task: Task) -> gym.Env:
-        """An environment of the task, which comes back when it is closed."""
-        idle = self._idle.setdefault(task, [])
-        if idle:
-            return idle.pop()
-        env = make_env(task)
-        env.close = lambda: idle.append(env)  # type: ignore[method-assign]
-        return env

@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import yaml
 
 from benchmarks.artifacts import Artifact
 from benchmarks.policy import RandomPolicy
 from benchmarks.rollout import rollout
-from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tasks import Suite, Task, make_env, spaces
 from benchmarks.tasks.task import TaskConfig
 from benchmarks.trajectories import Trajectories, write_shard
 from generalist.codecs import CodecConfig
@@ -61,3 +62,19 @@ def record(task: Task, steps: int, folder: Path) -> Trajectories:
     write_shard(folder / "shard-000", played, spaces(task)[0])
     artifact.finish(0.0, distribution_kind=None, task=task.name)
     return Trajectories(folder)
+
+
+class Environments:
+    """Environments that outlive the rollouts in which they are played: to make an arm takes a third of a second."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Task, list[gym.Env]] = {}
+
+    def take(self, task: Task) -> gym.Env:
+        """An environment of the task, which comes back when it is closed."""
+        idle = self._idle.setdefault(task, [])
+        if idle:
+            return idle.pop()
+        env = make_env(task)
+        env.close = lambda: idle.append(env)  # type: ignore[method-assign]
+        return env

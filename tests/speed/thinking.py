@@ -12,7 +12,7 @@ from generalist.amplifiers.search import Search, SearchPolicy
 from generalist.network import Network
 from generalist.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement
-from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, suite_of
+from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, suite_of
 
 _HORIZON = 50
 _LANES = 16  # as when the play is recorded
@@ -42,12 +42,13 @@ def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
     suite = suite_of("mixed", _HORIZON, task)
     plain = NetworkPolicy(Network(model_of("nano"), codec_of(critic=0.5), [task]).eval())
     policy = SearchPolicy(plain, suite.tasks, Search()) if name == "search" else BestOfNPolicy(plain, BestOfN())
-    starts = itertools.count()
+    starts, environments = itertools.count(), Environments()  # whose clones outlive a play as well
 
     def thought() -> float:
         before = policy.spent.seconds, policy.spent.passing + policy.spent.stepping
         seeds = {each: starts for each in suite}
-        list(rollout(policy, seeds, lanes_per_task=_LANES, enough_steps=_LANES * _HORIZON // 2))
+        enough = _LANES * _HORIZON // 2
+        list(rollout(policy, seeds, lanes_per_task=_LANES, enough_steps=enough, make=environments.take))
         needed.append(policy.spent.passing + policy.spent.stepping - before[1])
         return policy.spent.seconds - before[0]
 
