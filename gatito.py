@@ -484,7 +484,9 @@ def _evaluate(plan: Plan) -> None:
     if not all(artifact.is_complete() for artifact in plan.scores.values()):  # else it says where they were made
         _describe(plan.run, plan.config)
     means = {task: read_gate(artifact)["mean"] for task, artifact in plan.experts.items()}
-    evaluate(plan.agents, plan.survivors(), means, plan.config.evaluate, **plan.pool, seed=plan.config.seed)
+    amplified = {task.name for task in plan.ida.amplified} if plan.config.ida.rounds else None
+    about = {**plan.pool, "seed": plan.config.seed, "amplified": amplified}
+    evaluate(plan.agents, plan.survivors(), means, plan.config.evaluate, **about)
 
 
 def _film(plan: Plan) -> None:

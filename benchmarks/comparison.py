@@ -14,7 +14,7 @@ import yaml
 from benchmarks.artifacts import digest, read_json, write_bytes, write_json, write_text
 from benchmarks.environment import ENVIRONMENT
 from benchmarks.errors import GatitoError, unknown
-from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, labelled
+from benchmarks.results import ANCHORS, FILES, CostRow, Results, ScoreRow, TaskRow, labelled
 
 ROUNDS = "rounds.csv"
 """What a run tells of its rounds of amplification and distillation; see ``report.rounds``."""
@@ -143,11 +143,20 @@ def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
     for results in merged[1:]:
         kept = Results(
             kept.scores + tuple(row for row in results.scores if row.agent not in shared),
-            kept.tasks + tuple(row for row in results.tasks if row not in kept.tasks),
+            _together(kept.tasks, results.tasks),
             kept.costs + tuple(row for row in results.costs if row.agent not in shared),
             kept.curves + tuple(row for row in results.curves if row.agent not in shared),
         )
     return kept
+
+
+def _together(first: Sequence[TaskRow], second: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
+    """Each task once; runs that amplify others than each other have no amplified tasks in common to speak of."""
+    rows: dict[TaskRow, bool | None] = {}
+    for row in (*first, *second):
+        plain = replace(row, amplified=None)
+        rows[plain] = row.amplified if rows.get(plain, row.amplified) == row.amplified else None
+    return tuple(replace(plain, amplified=amplified) for plain, amplified in rows.items())
 
 
 def _pool(runs: Sequence[Results]) -> Results:

@@ -14,6 +14,9 @@ import numpy as np
 from benchmarks.results import base_name, in_round, label_of, labelled, round_of
 from benchmarks.statistics import Estimate, Replicates, combine, interval
 
+ALL, AMPLIFIED, OTHERS = "", "amplified tasks", "other tasks"
+"""What a gain may be a mean over: all scored tasks, those that the rounds are for, and those that they are not for."""
+
 _Of: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
@@ -24,7 +27,7 @@ class Gain:
     Attributes:
         number: of the round, from 1.
         label: of the run in a comparison; empty where there is one.
-        task: the task; empty: the mean over all scored ones.
+        task: the task, or :data:`ALL`, :data:`AMPLIFIED`, :data:`OTHERS`: the mean over those that are scored.
         after: the generalist's f after the round.
         amplify: the amplified policy's f less the generalist's before the round; None: it was not scored.
         net: the generalist's f after the round less that before.
@@ -42,20 +45,25 @@ class Gain:
     over_control: Estimate | None
 
 
-def gains(f: Mapping[str, Replicates], tasks: Sequence[str]) -> tuple[Gain, ...]:
+def gains(f: Mapping[str, Replicates], tasks: Sequence[str], amplified: Collection[str] = ()) -> tuple[Gain, ...]:
     """The gains of every round that agents say they are from.
 
     Args:
         f: replicates of the fractions of all agents, whose last axis are the scored tasks.
         tasks: their names.
+        amplified: those that the rounds are for.
     """
+    places = {ALL: [*range(len(tasks))]}
+    if 0 < sum(task in amplified for task in tasks) < len(tasks):
+        places[AMPLIFIED] = [place for place, task in enumerate(tasks) if task in amplified]
+        places[OTHERS] = [place for place, task in enumerate(tasks) if task not in amplified]
+    places |= {task: [place] for place, task in enumerate(tasks)}
     made = []
     for agent in f:
         if base_name(agent) == "generalist" and round_of(agent):
             before = _of_its_run(f, agent, "generalist", round_of(agent) - 1)
             if before:  # else rounds of several runs came to the same, from different ones
-                made += [_gain(f, agent, before, "", lambda values: values.mean(axis=-1))]
-                made += [_gain(f, agent, before, task, _nth(place)) for place, task in enumerate(tasks)]
+                made += [_gain(f, agent, before, name, _mean_of(own)) for name, own in places.items()]
     return tuple(made)
 
 
@@ -84,8 +92,8 @@ def _difference(f: Mapping[str, Replicates], one: str, other: str, of: _Of) -> R
     return combine(lambda x, y: of(x) - of(y), f[one], f[other])
 
 
-def _nth(place: int) -> _Of:
-    return lambda values: values[..., place]
+def _mean_of(places: Sequence[int]) -> _Of:
+    return lambda values: values[..., places].mean(axis=-1)
 
 
 def _estimate(replicates: Replicates) -> Estimate:

@@ -5,7 +5,7 @@ Run by ``gatito stages=[evaluate]``.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -111,6 +111,7 @@ def evaluate(
     workers: int,
     tracker: Tracker,
     failures: Failures,
+    amplified: Collection[str] | None = None,
 ) -> Results:
     """Score every agent on every task of the suite, what is not there yet, and write the run's results.
 
@@ -126,6 +127,7 @@ def evaluate(
         workers: processes.
         tracker: told every mean.
         failures: told which task failed.
+        amplified: the tasks that rounds of amplification are for; None: there are none.
 
     Raises:
         GatitoError: if an agent's files are missing or damaged.
@@ -164,7 +166,7 @@ def evaluate(
         artifact.start()
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
         artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
-    everything = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, made, seed)
+    everything = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, made, seed, amplified)
     everything.write(run)
     if missing:
         means = {
@@ -222,7 +224,12 @@ def score_rows(suite: Suite, agent: str, seed: int, episodes: Sequence[Episode])
 
 
 def _collect(
-    agents: Sequence[Agent], suite: Suite, gate_means: Mapping[str, float], played: Mapping[str, Artifact], seed: int
+    agents: Sequence[Agent],
+    suite: Suite,
+    gate_means: Mapping[str, float],
+    played: Mapping[str, Artifact],
+    seed: int,
+    amplified: Collection[str] | None,
 ) -> Results:
     """The run's results out of its artifacts."""
     scores = [row for agent in agents for row in _rows_on(suite, played[agent.name])]
@@ -238,6 +245,7 @@ def _collect(
             "expert",
             gate_means[task.name],
             task.digest[:12],
+            None if amplified is None else task.name in amplified,
         )
         for task in suite
     ]

@@ -66,6 +66,7 @@ class TaskRow:
         expert: the expert's name as an agent.
         gate_mean: the expert's mean score on its gate's episodes.
         preprocessing: digest of the way from the environment to an observation.
+        amplified: whether rounds of amplification are for this task; None where there are none.
     """
 
     suite: str
@@ -78,6 +79,7 @@ class TaskRow:
     expert: str
     gate_mean: float
     preprocessing: str
+    amplified: bool | None = None
 
 
 @dataclass(frozen=True)

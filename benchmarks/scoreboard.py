@@ -145,7 +145,7 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
         _weak_seeds(results),
         _improvements(bootstrap, samples, scored, pairs) if scored else {},
         _differences(f, pairs) if scored else {},
-        gains(f, scored) if scored else (),
+        gains(f, scored, {row.task for row in results.tasks if row.amplified}) if scored else (),
     )
 
 

@@ -4,7 +4,12 @@ import functools
 import itertools
 import statistics
 
-from benchmarks.tidy import read_csv
+import yaml
+
+from benchmarks.report.report import score_results
+from benchmarks.report.rounds import CAPTION, RoundRow, round_rows
+from benchmarks.results import Results
+from benchmarks.tidy import read_csv, to_csv
 from tests.conftest import ROOT
 from tests.speed.cases import Measured
 
@@ -21,6 +26,32 @@ def summary(suite: str) -> str:
     """The headline and summaries of a suite that has too many tasks for a table of each."""
     headline, _, rest = table(suite).partition("\n")
     return f"{headline}\n\n**{suite}: summary{rest.partition(f'**{suite}: summary')[2]}"
+
+
+IDA = sorted(path.parent for path in (ROOT / "results" / "ida").glob("*/tasks.csv"))
+"""Runs of amplification and distillation whose results are committed."""
+
+
+def ida() -> str:
+    """The rounds of every such run."""
+    blocks = []
+    for folder in IDA:
+        whole = (folder / "table.md").read_text()
+        [rounds] = [part for part in whole.split("\n\n") if part.startswith("| round |")]
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        about = f"`{config['amplifier']['name']}`, {config['suite']['name']}, start {config['ida']['start']}"
+        blocks.append(f"**{about}** ([`{folder.name}`](results/ida/{folder.name}))\n\n{rounds}")
+    return "\n\n".join([*blocks, CAPTION])
+
+
+def rounds() -> str:
+    """``results/ida/rounds.csv``: every agent of every round of all of them."""
+    rows: list[RoundRow] = []
+    for folder in IDA:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        board = score_results(Results.read(folder))
+        rows += round_rows(board, config["amplifier"]["name"], config["ida"]["start"])
+    return to_csv(rows, RoundRow)
 
 
 def speed() -> str:
@@ -48,6 +79,7 @@ BLOCKS = {
     "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
     "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
+    "<!-- from results/ida, by python -m tests.readme -->": ida,
     "<!-- from results/speed/speed.csv, by python -m tests.readme -->": speed,
 }
 """What the README holds between each of these lines and the next end."""
@@ -59,7 +91,8 @@ def shown(begin: str) -> str:
 
 
 def write() -> None:
-    """Put the committed results into the README."""
+    """Put the committed results into the README, and the rounds of all runs into one file."""
+    (ROOT / "results" / "ida" / "rounds.csv").write_text(rounds())
     for begin, committed in BLOCKS.items():
         before, _, rest = (ROOT / "README.md").read_text().partition(begin)
         (ROOT / "README.md").write_text(f"{before}{begin}\n{committed()}\n{END}{rest.partition(END)[2]}")

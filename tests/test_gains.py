@@ -1,9 +1,12 @@
 """What rounds bring: gains against worked examples, and where a report shows them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.comparison import merge
+from benchmarks.gains import AMPLIFIED, OTHERS
 from benchmarks.report.report import score_results
 from benchmarks.report.rounds import RoundRow, round_rows, rounds_chart, rounds_table
 from benchmarks.results import base_name, in_round, round_of
@@ -48,6 +51,27 @@ def test_gains_are_differences_of_fractions():
     [row] = [row for row in rounds_table(board).rows if row[0] == "round 2"]
     assert row[-1] == "toy/a, toy/b"
     assert {value["round"] for value in rounds_chart(board)["data"]["values"]} == {0, 1, 2}
+
+
+def test_where_some_tasks_are_amplified_the_others_show_what_it_costs_them():
+    agents = {task: {agent: {0: [mean] * 20 + [mean + 0.01]} for agent, mean in MEANS.items()} for task in "ab"}
+    agents["b"]["generalist round 1"] = {0: [3] * 20 + [3.01]}
+    about = {"a": {"amplified": True}, "b": {"amplified": False}}
+    board = score_results(make_results({f"toy/{task}": own for task, own in agents.items()}, **about))
+    nets = {gain.task: gain.net.value for gain in board.gains if gain.number == 1}
+    expected = {"": 0.1, AMPLIFIED: 0.3, OTHERS: -0.1, "toy/a": 0.3, "toy/b": -0.1}
+    assert nets == {task: pytest.approx(net, abs=1e-3) for task, net in expected.items()}
+    names = [row[0] for row in rounds_table(board).rows]
+    assert names[:3] == ["round 1", "round 1, amplified tasks", "round 1, other tasks"] and len(names) == 6
+
+
+def test_runs_that_amplify_other_tasks_have_none_in_common_to_speak_of():
+    first, second = (
+        replace(results(), tasks=tuple(replace(row, amplified=row.task == task) for row in results().tasks))
+        for task in ("toy/a", "toy/b")
+    )
+    assert {row.amplified for row in merge([("a", [first]), ("b", [second])]).tasks} == {None}
+    assert [row.amplified for row in merge([("a", [first]), ("b", [first])]).tasks] == [True, False]
 
 
 def test_nothing_is_said_to_be_kept_of_a_gain_that_is_none():

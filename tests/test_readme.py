@@ -12,10 +12,12 @@ from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_score
 from benchmarks.results import Results
 from benchmarks.tidy import to_csv
 from tests.conftest import ROOT
-from tests.readme import BLOCKS, shown
+from tests.readme import BLOCKS, IDA, rounds, shown
 
 COMMITTED = {folder.parent.name: folder.parent for folder in sorted((ROOT / "results").glob("*/tasks.csv"))}
 """The suites whose results are committed."""
+
+EVERY = COMMITTED | {f"ida/{folder.name}": folder for folder in IDA}
 
 
 @pytest.mark.parametrize("begin", BLOCKS)
@@ -30,9 +32,9 @@ def test_the_readme_has_every_task(suite, tasks):
     assert len(rows) == tasks
 
 
-@pytest.mark.parametrize("suite", COMMITTED)
-def test_every_committed_table_is_what_the_committed_rows_give(suite):
-    folder = COMMITTED[suite]
+@pytest.mark.parametrize("name", EVERY)
+def test_every_committed_table_is_what_the_committed_rows_give(name):
+    folder = EVERY[name]
     board = score_results(Results.read(folder))
     text = (folder / "table.md").read_text()
     assert text.startswith(headline(board))
@@ -45,14 +47,18 @@ def test_the_classic_suite_was_played_with_five_training_seeds():
     assert Results.read(COMMITTED["classic"]).train_seeds == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("suite", COMMITTED)
-def test_the_committed_config_is_todays_suite(suite):
-    config = yaml.safe_load((COMMITTED[suite] / "config.yaml").read_text())["suite"]["tasks"]
+@pytest.mark.parametrize("name", EVERY)
+def test_the_committed_config_is_todays_suite(name):
+    suite = yaml.safe_load((EVERY[name] / "config.yaml").read_text())["suite"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        today = OmegaConf.to_container(compose("config", [f"suite={suite}"]).suite.tasks)
-    for key, task in config.items():
+        today = OmegaConf.to_container(compose("config", [f"suite={suite['name']}"]).suite.tasks)
+    for key, task in suite["tasks"].items():
         assert task["env_id"] == today[key]["env_id"]
         assert task["expert"]["steps"] == today[key]["expert"]["steps"]
+
+
+def test_the_rounds_of_all_runs_are_in_one_file():
+    assert (ROOT / "results" / "ida" / "rounds.csv").read_text() == rounds()
 
 
 def test_readme_speaks_of_every_folder_and_stage():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.gains import Gain
+from benchmarks.gains import ALL, AMPLIFIED, OTHERS, Gain
 from benchmarks.report.formats import Table, interval_text, magnitude
 from benchmarks.report.tables import costs_by_agent, seeds_text
 from benchmarks.results import CostRow, base_name, label_of, labelled, round_of
@@ -12,10 +12,10 @@ from benchmarks.scoreboard import Estimate, Scoreboard
 _WIDTH = 560
 _SIDES = ("generalist", "control", "amplified")
 CAPTION = (
-    "f as the mean over scored tasks. Amplify: what thought adds to the generalist before the round. Net: what the "
-    "generalist has after learning from that. Kept: net over amplify, where amplify is clearly above 0. Over control: "
-    "beside as many environment steps and as much learning without an amplifier. Above: tasks whose f is above 1, its "
-    "interval too."
+    "f as the mean over scored tasks; where only some are amplified, also over those and over the others, which show "
+    "what it costs them. Amplify: what thought adds to the generalist before the round. Net: what the generalist has "
+    "after learning from that. Kept: net over amplify, where amplify is clearly above 0. Over control: beside as many "
+    "environment steps and as much learning without an amplifier. Above: tasks whose f is above 1, its interval too."
 )
 
 
@@ -77,9 +77,12 @@ def decision_cost(cost: CostRow) -> float:
 def rounds_table(board: Scoreboard) -> Table | None:
     """Per round: f and the gains, as means over tasks; None where there are no rounds."""
     rows = []
-    for gain in (gain for gain in board.gains if not gain.task):
-        name = labelled(f"round {gain.number}", gain.label)
-        above = [other.task for other in board.gains if _same_round(other, gain) and other.task and other.after.low > 1]
+    for gain in (gain for gain in board.gains if gain.task in (ALL, AMPLIFIED, OTHERS)):
+        name = labelled(f"round {gain.number}{gain.task and ', '}{gain.task}", gain.label)
+        tasks = [] if gain.task else [each.task for each in board.results.tasks]
+        above = [
+            each.task for each in board.gains if _same_round(each, gain) and each.task in tasks and each.after.low > 1
+        ]
         told = [interval_text(gain.after), *map(_cell, (gain.amplify, gain.kept, gain.net, gain.over_control))]
         rows.append([name, *told, _cost(board, gain), ", ".join(above) or "-"])
     if not rows:
