@@ -15,16 +15,16 @@ attributes speaks for itself, and for all layers within, by ``state_for_clones()
 Atari emulator, Box2D's worlds, which are played again from their seed, and classic control, whose few numbers are
 quickly told.
 
-Microseconds on one core of two that were busy (medians):
+Microseconds of one core of two that were busy:
 
 | environment | save | restore | a step, for comparison |
 |---|---|---|---|
-| classic control | 10 | 20 | 13 to 46 |
-| LunarLander, ten steps into its episode | 9 | 550, and 30 for each further step | 43 |
-| MuJoCo, HalfCheetah to Humanoid | 50 to 65 | 55 to 70 | 40 to 330 |
-| Meta-World | 75 | 70 | 290 to 600 |
-| BabyAI, one room; nine rooms | 150; 660 | 280; 1400 | 140 to 190 |
-| Atari | 36 | 200 | 300 to 400 |
+| classic control | 10 | 13 | 7 to 46 |
+| LunarLander in the air; on the ground, with a step for each since it was told in the air | 16 | 58 | 26 |
+| MuJoCo, HalfCheetah and Humanoid | 32 to 36 | 27 to 30 | 25 to 160 |
+| Meta-World | 70 | 42 | 190 |
+| BabyAI, one room; nine rooms | 73; 164 | 32; 88 | 124; 190 |
+| Atari | 33 | 209 | 235 |
 """
 
 import copy
