@@ -44,7 +44,7 @@ class Learner:
         tasks: what it learns.
         recordings: folders of the experts' recordings by task name; one may be missing where ``met`` has others.
         config: how it is trained.
-        model: its size.
+        model: its size; of one that goes on from another, how far it looks back.
         codec: its inputs and outputs.
         seed: the training seed.
         start: folder of a network that it goes on from; None: it begins with random weights.
@@ -84,8 +84,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     config, folder = learner.config, learner.artifact.folder
     names = [task.name for task in learner.tasks]
     torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
-    network = Network(learner.model, learner.codec, names) if learner.start is None else load_network(learner.start)
-    network = network.to(ranks.device)
+    network = _at_first(learner).to(ranks.device)
     own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
     training = _Training(network, config, learner.artifact, ranks, report)
     practised = _open(learner.met)
@@ -107,6 +106,15 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     cost = Cost(parameter_count(network), per_step * config.steps, steps, training.seconds)
     tokens = config.steps * config.windows * config.length
     learner.artifact.finish(training.seconds, tokens=tokens, steps=config.steps, **cost.facts())
+
+
+def _at_first(learner: Learner) -> Network:
+    """Random weights, or what it goes on from, which may look back further from now on: positions are relative."""
+    if learner.start is None:
+        return Network(learner.model, learner.codec, [task.name for task in learner.tasks])
+    network = load_network(learner.start)
+    network.model.config = replace(network.model.config, window=learner.model.window)
+    return network
 
 
 def _steps_taken(

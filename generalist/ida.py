@@ -205,7 +205,7 @@ class Ida:
         student = {
             "tasks": [task.name for task in self.suite],
             "distill": what_decides(self._learning),
-            "model": asdict(self.model),
+            "model": asdict(self._student),
             "codec": asdict(self.codec),
             "round": number,
             "seed": self.seed,
@@ -227,11 +227,19 @@ class Ida:
         return self.config.solved and any(task.metric == "success" for task in self.amplified)
 
     @property
+    def _student(self) -> ModelConfig:
+        """The generalist's size after a round."""
+        return replace(self.model, window=self.config.window or self.model.window)
+
+    @property
     def _learning(self) -> DistillConfig:
-        """How a round distils."""
+        """How a round distils; longer windows are fewer, of as many steps between them."""
         config = self.config
         share = 1 - config.experts_share
         about = {"steps": config.updates, "learning_rate": config.learning_rate, "practice_share": share}
+        if config.window:
+            windows = max(1, self.distill.windows * self.distill.length // config.window)
+            about |= {"length": config.window, "windows": windows}
         return replace(
             self.distill, rounds=0, flops=None, warmup=min(self.distill.warmup, config.updates // 4), **about
         )
@@ -290,7 +298,7 @@ class Ida:
             self.suite.tasks,
             recordings if self.config.experts_share else {},
             self._learning,
-            self.model,
+            self._student,
             self.codec,
             derive("ida", self.seed, each.number),
             start=each.before.folder,

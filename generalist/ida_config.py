@@ -25,6 +25,8 @@ class IdaConfig:
         noise: probability per step that a uniform action is played in place of the amplified policy's.
         updates: optimiser steps of each round's distillation.
         learning_rate: their peak.
+        window: tokens that attention sees from the first round on; 0: as many as before. What thought knew of the past
+            may be longer ago than the generalist remembers.
         experts_share: share of windows from the experts' recordings; the others are from the rounds' play.
         solved: whether, of tasks whose metric is success, only solved episodes are learnt from.
         keep: rounds whose play is learnt from, the newest ones.
@@ -40,6 +42,7 @@ class IdaConfig:
     noise: float = 0.05
     updates: int = 500
     learning_rate: float = 1e-3
+    window: int = 0
     experts_share: float = 0.0
     solved: bool = True
     keep: int = 3
@@ -56,7 +59,7 @@ class IdaConfig:
         if self.start not in STARTS:
             raise unknown("ida.start", self.start, STARTS)
         least = {"steps": 1, "updates": 1, "keep": 1, "control_steps": 1, "episodes": 2}
-        check_at_least("ida", self, rounds=0, noise=0, experts_share=0, **least)
+        check_at_least("ida", self, rounds=0, noise=0, experts_share=0, window=0, **least)
         if self.rounds > MOST_ROUNDS:
             raise GatitoError(f"ida.rounds={self.rounds}: at most {MOST_ROUNDS} have episodes of their own.")
         if self.experts_share > 1 or self.noise > 1:

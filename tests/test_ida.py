@@ -22,6 +22,7 @@ from generalist.codecs import CodecConfig
 from generalist.distill import distill
 from generalist.ida import Ida
 from generalist.ida_config import MOST_ROUNDS, IdaConfig
+from generalist.network import load_network
 from generalist.policy import NetworkPolicy
 from generalist.settings import DistillConfig, ModelConfig
 from tests.conftest import ROOT, gatito, make_task
@@ -120,6 +121,16 @@ def test_what_decides_a_round_decides_its_fingerprint(made):
     for changes in ({"steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
         assert not set(fingerprints(config=changes)[-2:]) & set(same[-2:]), changes
     assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
+
+
+def test_students_may_look_back_further(tmp_path):
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=2, window=8, updates=4))
+    ida.make()
+    assert load_network(ida.start.folder).model.config.window == 4
+    assert {load_network(each.student.folder).model.config.window for each in ida.rounds} == {8}
+    policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
+    assert list(rollout(policy, {TASK: range(2)}))
+    assert (ida._learning.length, ida._learning.windows) == (8, 4)  # as many steps as in 8 windows of 4
 
 
 def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made, monkeypatch):
