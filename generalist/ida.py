@@ -32,7 +32,6 @@ from generalist.codecs.config import CodecConfig
 from generalist.ida_config import IdaConfig
 from generalist.settings import DistillConfig, ModelConfig, what_decides
 
-_SHARDS = 2
 _SEEDS_PER_ROUND = 20_000  # MOST_ROUNDS of them are what a training seed has
 _LANES = 16  # planners think for all lanes at once
 
@@ -237,6 +236,8 @@ class Ida:
         config = self.config
         share = 1 - config.experts_share
         about = {"steps": config.updates, "learning_rate": config.learning_rate, "practice_share": share}
+        if config.experts_share:
+            about["data"] = config.first(self.distill).data  # a weak start stays as far from the experts
         if config.window:
             windows = max(1, self.distill.windows * self.distill.length // config.window)
             about |= {"length": config.window, "windows": windows}
@@ -258,7 +259,8 @@ class Ida:
             load = functools.partial(_load_noisy, self.player(each), task, self.config.noise)
             about: dict[str, Any] = {
                 "first_seed": (each.number - 1) * _SEEDS_PER_ROUND,
-                "shards": _SHARDS,
+                # Each shard's last episodes are finished, so a second one is for tasks that no other runs beside.
+                "shards": 2 if len(self.amplified.tasks) == 1 else 1,
                 "lanes": _LANES,
             }
             about |= {"tries": tries, "parameters": Cost.read(each.player.folder).parameters}

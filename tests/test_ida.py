@@ -162,6 +162,12 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
         replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
 
 
+def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
+    weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
+    assert (weak._learning.data, weak._learning.practice_share) == (0.1, 0.5)
+    assert replace(weak, config=replace(weak.config, start="trained"))._learning.data == 1
+
+
 def test_the_start_is_what_it_is_said_to_be():
     assert replace(CONFIG, start="trained").first(DISTILL) == DISTILL
     assert replace(CONFIG, start="weak").first(DISTILL) == replace(DISTILL, data=0.1)
