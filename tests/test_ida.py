@@ -133,7 +133,7 @@ def test_students_may_look_back_further(tmp_path):
     assert (ida._learning.length, ida._learning.windows) == (8, 4)  # as many steps as in 8 windows of 4
 
 
-def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made, monkeypatch):
+def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
     suite = Suite("toy", (replace(TASK, metric="success"),))
     told = [replace(made, suite=suite, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
     assert [each.student.config.get("solved") for each in told] == [True, None]

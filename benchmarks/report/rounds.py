@@ -15,7 +15,8 @@ CAPTION = (
     "f as the mean over scored tasks; where only some are amplified, also over those and over the others, which show "
     "what it costs them. Amplify: what thought adds to the generalist before the round. Net: what the generalist has "
     "after learning from that. Kept: net over amplify, where amplify is clearly above 0. Over control: beside as many "
-    "environment steps and as much learning without an amplifier. Above: tasks whose f is above 1, its interval too. "
+    "environment steps, up to a bound, and as much learning without an amplifier. Above: tasks whose f is above 1, its "
+    "interval too. "
     "best_of_n, search and finetune are amplification; self_imitation is bounded by the generalist's own draws, "
     "decompose by what it can do of each part; scale and practice (DAgger) imitate the experts, who cap them."
 )

@@ -10,10 +10,10 @@ So plan in an environment of its own: saving leaves the one that is played as it
 
 The attributes of all layers (the environment and its wrappers) are copied at once, so that what refers to the same
 object still does afterwards (a BabyAI instruction to a door of the maze). They are pickled, in memory alone:
-``copy.deepcopy`` takes ten times as long. What MuJoCo holds is in ``physics.py``. A layer whose state is not in its
-attributes speaks for itself, and for all layers within, by ``state_for_clones()`` and ``become_clone(state, rng)``: an
-Atari emulator, Box2D's worlds, which are played again from their seed, and classic control, whose few numbers are
-quickly told.
+``copy.deepcopy`` takes six times as long for a maze. What MuJoCo holds is in ``physics.py``. A layer whose state is not
+in its attributes speaks for itself, and for all layers within, by ``state_for_clones()`` and
+``become_clone(state, rng)``: an Atari emulator, Box2D's worlds, which are played again from their seed or put in their
+place, and classic control, whose few numbers are quickly told.
 
 Microseconds of one core of two that were busy:
 

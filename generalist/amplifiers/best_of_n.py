@@ -2,7 +2,8 @@
 
 The rollout algorithm (Tesauro & Galperin 1996; Bertsekas 2013): one step of policy iteration, so that with exact
 rollouts the amplified policy is no worse than the policy. The best of several noisy estimates flatters itself, so the
-winner and the policy's own choice are tried once more, and only these fresh estimates decide between the two.
+winner and the policy's own choice are tried once more, and only these fresh estimates decide between the two. Futures
+that are compared have the same luck, and what comes sooner in them counts more.
 """
 
 from collections import Counter
