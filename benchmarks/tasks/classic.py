@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.tasks.limits import time_limit
+
 _NUMBERS = ("state", "steps_beyond_terminated", "last_u")
 """What changes from step to step; an environment has those that it has. All else is windows, and the physics."""
 
@@ -19,10 +21,7 @@ class ClassicControl(gym.Wrapper):
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         self._core = env.unwrapped
-        while not isinstance(env, gym.wrappers.TimeLimit):
-            assert isinstance(env, gym.Wrapper)
-            env = env.env
-        self._limit = env
+        self._limit = time_limit(env)
 
     def state_for_clones(self) -> Numbers:
         """The numbers, which later steps do not change."""

@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.tasks.limits import time_limit
+
 Past = tuple[tuple[int, dict[str, Any] | None], Any, tuple[tuple[dict[str, Any], tuple[Any, ...]], ...]]
 """The reset's seed and options; a place that the world can be put to, or None; and the actions since then or the reset,
 by the state of the stream that was drawn from meanwhile."""
@@ -85,10 +87,7 @@ class Lander(Replayed):
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        while not isinstance(env, gym.wrappers.TimeLimit):
-            assert isinstance(env, gym.Wrapper)
-            env = env.env
-        self._limit = env
+        self._limit = time_limit(env)
         self._core: Any = env.unwrapped
 
     def _where(self) -> Any:  # noqa: ANN401
