@@ -26,7 +26,7 @@ from generalist.reinforcement import training as module
 from generalist.reinforcement.ppo import Updates
 from generalist.reinforcement.reinforced import Reinforced
 from generalist.reinforcement.settings import PPOConfig
-from generalist.reinforcement.training import reinforce
+from generalist.reinforcement.training import reinforce, sharpened
 from generalist.reinforcement.trials import Trial
 from generalist.settings import DistillConfig, ModelConfig
 from tests.conftest import ROOT, make_task
@@ -330,3 +330,17 @@ def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
     assert json.loads((artifact.folder / "manifest.json").read_text())["facts"]["steps"] == 240
     assert load_network(artifact.folder).tasks == [COUNTER.name, RECALL.name]
     assert "ppo/kl_to_start" not in read_log(artifact.folder / "log.jsonl")[-1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("continuous", ["bins", "normal"])
+def test_a_sharpened_start_does_what_it_did_and_is_surer_of_it(tmp_path, continuous):
+    start = generalist(tmp_path, replace(CODEC, continuous=continuous, bins=64), [COUNTER, TARGET])
+    before, after = (sharpened(start.folder, temperature).codec.heads for temperature in (1, 0.5))
+    hidden = torch.randn(50, MODEL.width, generator=torch.Generator().manual_seed(0))
+    for task in (COUNTER, TARGET):
+        was, now = (heads.decide(task, hidden) for heads in (before, after))
+        assert np.array_equal(was.actions, now.actions)
+        logits = torch.from_numpy(np.stack([was.distributions, now.distributions]))
+        flat, sharp = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+        assert (sharp < flat).all()

@@ -5,11 +5,13 @@ log-probabilities of bins, and what they cost. Bins are numbered from the lower 
 "in bins" is the same axis as a number from 0 to ``bins``.
 """
 
+import math
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import nn
 
 _BETA = 0.5  # of the β-NLL: 0 is the likelihood, which neglects what is hard; 1 weighs the mean as squared error does
 _LEAST_LOG, _MOST_LOG = -6.0, 1.0  # of deviations, where half of an action's range is 1
@@ -35,6 +37,10 @@ class Output(Protocol):
         """``(…, numbers)`` as logits of bins, ``(…, bins)``; of what is no distribution, the numbers themselves."""
         ...
 
+    def sharpen(self, last: nn.Linear, temperature: float) -> None:
+        """Change the layer that gives the numbers, see :meth:`generalist.codecs.heads.ActionHeads.sharpen`."""
+        ...
+
 
 class Bins:
     """A logit for each bin; the loss is the cross-entropy in nats to the expert's distribution."""
@@ -51,6 +57,11 @@ class Bins:
     def logits(self, numbers: torch.Tensor) -> torch.Tensor:
         """See :class:`Output`."""
         return numbers
+
+    def sharpen(self, last: nn.Linear, temperature: float) -> None:
+        """See :class:`Output`."""
+        last.weight.div_(temperature)
+        last.bias.div_(temperature)
 
 
 class Normal:
@@ -79,6 +90,10 @@ class Normal:
         middles = torch.arange(self._bins, device=numbers.device) + 0.5
         return -((middles - mean[..., None]) / deviation[..., None]).square() / 2
 
+    def sharpen(self, last: nn.Linear, temperature: float) -> None:
+        """See :class:`Output`; the least deviation stays."""
+        last.bias[1] += math.log(temperature)
+
     def _normal(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, log = numbers.float().unbind(dim=-1)
         half = self._bins / 2
@@ -102,6 +117,9 @@ class Regression:
     def logits(self, numbers: torch.Tensor) -> torch.Tensor:
         """See :class:`Output`."""
         return numbers
+
+    def sharpen(self, last: nn.Linear, temperature: float) -> None:
+        """See :class:`Output`; one action alone is as sharp as can be."""
 
 
 OUTPUTS: dict[str, type[Bins] | type[Normal] | type[Regression]] = {

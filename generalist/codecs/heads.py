@@ -135,6 +135,18 @@ class ActionHeads(nn.Module):
         legal = torch.arange(logits.shape[-1], device=hidden.device) < counts[:, None]
         return logits.masked_fill(~legal.view(len(hidden), *[1] * (hidden.dim() - 2), -1), -torch.inf)
 
+    @torch.no_grad()
+    def sharpen(self, temperature: float) -> None:
+        """Divide logits by a temperature, and multiply normal distributions' deviations by it.
+
+        Below 1, what is most likely becomes more so, and stays what it was.
+        """
+        last = self.number[-1]
+        assert isinstance(last, nn.Linear)
+        self.discrete.weight.div_(temperature)
+        self.discrete.bias.div_(temperature)
+        self.output.sharpen(last, temperature)
+
     def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
         """Of the first ``dimensions`` action dimensions, the logits over bins, ``(…, dimensions, bins)``.
 

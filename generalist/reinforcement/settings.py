@@ -21,6 +21,7 @@ class PPOConfig:
         steps: environment steps per task, at most; the critic's warm-up is among them.
         lanes: environments of each task, side by side.
         rollout: steps of each lane between two updates.
+        temperature: of the choices of a network that has learnt before, once and for all; below 1, it is surer of them.
         epochs: passes over what was met, per update.
         minibatches: optimiser steps per epoch.
         learning_rate: Adam's at first; it falls linearly to a tenth.
@@ -41,6 +42,7 @@ class PPOConfig:
     steps: int = 200_000
     lanes: int = 16
     rollout: int = 128
+    temperature: float = 1.0
     epochs: int = 4
     minibatches: int = 8
     learning_rate: float = 1e-4
@@ -71,7 +73,7 @@ class PPOConfig:
         counts = dict.fromkeys(("lanes", "rollout", "epochs", "minibatches", "select_every", "select_episodes"), 1)
         weights = dict.fromkeys(("gae_lambda", "value_weight", "entropy", "kl_weight", "target_kl"), 0)
         check_at_least(group, self, **counts, **weights, checkpoint_every=1, critic_warmup=0)
-        for name in ("learning_rate", "critic_learning_rate", "clip", "gradient_norm"):
+        for name in ("learning_rate", "critic_learning_rate", "clip", "gradient_norm", "temperature"):
             if not getattr(self, name) > 0:
                 raise GatitoError(f"{group}.{name}={getattr(self, name)} must be above 0.")
         if self.gae_lambda > 1:

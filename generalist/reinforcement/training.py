@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def initial(learner: Reinforced) -> Network:
     if learner.start is None:
         torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
         return Network(learner.model, with_critic(learner.codec), names)
-    start = load_network(learner.start)
+    start = sharpened(learner.start, learner.config.temperature)
     codec = start.codec.config
     unknown = set(names) - set(start.tasks)
     if codec.conditioning == "task_id" and unknown:
@@ -77,6 +78,13 @@ def initial(learner: Reinforced) -> Network:
         )
     network = Network(start.model.config, with_critic(codec), start.tasks)
     network.load_state_dict(start.state_dict(), strict=codec.critic > 0)
+    return network
+
+
+def sharpened(folder: Path, temperature: float) -> Network:
+    """The network of a folder, surer of what it does most likely."""
+    network = load_network(folder)
+    network.codec.heads.sharpen(temperature)
     return network
 
 
@@ -118,7 +126,7 @@ class _Training:
         self._learner, self._threads = learner, threads
         self._config, self._folder = learner.config, learner.artifact.folder
         self._network = initial(learner).eval()
-        self._start = None if learner.start is None else load_network(learner.start)
+        self._start = None if learner.start is None else sharpened(learner.start, self._config.temperature)
         self._prompts = {} if learner.start is None else load_prompts(learner.start, learner.tasks)
         codec, window = self._network.codec, self._network.model.config.window
         self._discount = codec.config.discount
