@@ -76,17 +76,18 @@ def test_continuous_candidates_are_the_most_likely_action_and_draws():
     assert torch.equal(chosen[::4], logits[::4].argmax(dim=-1)) and len(chosen.unique(dim=0)) > 4
 
 
-def test_a_flattering_winner_is_refused_more_often_if_it_must_win_again():
-    """Safe pays .5; the lottery .3 on average, and more than .5 two times in five: once 42 %, twice 18 %."""
+def test_a_flattering_winner_is_refused_if_it_must_win_every_time():
+    """Safe pays .5; the lottery .3 on average, and more than .5 in 42 of 100 draws: twice 18 %, four times 3 %."""
     player = Written(lambda seen: [1.0, 0.0])
 
     def gambled(**settings):
         episodes = play(trying(player, **settings), LOTTERY, range(400)).values()
         return np.mean([episode.steps["actions"][0] for episode in episodes])
 
-    assert gambled(again=False) == pytest.approx(0.42, abs=0.08)
-    assert gambled() == pytest.approx(0.18, abs=0.06)
-    assert gambled(rollouts=20) < 0.05
+    assert gambled(proofs=0) == pytest.approx(0.42, abs=0.08)
+    assert gambled(proofs=1) == pytest.approx(0.18, abs=0.06)
+    assert gambled(proofs=3) == pytest.approx(0.03, abs=0.03)
+    assert gambled(proofs=1, rollouts=20) < 0.05
 
 
 def test_futures_that_are_compared_share_their_luck():
@@ -177,11 +178,11 @@ def test_what_was_spent_is_counted():
     task = make_task(kwargs={"length": 20})
     play(tried, task, range(4), lanes_per_task=2)
     spent = tried.spent
-    # Three candidates; three futures of three steps; the winner, never the policy's own, and that one once more. The
-    # last two decisions' futures are shorter: of two steps, and of one.
+    # Three candidates; three futures of three steps; the winner, never the policy's own, and that one, twice: chance
+    # has no say. The last two decisions' futures are shorter: of two steps, and of one.
     assert spent.decisions == 4 * 20
-    assert spent.steps == 4 * (18 * (9 + 6) + (6 + 4) + (3 + 2))
-    assert spent.passes == 4 * (20 * 3 + 18 * (6 + 4) + (3 + 2))
+    assert spent.steps == 4 * (18 * (9 + 12) + (6 + 8) + (3 + 4))
+    assert spent.passes == 4 * (20 * 3 + 18 * (6 + 8) + (3 + 4))
     assert spent.passes == sum(len(rows.lanes) for rows in player.asked)
     assert 0 < spent.passing + spent.stepping < spent.seconds
 

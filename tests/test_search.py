@@ -19,7 +19,7 @@ CORRIDOR = make_task("tests.environments:Corridor-v0")
 
 
 def searching(player, task=CORRIDOR, **settings):
-    defaults = {"simulations": 32, "considered": 2, "noise": 0.0, "scale": 1.0, "again": False}
+    defaults = {"simulations": 32, "considered": 2, "noise": 0.0, "scale": 1.0, "proofs": 0}
     return SearchPolicy(player, [task], Search(**defaults | settings))
 
 
@@ -60,12 +60,12 @@ def test_a_choice_and_the_policys_own_are_tried_with_the_same_luck():
     """The critic sees nothing, and visits have luck of their own: without the futures, it is a toss."""
     task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
     taken = {}
-    for again in (False, True):
-        player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, again=again)
+    for proofs in (0, 1):
+        player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, proofs=proofs)
         episodes = play(player, task, range(60)).values()
-        taken[again] = np.mean([episode.steps["actions"][0] for episode in episodes])
-    own = searching(Written(lambda seen: [0.0, 1.0]), task, simulations=2, scale=100.0, again=True)
-    assert taken[True] == taken[False] and 0.3 < taken[True] < 0.7  # what is found better is better
+        taken[proofs] = np.mean([episode.steps["actions"][0] for episode in episodes])
+    own = searching(Written(lambda seen: [0.0, 1.0]), task, simulations=2, scale=100.0, proofs=1)
+    assert taken[1] == taken[0] and 0.3 < taken[1] < 0.7  # what is found better is better
     assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())  # and worse, worse
 
 
@@ -74,10 +74,20 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
     player = Written(lambda seen: [1.0, 0.0], lambda seen: 50.0 if seen[0] == 1 else 0.0)
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 15})
     assert play(searching(player, task, simulations=2), task, [0])[0].steps["actions"][0] == 1
-    doubting = searching(player, task, simulations=2, again=True)
+    doubting = searching(player, task, simulations=2, proofs=1)
     [episode] = play(doubting, task, [0]).values()
     assert episode.steps["actions"].tolist() == episode.steps["labels"].tolist() == [0] and episode.total_return == 1
     np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
+
+
+@pytest.mark.parametrize("proofs, gambled", [(0, 0.42), (1, 0.42**2), (3, 0.42**4)])
+def test_a_gamble_must_win_every_time(proofs, gambled):
+    """It pays less on average than the policy's own action, and more in 42 of 100 draws."""
+    task = make_task("tests.environments:Lottery-v0")
+    player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, proofs=proofs)
+    episodes = play(player, task, range(300)).values()
+    taken = np.mean([episode.steps["actions"][0] for episode in episodes])
+    assert taken == pytest.approx(gambled, abs=0.06)
 
 
 @pytest.mark.parametrize("length, wins", [(20, True), (23, False)])
@@ -85,7 +95,7 @@ def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
     """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
-    doubting = searching(player, task, simulations=4, again=True)
+    doubting = searching(player, task, simulations=4, proofs=1)
     assert returns(doubting, task, range(3)) == [10 if wins else 1] * 3
 
 
@@ -96,7 +106,7 @@ def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
             lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0],
             lambda seen, value=value: value if seen[0] == 5 else 9.0 * (seen[0] == 1),
         )
-        doubting = searching(player, task, simulations=2, again=True, horizon=5)
+        doubting = searching(player, task, simulations=2, proofs=1, horizon=5)
         [episode] = play(doubting, task, [0]).values()
         assert episode.steps["actions"][0] == right
 
@@ -104,7 +114,7 @@ def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
 COUNTER = make_task(kwargs={"length": 9})
 
 
-@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"again": True, "scale": 0.0}])
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"proofs": 1, "scale": 0.0}])
 def test_thinking_does_not_disturb_what_is_played(settings):
     """A policy that is quite sure does the same with and without; the numbers that the game draws are the same too."""
     player = Written(lambda seen: [0.0, 1e4, 0.0])
@@ -117,7 +127,7 @@ def test_thinking_does_not_disturb_what_is_played(settings):
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
 def test_what_is_drawn_later_is_not_known_before(task, known):
     player = Written(lambda seen: [0.0, 9.0, 0.0] if task is COUNTER else [0.0, 9.0])
-    thinking = searching(player, task, simulations=9, considered=3, again=True)
+    thinking = searching(player, task, simulations=9, considered=3, proofs=1)
     [episode] = play(thinking, task, [3]).values()
     asked = [
         (lane, tuple(row)) for rows in player.asked for lane, row in zip(rows.lanes, rows.observations, strict=True)
@@ -129,9 +139,11 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
 
 
 @pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}])
-@pytest.mark.parametrize("again", [False, True])
-def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, again):
-    thinking = searching(made_up(critic=1.0, **settings), COUNTER, simulations=9, considered=3, again=again, noise=9.0)
+@pytest.mark.parametrize("proofs", [0, 1])
+def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, proofs):
+    thinking = searching(
+        made_up(critic=1.0, **settings), COUNTER, simulations=9, considered=3, proofs=proofs, noise=9.0
+    )
     player = Watched(thinking)
     [episode] = play(player, COUNTER, [1]).values()
     alone = Follows(made_up(critic=1.0, **settings), episode.steps["actions"])
@@ -149,7 +161,7 @@ def test_it_is_remembered_what_was_done_not_what_the_policy_would_have_done():
 
 def test_every_node_remembers_what_was_tried_on_the_way_to_it():
     """All is lost, and seen to be, from the first 0 on."""
-    player = Watched(searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), again=True))
+    player = Watched(searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), proofs=1))
     play(player, CORRIDOR, [0])
     remembered = [memory for memory in player.memory.memory if memory]
     assert len(remembered) > 9
@@ -171,7 +183,7 @@ def test_what_was_spent_is_counted():
     assert 0 < spent.passing + spent.stepping < spent.seconds
 
 
-@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"again": True}])
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"proofs": 1}])
 def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
     player = Written(lambda seen: [0.0, 0.3, 0.6], lambda seen: math.sin(9 * seen[0]))
     plays = []
@@ -181,14 +193,14 @@ def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
     assert same(plays[0], plays[1]) and same(plays[0], plays[2])
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_continuous_actions_are_searched_among_draws(again):
+@pytest.mark.parametrize("proofs", [0, 1])
+def test_continuous_actions_are_searched_among_draws(proofs):
     """The critic is worthless, but the next reward says which of the draws is best."""
     task = make_task("tests.environments:Target-v0")
     player = made_up(critic=1.0, bins=16)
     player.network.codec.heads.critic.output.weight.data.zero_()
     player.network.codec.heads.critic.output.bias.data.zero_()
-    thinking = searching(player, task, simulations=16, considered=16, again=again)
+    thinking = searching(player, task, simulations=16, considered=16, proofs=proofs)
     better, plain = np.mean(returns(thinking, task, range(4))), np.mean(returns(player, task, range(4)))
     assert better > plain + 2
     [episode] = play(thinking, task, [0]).values()
@@ -215,10 +227,10 @@ def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
 def test_what_noise_tries_must_win_in_fresh_futures_too():
     """This policy loses its way, so that the trap is the best that it can do."""
     player = Written(lambda seen: [0.1, 0.0])
-    for again in (False, True):
-        thinking = searching(player, simulations=2, noise=100.0, scale=0.0, again=again)
+    for proofs in (0, 1):
+        thinking = searching(player, simulations=2, noise=100.0, scale=0.0, proofs=proofs)
         firsts = [episode.steps["actions"][0] for episode in play(thinking, CORRIDOR, range(20)).values()]
-        assert any(firsts) != again
+        assert any(firsts) == (proofs == 0)
 
 
 @pytest.mark.parametrize("name, kind", [("search", Search), ("best_of_n", BestOfN)])

@@ -20,7 +20,7 @@ Microseconds of one core of two that were busy:
 | environment | save | restore | a step, for comparison |
 |---|---|---|---|
 | classic control | 10 | 13 | 7 to 46 |
-| LunarLander in the air; on the ground, with a step for each since it was told in the air | 16 | 58 | 26 |
+| LunarLander in the air; on the ground | 16 | 58; 590 | 26 |
 | MuJoCo, HalfCheetah and Humanoid | 32 to 36 | 27 to 30 | 25 to 160 |
 | Meta-World | 70 | 42 | 190 |
 | BabyAI, one room; nine rooms | 73; 164 | 32; 88 | 124; 190 |

@@ -2,8 +2,8 @@
 
 The rollout algorithm (Tesauro & Galperin 1996; Bertsekas 2013): one step of policy iteration, so that with exact
 rollouts the amplified policy is no worse than the policy. The best of several noisy estimates flatters itself, so the
-winner and the policy's own choice are tried once more, and only these fresh estimates decide between the two. Futures
-that are compared have the same luck, and what comes sooner in them counts more.
+winner must win against the policy's own choice in fresh futures, several times. Futures that are compared have the same
+luck, and what comes sooner in them counts more.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from benchmarks.errors import check_at_least
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning
 from generalist.amplifiers import Planner
-from generalist.amplifiers.futures import ask, play_on
+from generalist.amplifiers.futures import ask, play_on, prove
 from generalist.amplifiers.imagination import Imagination, Spot, alike, branch, uncollected
 from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.codecs.config import CodecConfig
@@ -39,14 +39,14 @@ class BestOfN(Planner):
         rollouts: futures of each.
         horizon: steps of a future, at most.
         draws: whether the policy draws its actions in them, or does the most likely ones.
-        again: whether a winner must win once more, in fresh futures.
+        proofs: how often a winner must win against the policy's own choice, in fresh futures; 0: never.
     """
 
     candidates: int = 4
     rollouts: int = 1
     horizon: int = 100
     draws: bool = False
-    again: bool = True
+    proofs: int = 4
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work.
@@ -54,7 +54,7 @@ class BestOfN(Planner):
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, candidates=2, rollouts=1, horizon=1)
+        check_at_least("amplifier", self, candidates=2, rollouts=1, horizon=1, proofs=0)
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)
@@ -126,13 +126,16 @@ class BestOfNPolicy:
         values = self._estimate(imagined, rows, state, saved, actions, everything).reshape(count, n)
         best = values.argmax(axis=1)  # the policy's own choice where several are equal
         value = values[np.arange(count), best]
-        if self._config.again and best.any():
-            doubted = [(int(row), int(candidate)) for row in np.flatnonzero(best) for candidate in (0, best[row])]
-            fresh = self._estimate(imagined, rows, state, saved, actions, doubted).reshape(-1, 2)
-            won = fresh[:, 1] > fresh[:, 0]
-            doubtful = np.flatnonzero(best)
-            best[doubtful] = np.where(won, best[doubtful], 0)
-            value[doubtful] = np.where(won, fresh[:, 1], fresh[:, 0])
+        doubted = np.flatnonzero(best)
+
+        def fresh(which: np.ndarray) -> np.ndarray:
+            pairs = [(int(row), int(candidate)) for row in doubted[which] for candidate in (best[row], 0)]
+            return self._estimate(imagined, rows, state, saved, actions, pairs).reshape(-1, 2)
+
+        won, told = prove(len(doubted), self._config.proofs, fresh)
+        if self._config.proofs:
+            value[doubted] = np.where(won, told[:, 0], told[:, 1])
+        best[doubted[~won]] = 0
         self._policy.fork(state.memory, lanes[np.arange(count), best], rows.lanes)
         chosen = actions[np.arange(count), best]
         return Decision(chosen, chosen, values=value)

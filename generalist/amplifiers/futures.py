@@ -1,6 +1,6 @@
 """Futures: the policy plays on in imagined environments, and what it gets is added up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,3 +81,27 @@ def play_on(
             break
         last = imagined.step(going.tolist(), decision.actions[~over])
     return returns
+
+
+def prove(doubted: int, proofs: int, futures: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some choices win all their proofs against the policy's own, one proof after another.
+
+    Who takes every risk that went well once crashes in the end, so one future won is not enough where chance has a say.
+    Where it has none, the second is as the first to the last bit, and there is no third.
+
+    Args:
+        doubted: how many choices.
+        proofs: futures that each must win.
+        futures: tells fresh returns of the choices of these numbers, ``(n,)``, and of the policy's own: ``(n, 2)``.
+
+    Returns:
+        Whether each won, ``(doubted,)``, and its last returns, ``(doubted, 2)``.
+    """
+    won, last, left = np.ones(doubted, dtype=bool), np.full((doubted, 2), np.nan), np.arange(doubted)
+    for _ in range(proofs):
+        if not len(left):
+            break
+        before, last[left] = last[left], futures(left)
+        won[left] = last[left, 0] > last[left, 1]
+        left = left[won[left] & (last[left] != before).any(axis=1)]
+    return won, last

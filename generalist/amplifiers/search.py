@@ -6,9 +6,9 @@ visits follow the improved policy. Its choice is, in expectation, never worse th
 PUCT (Silver et al. 2018, Schrittwieser et al. 2020) is there to compare with. What is distilled is the improved policy,
 not the choice.
 
-A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it once more, in
-futures that the policy plays on (the rollout algorithm's guarantee, see ``best_of_n``). With exact futures the search
-is then no worse than the policy, whatever the critic says; so values may speak up against a prior that is far too sure.
+A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it in futures that
+the policy plays on (the rollout algorithm's guarantee, see ``best_of_n``). With exact futures the search is then no
+worse than the policy, whatever the critic says; so values may speak up against a prior that is far too sure.
 
 States are those of real environments, so nothing is modelled: a visit to a new action plays it once, in a clone with a
 random stream of its own, and what it led to stands for what might follow.
@@ -26,7 +26,7 @@ from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed
 from benchmarks.tasks import Task, cloning, spaces
 from generalist.amplifiers import Planner
-from generalist.amplifiers.futures import ask, play_on
+from generalist.amplifiers.futures import ask, play_on, prove
 from generalist.amplifiers.imagination import Imagination, Spot, alike, uncollected
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.codecs.config import CodecConfig
@@ -52,8 +52,8 @@ class Search(Planner):
         considered: first actions that are tried, at most; of continuous actions, as many are drawn at every node.
         selection: ``gumbel`` or ``puct``.
         scale: of values against the prior, c_scale of equation 8.
-        again: whether an action that is not the policy's own must win against it once more, in futures that the policy
-            plays on.
+        proofs: how often an action that is not the policy's own must win against it, in futures that the policy plays
+            on, each of fresh luck; 0: never.
         horizon: steps of such a future, at most; the critic foresees the rest.
         noise: scale of the noise on first actions; 0: the search is greedy.
     """
@@ -62,7 +62,7 @@ class Search(Planner):
     considered: int = 8
     selection: str = "gumbel"
     scale: float = 1.0
-    again: bool = True
+    proofs: int = 4
     horizon: int = 100
     noise: float = 1.0
 
@@ -72,7 +72,7 @@ class Search(Planner):
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, considered=2, scale=0, horizon=1, noise=0)
+        check_at_least("amplifier", self, considered=2, scale=0, proofs=0, horizon=1, noise=0)
         if self.selection not in SELECTIONS:
             raise unknown("amplifier.selection", self.selection, SELECTIONS)
         if self.simulations < self.considered:
@@ -143,7 +143,7 @@ class SearchPolicy:
         searching = self._puct if self._config.selection == "puct" else self._gumbel
         chosen, logits = searching(forest, every, roots)
         best = logits.argmax(axis=1) if self._config.noise else chosen  # what is learnt is without noise
-        if self._config.again:
+        if self._config.proofs:
             own = prior.argmax(axis=1)
             proven = self._proven(forest, best, own)
             others = self._proven(forest, np.where(chosen == best, own, chosen), own)
@@ -212,17 +212,26 @@ class SearchPolicy:
         trees.backup(paths, self._policy.network.codec.config.discount)
 
     def _proven(self, forest: "_Forest", choices: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Each root's choice where it wins against the policy's own in fresh futures, elsewhere that one, ``(T,)``."""
-        which = np.flatnonzero(choices != own)
-        if not len(which):
-            return choices
+        """Each root's choice where it wins all its proofs against the policy's own, elsewhere that one, ``(T,)``."""
+        doubted = np.flatnonzero(choices != own)
+        won, _ = prove(
+            len(doubted),
+            self._config.proofs,
+            lambda which: self._futures(forest, doubted[which], choices[doubted[which]], own[doubted[which]]),
+        )
+        proven = choices.copy()
+        proven[doubted[~won]] = own[doubted[~won]]
+        return proven
+
+    def _futures(self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Returns of these trees' choices and of the policy's own, with luck that the two share, ``(n, 2)``."""
         trees, rows, memory = forest.trees, forest.rows, forest.state.memory
         both = np.repeat(which, _FUTURES)
-        actions = trees.actions[both, 0, np.stack([choices[which], own[which]], axis=1).ravel()]
+        actions = trees.actions[both, 0, np.stack([choices, own], axis=1).ravel()]
         lanes = forest.futures(which)
         self._policy.fork(memory, rows.lanes[both], lanes)
         self._policy.remember(memory, rows.task, lanes, actions)
-        returns = play_on(
+        return play_on(
             self._policy,
             forest.imagined,
             memory,
@@ -234,9 +243,6 @@ class SearchPolicy:
             self._config.horizon,
             foresees=True,
         ).reshape(-1, _FUTURES)
-        proven = own.copy()
-        proven[which] = np.where(returns[:, 0] > returns[:, 1], choices[which], own[which])
-        return proven
 
     def _look(self, rows: Observed, state: _State) -> Seen:
         """What the network says of each row."""
