@@ -2,7 +2,7 @@
 
 The reset's seed and the actions since bring such a world back to the last bit; the price is a step for each step so
 far. Bodies can be put where they were, but what the solver remembers of joints and contacts cannot be read or set from
-Python. Of a lander in the air that does not matter, see :class:`Lander`.
+Python. :class:`Lander` does without.
 """
 
 import copy
