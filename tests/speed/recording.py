@@ -67,7 +67,7 @@ def _prepare(task: Task, recipe: ExpertRecipe, at_random: bool) -> tuple[Measure
         done.clear()
         for episode in rollout(policy, {task: seeds}, lanes_per_task=1, keep_steps=True, enough_steps=_STEPS):
             assert episode.steps is not None
-            done[episode.seed] = episode.steps["actions"]
+            done[episode.seed] = episode.steps.get("actions", np.zeros(0))  # who gives up at once took none
             yield episode
 
     def record() -> float:
