@@ -3,6 +3,7 @@
 import functools
 import itertools
 import statistics
+from dataclasses import dataclass
 
 import yaml
 
@@ -44,14 +45,22 @@ def ida() -> str:
     return "\n\n".join([*blocks, CAPTION])
 
 
+@dataclass(frozen=True)
+class RunRow(RoundRow):
+    """A row and the run's folder, which tells apart runs that differ in other settings."""
+
+    run: str
+
+
 def rounds() -> str:
     """``results/ida/rounds.csv``: every agent of every round of all of them."""
-    rows: list[RoundRow] = []
+    rows: list[RunRow] = []
     for folder in IDA:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         board = score_results(Results.read(folder))
-        rows += round_rows(board, config["amplifier"]["name"], config["ida"]["start"])
-    return to_csv(rows, RoundRow)
+        own = round_rows(board, config["amplifier"]["name"], config["ida"]["start"])
+        rows += [RunRow(**vars(row), run=folder.name) for row in own]
+    return to_csv(rows, RunRow)
 
 
 def speed() -> str:

@@ -6,6 +6,7 @@ Python. :class:`Lander` does without.
 """
 
 import copy
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ import numpy as np
 from benchmarks.tasks.limits import time_limit
 
 _FPS = 50  # of LunarLander
-_SLOW, _SLOW_TURN = 0.01, 2 / 180 * 3.14159265359  # metres and radians a second: Box2D lets go to sleep who is slower …
+_SLOW, _SLOW_TURN = 0.01, math.radians(2)  # metres and radians a second: Box2D lets go to sleep who is slower …
 _STILL_AT_MOST = 24  # … for half a second; a step less, and the next one will
 _WARM = 6  # steps in which the solver finds the forces of a contact
 

@@ -82,7 +82,11 @@ def initial(learner: Reinforced) -> Network:
 
 
 def sharpened(folder: Path, temperature: float) -> Network:
-    """The network of a folder, surer of what it does most likely."""
+    """The network of a folder, surer of what it does most likely.
+
+    Raises:
+        GatitoError: if it cannot be read.
+    """
     network = load_network(folder)
     network.codec.heads.sharpen(temperature)
     return network
