@@ -5,8 +5,10 @@ Nothing is ever chosen on test seeds, so the ranges below must not overlap; a te
 
 import enum
 import hashlib
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 _RANGE = 100_000_000  # seeds in one purpose's range
 _PER_TRAIN_SEED = 1_000_000  # episode seeds that one training seed may use within a range
@@ -56,3 +58,27 @@ def stream(*names: object) -> np.random.Generator:
     """An independent random stream for these names, such as ``stream(task, agent, episode_seed)``."""
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+
+def branch(rng: np.random.Generator) -> np.random.Generator:
+    """A stream of its own that follows from draws of another."""
+    return alike(rng, 1)[0]
+
+
+def alike(rng: np.random.Generator, count: int) -> list[np.random.Generator]:
+    """So many, all alike: futures that are compared share their luck, or what tells two actions apart drowns in it.
+
+    Common random numbers, as simulation calls them (Law 2015, section 11.2).
+    """
+    words: Any = _Words(rng.bit_generator.random_raw(4))  # numpy's annotations do not know of its own interface
+    return [np.random.Generator(np.random.PCG64(words)) for _ in range(count)]
+
+
+class _Words(ISeedSequence):
+    """Random words that seed a stream as they are; numpy mixes seeds that people choose, at ten times the cost."""
+
+    def __init__(self, words: Any) -> None:  # noqa: ANN401
+        self._words = words
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Any:  # noqa: ANN401
+        return self._words

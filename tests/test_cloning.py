@@ -1,4 +1,5 @@
 import copy
+import gc
 import random
 import threading
 
@@ -250,6 +251,18 @@ def test_attributes_of_a_maze_that_are_one_object_stay_one():
     restore(env, save(env), stream(0))
     [thing] = [cell for cell in level.grid.grid if cell is level.instrs.desc.obj_set[0]]
     assert thing is not door_or_ball and level.instrs.env.unwrapped is level
+
+
+@pytest.mark.parametrize("name", ["babyai/BossLevel", "mujoco/HalfCheetah-v5", "Acrobot-v1"])
+def test_what_a_clone_leaves_behind_needs_no_garbage_collection(name):
+    """Thousands are made in a thought, and nothing is collected meanwhile."""
+    env, other = make_env(task_of(name)), make_env(task_of(name))
+    begin(env)
+    restore(other, save(env), stream(0))
+    gc.collect()
+    for index in range(5):
+        restore(other, save(env), stream(index))
+    assert gc.collect() == 0
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.seeds import Purpose, derive, episode_seed, stream
+from benchmarks.seeds import Purpose, alike, branch, derive, episode_seed, stream
 
 
 def test_ranges_of_purposes_are_disjoint_and_fit_31_bits():
@@ -30,3 +30,12 @@ def test_streams_depend_on_every_name_and_on_nothing_else():
     assert stream("a", 1).random() != stream("a", 2).random()
     assert stream("a", 12).random() != stream("a1", 2).random()
     assert 0 <= derive("x", 3) < 2**31
+
+
+def test_branches_follow_from_their_stream_and_go_their_own_ways():
+    first, second = ([branch(rng).random() for _ in range(1000)] for rng in (stream("a"), stream("a")))
+    assert first == second and len(set(first)) == 1000
+    assert 0.45 < sum(first) / 1000 < 0.55
+    trunk = stream("a")
+    twins = alike(trunk, 2)
+    assert twins[0].random() == twins[1].random() not in (trunk.random(), stream("a").random())

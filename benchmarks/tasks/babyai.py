@@ -95,10 +95,15 @@ class BabyAI(gym.Wrapper):
         """A new maze and mission."""
         self.last_action = None
         told = self.env.reset(seed=seed, options=options)
-        # One wall for all: most of a maze is walls, they are alike and never change, and copies of its state are made.
+        # Copies of a maze are made, so it is made light. Most of it is walls, which are alike and never change, so one
+        # will do.
         grid = self.get_wrapper_attr("grid")
         walls = {(cell.type, cell.color): cell for cell in grid.grid if cell is not None and cell.type == "wall"}
         grid.grid = [cell and walls.get((cell.type, cell.color), cell) for cell in grid.grid]
+        for cell in grid.grid:
+            if cell is not None and cell.cur_pos is not None:  # numpy's numbers are slow to copy
+                cell.cur_pos = (int(cell.cur_pos[0]), int(cell.cur_pos[1]))
+                cell.init_pos = cell.init_pos and cell.cur_pos
         return told
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.seeds import branch
 from benchmarks.tasks.limits import time_limit
 
 _FPS = 50  # of LunarLander
@@ -61,7 +62,7 @@ class Replayed(gym.Wrapper):
         if place is not None:
             self._put(place)
         self._place, self._past = place, []
-        fresh = dict(np.random.PCG64(rng.integers(2**63)).state)
+        fresh = dict(branch(rng).bit_generator.state)
         for stream, actions in (*past, (fresh, ())):
             self.unwrapped.np_random = np.random.Generator(np.random.PCG64(0))
             self.unwrapped.np_random.bit_generator.state = stream

@@ -17,10 +17,11 @@ import torch
 
 from benchmarks.errors import check_at_least
 from benchmarks.policy import Decision, Observed
+from benchmarks.seeds import alike, branch
 from benchmarks.tasks import Task, cloning
 from generalist.amplifiers import Planner
 from generalist.amplifiers.futures import ask, play_on, prove
-from generalist.amplifiers.imagination import Imagination, Spot, alike, branch, uncollected
+from generalist.amplifiers.imagination import Imagination, Spot, uncollected
 from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.heads import action_count, check_samples

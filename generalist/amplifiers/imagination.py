@@ -137,17 +137,3 @@ def uncollected() -> Iterator[None]:
     finally:
         if on:
             gc.enable()
-
-
-def branch(rng: np.random.Generator) -> np.random.Generator:
-    """A stream of its own that follows from a draw of another."""
-    return alike(rng, 1)[0]
-
-
-def alike(rng: np.random.Generator, count: int) -> list[np.random.Generator]:
-    """So many, all alike: futures that are compared share their luck, or what tells two actions apart drowns in it.
-
-    Common random numbers, as simulation calls them (Law 2015, section 11.2).
-    """
-    seed = rng.integers(2**63)
-    return [np.random.Generator(np.random.PCG64(seed)) for _ in range(count)]

@@ -15,7 +15,7 @@ random stream of its own, and what it led to stands for what might follow.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ import numpy as np
 
 from benchmarks.errors import GatitoError, check_at_least, unknown
 from benchmarks.policy import Decision, Observed
+from benchmarks.seeds import alike
 from benchmarks.tasks import Task, cloning, spaces
 from generalist.amplifiers import Planner
 from generalist.amplifiers.futures import ask, play_on, prove
-from generalist.amplifiers.imagination import Imagination, Spot, alike, uncollected
+from generalist.amplifiers.imagination import Imagination, Spot, uncollected
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.continuous import bin_middles, from_unit
@@ -135,7 +136,7 @@ class SearchPolicy:
     def _decide(self, rows: Observed, state: _State) -> Decision:
         imagined = self._imagined.setdefault(rows.task.name, Imagination(rows.task, self.spent))
         trees = Trees(self._look(rows, state), 1 + self._config.simulations, self._config.scale)
-        forest = _Forest(trees, rows, imagined, state, {})
+        forest = _Forest(trees, rows, imagined, state)
         for tree, env in enumerate(rows.envs):
             forest.places[tree, 0] = imagined.spot(env)
         every, roots = np.arange(len(rows.lanes)), np.zeros(len(rows.lanes), dtype=np.int64)
@@ -193,13 +194,16 @@ class SearchPolicy:
         owners, parents = which[new], paths.nodes[new]
         done = trees.actions[owners, parents, paths.actions[new]]
         rngs = [rows.rngs[tree] for tree in owners]
+        forest.keep(which, first, every=self._config.selection == "puct")
         imagined.enter([forest.places[where] for where in zip(owners.tolist(), parents.tolist(), strict=True)], rngs)
         last = imagined.step(range(len(new)), done)
         terminated = np.array([transition.terminated for transition in last], dtype=bool)
         ended = terminated | np.array([transition.truncated for transition in last], dtype=bool)
         nodes = trees.grow(paths, new, np.array([transition.reward for transition in last]), ended)
-        for place in np.flatnonzero(~ended & (nodes < self._config.simulations)).tolist():
-            forest.places[int(owners[place]), int(nodes[place])] = imagined.reached(place)
+        forest.arrived = [
+            (int(owners[place]), int(first[new[place]]), int(nodes[place]), place)
+            for place in np.flatnonzero(~ended).tolist()
+        ]
         going = np.flatnonzero(~terminated)
         if len(going):
             lanes = forest.lanes(owners[going], nodes[going])
@@ -268,15 +272,34 @@ class SearchPolicy:
         return from_unit(space, bin_middles(chosen, bins)).reshape(n, self._config.considered, *space.shape)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Forest:
-    """The rows' trees, and where their nodes are: in the environment by tree and node, and in the policy's memory."""
+    """The rows' trees, and where their nodes are: in the environment by tree and node, and in the policy's memory.
+
+    Attributes:
+        places: by tree and node.
+        arrived: nodes of the last visits, each with its tree, first action and imagined environment, still there.
+    """
 
     trees: Trees
     rows: Observed
     imagined: Imagination
     state: _State
-    places: dict[tuple[int, int], Spot]
+    places: dict[tuple[int, int], Spot] = field(default_factory=dict)
+    arrived: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def keep(self, which: np.ndarray, first: np.ndarray, every: bool) -> None:
+        """Save where the last visits arrived, before others leave from there.
+
+        Args:
+            which: trees that are visited next,
+            first: by these first actions. Sequential halving never comes back to others.
+            every: whether others are kept too.
+        """
+        visited = set(zip(which.tolist(), first.tolist(), strict=True))
+        for tree, action, node, place in self.arrived:
+            if every or (tree, action) in visited:
+                self.places[tree, node] = self.imagined.reached(place)
 
     def lanes(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """Of each node, the lane of the policy's memory that has seen it."""
