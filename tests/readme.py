@@ -29,6 +29,13 @@ def summary(suite: str) -> str:
     return f"{headline}\n\n**{suite}: summary{rest.partition(f'**{suite}: summary')[2]}"
 
 
+def practice() -> str:
+    """The headline and first summary of ``mixed`` with practice."""
+    headline, *parts = (ROOT / "results" / "mixed-practice" / "table.md").read_text().split("\n\n")
+    [first] = [at for at, part in enumerate(parts) if part.startswith("**mixed: summary, ")]
+    return "\n\n".join([headline, *parts[first : first + 2]])
+
+
 IDA = sorted(path.parent for path in (ROOT / "results" / "ida").glob("*/tasks.csv"))
 """Runs of amplification and distillation whose results are committed."""
 
@@ -85,6 +92,7 @@ def speed() -> str:
 
 BLOCKS = {
     "<!-- from results/mixed/table.md, by python -m tests.readme -->": functools.partial(table, "mixed"),
+    "<!-- from results/mixed-practice/table.md, by python -m tests.readme -->": practice,
     "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
     "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
