@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import statistics
 from dataclasses import dataclass
 
@@ -32,8 +33,22 @@ def summary(suite: str) -> str:
 def practice() -> str:
     """The headline and first summary of ``mixed`` with practice."""
     headline, *parts = (ROOT / "results" / "mixed-practice" / "table.md").read_text().split("\n\n")
-    [first] = [at for at, part in enumerate(parts) if part.startswith("**mixed: summary, ")]
-    return "\n\n".join([headline, *parts[first : first + 2]])
+    return "\n\n".join([headline, *_first_summary(parts)])
+
+
+ABLATIONS = sorted(path.parent for path in (ROOT / "results" / "ablation").glob("*/tasks.csv"))
+"""Sweeps over what differs from the defaults whose results are committed, by suite."""
+
+
+def ablation() -> str:
+    """The first summary of each such sweep."""
+    parts = [_first_summary((folder / "table.md").read_text().split("\n\n")) for folder in ABLATIONS]
+    return "\n\n".join(part for summary in parts for part in summary)
+
+
+def _first_summary(parts: list[str]) -> list[str]:
+    [first] = [at for at, part in enumerate(parts) if re.match(r"\*\*[\w-]+: summary,", part)]
+    return parts[first : first + 2]
 
 
 IDA = sorted(path.parent for path in (ROOT / "results" / "ida").glob("*/tasks.csv"))

@@ -12,12 +12,12 @@ from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_score
 from benchmarks.results import Results
 from benchmarks.tidy import to_csv
 from tests.conftest import ROOT
-from tests.readme import BLOCKS, IDA, rounds, shown
+from tests.readme import ABLATIONS, BLOCKS, IDA, rounds, shown
 
 COMMITTED = {folder.parent.name: folder.parent for folder in sorted((ROOT / "results").glob("*/tasks.csv"))}
 """The suites whose results are committed."""
 
-EVERY = COMMITTED | {f"ida/{folder.name}": folder for folder in IDA}
+EVERY = COMMITTED | {f"{folder.parent.name}/{folder.name}": folder for folder in (*IDA, *ABLATIONS)}
 
 
 @pytest.mark.parametrize("begin", BLOCKS)
