@@ -111,6 +111,7 @@ BLOCKS = {
     "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
     "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
+    "<!-- from results/ablation, by python -m tests.readme -->": ablation,
     "<!-- from results/ida, by python -m tests.readme -->": ida,
     "<!-- from results/speed/speed.csv, by python -m tests.readme -->": speed,
 }
