@@ -32,7 +32,7 @@ from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.parallel import Job, Report, run_jobs
 from benchmarks.policy import Policy, RandomPolicy
 from benchmarks.results import AGENTS, Results, base_name, in_round
-from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, spaces
+from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, full_names, spaces
 from benchmarks.tidy import to_csv
 from benchmarks.tracking import Tracker, TrackingConfig
 from benchmarks.trajectories import Trajectories
@@ -234,9 +234,15 @@ class Plan:
 
     @property
     def learnt(self) -> dict[str, Artifact]:
-        """The recordings that the generalist learns from."""
+        """The recordings that networks learn from."""
         recordings = self.recordings
         return {task.name: recordings[task.name] for task in self.survivors("distill")}
+
+    @property
+    def taught(self) -> dict[str, Artifact]:
+        """Those of them that the generalist learns from; controls learn a held-out task too."""
+        held_out = full_names(self.config.distill.held_out, Suite.names(self.config.suite, self.config.tasks))
+        return {name: recording for name, recording in self.learnt.items() if name not in held_out}
 
     @property
     def learning(self) -> tuple[DistillConfig, ModelConfig, CodecConfig]:
@@ -260,14 +266,14 @@ class Plan:
         if self.config.generalist.source == "released":
             _, model, codec = self.learning
             return released_artifact(self.run, self.released, self.survivors("distill").tasks, model, codec)
-        return generalist_artifact(self.run, *self.first, self.learnt, self.config.seed)
+        return generalist_artifact(self.run, *self.first, self.taught, self.config.seed)
 
     @property
     def ida(self) -> Ida:
         """The rounds of amplification and distillation."""
         suite = self.survivors("distill")
         about = (self.run, self.config.seed, self.workers, self.tracker)
-        return Ida(self.config.ida, self.config.amplifier, suite, self.generalist, self.learnt, *self.learning, *about)
+        return Ida(self.config.ida, self.config.amplifier, suite, self.generalist, self.taught, *self.learning, *about)
 
     @property
     def networks(self) -> dict[str, list[Student]]:
@@ -432,7 +438,7 @@ def _learn(plan: Plan, ranks: "Ranks") -> None:
     from generalist.distill import distill
     from generalist.practice import practise
 
-    suite, experts = plan.survivors("distill"), plan.experts
+    suite, experts = plan.survivors("distill").part(plan.taught), plan.experts
     teachers = {task.name: functools.partial(load_expert, experts[task.name].folder, task) for task in suite}
     practice = functools.partial(
         practise,
@@ -446,7 +452,7 @@ def _learn(plan: Plan, ranks: "Ranks") -> None:
     )
     threads = max(1, plan.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     about = {"threads": threads, "tracker": plan.tracker, "ranks": ranks, "practice": practice}
-    distill(suite, plan.learnt, *plan.first, **plan.make, **about)
+    distill(suite, plan.taught, *plan.first, **plan.make, **about)
 
 
 def _train_controls(plan: Plan) -> None:
@@ -612,6 +618,8 @@ def _check(config: Config) -> None:
     elif config.amplifier.get("name") in AMPLIFIERS:
         raise GatitoError(f"amplifier={config.amplifier['name']} needs rounds to amplify in: set ida.rounds=3.")
     config.distill.check(Suite.names(config.suite, config.tasks), config.model.window)
+    if config.distill.held_out and config.codec.conditioning != "none":
+        raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")
     config.controls.check()
     config.evaluate.check()
     config.clips.check()

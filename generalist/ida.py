@@ -20,12 +20,11 @@ from benchmarks import console
 from benchmarks.artifacts import Artifact
 from benchmarks.compute import Cost
 from benchmarks.dashboards import log_lineage
-from benchmarks.errors import unknown
 from benchmarks.failures import Failures
 from benchmarks.policy import Noisy, Policy, PolicyPerTask
 from benchmarks.recording import Take, record
 from benchmarks.seeds import Purpose, derive
-from benchmarks.tasks import Suite, Task
+from benchmarks.tasks import Suite, Task, full_names
 from benchmarks.tracking import Tracker
 from generalist.amplifiers import Setting, make_amplifier
 from generalist.codecs.config import CodecConfig
@@ -92,14 +91,9 @@ class Ida:
     @functools.cached_property
     def amplified(self) -> Suite:
         """The tasks that are amplified."""
-        wanted = self.config.tasks
-        names = {task.name for task in self.suite}
-        short = {task.name.rpartition("/")[2]: task.name for task in self.suite}
-        for name in wanted or ():
-            if name not in names and name not in short:
-                raise unknown("task in ida.tasks", name, [*short])
-        chosen = {short.get(name, name) for name in wanted} if wanted else names
-        return Suite(self.suite.name, tuple(task for task in self.suite if task.name in chosen))
+        names = [task.name for task in self.suite]
+        chosen = full_names(self.config.tasks or names, names, "task in ida.tasks")
+        return self.suite.part(chosen)
 
     def check(self) -> None:
         """Refuse what cannot be amplified, before anything is made.

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.artifacts import Artifact
 from benchmarks.errors import GatitoError, check_at_least, unknown
+from benchmarks.tasks import full_names
 from generalist.codecs.config import CodecConfig
 
 LOSSES = ("kl", "nll")
@@ -16,7 +17,8 @@ KINDS = ("transformer", "perceptron")
 CONTROLS = ("clone", "retrieval", "specialist", "multitask-rl")
 _LEAST_WINDOWS = 8
 _MOST_ROUNDS = 99
-_NO_MATTER = ("checkpoint_every", "log_every", "accumulate", "device")  # to what is learnt
+# To what is learnt: or it is among the recordings, as which tasks are held out.
+_NO_MATTER = ("checkpoint_every", "log_every", "accumulate", "device", "held_out")
 
 
 @dataclass
@@ -81,6 +83,7 @@ class DistillConfig:
         prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
         data: share of each recording's episodes that is learnt from, the first ones.
         weights: share of windows by task name; 1 where none is given.
+        held_out: tasks of whose recordings the generalist learns nothing: what it does there, it does zero-shot.
         rounds: rounds of practice: the network plays, its experts say what they would have done, and both are learnt.
         practice_from: share of the steps before the first round; the others follow evenly.
         practice_steps: environment steps per task and round, at least.
@@ -106,6 +109,7 @@ class DistillConfig:
     prompts: float = 0.25
     data: float = 1.0
     weights: dict[str, float] = field(default_factory=dict)
+    held_out: list[str] = field(default_factory=list)
     rounds: int = 0
     practice_from: float = 0.5
     practice_steps: int = 4_000
@@ -156,7 +160,11 @@ class DistillConfig:
             if name not in tasks:
                 raise unknown("task in distill.weights", name, tasks)
             if not self.weights[name] > 0:
-                raise GatitoError(f"distill.weights: {name} must be above 0; leave a task out with tasks=[…].")
+                raise GatitoError(
+                    f"distill.weights: {name} must be above 0; leave a task out with distill.held_out=[…]."
+                )
+        if set(full_names(self.held_out, tasks, "task in distill.held_out")) >= set(tasks):
+            raise GatitoError("distill.held_out leaves no task to learn: take one out of it.")
 
 
 def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:

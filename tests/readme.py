@@ -63,6 +63,8 @@ def ida() -> str:
         [rounds] = [part for part in whole.split("\n\n") if part.startswith("| round |")]
         config = yaml.safe_load((folder / "config.yaml").read_text())
         about = f"`{config['amplifier']['name']}`, {config['suite']['name']}, start {config['ida']['start']}"
+        if held_out := config["distill"].get("held_out"):
+            about += f", {len(held_out)} tasks held out"
         blocks.append(f"**{about}** ([`{folder.name}`](results/ida/{folder.name}))\n\n{rounds}")
     return "\n\n".join([*blocks, CAPTION])
 

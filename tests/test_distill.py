@@ -228,6 +228,8 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
         ({"steps": 0}, "distill.steps must be at least 1, not 0"),
         ({"length": 3}, "distill.length=3 is shorter than model.window=4"),
         ({"weights": {"toy/countr": 2.0}}, "unknown task in distill.weights 'toy/countr'. Did you mean 'toy/counter'"),
+        ({"held_out": ["targt"]}, "unknown task in distill.held_out 'targt'. Did you mean 'toy/target'"),
+        ({"held_out": ["target", "toy/counter"]}, "distill.held_out leaves no task to learn"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, words):

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,6 +137,10 @@ class Suite:
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
 
+    def part(self, names: Collection[str]) -> "Suite":
+        """Those of its tasks that are named, in its order."""
+        return Suite(self.name, tuple(task for task in self if task.name in names))
+
     @staticmethod
     def names(config: SuiteConfig, only: Sequence[str] | None = None) -> list[str]:
         """The tasks of a suite, or of these ``only`` the named ones (``group/name``, or a unique ``name``).
@@ -148,7 +152,7 @@ class Suite:
         if not names:
             raise FatalError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
         for chosen in (config.only, only):
-            names = names if chosen is None else [_full_name(name, names) for name in chosen]
+            names = names if chosen is None else full_names(chosen, names)
         return list(dict.fromkeys(names))
 
     @staticmethod
@@ -267,8 +271,21 @@ def _task_name(key: str) -> str:
     return f"{group}/{name}"
 
 
-def _full_name(name: str, names: Sequence[str]) -> str:
-    matches = [full for full in names if name in (full, full.split("/", 1)[1])]
-    if len(matches) != 1:
-        raise unknown("task", name, names)
-    return matches[0]
+def full_names(chosen: Sequence[str], names: Sequence[str], where: str = "task") -> list[str]:
+    """The chosen ones of these tasks; each may be called ``group/name``, or ``name`` if there is one alone of it.
+
+    Args:
+        chosen: as they are called.
+        names: of the tasks there are, in full.
+        where: what an error says of a name that is none.
+
+    Raises:
+        FatalError: if a name is not among them.
+    """
+    found = []
+    for name in chosen:
+        matches = [full for full in names if name in (full, full.split("/", 1)[1])]
+        if len(matches) != 1:
+            raise unknown(where, name, names)
+        found += matches
+    return found

@@ -72,7 +72,7 @@ class Scale:
             "members": self.members,
             "seed": setting.seed,
         }
-        inputs = {task.name: setting.recordings[task.name].fingerprint for task in setting.suite}
+        inputs = {name: recording.fingerprint for name, recording in self._taught(setting).items()}
         return Artifact(setting.folder / "scaled", "scaled", settings, inputs)
 
     def make(self, generalist: Artifact, setting: Setting) -> None:
@@ -89,7 +89,7 @@ class Scale:
             return
         whole.start()
         torch.set_num_threads(setting.workers)
-        recordings = {task.name: setting.recordings[task.name].folder for task in setting.suite}
+        recordings = {name: recording.folder for name, recording in self._taught(setting).items()}
         model, distill = self._model(setting.model), self._distill(setting)
         costs = []
         for member in range(self.members):
@@ -111,6 +111,10 @@ class Scale:
     def _model(self, model: ModelConfig) -> ModelConfig:
         larger = {name: getattr(self, name) for name in _SIZES if getattr(self, name)}
         return replace(model, name="scaled", **larger)
+
+    def _taught(self, setting: Setting) -> dict[str, Artifact]:
+        """The recordings that they learn from: of held-out tasks there are none."""
+        return {task.name: setting.recordings[task.name] for task in setting.suite if task.name in setting.recordings}
 
     def _distill(self, setting: Setting) -> DistillConfig:
         window = self._model(setting.model).window

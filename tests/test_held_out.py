@@ -1,0 +1,40 @@
+"""Tasks of whose recordings the generalist learns nothing: in a whole run with a round of amplification."""
+
+import json
+
+import pytest
+
+from tests.conftest import gatito
+from tests.test_gatito import TINY, fails_with
+
+COMMAND = ["suite=classic", "experts=scripted", "tasks=[cartpole,acrobot]", "distill.held_out=[cartpole]", *TINY]
+ROUND = ["ida.rounds=1", "amplifier=scale", "amplifier.members=1", "ida.experts_share=0.5", "ida.steps=50"]
+ROUND += ["ida.updates=2", "ida.control=false", "ida.episodes=2"]
+
+
+def test_a_held_out_task_is_scored_and_amplified_and_never_learnt_from_its_expert(tmp_path):
+    done = gatito(*COMMAND, *ROUND, "name=r", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results" / "runs" / "r"
+    manifest = json.loads((run / "generalist" / "manifest.json").read_text())
+    assert list(manifest["inputs"]) == ["classic/acrobot"]
+    assert json.loads((run / "generalist" / "network.json").read_text())["tasks"] == ["classic/acrobot"]
+    learnt = json.loads((run / "ida" / "round-1" / "generalist" / "manifest.json").read_text())["inputs"]
+    assert sorted(learnt) == ["1/classic/acrobot", "1/classic/cartpole", "before", "classic/acrobot"]
+    scaled = json.loads((run / "ida" / "round-1" / "scaled" / "manifest.json").read_text())
+    assert list(scaled["inputs"]) == ["classic/acrobot"]
+    scored = (run / "scores.csv").read_text()
+    for agent in ("generalist", "specialist", "clone", "generalist round 1"):  # controls learn the task by itself
+        assert f"classic,classic/cartpole,{agent}," in scored
+
+    # What is held out is as if it were not there.
+    done = gatito(*COMMAND[:2], "tasks=[acrobot]", *TINY, "stages=[experts,record,distill]", "name=s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    other = json.loads((run.parent / "s" / "generalist" / "manifest.json").read_text())
+    assert other["fingerprint"] == manifest["fingerprint"] and other["files"] == manifest["files"]
+
+
+@pytest.mark.parametrize("conditioning", ["prompt", "task_id"])
+def test_nothing_would_tell_a_held_out_task_from_others(gatito_inside, conditioning):
+    told = gatito_inside(*COMMAND, f"codec.conditioning={conditioning}")
+    fails_with(told, "distill.held_out leaves nothing to tell those tasks by", "codec.conditioning=none")
