@@ -225,6 +225,21 @@ def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
     assert play(Listener(DONE), "p", 4) == play(Listener(), "p", 4) == "Pppp"
 
 
+def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
+    table, listener = Table("p, then q"), Listener()
+    policy = Decomposed(listener, fulfilled, forget=True, kinds={}, give_up=3)
+    state, gone = policy.initial_state(1), []
+    for step in range(8):
+        if step == 3:
+            table.trees[0].a_done = "success"  # the second part has steps of its own
+        [decision], state = policy.act([table.observed(step in (0, 7))], state)
+        assert decision.gave_up is not None
+        gone += decision.gave_up.tolist()
+        if step == 6:
+            table.trees[0] = joint()  # and so has the next episode
+    assert gone == [False] * 6 + [True, False]
+
+
 @pytest.fixture
 def folder(tmp_path):
     save_network(tmp_path, Network(MODEL, CodecConfig()), {})

@@ -20,6 +20,7 @@ stands open. And of "A, then B" a B that is done first counts for nothing, or en
 (none of the suite's is).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,11 +53,13 @@ class Decompose(Planner):
         judge: who says that a part is done: ``environment``, which is a privilege, or ``budget``.
         part_steps: that a part has, with ``budget``.
         forget: whether the network's memory begins anew with every part, as with an episode.
+        give_up: steps of a part after which the episode is given up; 0: it is played to its end.
     """
 
     judge: str = "environment"
     part_steps: int = 128
     forget: bool = True
+    give_up: int = 0
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse tasks without missions, an unknown judge, and parts without steps.
@@ -66,7 +69,7 @@ class Decompose(Planner):
         """
         if self.judge not in JUDGES:
             raise unknown("amplifier.judge", self.judge, JUDGES)
-        check_at_least("amplifier", self, part_steps=1)
+        check_at_least("amplifier", self, part_steps=1, give_up=0)
         for task in tasks:
             if task.family != "babyai":
                 raise GatitoError(
@@ -80,7 +83,8 @@ class Decompose(Planner):
         # Codec gato decodes its actions and tells no distribution.
         telling = () if network.network.codec.config.name == "gato" else tasks
         judge = fulfilled if self.judge == "environment" else Budget(self.part_steps)
-        return Decomposed(network, judge, forget=self.forget, kinds={task.name: "logits" for task in telling})
+        kinds = {task.name: "logits" for task in telling}
+        return Decomposed(network, judge, forget=self.forget, kinds=kinds, give_up=self.give_up)
 
 
 @dataclass
@@ -149,7 +153,9 @@ class Decomposed:
         spent: what its decisions have cost so far.
     """
 
-    def __init__(self, policy: Policy, judge: Judge, *, forget: bool, kinds: Mapping[str, str]) -> None:
+    def __init__(
+        self, policy: Policy, judge: Judge, *, forget: bool, kinds: Mapping[str, str], give_up: int = 0
+    ) -> None:
         """Begin to play.
 
         Args:
@@ -157,6 +163,7 @@ class Decomposed:
             judge: says which part's turn it is.
             forget: whether the policy's memory begins anew with every part.
             kinds: what its distributions are, see :class:`benchmarks.policy.Policy`.
+            give_up: steps of a part after which it gives up; 0: never.
         """
         self.name = policy.name
         self.distribution_kind = kinds
@@ -164,6 +171,7 @@ class Decomposed:
         self._policy = policy
         self._judge = judge
         self._forget = forget
+        self._give_up = give_up or math.inf
 
     def initial_state(self, lanes: int) -> tuple[Any, dict[int, Progress]]:
         """The policy's own memory, and each lane's progress."""
@@ -183,13 +191,16 @@ class Decomposed:
             shown = [self._shown(rows, lanes) for rows in observed]
             with self.spent.timed("passing"):
                 decisions, memory = self._policy.act(shown, memory)
+            given_up = []
             for rows, decision in zip(observed, decisions, strict=True):
+                given_up.append(np.array([lanes[lane].steps >= self._give_up for lane in rows.lanes]))
                 for lane, action in zip(rows.lanes, decision.actions, strict=True):
                     lanes[lane].steps += 1
                     lanes[lane].said_done = bool(action == _DONE)
                 self.spent.passes += len(rows.lanes)
                 self.spent.decisions += len(rows.lanes)
-        return [replace(decision, values=None) for decision in decisions], (memory, lanes)
+        told = [replace(each, values=None, gave_up=gone) for each, gone in zip(decisions, given_up, strict=True)]
+        return told, (memory, lanes)
 
     def _shown(self, rows: Observed, lanes: dict[int, Progress]) -> Observed:
         """The same rows with the current part's text for a mission."""
