@@ -158,7 +158,7 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
     for task, expected in ((OTHER, 2.0), (TASK, returns(ida.start))):
         played = rollout(player, {task: range(900, 920)})
         assert np.mean([each.total_return / each.length for each in played]) == pytest.approx(expected)
-    with pytest.raises(GatitoError, match="unknown task in ida.tasks 'othr'. Did you mean 'other'"):
+    with pytest.raises(GatitoError, match="unknown task in ida.tasks 'othr'. Did you mean 'toy/other'"):
         replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
 
 
