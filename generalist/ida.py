@@ -199,7 +199,7 @@ class Ida:
             "tasks": [task.name for task in self.suite],
             "distill": what_decides(self._learning),
             "model": asdict(self._student),
-            "codec": asdict(self.codec),
+            "codec": self.codec.what_decides(),
             "round": number,
             "seed": self.seed,
         }

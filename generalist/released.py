@@ -87,7 +87,8 @@ def released_artifact(
     manifest = read_manifest(folder)
     if manifest is None:
         raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
-    shape = read_json(folder / SHAPE)
+    made = read_json(folder / SHAPE)
+    shape = {"model": made["model"], "codec": asdict(CodecConfig(**made["codec"])), "tasks": made["tasks"]}
     for name, asked in (("model", asdict(model)), ("codec", asdict(codec))):
         other = [key for key, value in asked.items() if shape[name].get(key) != value]
         if other:

@@ -259,7 +259,7 @@ def _network_artifact(
         "tasks": list(recordings),
         "distill": what_decides(config),
         "model": asdict(model),
-        "codec": asdict(codec),
+        "codec": codec.what_decides(),
         "seed": seed,
     }
     return Artifact(folder, kind, settings, {task: artifact.fingerprint for task, artifact in recordings.items()})

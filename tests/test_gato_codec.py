@@ -266,8 +266,9 @@ def test_what_just_fits_is_not_refused():
 
 
 def test_settings_that_mean_nothing_here_are_refused_by_the_codec_too():
-    with pytest.raises(GatitoError, match="previous_actions=false"):
-        make_codec(CodecConfig("gato", previous_actions=True), 32)
+    for setting, words in (({"previous_actions": True}, "previous_actions=false"), ({"text": "words"}, "text=bytes")):
+        with pytest.raises(GatitoError, match=words):
+            make_codec(CodecConfig("gato", **setting), 32)
 
 
 def test_a_demonstration_comes_first_shows_labels_fills_half_and_is_not_predicted():

@@ -8,7 +8,7 @@ from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
 from generalist.codecs import CodecConfig, Window, make_codec
 from generalist.codecs.continuous import Normal, binned
-from generalist.codecs.encoders import ImageEncoder
+from generalist.codecs.encoders import ByteEncoder, ImageEncoder, WordEncoder
 from generalist.codecs.inputs import collate
 from generalist.codecs.parts import put_together, take_apart
 from generalist.codecs.step import StepCodec
@@ -235,7 +235,10 @@ def test_pixels_are_seen_from_minus_one_to_one():
     torch.testing.assert_close(encoder(images), encoder.layers(images / 127.5 - 1), atol=1e-5, rtol=0)
 
 
-def test_while_acting_texts_are_read_once_and_mean_the_same(codec):
+@pytest.mark.parametrize("text", ["bytes", "words"])
+def test_while_acting_texts_are_read_once_and_mean_the_same(text):
+    torch.manual_seed(0)
+    codec = make_codec(CodecConfig(text=text), 32)
     observations = play(RICH[0], 12)
     inputs = collate([{kind: part[None] for kind, part in take_apart(RICH[0], observations).items()}], 16)
     learning = codec.observations(inputs)
@@ -246,6 +249,43 @@ def test_while_acting_texts_are_read_once_and_mean_the_same(codec):
         for _ in range(3):
             torch.testing.assert_close(codec.observations(inputs), learning)
     assert len(reads) == 1
+
+
+def as_bytes(*texts, length=64):
+    rows = torch.zeros(len(texts), length, dtype=torch.uint8)
+    for row, text in zip(rows, texts, strict=True):
+        row[: len(text)] = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    return rows
+
+
+def differ(one, other):
+    return (one - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("make", [lambda: ByteEncoder(64, 32), lambda: WordEncoder(32)], ids=["bytes", "words"])
+def test_what_a_text_says_hangs_on_the_order_of_its_words_and_letters_and_on_no_other_text(make):
+    torch.manual_seed(0)
+    read = make().eval()
+    orders = ["go to a ball, then open a door", "open a door, then go to a ball"]
+    texts = [*orders, "to a", "t oa", "ot a", "", "a, b", "a b"]
+    together = read(as_bytes(*texts))
+    for alone, one in zip((read(as_bytes(text)) for text in texts), together, strict=True):
+        torch.testing.assert_close(alone[0], one, atol=1e-5, rtol=0)
+    for number, one in enumerate(together):
+        assert all(differ(one, other) for other in together[:number]), texts[number]
+
+
+def test_words_are_read_alike_wherever_they_stand_in_a_text():
+    torch.manual_seed(0)
+    read = WordEncoder(32).eval()
+    one, spaced, other = read(as_bytes("open the door", "   open the   door", "open the doors"))
+    torch.testing.assert_close(one, spaced)
+    assert differ(one, other)
+
+
+def test_a_way_of_reading_is_part_of_what_decides_unless_it_is_the_first_one():
+    assert "text" not in CodecConfig().what_decides()  # or no network of before would be found again
+    assert CodecConfig(text="words").what_decides() == CodecConfig().what_decides() | {"text": "words"}
 
 
 def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
@@ -273,6 +313,11 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
 def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
     with pytest.raises(GatitoError, match=words):
         StepCodec.check_task(CodecConfig(**settings), make_task(env_id, horizon=10), 32)
+
+
+def test_an_unknown_way_of_reading_names_the_valid_ones():
+    with pytest.raises(GatitoError, match="unknown codec.text 'word'. Did you mean 'words'"):
+        make_codec(CodecConfig(text="word"), 32)
 
 
 def test_an_unknown_codec_names_the_valid_ones():

@@ -68,7 +68,7 @@ class Scale:
             "tasks": [task.name for task in setting.suite],
             "distill": what_decides(self._distill(setting)),
             "model": asdict(self._model(setting.model)),
-            "codec": asdict(setting.codec),
+            "codec": setting.codec.what_decides(),
             "members": self.members,
             "seed": setting.seed,
         }

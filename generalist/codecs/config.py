@@ -1,11 +1,13 @@
 """The schema of ``conf/codec/*.yaml``."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from benchmarks.errors import FatalError, check_at_least, unknown
 
 CONDITIONINGS = ("none", "prompt", "task_id")
 MEMORIES = ("all", "partial")
+TEXTS = ("bytes", "words")
 OUTPUTS = ("bins", "normal", "regression")
 
 
@@ -39,6 +41,8 @@ class CodecConfig:
         patch: height and width of the patches that images are cut into, where they are.
         grid_size: height and width of a grid of cells; 0: it carries none.
         text_length: longest text in bytes; 0: it carries none.
+        text: read as ``bytes``, whose places in the text count, or as ``words`` in order, with codecs that have an
+            encoder of texts.
         discrete_actions: largest discrete action space.
         action_dimensions: most continuous action dimensions.
         bins: categories that each continuous action dimension is cut into; with ``gato``, observations are as well.
@@ -63,6 +67,7 @@ class CodecConfig:
     patch: int = 16
     grid_size: int = 7
     text_length: int = 328
+    text: str = "bytes"
     discrete_actions: int = 18
     action_dimensions: int = 17
     bins: int = 256
@@ -78,6 +83,8 @@ class CodecConfig:
             raise unknown("codec.conditioning", self.conditioning, CONDITIONINGS)
         if self.memory not in MEMORIES:
             raise unknown("codec.memory", self.memory, MEMORIES)
+        if self.text not in TEXTS:
+            raise unknown("codec.text", self.text, TEXTS)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
         least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1, "waves": 0}
@@ -91,3 +98,7 @@ class CodecConfig:
             raise FatalError(
                 f"codec.observation_loss={self.observation_loss} leaves no weight to actions: set it below 1."
             )
+
+    def what_decides(self) -> dict[str, Any]:
+        """The settings, for fingerprints: those that came later are left out as long as they change nothing."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("text", "bytes")}

@@ -5,6 +5,7 @@ from torch import nn
 
 CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
 _BYTES = 256
+_LONGEST_WORD = 16  # bytes; those behind share the last place
 _KNOWN_TEXTS = 4_096  # read before and remembered while acting
 
 
@@ -92,21 +93,11 @@ class GridEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Bytes, convolved into words and summed up by a few learned questions.
+    """What is said in a text, as one vector. While acting, a text that was read before is not read again."""
 
-    While acting, a text that was read before is not read again.
-    """
-
-    def __init__(self, length: int, width: int, features: int = 64, questions: int = 8) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.bytes = nn.Embedding(_BYTES, features)
-        self.places = nn.Parameter(0.1 * torch.randn(length, features))
-        self.syllables = nn.Sequential(nn.Conv1d(features, features, 7, padding=3), nn.GELU())
-        self.words = nn.Sequential(nn.Conv1d(features, features, 7, padding=3), nn.GELU())
-        self.questions = nn.Linear(features, questions)
-        self.join = nn.Linear(questions * features, width)
         self._known: dict[bytes, torch.Tensor] = {}
-        nn.init.normal_(self.bytes.weight, std=0.5)
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """As every module's; what was read with other weights is forgotten."""
@@ -116,22 +107,95 @@ class TextEncoder(nn.Module):
     def forward(self, texts: torch.Tensor) -> torch.Tensor:
         """``(n, length)`` bytes, zeros after the text's end → ``(n, width)``."""
         if self.training or torch.is_grad_enabled():
-            return self._read(texts)
+            return self._read(_cut(texts))
         keys = [bytes(row) for row in texts.cpu().numpy()]
         new = [row for row, key in enumerate(keys) if key not in self._known]
         if new:
             if len(self._known) > _KNOWN_TEXTS:
                 self._known = {}
                 new = list(range(len(keys)))
-            self._known |= dict(zip([keys[row] for row in new], self._read(texts[new]), strict=True))
+            self._known |= dict(zip([keys[row] for row in new], self._read(_cut(texts[new])), strict=True))
         return torch.stack([self._known[key] for key in keys])
 
     def _read(self, texts: torch.Tensor) -> torch.Tensor:
-        longest = max(1, int((texts != 0).sum(dim=1).max())) if len(texts) else 1
-        texts = texts[:, :longest].long()
+        """``(n, longest)`` bytes → ``(n, width)``, whatever else is in the batch."""
+        raise NotImplementedError
+
+
+class ByteEncoder(TextEncoder):
+    """Bytes, convolved into words and summed up by a few learned questions; each word has learned places of its own."""
+
+    def __init__(self, length: int, width: int, features: int = 64, questions: int = 8) -> None:
+        super().__init__()
+        self.bytes = nn.Embedding(_BYTES, features)
+        self.places = nn.Parameter(0.1 * torch.randn(length, features))
+        self.syllables = nn.Sequential(nn.Conv1d(features, features, 7, padding=3), nn.GELU())
+        self.words = nn.Sequential(nn.Conv1d(features, features, 7, padding=3), nn.GELU())
+        self.questions = nn.Linear(features, questions)
+        self.join = nn.Linear(questions * features, width)
+        nn.init.normal_(self.bytes.weight, std=0.5)
+
+    def _read(self, texts: torch.Tensor) -> torch.Tensor:
         there = (texts != 0)[:, None]
-        letters = (self.bytes(texts) + self.places[:longest]).transpose(1, 2) * there
+        letters = (self.bytes(texts) + self.places[: texts.shape[1]]).transpose(1, 2) * there
         # Nothing may stand behind a text's end, or how long the others are would change what it means.
         words = self.words(self.syllables(letters) * there).transpose(1, 2)
-        attention = self.questions(words).masked_fill(~there.transpose(1, 2), -1e9).softmax(dim=1)
-        return self.join((attention.transpose(1, 2) @ words).flatten(1))
+        return self.join(_answers(self.questions, words, there[:, 0]))
+
+
+class WordEncoder(TextEncoder):
+    """Words in order, read forwards and backwards (GRU), and summed up by a few learned questions.
+
+    A word is the sum of its letters, each times what its place in the word is (spaces are between words, other signs
+    are words of their own). What a clause says does not depend on where in the text it stands.
+    """
+
+    def __init__(self, width: int, features: int = 64, questions: int = 8) -> None:
+        super().__init__()
+        self.bytes = nn.Embedding(_BYTES, features)
+        self.places = nn.Parameter(torch.randn(_LONGEST_WORD, features))
+        self.words = nn.Sequential(nn.Linear(features, features), nn.GELU())
+        self.order = nn.GRU(features, features, batch_first=True, bidirectional=True)
+        self.questions = nn.Linear(2 * features, questions)
+        self.join = nn.Linear(questions * 2 * features, width)
+        nn.init.normal_(self.bytes.weight, std=0.5)
+
+    def _read(self, texts: torch.Tensor) -> torch.Tensor:
+        numbers, places = _in_words(texts)
+        counts = 1 + numbers.amax(dim=1).clamp_min(0)  # a text without words is one word without letters
+        rows, columns = (numbers >= 0).nonzero(as_tuple=True)
+        letters = self.bytes(texts[rows, columns]) * self.places[places[rows, columns]]
+        longest = int(counts.max()) if len(texts) else 1
+        words = letters.new_zeros(len(texts) * longest, letters.shape[1])
+        words = words.index_add(0, rows * longest + numbers[rows, columns], letters)
+        words = self.words(words).view(len(texts), longest, -1)
+        packed = nn.utils.rnn.pack_padded_sequence(words, counts.cpu(), batch_first=True, enforce_sorted=False)
+        read, _ = nn.utils.rnn.pad_packed_sequence(self.order(packed)[0], batch_first=True)
+        there = torch.arange(longest, device=texts.device) < counts[:, None]
+        return self.join(_answers(self.questions, read, there))
+
+
+def _in_words(texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each byte, ``(n, length)``, in which word it is, from 0, -1 for spaces and ends, and where in it."""
+    alphanumeric = torch.zeros(_BYTES, dtype=torch.bool, device=texts.device)
+    alphanumeric[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", *range(128, _BYTES)]] = True
+    inside = alphanumeric[texts]
+    follows = nn.functional.pad(inside, (1, -1)) & inside
+    present = (texts != 0) & (texts != ord(" "))
+    begins = present & ~follows
+    numbers = torch.where(present, begins.long().cumsum(dim=1) - 1, -1)
+    columns = torch.arange(texts.shape[1], device=texts.device).expand_as(texts)
+    places = columns - torch.where(begins, columns, 0).cummax(dim=1).values
+    return numbers, places.clamp_max(_LONGEST_WORD - 1)
+
+
+def _cut(texts: torch.Tensor) -> torch.Tensor:
+    """Texts as long as the longest of them, at least one byte."""
+    longest = max(1, int((texts != 0).sum(dim=1).max())) if len(texts) else 1
+    return texts[:, :longest].long()
+
+
+def _answers(questions: nn.Linear, words: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """What ``(n, words, features)`` answer to each question, side by side: averages of those that fit it best."""
+    attention = questions(words).masked_fill(~there[:, :, None], -1e9).softmax(dim=1)
+    return (attention.transpose(1, 2) @ words).flatten(1)

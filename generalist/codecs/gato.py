@@ -301,6 +301,8 @@ def _check_settings(config: CodecConfig) -> None:
         raise FatalError("codec.memory=partial: in codec gato, every token sees the past; set codec.memory=all.")
     if config.continuous != "bins":
         raise FatalError(f"codec.continuous={config.continuous}: codec gato predicts tokens, set it to bins.")
+    if config.text != "bytes":
+        raise FatalError(f"codec.text={config.text}: a byte is a token of codec gato, set codec.text=bytes.")
     if config.observation_loss:
         raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
     if config.critic:

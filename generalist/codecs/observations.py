@@ -18,7 +18,7 @@ from benchmarks.errors import GatitoError
 from benchmarks.tasks import Task, spaces
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.continuous import to_unit
-from generalist.codecs.encoders import GridEncoder, ImageEncoder, TextEncoder
+from generalist.codecs.encoders import ByteEncoder, GridEncoder, ImageEncoder, TextEncoder, WordEncoder
 from generalist.codecs.inputs import Inputs
 from generalist.codecs.parts import kind_of, part_spaces, vector_size
 
@@ -37,7 +37,7 @@ class ObservationEncoder(nn.Module):
         nn.init.normal_(self.vector, std=0.3)
         nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # more of them, and none far from the others' size
         self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
-        self.text = TextEncoder(config.text_length, width) if config.text_length else None
+        self.text = _text_encoder(config, width) if config.text_length else None
         self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
@@ -110,6 +110,10 @@ class ActionEncoder(nn.Module):
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """``(…, size)``, see :meth:`numbers`; zeros where there is no action → ``(…, width)``."""
         return self.project(numbers)
+
+
+def _text_encoder(config: CodecConfig, width: int) -> TextEncoder:
+    return WordEncoder(width) if config.text == "words" else ByteEncoder(config.text_length, width)
 
 
 def check_observations(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:

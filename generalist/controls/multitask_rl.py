@@ -41,7 +41,7 @@ def multitask_artifact(
     run: Path, suite: Suite, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig, seed: int
 ) -> Artifact:
     """Where a run's network of all tasks lives, and what decides it."""
-    settings = settings_of(suite.tasks, ppo, seed) | {"model": asdict(model), "codec": asdict(codec)}
+    settings = settings_of(suite.tasks, ppo, seed) | {"model": asdict(model), "codec": codec.what_decides()}
     return Artifact(run / "controls" / AGENT, AGENT, settings)
 
 
