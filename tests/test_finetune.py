@@ -104,7 +104,7 @@ def test_a_bad_start_becomes_as_good_as_can_be(tmp_path):
     # The start, and every fifth of 30 updates, each ten episodes of five steps.
     assert cost["env_steps"] == 3_000 + 7 * 10 * 5
     assert cost["flops"] > 3_000 * 2 * cost["parameters"]
-    assert lines[0]["selection/gain"] == 0 and lines[-1]["selection/gain"] == pytest.approx(10)
+    assert lines[0]["selection/gain"] == 0 and lines[-1]["selection/gain"] == pytest.approx(np.log(1 + 10))
     told = ("clip_fraction", "entropy", "explained_variance", "kl_to_start", "value_loss")
     assert all(f"ppo/{name}" in lines[-1] for name in told)
     assert lines[-1]["charts/episodic_return/toy/counter"] > 8 > 2 > lines[1]["charts/episodic_return/toy/counter"]
@@ -202,11 +202,15 @@ def test_the_start_is_kept_where_nothing_better_comes(tmp_path, monkeypatch):
     assert load_network(folder).codec.config.discount == 0.9
 
 
-def test_gains_are_in_units_of_the_start():
+def test_gains_are_in_units_of_the_start_and_a_large_one_is_not_all_that_counts():
     tasks = [make_task(name="toy/a"), make_task(name="toy/b"), make_task(name="toy/c", metric="success")]
     trial = Trial.of(tasks, {"toy/a": [-200.0, -200.0], "toy/b": [0.0, 0.0], "toy/c": [0.0, 1.0]})
     assert trial.units == {"toy/a": 200, "toy/b": 1, "toy/c": 1}
-    assert trial.gain({"toy/a": [-100.0], "toy/b": [0.25], "toy/c": [1.0]}) == pytest.approx((0.5 + 0.25 + 0.5) / 3)
+    some = trial.gain({"toy/a": [-100.0], "toy/b": [0.25], "toy/c": [1.0]})
+    assert some == pytest.approx((np.log(1.5) + np.log(1.25) + np.log(1.5)) / 3)
+    assert trial.gain({"toy/a": [-300.0], "toy/b": [-0.25], "toy/c": [0.0]}) == pytest.approx(-some)
+    nine, ten = ({"toy/a": [-200.0], "toy/b": [b], "toy/c": [c]} for b, c in ((90.0, 0.9), (100.0, 0.6)))
+    assert trial.gain(nine) > trial.gain(ten) > some
 
 
 @pytest.mark.parametrize(

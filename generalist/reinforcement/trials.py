@@ -33,8 +33,13 @@ class Trial:
         return Trial(means, {task.name: 1.0 if task.metric == "success" else sizes[task.name] or 1.0 for task in tasks})
 
     def gain(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """Of another trial, the mean over tasks."""
-        return float(np.mean([(np.mean(scores[name]) - self.means[name]) / self.units[name] for name in self.means]))
+        """Of another trial, the mean over tasks, on the symlog scale.
+
+        There a small gain is what it is and a large one counts by its logarithm: a task that began at next to nothing
+        can gain two hundred units, and no other would matter beside it.
+        """
+        gains = [(np.mean(scores[name]) - self.means[name]) / self.units[name] for name in self.means]
+        return float(np.mean([np.sign(gain) * np.log1p(abs(gain)) for gain in gains]))
 
 
 def try_out(policy: Policy, tasks: Sequence[Task], episodes: int, seed: int) -> tuple[dict[str, list[float]], int]:
