@@ -19,9 +19,11 @@ END = "<!-- end -->"
 _MANY = 8  # cases of one kind that are told in one line
 
 
-def table(suite: str) -> str:
-    """The headline, fractions and summary of a suite."""
-    return (ROOT / "results" / suite / "table.md").read_text().partition(f"**{suite}: mean scores")[0].strip()
+def table(suite: str, folder: str | None = None) -> str:
+    """The headline, fractions and summary of a suite, from the results' folder of that name."""
+    return (
+        (ROOT / "results" / (folder or suite) / "table.md").read_text().partition(f"**{suite}: mean scores")[0].strip()
+    )
 
 
 def summary(suite: str) -> str:
@@ -113,6 +115,9 @@ BLOCKS = {
     "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
     "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
+    "<!-- from results/classic-multitask/table.md, by python -m tests.readme -->": functools.partial(
+        table, "classic", "classic-multitask"
+    ),
     "<!-- from results/ablation, by python -m tests.readme -->": ablation,
     "<!-- from results/ida, by python -m tests.readme -->": ida,
     "<!-- from results/speed/speed.csv, by python -m tests.readme -->": speed,
