@@ -123,7 +123,7 @@ class TextEncoder(nn.Module):
 
 
 class ByteEncoder(TextEncoder):
-    """Bytes, convolved into words and summed up by a few learned questions; each word has learned places of its own."""
+    """Bytes, each marked by a learned place in the text, convolved into words and summed up by a few learned questions."""
 
     def __init__(self, length: int, width: int, features: int = 64, questions: int = 8) -> None:
         super().__init__()
@@ -144,10 +144,10 @@ class ByteEncoder(TextEncoder):
 
 
 class WordEncoder(TextEncoder):
-    """Words in order, read forwards and backwards (GRU), and summed up by a few learned questions.
+    """Words in order, read forwards and backwards by a GRU (Cho et al. 2014, arXiv:1406.1078), summed up by questions.
 
-    A word is the sum of its letters, each times what its place in the word is (spaces are between words, other signs
-    are words of their own). What a clause says does not depend on where in the text it stands.
+    A word is the sum of its letters, each times a vector for its place in the word; spaces are between words, other
+    signs are words of their own. Nothing marks places in the text: what a clause says need not be learnt at each anew.
     """
 
     def __init__(self, width: int, features: int = 64, questions: int = 8) -> None:
