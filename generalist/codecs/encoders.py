@@ -123,7 +123,7 @@ class TextEncoder(nn.Module):
 
 
 class ByteEncoder(TextEncoder):
-    """Bytes, each marked by a learned place in the text, convolved into words and summed up by a few learned questions."""
+    """Bytes, marked by learned places in the text, convolved into words and summed up by a few learned questions."""
 
     def __init__(self, length: int, width: int, features: int = 64, questions: int = 8) -> None:
         super().__init__()
