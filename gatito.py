@@ -340,6 +340,7 @@ class Plan:
             before, made = ida.before(each), [*each.plays.values()]
             if each.side == "amplified" and ida.scores_players:
                 about = {"episodes": self.config.ida.episodes, "lanes": ida.lanes, "earlier": before}
+                about["how"] = ida.scored
                 name = in_round("amplified", each.number)
                 agents.append(Agent(name, ida.player(each), {"": each.player}, **about))
             name = in_round("generalist" if each.side == "amplified" else each.side, each.number)

@@ -72,6 +72,7 @@ class Agent:
         earlier: what else was made for it before, so that its cost is this agent's as well.
         episodes: that it plays of each task, the first of all test episodes; None: all.
         lanes: environments side by side, where it thinks so much that each task is played by itself; None: it does not.
+        how: settings that decide how it plays, beside what it is.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Agent:
     earlier: Sequence[Artifact] = ()
     episodes: int | None = None
     lanes: int | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
 
     def plays(self, config: EvaluateConfig) -> int:
         """How many test episodes of each task."""
@@ -96,6 +98,8 @@ def score_artifact(run: Path, agent: Agent, suite: Suite, config: EvaluateConfig
     """Where an agent's scores live in a run, and what decides them."""
     settings = {"suite": suite.name, "tasks": {task.name: task.digest for task in suite}, "agent": agent.name}
     settings |= {"episodes": agent.plays(config), "seed": seed}
+    if agent.how:
+        settings["how"] = dict(agent.how)
     inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
     return Artifact(run / "scores" / agent.name, "scores", settings, inputs)
 

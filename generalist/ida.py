@@ -150,9 +150,17 @@ class Ida:
         made += [other.player for other in earlier if other.player is not other.before]
         return [part for part in made if part is not each.player]
 
+    @functools.cached_property
+    def scored(self) -> dict[str, Any]:
+        """The amplifier's options as it is scored: who gives episodes up while recording plays every one to its end."""
+        return {name: value for name, value in self.options.items() if name != "give_up"}
+
     def player(self, each: Round) -> "functools.partial[Policy]":
-        """Makes the player of a round, in the process that plays it: amplified, or as it is."""
-        options = self.options if each.side == "amplified" else None
+        """Makes the player of a round as it is scored, in the process that plays it: amplified, or as it is."""
+        return self._player(each, self.scored)
+
+    def _player(self, each: Round, options: Mapping[str, Any] | None) -> "functools.partial[Policy]":
+        options = options if each.side == "amplified" else None
         about = (each.player.folder, each.before.folder, options, self.amplified.tasks, self.suite.tasks)
         return functools.partial(load_player, *about)
 
@@ -250,7 +258,7 @@ class Ida:
                 continue
             artifact.start()
             steps, tries = self._play_steps(each, task)
-            load = functools.partial(_load_noisy, self.player(each), task, self.config.noise)
+            load = functools.partial(_load_noisy, self._player(each, self.options), task, self.config.noise)
             about: dict[str, Any] = {
                 "first_seed": (each.number - 1) * _SEEDS_PER_ROUND,
                 # Each shard's last episodes are finished, so a second one is for tasks that no other runs beside.

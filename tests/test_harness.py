@@ -1,3 +1,4 @@
+import functools
 from dataclasses import replace
 
 import pytest
@@ -134,6 +135,20 @@ def test_what_is_scored_is_not_played_again_and_more_agents_join(tmp_path):
     assert read_manifest(tmp_path / "runs" / "other" / "scores" / "random")["adopted_from"] == str(
         run / "scores/random"
     )
+
+
+def test_who_plays_in_another_way_is_played_anew(tmp_path):
+    """Two amplifiers of one network, in neighbouring runs: neither may have the other's scores."""
+    ways = [RandomPolicy, functools.partial(Good, "random")]
+    scores = []
+    for number, load in enumerate([*ways, ways[0]]):
+        players = [Agent("random", load, how={"amplifier": load is ways[0]})]
+        scores.append(score(tmp_path / "runs" / str(number), players=players).scores)
+    assert scores[0] == scores[2] != scores[1]
+    assert "adopted_from" in read_manifest(tmp_path / "runs" / "2" / "scores" / "random")
+    named = {"suite": "toy", "tasks": {task.name: task.digest for task in SUITE}, "agent": "random"}
+    config = score_artifact(tmp_path, *agents("random"), SUITE, EvaluateConfig(episodes=12), 4).config
+    assert config == named | {"episodes": 12, "seed": 4}  # or all scores of before would be played again
 
 
 def test_other_settings_and_other_artifacts_are_played_anew(tmp_path):

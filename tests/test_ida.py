@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import recording
-from benchmarks.artifacts import read_manifest
+from benchmarks.artifacts import Artifact, read_manifest
 from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError
 from benchmarks.failures import Failures
@@ -144,6 +144,22 @@ def test_only_the_newest_rounds_are_learnt_from(made):
     rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
     assert not any(name.startswith("1/") for name in rounds[2].student.inputs)
     assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
+
+
+def test_who_gives_up_while_recording_is_scored_to_the_end(made):
+    """A test episode that is given up would count as failed, whatever might have become of it."""
+    ida = replace(made, options={"name": "decompose", "give_up": 3})
+    assert ida.scored == {"name": "decompose"}
+    amplified, control = ida.rounds[:2]
+    assert {"name": "decompose"} in ida.player(amplified).args and None in ida.player(control).args
+    other = replace(made, options={"name": "decompose"}).rounds[0]
+    assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
+    takes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Artifact, "start", lambda _: None)  # what others look at is left as it is
+        patch.setattr("generalist.ida.record", lambda given, **_: takes.extend(given) or {})
+        ida._record(amplified)
+    assert takes and takes[0].load.args[0].args[2] == {"name": "decompose", "give_up": 3}
 
 
 def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
