@@ -111,6 +111,10 @@ def _run(composed: DictConfig) -> None:
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
+        tasks, weights = Suite.names(config.suite, config.tasks), config.distill.weights
+        config.distill.weights = dict(
+            zip(full_names(list(weights), tasks, "task in distill.weights"), weights.values(), strict=True)
+        )
         if int(os.environ.get("RANK", "0")):
             if "distill" in config.stages and config.generalist.source == "train":
                 _help_to_distill(config, _name(config))

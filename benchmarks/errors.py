@@ -105,6 +105,8 @@ def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
         valid = [entry.name for entry in dataclasses.fields(owner)]
     else:
         valid = list(error.parent_node.keys()) if isinstance(error.parent_node, omegaconf.DictConfig) else []
+    if owner is dict and not valid:
+        return f"config key {error.full_key} is new: add it with a plus, +{parent}={{{error.key}: VALUE}}."
     return str(unknown(f"config key in {parent}" if parent else "config key", error.key, valid))
 
 

@@ -104,7 +104,12 @@ def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Su
     for take in takes:
         shards = [made[job] for job, owner in zip(jobs, owners, strict=True) if owner is take and job in made]
         if take.task.name in going and len(shards) == take.shards:
-            lines |= finish(take.task, take.artifact, shards, take.parameters)
+            told = finish(take.task, take.artifact, shards, take.parameters)
+            played = told[f"record/steps/{take.task.name}/{take.artifact.config['agent']}"]
+            if played < take.steps:
+                steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * _SEEDS_PER_SHARD
+                console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played.")
+            lines |= told
     return lines
 
 

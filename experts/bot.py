@@ -6,13 +6,14 @@ paths cell by cell. Here what was seen comes from the observation, and paths are
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from minigrid.core.world_object import WorldObj
 from minigrid.envs.babyai.core.verifier import ObjDesc
-from minigrid.utils.baby_ai_bot import BabyAIBot, ExploreSubgoal, GoNextToSubgoal, OpenSubgoal
+from minigrid.utils.baby_ai_bot import BabyAIBot, ExploreSubgoal, GoNextToSubgoal, OpenSubgoal, PickupSubgoal
 
 from benchmarks.errors import GatitoError
 from experts.rings import Rings
@@ -23,7 +24,7 @@ _VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1
 _VIEW = 7
 _COLUMNS = [slice(start, start + _VIEW) for start in range(0, _VIEW * _VIEW, _VIEW)]
 _MOST_ROUNDS = 1_000
-"""Changes of plan within one step. Sane plans need a few; the stock bot can go on for ever."""
+"""Changes of plan within one step, at most. Sane plans need a few."""
 _AS_DIGITS = bytes([48] + [49] * 255)
 
 Accept = Callable[[tuple[int, int], Any], Any]
@@ -65,6 +66,11 @@ class Bot(BabyAIBot):
         self._note(1 << ahead, cell)  # nothing else ever changes
         self._here, self._facing, self._ahead = here, facing, ahead
         self._near, self._far = Rings(1 << here, self._seen & self._free, self._width), None
+        # What is asked for again and again, in the same step with the same answer.
+        self._keys: dict[str, ObjDesc] = {}
+        self._found: dict[int, tuple[Rings, int] | None] = {}
+        self._reached: dict[int, int | None] = {}
+        self._spotted: dict[tuple[ObjDesc, bool], tuple[Any, Any]] = {}
         vector = _VECTORS[facing]
         self._now = {"pos": level.agent_pos, "dir_vec": vector, "right_vec": _VECTORS[(facing + 1) % 4]}
         self._now |= {"fwd_pos": level.agent_pos + vector, "fwd_cell": cell, "carrying": level.carrying}
@@ -80,10 +86,25 @@ class Bot(BabyAIBot):
         return action
 
     def _change_plan_until_it_acts(self) -> int | None:
+        """The action of the subgoal on top, which may put others in its place first.
+
+        What a subgoal does follows from itself and from the world, which waits. So the plan goes round in circles for
+        ever once a subgoal is on top again and no one below the first time has had its turn since.
+        """
+        turns: list[tuple[int, Any]] = []  # by height, and who was on top there; lower ones than now alone
+        since: set[Any] = set()
         for _ in range(_MOST_ROUNDS):
             if not self.stack:
                 return None
             subgoal = self.stack[-1]
+            while turns and turns[-1][0] > len(self.stack):
+                since.discard(turns.pop()[1])
+            known = (type(subgoal), subgoal.reason, subgoal.datum)
+            if not isinstance(subgoal.datum, np.ndarray):
+                if known in since:
+                    break
+                since.add(known)
+                turns.append((len(self.stack), known))
             subgoal.__dict__.update(self._now)
             if type(subgoal) is GoNextToSubgoal:
                 action = self._go_next_to(subgoal)
@@ -137,7 +158,13 @@ class Bot(BabyAIBot):
         assert place is not None
         target = int(place[1]) * self._width + int(place[0])
         locked = goal.reason == "Open" and thing is not None and thing.type == "door" and thing.is_locked
-        if (locked and not self.mission.carrying) or target == self._here:
+        if thing is not None and locked and not self.mission.carrying:
+            self.stack.pop()
+            self._push(GoNextToSubgoal, thing, "Open")
+            self._push(PickupSubgoal)
+            self._push(GoNextToSubgoal, self._key(thing.color))
+            return None
+        if target == self._here:
             return goal.replan_before_action()
         if target == self._ahead:
             self.stack.pop()
@@ -171,15 +198,27 @@ class Bot(BabyAIBot):
         self._push(OpenSubgoal, None, "KeepKey" if door.is_locked and has_key else None)
         self._push(GoNextToSubgoal, door, "Open")
 
+    def _key(self, color: str) -> ObjDesc:
+        """The description of a key, with all there are that fit it."""
+        if color not in self._keys:
+            key = self._keys[color] = ObjDesc("key", color)
+            cells = zip(self._places, self.mission.grid.grid, strict=True)
+            found = [(place, cell) for place, cell in cells if cell and cell.type == "key" and cell.color == color]
+            found.sort(key=operator.itemgetter(0))  # by columns, as the stock bot looks
+            key.obj_poss, key.obj_set = [place for place, _ in found], [cell for _, cell in found]
+        return self._keys[color]
+
     def _nearest(self, places: int) -> int | None:
         """The nearest of some places, through obstacles if need be."""
-        found = self._find(places)
-        return self._route(*found, places)[1] if found else None
+        if places not in self._reached:
+            found = self._find(places)
+            self._reached[places] = self._route(*found, places)[1] if found else None
+        return self._reached[places]
 
     def _push(self, kind: type, datum: Any = None, reason: str | None = None) -> None:  # noqa: ANN401
-        """A new subgoal; its constructor would look around once more."""
+        """A new subgoal; its constructor would look around, which is done when its turn comes."""
         subgoal: Any = object.__new__(kind)
-        subgoal.__dict__.update(self._now, bot=self, datum=datum, reason=reason, actions=self.mission.actions)
+        subgoal.bot, subgoal.datum, subgoal.reason, subgoal.actions = self, datum, reason, self.mission.actions
         self.stack.append(subgoal)
 
     def _shortest_path(self, accept_fn: Accept, try_with_blockers: bool = False) -> tuple[Any, Any, bool]:
@@ -213,6 +252,11 @@ class Bot(BabyAIBot):
 
     def _find_obj_pos(self, obj_desc: Any, adjacent: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
         """As the stock bot's: the nearest object that is described and seen, and where it is."""
+        if (obj_desc, adjacent) not in self._spotted:
+            self._spotted[obj_desc, adjacent] = self._spot(obj_desc, adjacent)
+        return self._spotted[obj_desc, adjacent]
+
+    def _spot(self, obj_desc: ObjDesc, adjacent: bool) -> tuple[Any, Any]:
         assert len(obj_desc.obj_set) > 0
         best: tuple[int, Any, Any] = (999, None, None)
         for thing, place in zip(obj_desc.obj_set, obj_desc.obj_poss, strict=False):
@@ -238,11 +282,14 @@ class Bot(BabyAIBot):
 
     def _find(self, places: int) -> tuple[Rings, int] | None:
         """Where the nearest of some places is: nearby, else beyond, and in which of their rings."""
-        distance = self._near.depth(places)
-        if distance is not None:
-            return self._near, distance
-        distance = self._beyond().depth(places)
-        return None if distance is None else (self._beyond(), distance)
+        if places not in self._found:
+            rings = self._near
+            distance = rings.depth(places)
+            if distance is None:
+                rings = self._beyond()
+                distance = rings.depth(places)
+            self._found[places] = None if distance is None else (rings, distance)
+        return self._found[places]
 
     def _beyond(self) -> Rings:
         """What can be reached from there through what could be carried out of the way."""

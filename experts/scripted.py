@@ -3,6 +3,7 @@
 They are neither trained nor stored: a recipe's ``algorithm: script`` or ``algorithm: bot`` says all there is to know.
 """
 
+import atexit
 import signal
 import threading
 import warnings
@@ -168,6 +169,7 @@ class _Timer:
         self.thinker: _Thinker | None = None
         self._runs = False
         self._wanted = False
+        atexit.register(signal.setitimer, signal.ITIMER_PROF, 0)  # a tick after the last handler would kill the process
 
     def keep_running(self) -> None:
         """Start it if it does not run."""

@@ -82,7 +82,7 @@ class DistillConfig:
         temperature: of Q-values before their softmax.
         prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
         data: share of each recording's episodes that is learnt from, the first ones.
-        weights: share of windows by task name; 1 where none is given.
+        weights: share of windows by task name in full; 1 where none is given.
         held_out: tasks of whose recordings the generalist learns nothing: what it does there, it does zero-shot.
         rounds: rounds of practice: the network plays, its experts say what they would have done, and both are learnt.
         practice_from: share of the steps before the first round; the others follow evenly.
@@ -156,10 +156,9 @@ class DistillConfig:
                 f"distill.length={self.length} is shorter than model.window={window}, whose far end would never be "
                 f"trained: set distill.length={window}, or model.window={self.length}."
             )
-        for name in self.weights:
-            if name not in tasks:
-                raise unknown("task in distill.weights", name, tasks)
-            if not self.weights[name] > 0:
+        full_names(list(self.weights), tasks, "task in distill.weights")
+        for name, weight in self.weights.items():
+            if not weight > 0:
                 raise GatitoError(
                     f"distill.weights: {name} must be above 0; leave a task out with distill.held_out=[…]."
                 )
@@ -255,9 +254,11 @@ def _network_artifact(
     recordings: Mapping[str, Artifact],
     seed: int,
 ) -> Artifact:
+    # What is held out here may be learnt in a later round, by a weight that decides nothing before.
+    weights = {task: weight for task, weight in config.weights.items() if task in recordings}
     settings = {
         "tasks": list(recordings),
-        "distill": what_decides(config),
+        "distill": what_decides(replace(config, weights=weights)),
         "model": asdict(model),
         "codec": codec.what_decides(),
         "seed": seed,

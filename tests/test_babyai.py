@@ -31,6 +31,48 @@ def test_what_is_seen_fits_the_space_and_the_mission_is_kept_letter_by_letter():
     assert spaces(task) == spaces(level("GoToLocal"))  # one network plays all levels
 
 
+def check_view(name, seeds, steps, **kwargs):
+    """What a level shows is what MiniGrid would show, whatever was done in it."""
+    from minigrid.minigrid_env import MiniGridEnv
+
+    env = make_env(level(name, kwargs=kwargs))
+    carried = 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        env.reset(seed=seed)
+        over = False
+        for _ in range(steps):
+            seen = env.unwrapped.gen_obs()
+            theirs = MiniGridEnv.gen_obs(env.unwrapped)
+            assert seen["image"].dtype == theirs["image"].dtype and seen["image"].flags.c_contiguous
+            np.testing.assert_array_equal(seen["image"], theirs["image"], err_msg=f"{name} {seed}")
+            assert (seen["direction"], seen["mission"]) == (theirs["direction"], theirs["mission"])
+            carried += env.unwrapped.carrying is not None
+            if over:
+                break
+            _, _, terminated, truncated, _ = env.step(int(rng.choice([0, 1, 2, 2, 2, 3, 4, 5])))
+            over = terminated or truncated
+    return carried
+
+
+@pytest.mark.parametrize("name", ["GoToLocal", "BossLevel", "KeyCorridor"])
+def test_what_is_seen_is_what_minigrid_shows(name):
+    carried = check_view(name, range(5), 150)
+    assert carried or name != "BossLevel"
+    check_view(name, [0], 50, agent_view_size=5)
+
+
+@pytest.mark.slow
+def test_what_is_seen_is_what_minigrid_shows_on_every_level():
+    import gymnasium as gym
+
+    level("GoToLocal")  # registers them
+    names = [spec[7:-3] for spec in gym.registry if spec.startswith("BabyAI-") and spec.endswith("-v0")]
+    assert len(names) > 80
+    for name in names:
+        check_view(name, range(3), 100)
+
+
 def test_the_longest_sentence_of_the_grammar_fits():
     thing = "the yellow ball in front of you"
     put = f"put {thing} next to {thing}"

@@ -34,6 +34,18 @@ def test_a_held_out_task_is_scored_and_amplified_and_never_learnt_from_its_exper
     assert other["fingerprint"] == manifest["fingerprint"] and other["files"] == manifest["files"]
 
 
+def test_a_held_out_tasks_weight_decides_a_round_and_not_its_start(tmp_path):
+    def fingerprints(*words, name):
+        done = gatito(*COMMAND, *ROUND, "stages=[experts,record,distill,ida]", f"name={name}", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        run = tmp_path / "results" / "runs" / name
+        folders = (run / "generalist", run / "ida" / "round-1" / "generalist")
+        return [json.loads((folder / "manifest.json").read_text())["fingerprint"] for folder in folders]
+
+    plain, weighed = fingerprints(name="a"), fingerprints("+distill.weights={cartpole: 3}", name="b")
+    assert plain[0] == weighed[0] and plain[1] != weighed[1]
+
+
 @pytest.mark.parametrize("conditioning", ["prompt", "task_id"])
 def test_nothing_would_tell_a_held_out_task_from_others(gatito_inside, conditioning):
     told = gatito_inside(*COMMAND, f"codec.conditioning={conditioning}")

@@ -41,6 +41,44 @@ def test_an_episode_follows_from_its_seed_alone(name):
     check_seeds(name)
 
 
+def check_view(name):
+    from benchmarks.tasks.sawyer import see_quickly
+
+    env = make_env(arm(name))
+    ours = play(env, 4)
+    try:
+        see_quickly(False)
+        theirs = play(env, 4)
+    finally:
+        see_quickly()
+    np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+# One object with a rotation that SciPy reads, one that MuJoCo tells, two objects.
+@pytest.mark.parametrize("name", ["reach", "door-open", "stick-pull"])
+def test_what_the_arm_sees_is_what_metaworld_shows(name):
+    check_view(name)
+
+
+def test_rotations_are_read_as_scipy_reads_them():
+    from scipy.spatial.transform import Rotation as Original
+
+    from benchmarks.tasks.sawyer import Rotation
+
+    rotations = Original.random(2000, rng=np.random.default_rng(0)).as_matrix()
+    turns = [np.diag(signs) for signs in ([1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1])]  # each formula's own
+    for matrix in [*rotations, *turns]:
+        np.testing.assert_array_equal(Rotation.from_matrix(matrix).as_quat(), Original.from_matrix(matrix).as_quat())
+
+
+@pytest.mark.slow
+def test_what_the_arm_sees_is_what_metaworld_shows_on_every_task():
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    for name in ALL_V3_ENVIRONMENTS:
+        check_view(name.removesuffix("-v3"))
+
+
 @pytest.mark.slow
 def test_every_tasks_episodes_follow_from_their_seeds():
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS

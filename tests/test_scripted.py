@@ -1,6 +1,9 @@
 import json
 import logging
+import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite
 from experts.scripted import make_player
 from experts.train import expert_artifact, load_expert, read_gate, train_experts
-from tests.conftest import make_task
+from tests.conftest import ROOT, make_task
 from tests.test_babyai import level
 from tests.test_metaworld import arm
 
@@ -142,6 +145,18 @@ def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
     assert episode.gave_up
 
 
+def test_no_timer_outlives_its_process():
+    code = """
+import atexit, signal
+atexit.register(lambda: print(signal.getitimer(signal.ITIMER_PROF)))
+from experts.scripted import _TIMER
+_TIMER.keep_running()
+assert signal.getitimer(signal.ITIMER_PROF)[1] == 1.0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "(0.0, 0.0)\n"
+
+
 def test_a_bot_that_fails_gives_up(monkeypatch):
     from experts.bot import Bot
 
@@ -189,6 +204,16 @@ def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
     for steps in recording.episodes():
         assert steps["terminated"][-1] or steps["truncated"][-1]
         assert (steps["actions"] != steps["labels"]).mean() < 0.5
+
+
+def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, capfd):
+    task = level("GoToObj")
+    suite, made, pool = make_expert(tmp_path, task, BOT)
+    monkeypatch.setattr(recording, "_SEEDS_PER_SHARD", 2)
+    here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
+    monkeypatch.setattr(recording, "run_jobs", here)
+    record_suite(suite, made, RecordConfig(steps=300, random_steps=2, shards=1), **pool)
+    assert re.search(rf"{task.name}: \d+ of 300 steps, for all 2 episodes are played.", capfd.readouterr().err)
 
 
 def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, monkeypatch):

@@ -132,8 +132,11 @@ def _levels(name: str) -> dict[str, Any]:
         from minigrid.envs.babyai.core import roomgrid_level
     except ImportError as error:
         raise GatitoError(f"task {name} needs a package that is not installed ({error}): {_MISSING}.") from None
+    from benchmarks.tasks import maze
+
     gym.register_envs(minigrid)
     roomgrid_level.__dict__["print"] = _print_unless_noise
+    roomgrid_level.RoomGridLevel.gen_obs = maze.observe  # type: ignore[assignment]  # MiniGrid's own is inherited
     return {spec.id: spec for spec in gym.registry.values() if spec.id.startswith("BabyAI-")}
 
 

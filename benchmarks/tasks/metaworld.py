@@ -4,6 +4,7 @@ A Sawyer arm with a gripper; observations ``(39,)``: hand, gripper and objects n
 is visible, as in the multi-task benchmarks MT1 to MT50. Actions ``(4,)``: where to move the hand, and the grip.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -97,4 +98,12 @@ def _classes(name: str) -> Mapping[str, Any]:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
         raise GatitoError(f"task {name} needs a package that is not installed ({error}): {_MISSING}.") from None
+    _see_quickly()
     return ALL_V3_ENVIRONMENTS
+
+
+@functools.cache
+def _see_quickly() -> None:
+    from benchmarks.tasks.sawyer import see_quickly
+
+    see_quickly()
