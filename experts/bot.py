@@ -91,20 +91,20 @@ class Bot(BabyAIBot):
         What a subgoal does follows from itself and from the world, which waits. So the plan goes round in circles for
         ever once a subgoal is on top again and no one below the first time has had its turn since.
         """
-        turns: list[tuple[int, Any]] = []  # by height, and who was on top there; lower ones than now alone
-        since: set[Any] = set()
+        turns: list[tuple[int, Any]] = []  # how high the stack was and who was on top of it; heights never fall
+        known: set[Any] = set()  # of whom
         for _ in range(_MOST_ROUNDS):
             if not self.stack:
                 return None
             subgoal = self.stack[-1]
             while turns and turns[-1][0] > len(self.stack):
-                since.discard(turns.pop()[1])
-            known = (type(subgoal), subgoal.reason, subgoal.datum)
-            if not isinstance(subgoal.datum, np.ndarray):
-                if known in since:
+                known.discard(turns.pop()[1])
+            if not isinstance(subgoal.datum, np.ndarray):  # which cannot be looked up
+                who = (type(subgoal), subgoal.reason, subgoal.datum)
+                if who in known:
                     break
-                since.add(known)
-                turns.append((len(self.stack), known))
+                known.add(who)
+                turns.append((len(self.stack), who))
             subgoal.__dict__.update(self._now)
             if type(subgoal) is GoNextToSubgoal:
                 action = self._go_next_to(subgoal)

@@ -153,7 +153,8 @@ class Ida:
     @functools.cached_property
     def scored(self) -> dict[str, Any]:
         """The amplifier's options as it is scored: who gives episodes up while recording plays every one to its end."""
-        return {name: value for name, value in self.options.items() if name != "give_up"}
+        recorded = getattr(self._amplifier, "while_recording", ())
+        return {name: value for name, value in self.options.items() if name not in recorded}
 
     def player(self, each: Round) -> "functools.partial[Policy]":
         """Makes the player of a round as it is scored, in the process that plays it: amplified, or as it is."""

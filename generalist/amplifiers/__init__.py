@@ -65,7 +65,8 @@ class Setting:
 class Amplifier(Protocol):
     """A frozen dataclass of an amplifier's settings, the fields of its YAML file but for ``name``.
 
-    A policy has the attribute ``spent``, see :class:`generalist.spent.Spent`.
+    A policy has the attribute ``spent``, see :class:`generalist.spent.Spent`. An amplifier may have ``tries``, how
+    often it plays each episode to keep the best, and ``while_recording``, the options that are not for who is scored.
     """
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:

@@ -24,7 +24,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -60,6 +60,9 @@ class Decompose(Planner):
     part_steps: int = 128
     forget: bool = True
     give_up: int = 0
+
+    while_recording: ClassVar = ("give_up",)
+    """Options that are not for who is scored, who plays every episode to its end."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse tasks without missions, an unknown judge, and parts without steps.
