@@ -32,6 +32,7 @@ from generalist.ida_config import IdaConfig
 from generalist.settings import DistillConfig, ModelConfig, what_decides
 
 _SEEDS_PER_ROUND = 20_000  # MOST_ROUNDS of them are what a training seed has
+_MUCH_PLAY = 100_000  # steps of a task
 _LANES = 16  # planners think for all lanes at once
 
 
@@ -262,8 +263,9 @@ class Ida:
             load = functools.partial(_load_noisy, self._player(each, self.options), task, self.config.noise)
             about: dict[str, Any] = {
                 "first_seed": (each.number - 1) * _SEEDS_PER_ROUND,
-                # Each shard's last episodes are finished, so a second one is for tasks that no other runs beside.
-                "shards": 2 if len(self.amplified.tasks) == 1 else 1,
+                # Each shard has its own episodes, and its last ones are finished: a second one is for tasks that no
+                # other runs beside, and for so much play that these do not matter and one shard's may not be enough.
+                "shards": 2 if len(self.amplified.tasks) == 1 or steps >= _MUCH_PLAY else 1,
                 "lanes": _LANES,
             }
             about |= {"tries": tries, "parameters": Cost.read(each.player.folder).parameters}

@@ -178,6 +178,15 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
         replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
 
 
+@pytest.mark.parametrize("steps, tasks, shards", [(60, [TASK], 2), (60, [TASK, OTHER], 1), (100_000, [TASK, OTHER], 2)])
+def test_much_play_has_the_episodes_of_two_shards(steps, tasks, shards, made, tmp_path, monkeypatch):
+    ida = replace(made, suite=Suite("toy", tuple(tasks)), config=replace(CONFIG, steps=steps), run=tmp_path / "r")
+    takes = []
+    monkeypatch.setattr("generalist.ida.record", lambda given, **_: takes.extend(given) or {})
+    ida._record(ida.rounds[0])
+    assert [take.shards for take in takes] == [shards] * len(tasks)
+
+
 def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
     weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
     assert (weak._learning.data, weak._learning.practice_share) == (0.1, 0.5)
