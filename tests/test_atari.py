@@ -163,6 +163,16 @@ def run(env, steps, seed=0):
     return [env.step(rng.integers(env.action_space.n, size=env.num_envs)) for _ in range(steps)]
 
 
+def test_how_many_threads_step_the_games_changes_none(monkeypatch):
+    played = []
+    for cores in (1, 2):
+        monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
+        env = training_games("Breakout", envs=3)
+        played.append([env.reset(), *(part for told in run(env, 60) for part in told[:3])])
+    for one, two in zip(*played, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_training_sees_clipped_rewards_and_its_log_raw_ones():
     env = training_games("Assault", envs=1, clip_rewards=True, task={"horizon": 250})
     env.reset()
