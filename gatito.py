@@ -111,6 +111,7 @@ def _run(composed: DictConfig) -> None:
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
+        # Whatever a task is called, it is the same training.
         tasks, weights = Suite.names(config.suite, config.tasks), config.distill.weights
         config.distill.weights = dict(
             zip(full_names(list(weights), tasks, "task in distill.weights"), weights.values(), strict=True)
