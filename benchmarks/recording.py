@@ -21,7 +21,7 @@ from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.trajectories import Trajectories, verify_shard, write_shard
 
-_SEEDS_PER_SHARD = 10_000
+SEEDS_PER_SHARD = 10_000
 _LANES = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
 
 
@@ -107,7 +107,7 @@ def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Su
             told = finish(take.task, take.artifact, shards, take.parameters)
             played = told[f"record/steps/{take.task.name}/{take.artifact.config['agent']}"]
             if played < take.steps:
-                steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * _SEEDS_PER_SHARD
+                steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * SEEDS_PER_SHARD
                 console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played.")
             lines |= told
     return lines
@@ -161,8 +161,8 @@ def _finished(
     Raises:
         GatitoError: if hardly an episode is played to its end.
     """
-    first = take.first_seed + shard * _SEEDS_PER_SHARD
-    seeds = (episode_seed(take.purpose, first + index, take.seed) for index in range(_SEEDS_PER_SHARD))
+    first = take.first_seed + shard * SEEDS_PER_SHARD
+    seeds = (episode_seed(take.purpose, first + index, take.seed) for index in range(SEEDS_PER_SHARD))
     kept = finished = discarded = 0
     before = -1
     while kept < steps and before < finished + discarded:  # else there are no more seeds

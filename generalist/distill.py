@@ -55,7 +55,7 @@ def distill(
         GatitoError: if a setting does not fit, a recording is damaged, the codec cannot carry a task, or the loss
             becomes NaN (the last good checkpoint is kept).
     """
-    ranks = ranks or Ranks()
+    ranks = ranks or Ranks.alone(config.device)
     if config.windows < config.accumulate * ranks.size:
         raise GatitoError(
             f"distill.windows={config.windows} are too few for {ranks.size} processes of {config.accumulate} parts "

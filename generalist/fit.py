@@ -24,7 +24,7 @@ from benchmarks.tasks import Task
 from benchmarks.tracking import Log
 from benchmarks.trajectories import Trajectories
 from generalist.codecs import CodecConfig
-from generalist.codecs.windows import moved
+from generalist.codecs.windows import Batch, moved
 from generalist.mixture import Mixture, Source, demonstration
 from generalist.network import Network, load_network, load_prompts, save_network
 from generalist.ranks import Ranks
@@ -79,7 +79,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     Raises:
         GatitoError: if the loss becomes NaN (the last good checkpoint is kept), or a recording is damaged.
     """
-    ranks = ranks or Ranks()
+    ranks = ranks or Ranks.alone(learner.config.device)
     learner, per_step = within_budget(learner)
     config, folder = learner.config, learner.artifact.folder
     names = [task.name for task in learner.tasks]
@@ -230,8 +230,10 @@ class _Training:
     def advance(self, mixture: Mixture, until: int) -> None:
         """Train up to so many steps in all, and leave a checkpoint there."""
         self._network.train()
-        while self.step < until:
-            self._take(mixture)
+        whole = self._config.accumulate * self._ranks.size
+        parts = range(self._ranks.rank, whole, self._ranks.size)
+        for batches in mixture.drawn(range(self.step, until), parts, whole, helpers=_helpers(self._ranks.device)):
+            self._take(batches)
             self._report(self.step)
             if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.steps:
                 self._save()
@@ -244,14 +246,15 @@ class _Training:
             parameter.data.copy_(average)
         return network.eval()
 
-    def _take(self, mixture: Mixture) -> None:
-        """One step. All processes come to the same weights: they add their gradients up before they use them."""
+    def _take(self, batches: Sequence[Batch]) -> None:
+        """One step, with this process's parts of its batch.
+
+        All processes come to the same weights: they add their gradients up before they use them.
+        """
         config, ranks = self._config, self._ranks
         rate = learning_rate(self.step, config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        parts = range(ranks.rank, config.accumulate * ranks.size, ranks.size)
-        batches = [mixture.batch(self.step, part, config.accumulate * ranks.size) for part in parts]
         whole = ranks.total(torch.tensor([float(sum(batch.weight for batch in batches))], device=ranks.device)).item()
         self._optimizer.zero_grad(set_to_none=True)
         means: dict[str, torch.Tensor] = {}
@@ -290,6 +293,11 @@ class _Training:
             state = {"network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
             state |= {"averages": self._averages, "step": self.step, "seconds": self.seconds}
             save_state(self._artifact.folder / CHECKPOINT, state)
+
+
+def _helpers(device: torch.device) -> int:
+    """Processes that draw batches while a GPU computes; a processor has nobody to spare."""
+    return torch.get_num_threads() if device.type == "cuda" else 0
 
 
 def _make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW:

@@ -22,7 +22,7 @@ from benchmarks.compute import Cost
 from benchmarks.dashboards import log_lineage
 from benchmarks.failures import Failures
 from benchmarks.policy import Noisy, Policy, PolicyPerTask
-from benchmarks.recording import Take, record
+from benchmarks.recording import SEEDS_PER_SHARD, Take, record
 from benchmarks.seeds import Purpose, derive
 from benchmarks.tasks import Suite, Task, full_names
 from benchmarks.tracking import Tracker
@@ -31,8 +31,6 @@ from generalist.codecs.config import CodecConfig
 from generalist.ida_config import IdaConfig
 from generalist.settings import DistillConfig, ModelConfig, what_decides
 
-_SEEDS_PER_ROUND = 20_000  # MOST_ROUNDS of them are what a training seed has
-_MUCH_PLAY = 100_000  # steps of a task
 _LANES = 16  # planners think for all lanes at once
 
 
@@ -201,6 +199,7 @@ class Ida:
         plays = {}
         for task in self.amplified:
             settings = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.seed, **how}
+            settings["shards"] = self.config.shards
             inputs = {"player": player.fingerprint}
             if side == "control":
                 inputs["matched"] = matched[task.name].fingerprint
@@ -245,6 +244,8 @@ class Ida:
         if config.window:
             windows = max(1, self.distill.windows * self.distill.length // config.window)
             about |= {"length": config.window, "windows": windows}
+        if config.windows:
+            about["windows"] = config.windows
         return replace(
             self.distill, rounds=0, flops=None, warmup=min(self.distill.warmup, config.updates // 4), **about
         )
@@ -262,10 +263,8 @@ class Ida:
             steps, tries = self._play_steps(each, task)
             load = functools.partial(_load_noisy, self._player(each, self.options), task, self.config.noise)
             about: dict[str, Any] = {
-                "first_seed": (each.number - 1) * _SEEDS_PER_ROUND,
-                # Each shard has its own episodes, and its last ones are finished: a second one is for tasks that no
-                # other runs beside, and for so much play that these do not matter and one shard's may not be enough.
-                "shards": 2 if len(self.amplified.tasks) == 1 or steps >= _MUCH_PLAY else 1,
+                "first_seed": (each.number - 1) * self.config.shards * SEEDS_PER_SHARD,
+                "shards": self.config.shards,
                 "lanes": _LANES,
             }
             about |= {"tries": tries, "parameters": Cost.read(each.player.folder).parameters}

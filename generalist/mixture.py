@@ -5,10 +5,12 @@ with nothing to restore, and several processes can each draw a part of it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.errors import GatitoError
 from benchmarks.seeds import stream
@@ -103,6 +105,25 @@ class Mixture:
         windows = [self._draw(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
         return self._codec.collate(windows, self._length, rngs)
 
+    def drawn(self, steps: range, parts: range, whole: int, *, helpers: int = 0) -> Iterable[list[Batch]]:
+        """Of the batches of training steps, some of ``whole`` parts, step after step.
+
+        Args:
+            steps: their numbers.
+            parts: which of each step's parts.
+            whole: how many parts a step has.
+            helpers: processes that draw ahead of whoever uses the batches; 0: they are drawn when they are asked for.
+        """
+        return DataLoader(
+            _Drawn(self, parts, whole),
+            batch_size=None,
+            sampler=steps,
+            collate_fn=_as_it_is,
+            num_workers=helpers,
+            multiprocessing_context="fork" if helpers else None,  # what is learnt from is not sent to anybody
+            generator=torch.Generator(),  # of its own: the loader draws a number from it
+        )
+
     def _chosen(self, source: Source) -> np.ndarray:
         """The episodes to learn from, by number."""
         trajectories = source.trajectories
@@ -177,6 +198,22 @@ class Mixture:
         return Window(
             source.task, rows["observations"], rows["labels"], distributions, rows["actions"], rows["rewards"]
         )
+
+
+@dataclass(frozen=True)
+class _Drawn(Dataset[list[Batch]]):
+    """Some parts of the batch of a training step, by the step's number."""
+
+    mixture: Mixture
+    parts: range
+    whole: int
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        return [self.mixture.batch(step, part, self.whole) for part in self.parts]
+
+
+def _as_it_is(batches: list[Batch]) -> list[Batch]:
+    return batches
 
 
 def held_out(trajectories: Trajectories) -> int:

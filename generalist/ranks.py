@@ -44,17 +44,16 @@ class Ranks:
         Raises:
             GatitoError: if there is no GPU and one is asked for.
         """
-        there = torch.cuda.is_available()
-        if device == "cuda" and not there:
-            raise GatitoError("distill.device=cuda, but torch finds no GPU: set distill.device=cpu.")
-        used = _CPU
-        if there and device != "cpu":
-            used = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(used)
+        used = _found(device)
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if used.type == "cuda" else "gloo", timeout=_PATIENCE)
         return Ranks(int(os.environ.get("RANK", "0")), size, used)
+
+    @staticmethod
+    def alone(device: str) -> "Ranks":
+        """This process by itself, whatever others there are; errors and ``device`` as with :meth:`join`."""
+        return Ranks(device=_found(device))
 
     @property
     def leads(self) -> bool:
@@ -93,3 +92,14 @@ class Ranks:
         flat = self.total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
         for parameter, gradient in zip(used, flat.split([each.numel() for each in used]), strict=True):
             parameter.grad = gradient.view_as(parameter)
+
+
+def _found(device: str) -> torch.device:
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise GatitoError("distill.device=cuda, but torch finds no GPU: set distill.device=cpu.")
+    if not there or device == "cpu":
+        return _CPU
+    used = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(used)
+    return used

@@ -282,3 +282,11 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
 
     lied_to = rollout(Lied(load_network(made.folder)), {task: range(900, 920)}, keep_steps=True)
     assert np.mean([(episode.steps["actions"] == 0).mean() for episode in lied_to]) > 0.95
+
+
+def test_helpers_draw_the_same_batches(recordings, tmp_path, monkeypatch):
+    alone = run(recordings, tmp_path / "alone")
+    monkeypatch.setattr("generalist.fit._helpers", lambda device: 2)
+    helped = run(recordings, tmp_path / "helped")
+    curves = [[line["distill/loss"] for line in read_log(each.folder / "log.jsonl")] for each in (alone, helped)]
+    assert curves[0] and curves[0] == curves[1]

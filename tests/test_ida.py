@@ -12,7 +12,7 @@ from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError
 from benchmarks.failures import Failures
 from benchmarks.policy import Noisy
-from benchmarks.recording import Take, record
+from benchmarks.recording import SEEDS_PER_SHARD, Take, record
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite
@@ -21,7 +21,7 @@ from benchmarks.trajectories import Trajectories
 from generalist.codecs import CodecConfig
 from generalist.distill import distill
 from generalist.ida import Ida
-from generalist.ida_config import MOST_ROUNDS, IdaConfig
+from generalist.ida_config import MOST_SHARDS, IdaConfig
 from generalist.network import load_network
 from generalist.policy import NetworkPolicy
 from generalist.settings import DistillConfig, ModelConfig
@@ -131,6 +131,7 @@ def test_students_may_look_back_further(tmp_path):
     policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
     assert list(rollout(policy, {TASK: range(2)}))
     assert (ida._learning.length, ida._learning.windows) == (8, 4)  # as many steps as in 8 windows of 4
+    assert replace(ida, config=replace(ida.config, windows=6))._learning.windows == 6
 
 
 def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
@@ -178,13 +179,19 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
         replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
 
 
-@pytest.mark.parametrize("steps, tasks, shards", [(60, [TASK], 2), (60, [TASK, OTHER], 1), (100_000, [TASK, OTHER], 2)])
-def test_much_play_has_the_episodes_of_two_shards(steps, tasks, shards, made, tmp_path, monkeypatch):
-    ida = replace(made, suite=Suite("toy", tuple(tasks)), config=replace(CONFIG, steps=steps), run=tmp_path / "r")
-    takes = []
+def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monkeypatch):
+    most = replace(CONFIG, rounds=20, shards=MOST_SHARDS // 20)
+    most.check()
+    ida, takes = replace(made, config=most, run=tmp_path / "r"), []
     monkeypatch.setattr("generalist.ida.record", lambda given, **_: takes.extend(given) or {})
-    ida._record(ida.rounds[0])
-    assert [take.shards for take in takes] == [shards] * len(tasks)
+    monkeypatch.setattr(Ida, "_play_steps", lambda *_: (60, 1))
+    monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nobody has learnt here
+    for each in ida.rounds:
+        if each.side == "amplified":
+            ida._record(each)
+    firsts = [take.first_seed + shard * SEEDS_PER_SHARD for take in takes for shard in range(take.shards)]
+    assert firsts == [shard * SEEDS_PER_SHARD for shard in range(MOST_SHARDS)]
+    episode_seed(Purpose.AMPLIFIED, firsts[-1] + SEEDS_PER_SHARD - 1)  # the last one is in range
 
 
 def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
@@ -205,7 +212,8 @@ def test_the_start_is_what_it_is_said_to_be():
     [
         ({"start": "week"}, "unknown ida.start 'week'. Did you mean 'weak'"),
         ({"updates": 0}, "ida.updates must be at least 1, not 0"),
-        ({"rounds": MOST_ROUNDS + 1}, f"at most {MOST_ROUNDS}"),
+        ({"rounds": 2, "shards": MOST_SHARDS // 2 + 1}, f"at most {MOST_SHARDS} shards in all"),
+        ({"shards": 0}, "ida.shards must be at least 1, not 0"),
         ({"noise": 1.5}, "are shares: from 0 to 1"),
         ({"experts_share": 0.5}, "ida.start=random learns from no expert: set ida.experts_share=0"),
     ],

@@ -55,7 +55,9 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(GatitoError, match="torch finds no GPU: set distill.device=cpu"):
         Ranks.join("cuda")
-    assert Ranks.join("auto").device.type == "cpu"
+    with pytest.raises(GatitoError, match="torch finds no GPU: set distill.device=cpu"):
+        Ranks.alone("cuda")
+    assert Ranks.join("auto").device.type == Ranks.alone("auto").device.type == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
 def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, capfd):
     task = level("GoToObj")
     suite, made, pool = make_expert(tmp_path, task, BOT)
-    monkeypatch.setattr(recording, "_SEEDS_PER_SHARD", 2)
+    monkeypatch.setattr(recording, "SEEDS_PER_SHARD", 2)
     here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
     monkeypatch.setattr(recording, "run_jobs", here)
     record_suite(suite, made, RecordConfig(steps=300, random_steps=2, shards=1), **pool)

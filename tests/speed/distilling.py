@@ -74,7 +74,8 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
 def _distilled(model: str, windows: int, updates: int, codec: CodecConfig) -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
     config = model_of(model)
-    settings = DistillConfig(steps=updates, windows=windows, length=config.window, checkpoint_every=10 * updates)
+    about = {"windows": windows, "length": config.window, "checkpoint_every": 10 * updates}
+    settings = DistillConfig(steps=updates, device="cpu", **about)
     folder = tempfile.TemporaryDirectory()
     recorded = record(_task(), _RECORDED, Path(folder.name) / "trajectories")
 
