@@ -277,7 +277,7 @@ class Plan:
     def ida(self) -> Ida:
         """The rounds of amplification and distillation."""
         suite = self.survivors("distill")
-        about = (self.run, self.config.seed, self.workers, self.tracker)
+        about = (self.run, self.config.seed, self.workers, self.tracker, self.config.generalist.draws)
         return Ida(self.config.ida, self.config.amplifier, suite, self.generalist, self.taught, *self.learning, *about)
 
     @property
@@ -319,17 +319,16 @@ class Plan:
         agents = [
             Agent("random", RandomPolicy),
             Agent("expert", functools.partial(load_experts, experts, suite.tasks), self.experts, self.recorded),
-            Agent("generalist", functools.partial(_load_generalist, generalist.folder, suite.tasks), {"": generalist}),
+            Agent("generalist", self._player(generalist, suite), {"": generalist}, how=self._manner),
         ]
         for name, made in self.networks.items():
             parts = {student.task.name: student.artifact for student in made if student.task in suite.tasks}
-            load = functools.partial(
-                load_students, name, _folders(parts), [task for task in suite if task.name in parts]
-            )
-            agents.append(Agent(name, load, parts))
+            tasks = [task for task in suite if task.name in parts]
+            load = functools.partial(load_students, name, _folders(parts), tasks, **self._manner)
+            agents.append(Agent(name, load, parts, how=self._manner))
         if reinforced := self.reinforced:
-            load = functools.partial(_load_generalist, reinforced["artifact"].folder, suite.tasks)
-            agents.append(Agent(MULTITASK, load, {"": reinforced["artifact"]}))
+            made = reinforced["artifact"]
+            agents.append(Agent(MULTITASK, self._player(made, suite), {"": made}, how=self._manner))
         agents += self.amplified
         if memories:
             agents.append(Agent("retrieval", functools.partial(load_retrieval, memories, suite), self.memories))
@@ -339,19 +338,28 @@ class Plan:
     @property
     def amplified(self) -> list[Agent]:
         """Who plays and who comes out of every round of amplification and distillation."""
-        tasks, agents = self.survivors("evaluate").tasks, []
+        suite, agents = self.survivors("evaluate"), []
         ida = self.ida
         for each in ida.rounds:
             before, made = ida.before(each), [*each.plays.values()]
             if each.side == "amplified" and ida.scores_players:
                 about = {"episodes": self.config.ida.episodes, "lanes": ida.lanes, "earlier": before}
-                about["how"] = ida.scored
+                about["how"] = ida.scored | self._manner
                 name = in_round("amplified", each.number)
                 agents.append(Agent(name, ida.player(each), {"": each.player}, **about))
             name = in_round("generalist" if each.side == "amplified" else each.side, each.number)
-            load = functools.partial(_load_generalist, each.student.folder, tasks)
-            agents.append(Agent(name, load, {"": each.student}, earlier=[*before, *made]))
+            about = {"earlier": [*before, *made], "how": self._manner}
+            agents.append(Agent(name, self._player(each.student, suite), {"": each.student}, **about))
         return agents
+
+    @property
+    def _manner(self) -> dict[str, bool]:
+        """How networks act, where it is not as by default."""
+        return {"draws": True} if self.config.generalist.draws else {}
+
+    def _player(self, made: Artifact, suite: Suite) -> "functools.partial[Policy]":
+        """Makes a network's policy, in the process that plays."""
+        return functools.partial(_load_generalist, made.folder, suite.tasks, **self._manner)
 
     @property
     def scores(self) -> dict[str, Artifact]:
@@ -637,10 +645,10 @@ def _check(config: Config) -> None:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
 
 
-def _load_generalist(folder: Path, tasks: tuple[Task, ...]) -> Policy:
+def _load_generalist(folder: Path, tasks: tuple[Task, ...], *, draws: bool = False) -> Policy:
     from generalist.policy import NetworkPolicy
 
-    return NetworkPolicy.load(folder, tasks)
+    return NetworkPolicy.load(folder, tasks, draws=draws)
 
 
 def _list(plan: Plan) -> None:

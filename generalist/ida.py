@@ -72,6 +72,7 @@ class Ida:
         seed: the training seed.
         workers: processes.
         tracker: told what is recorded and learnt.
+        draws: whether networks draw their actions.
     """
 
     config: IdaConfig
@@ -86,6 +87,7 @@ class Ida:
     seed: int
     workers: int
     tracker: Tracker
+    draws: bool = False
 
     @functools.cached_property
     def amplified(self) -> Suite:
@@ -162,7 +164,7 @@ class Ida:
     def _player(self, each: Round, options: Mapping[str, Any] | None) -> "functools.partial[Policy]":
         options = options if each.side == "amplified" else None
         about = (each.player.folder, each.before.folder, options, self.amplified.tasks, self.suite.tasks)
-        return functools.partial(load_player, *about)
+        return functools.partial(load_player, *about, draws=self.draws)
 
     @functools.cached_property
     def _amplifier(self) -> Any:  # noqa: ANN401
@@ -199,7 +201,10 @@ class Ida:
         plays = {}
         for task in self.amplified:
             settings = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.seed, **how}
-            settings["shards"] = self.config.shards
+            if self.config.shards != 1:
+                settings["shards"] = self.config.shards
+            if self.draws:
+                settings["draws"] = True
             inputs = {"player": player.fingerprint}
             if side == "control":
                 inputs["matched"] = matched[task.name].fingerprint
@@ -316,7 +321,13 @@ class Ida:
 
 
 def load_player(
-    player: Path, before: Path, options: Mapping[str, Any] | None, amplified: Sequence[Task], tasks: Sequence[Task]
+    player: Path,
+    before: Path,
+    options: Mapping[str, Any] | None,
+    amplified: Sequence[Task],
+    tasks: Sequence[Task],
+    *,
+    draws: bool = False,
 ) -> Policy:
     """Who plays in a round: what the amplifier makes of a folder on its tasks, the generalist as it was on the others.
 
@@ -326,21 +337,22 @@ def load_player(
         options: of the amplifier; None: there is none.
         amplified: the amplifier's tasks.
         tasks: all.
+        draws: whether networks draw their actions.
     """
     from generalist.policy import NetworkPolicy
 
     if options is None:
-        return NetworkPolicy.load(before, tasks, "control")
+        return NetworkPolicy.load(before, tasks, "control", draws=draws)
     policies: dict[str, Policy] = {}
     for task in tasks:
         if task in amplified:
-            policies[task.name] = make_amplifier(options).policy(player, [task], "amplified")
+            policies[task.name] = make_amplifier(options).policy(player, [task], "amplified", draws=draws)
         else:
-            policies[task.name] = NetworkPolicy.load(player, [task], "amplified")
+            policies[task.name] = NetworkPolicy.load(player, [task], "amplified", draws=draws)
     return PolicyPerTask("amplified", policies)
 
 
 def _load_noisy(load: "functools.partial[Policy]", task: Task, noise: float) -> Policy:
     player, before, options, amplified, _ = load.args
-    policy = load_player(player, before, options, amplified, [task])
+    policy = load_player(player, before, options, amplified, [task], **load.keywords)
     return Noisy(policy, noise) if noise else policy

@@ -37,10 +37,13 @@ class GeneralistConfig:
     Attributes:
         source: where the generalist comes from. ``train``: distilled here; ``released``: with the project.
         released: folder of the released one.
+        draws: whether networks draw their actions from what they have learnt, or do what is most likely. Who sees a
+            part of the state goes round in circles if what it does follows from what it sees (Singh et al. 1994).
     """
 
     source: str = "train"
     released: str = "results/mixed/generalist"
+    draws: bool = False
 
     def check(self) -> None:
         """Refuse settings that cannot work.

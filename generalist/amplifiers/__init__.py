@@ -89,8 +89,15 @@ class Amplifier(Protocol):
         """
         ...
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> Policy:
-        """Who plays these tasks, by what is in the artifact's folder. Called in the process that plays."""
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> Policy:
+        """Who plays these tasks, by what is in the artifact's folder. Called in the process that plays.
+
+        Args:
+            folder: of the artifact.
+            tasks: what is played.
+            name: of the agent.
+            draws: whether a network that decides without further thought draws its actions.
+        """
         ...
 
 

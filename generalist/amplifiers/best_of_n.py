@@ -60,7 +60,7 @@ class BestOfN(Planner):
             check_samples(codec, task)
             cloning.check(task)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "BestOfNPolicy":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "BestOfNPolicy":
         """The generalist in this folder with the amplifier."""
         return BestOfNPolicy(NetworkPolicy.load(folder, tasks, name), self)
 

@@ -80,9 +80,9 @@ class Decompose(Planner):
                     task.name,
                 )
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "Decomposed":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "Decomposed":
         """The generalist in that folder, given one part of a mission after another."""
-        network = NetworkPolicy.load(folder, tasks, name)
+        network = NetworkPolicy.load(folder, tasks, name, draws=draws)
         # Codec gato decodes its actions and tells no distribution.
         telling = () if network.network.codec.config.name == "gato" else tasks
         judge = fulfilled if self.judge == "environment" else Budget(self.part_steps)

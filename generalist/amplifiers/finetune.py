@@ -41,6 +41,6 @@ class Finetune(PPOConfig):
         pool = {name: getattr(setting, name) for name in ("run", "workers", "tracker", "failures")}
         make_reinforced(learner, "finetune", setting.suite.name, **pool)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> NetworkPolicy:
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> NetworkPolicy:
         """The network of the artifact's folder, which looks once at each step."""
-        return NetworkPolicy.load(folder, tasks, name)
+        return NetworkPolicy.load(folder, tasks, name, draws=draws)

@@ -19,6 +19,7 @@ from benchmarks.policy import Decision, Observed
 from benchmarks.seeds import derive
 from benchmarks.tasks import Task, spaces
 from generalist.amplifiers import Setting
+from generalist.codecs.choice import Chooser, drawn, most_likely
 from generalist.codecs.config import CodecConfig
 from generalist.codecs.continuous import bin_middles, from_unit
 from generalist.codecs.windows import is_discrete
@@ -104,9 +105,12 @@ class Scale:
         total = sum(costs[1:], costs[0])
         whole.finish(total.seconds, **replace(total, env_steps=costs[0].env_steps).facts())
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "Ensemble":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "Ensemble":
         """The networks in the folder, as one."""
-        return Ensemble([NetworkPolicy.load(each, tasks, name) for each in sorted(folder.glob("member-*"))], tasks)
+        members = sorted(folder.glob("member-*"))
+        alone = len(members) == 1
+        networks = [NetworkPolicy.load(each, tasks, name, draws=draws and alone) for each in members]
+        return Ensemble(networks, tasks, draws=draws)
 
     def _model(self, model: ModelConfig) -> ModelConfig:
         larger = {name: getattr(self, name) for name in _SIZES if getattr(self, name)}
@@ -126,7 +130,7 @@ _SIZES = ("layers", "heads", "width", "feedforward", "window")
 
 
 class Ensemble:
-    """Several networks that play the action which they find most likely on average.
+    """Several networks that play the action which they find most likely on average, or draw one.
 
     Attributes:
         name: the agent's.
@@ -134,12 +138,13 @@ class Ensemble:
         spent: what its decisions cost so far.
     """
 
-    def __init__(self, members: Sequence[NetworkPolicy], tasks: Sequence[Task]) -> None:
-        """Args: the networks, and what they play."""
+    def __init__(self, members: Sequence[NetworkPolicy], tasks: Sequence[Task], *, draws: bool = False) -> None:
+        """Args: the networks, what they play, and whether several of them draw."""
         self.name = members[0].name
         self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks if is_discrete(task)}
         self.spent = Spent()
         self._members = members
+        self._choose = drawn if draws else most_likely
 
     def initial_state(self, lanes: int) -> list[Any]:
         """Each network's own memory."""
@@ -156,24 +161,30 @@ class Ensemble:
             return told[0], state
         decisions = []
         for rows, answers in zip(observed, zip(*told, strict=True), strict=True):
-            decision = together(rows.task, answers)
+            decision = together(rows.task, answers, self._choose, rows.rngs)
             for member, memory in zip(self._members, state, strict=True):
                 member.remember(memory, rows.task, rows.lanes, decision.actions)
             decisions.append(decision)
         return decisions, state
 
 
-def together(task: Task, answers: Sequence[Decision]) -> Decision:
-    """What several decide: the most likely action by their mean probabilities, or the mean of plain numbers."""
+def together(
+    task: Task,
+    answers: Sequence[Decision],
+    choose: Chooser = most_likely,
+    rngs: Sequence[np.random.Generator] = (),
+) -> Decision:
+    """What several decide: the most likely action by their mean probabilities, or a draw; or the mean of numbers."""
     space = spaces(task)[1]
     told = [answer.distributions for answer in answers if answer.distributions is not None]
     if len(told) < len(answers):
         actions = np.mean([answer.actions for answer in answers], axis=0).astype(answers[0].actions.dtype)
         return Decision(actions, actions)
     logits = np.logaddexp.reduce([each - np.logaddexp.reduce(each, axis=-1, keepdims=True) for each in told])
+    chosen = choose(torch.from_numpy(logits), rngs).numpy()
     if isinstance(space, gym.spaces.Discrete):
-        actions = logits.argmax(axis=-1) + int(space.start)
+        actions = chosen + int(space.start)
     else:
         assert isinstance(space, gym.spaces.Box)
-        actions = from_unit(space, bin_middles(logits.argmax(axis=-1), logits.shape[-1]))
+        actions = from_unit(space, bin_middles(chosen, logits.shape[-1]))
     return Decision(actions, actions, logits.astype(np.float32))

@@ -91,7 +91,7 @@ class Search(Planner):
             check_samples(codec, task)
             cloning.check(task)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str) -> "SearchPolicy":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "SearchPolicy":
         """The generalist in this folder with the amplifier."""
         return SearchPolicy(NetworkPolicy.load(folder, tasks, name), tasks, self)
 

@@ -96,13 +96,19 @@ def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker:
             mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run))
 
 
-def load_students(agent: str, folders: Mapping[str, Path], tasks: Sequence[Task]) -> PolicyPerTask:
+def load_students(
+    agent: str, folders: Mapping[str, Path], tasks: Sequence[Task], *, draws: bool = False
+) -> PolicyPerTask:
     """The networks of several tasks, played as one agent."""
     from generalist.policy import NetworkPolicy
 
     return PolicyPerTask(
         agent,
-        {task.name: NetworkPolicy.load(folders[task.name], [task], agent) for task in tasks if task.name in folders},
+        {
+            task.name: NetworkPolicy.load(folders[task.name], [task], agent, draws=draws)
+            for task in tasks
+            if task.name in folders
+        },
     )
 
 
