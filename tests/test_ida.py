@@ -11,14 +11,16 @@ from benchmarks.artifacts import Artifact, read_manifest
 from benchmarks.compute import Cost
 from benchmarks.errors import GatitoError
 from benchmarks.failures import Failures
-from benchmarks.policy import Noisy
+from benchmarks.policy import Decision, Noisy
 from benchmarks.recording import SEEDS_PER_SHARD, Take, record
 from benchmarks.rollout import rollout
 from benchmarks.seeds import Purpose, episode_seed
 from benchmarks.tasks import Suite
 from benchmarks.tracking import Tracker, TrackingConfig
 from benchmarks.trajectories import Trajectories
+from generalist.amplifiers.scale import together
 from generalist.codecs import CodecConfig
+from generalist.codecs.choice import drawn
 from generalist.distill import distill
 from generalist.ida import Ida
 from generalist.ida_config import MOST_SHARDS, IdaConfig
@@ -194,6 +196,27 @@ def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monk
     episode_seed(Purpose.AMPLIFIED, firsts[-1] + SEEDS_PER_SHARD - 1)  # the last one is in range
 
 
+def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_another(made):
+    drawing, shares = replace(made, draws=True), {}
+    for likely, other in zip(made.rounds, drawing.rounds, strict=True):
+        assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
+        if likely.number == 1 and likely.side == "control":  # untrained weights, which know nothing of best
+            for ida, each in ((made, likely), (drawing, other)):
+                played = rollout(ida.player(each)(), {TASK: range(900, 950)}, keep_steps=True)
+                taken = np.concatenate([episode.steps["actions"] for episode in played])
+                shares[ida.draws] = np.bincount(taken, minlength=3) / len(taken)
+    assert min(shares[True]) > 0.2 > min(shares[False])
+
+
+def test_an_ensemble_draws_from_the_mean_of_its_members():
+    rows, rngs = 4000, [np.random.default_rng(number) for number in range(4000)]
+    sure, unsure = (np.log(np.tile(each, (rows, 1))) for each in ([0.98, 0.01, 0.01], [0.02, 0.49, 0.49]))
+    told = [Decision(np.zeros(rows), np.zeros(rows), logits) for logits in (sure, unsure)]
+    shares = np.bincount(together(TASK, told, drawn, rngs).actions, minlength=3) / rows
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
+    assert set(together(TASK, told).actions) == {0}
+
+
 def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
     weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
     assert (weak._learning.data, weak._learning.practice_share) == (0.1, 0.5)
@@ -264,7 +287,7 @@ def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
     own = {
         "best_of_n": ["amplifier.horizon=5"],
         "search": ["amplifier.simulations=8"],
-        "scale": ["amplifier.members=2"],
+        "scale": ["amplifier.members=2", "generalist.draws=true"],
         "finetune": ["amplifier.steps=4000", "amplifier.lanes=4", "amplifier.critic_warmup=1"],
     }
     command = [*LOOP, f"amplifier={amplifier}", *own.get(amplifier, [])]
