@@ -32,9 +32,9 @@ def summary(suite: str) -> str:
     return f"{headline}\n\n**{suite}: summary{rest.partition(f'**{suite}: summary')[2]}"
 
 
-def practice() -> str:
-    """The headline and first summary of ``mixed`` with practice."""
-    headline, *parts = (ROOT / "results" / "mixed-practice" / "table.md").read_text().split("\n\n")
+def brief(folder: str) -> str:
+    """The headline and first summary of a results' folder."""
+    headline, *parts = (ROOT / "results" / folder / "table.md").read_text().split("\n\n")
     return "\n\n".join([headline, *_first_summary(parts)])
 
 
@@ -113,9 +113,10 @@ def speed() -> str:
 
 BLOCKS = {
     "<!-- from results/mixed/table.md, by python -m tests.readme -->": functools.partial(table, "mixed"),
-    "<!-- from results/mixed-practice/table.md, by python -m tests.readme -->": practice,
+    "<!-- from results/mixed-practice/table.md, by python -m tests.readme -->": functools.partial(brief, "mixed-practice"),
     "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
+    "<!-- from results/babyai-drawn/table.md, by python -m tests.readme -->": functools.partial(brief, "babyai-drawn"),
     "<!-- from results/classic/table.md, by python -m tests.readme -->": functools.partial(table, "classic"),
     "<!-- from results/classic-multitask/table.md, by python -m tests.readme -->": functools.partial(
         table, "classic", "classic-multitask"
