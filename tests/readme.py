@@ -113,7 +113,9 @@ def speed() -> str:
 
 BLOCKS = {
     "<!-- from results/mixed/table.md, by python -m tests.readme -->": functools.partial(table, "mixed"),
-    "<!-- from results/mixed-practice/table.md, by python -m tests.readme -->": functools.partial(brief, "mixed-practice"),
+    "<!-- from results/mixed-practice/table.md, by python -m tests.readme -->": functools.partial(
+        brief, "mixed-practice"
+    ),
     "<!-- from results/metaworld/table.md, by python -m tests.readme -->": functools.partial(summary, "metaworld"),
     "<!-- from results/babyai/table.md, by python -m tests.readme -->": functools.partial(summary, "babyai"),
     "<!-- from results/babyai-drawn/table.md, by python -m tests.readme -->": functools.partial(brief, "babyai-drawn"),
