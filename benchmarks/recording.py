@@ -108,7 +108,7 @@ def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Su
             played = told[f"record/steps/{take.task.name}/{take.artifact.config['agent']}"]
             if played < take.steps:
                 steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * SEEDS_PER_SHARD
-                console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played.")
+                console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played; more shards have more.")
             lines |= told
     return lines
 

@@ -68,7 +68,7 @@ class IdaConfig:
         if self.rounds * self.shards > MOST_SHARDS:
             raise GatitoError(
                 f"ida.rounds={self.rounds} of ida.shards={self.shards} each: at most {MOST_SHARDS} shards in all have "
-                "episodes of their own."
+                "episodes of their own; lower one of the two."
             )
         if self.experts_share > 1 or self.noise > 1:
             raise GatitoError("ida.experts_share and ida.noise are shares: from 0 to 1.")
