@@ -38,7 +38,8 @@ class GeneralistConfig:
         source: where the generalist comes from. ``train``: distilled here; ``released``: with the project.
         released: folder of the released one.
         draws: whether networks draw their actions from what they have learnt, or do what is most likely. Who sees a
-            part of the state goes round in circles if what it does follows from what it sees (Singh et al. 1994).
+            part of the state goes round in circles if what it does follows from what it sees (Singh et al.
+            1994, Learning without state-estimation in partially observable Markovian decision processes).
     """
 
     source: str = "train"

@@ -284,9 +284,13 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     assert np.mean([(episode.steps["actions"] == 0).mean() for episode in lied_to]) > 0.95
 
 
-def test_helpers_draw_the_same_batches(recordings, tmp_path, monkeypatch):
+def test_helpers_draw_the_same_batches_in_place_of_who_learns(recordings, tmp_path, monkeypatch):
+    drawn, original = [], Mixture.batch
+    monkeypatch.setattr(Mixture, "batch", lambda *given: (drawn.append(given[1]), original(*given))[1])
     alone = run(recordings, tmp_path / "alone")
+    here = len(drawn)
     monkeypatch.setattr("generalist.fit._helpers", lambda device: 2)
     helped = run(recordings, tmp_path / "helped")
+    assert here > 30 and len(drawn) - here == 1  # the one whose operations are counted
     curves = [[line["distill/loss"] for line in read_log(each.folder / "log.jsonl")] for each in (alone, helped)]
     assert curves[0] and curves[0] == curves[1]
