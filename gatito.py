@@ -21,37 +21,43 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks import artifacts, console
-from benchmarks.artifacts import Artifact
-from benchmarks.clips import ClipsConfig, film
-from benchmarks.comparison import CONFIG, ROUNDS, compare, find_runs, pooled_name, seeds_of_one_configuration
-from benchmarks.environment import ENVIRONMENT, describe_environment
-from benchmarks.errors import FatalError, GatitoError, TasksFailedError, check_at_least, one_line, unknown
-from benchmarks.failures import Failures
-from benchmarks.harness import Agent, EvaluateConfig, evaluate, score_artifact
-from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import Policy, RandomPolicy
-from benchmarks.results import AGENTS, Results, base_name, in_round
+from benchmarks.base import artifacts, console
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.csv_rows import to_csv
+from benchmarks.base.environment import ENVIRONMENT, describe_environment
+from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError, check_at_least, one_line, unknown
+from benchmarks.play.policy import Policy, RandomPolicy
+from benchmarks.play.trajectories import Trajectories
+from benchmarks.report.clips import ClipsConfig, film
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from benchmarks.scoring.comparison import CONFIG, ROUNDS, compare, find_runs, pooled_name, seeds_of_one_configuration
+from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
+from benchmarks.scoring.results import AGENTS, Results, base_name, in_round
 from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, full_names, spaces
-from benchmarks.tidy import to_csv
-from benchmarks.tracking import Tracker, TrackingConfig
-from benchmarks.trajectories import Trajectories
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.train import expert_artifact, load_expert, load_experts, read_gate, train_experts
 from generalist.amplifiers import AMPLIFIERS, make_amplifier
-from generalist.codecs import CODECS, CodecConfig, codec_class
+from generalist.config.ida import IdaConfig
+from generalist.config.settings import (
+    ControlsConfig,
+    DistillConfig,
+    ModelConfig,
+    generalist_artifact,
+    retrieval_artifact,
+)
 from generalist.controls.multitask_rl import AGENT as MULTITASK
 from generalist.controls.multitask_rl import multitask_artifact, multitask_ppo, train_multitask
 from generalist.controls.retrieval import load_retrieval, memorize
 from generalist.controls.single_task import Student, load_students, students, train_students
-from generalist.ida import Ida
-from generalist.ida_config import IdaConfig
+from generalist.ida.run import Ida
+from generalist.network.codec import CODECS, CodecConfig, codec_class
 from generalist.released import GeneralistConfig, release_generalist, released_artifact, take_over_generalist
-from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, generalist_artifact, retrieval_artifact
 
 if TYPE_CHECKING:
-    from generalist.ranks import Ranks
+    from generalist.distill.distributed import Ranks
 
 STAGES = ("list", "experts", "record", "distill", "controls", "ida", "evaluate", "clips", "report", "export", "release")
 STAGES += ("compare", "workspace")
@@ -429,7 +435,7 @@ def _record(plan: Plan) -> None:
 
 
 def _distill(plan: Plan) -> None:
-    from generalist.ranks import Ranks
+    from generalist.distill.distributed import Ranks
 
     _need(plan.recordings, "record")
     ranks = Ranks.join(plan.config.distill.device)
@@ -439,7 +445,7 @@ def _distill(plan: Plan) -> None:
 
 def _help_to_distill(config: Config, name: str) -> None:
     """All that a process does which ``torchrun`` started beside the first: it waits for it and trains with it."""
-    from generalist.ranks import Ranks
+    from generalist.distill.distributed import Ranks
 
     ranks = Ranks.join(config.distill.device)
     names = ranks.agree()
@@ -449,8 +455,8 @@ def _help_to_distill(config: Config, name: str) -> None:
 
 
 def _learn(plan: Plan, ranks: "Ranks") -> None:
-    from generalist.distill import distill
-    from generalist.practice import practise
+    from generalist.distill.dagger import practise
+    from generalist.distill.distill import distill
 
     suite, experts = plan.survivors("distill").part(plan.taught), plan.experts
     teachers = {task.name: functools.partial(load_expert, experts[task.name].folder, task) for task in suite}
@@ -592,7 +598,7 @@ def _compare(runs: list[Path], config: Config) -> None:
 
 
 def _save_workspace(config: Config, suite: Suite) -> None:
-    from benchmarks.dashboards import save_workspace, workspace
+    from benchmarks.runs.wandb import save_workspace, workspace
 
     tracking = config.tracking
     if tracking.entity is None:
@@ -646,7 +652,7 @@ def _check(config: Config) -> None:
 
 
 def _load_generalist(folder: Path, tasks: tuple[Task, ...], *, draws: bool = False) -> Policy:
-    from generalist.policy import NetworkPolicy
+    from generalist.network.policy import NetworkPolicy
 
     return NetworkPolicy.load(folder, tasks, draws=draws)
 

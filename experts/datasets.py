@@ -18,12 +18,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.artifacts import digest
-from benchmarks.errors import GatitoError
-from benchmarks.rollout import Episode, Steps
+from benchmarks.base.artifacts import digest
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.rollout import Episode, Steps
+from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import FrameStack, pack, packed_dtype, text_of
-from benchmarks.trajectories import Trajectories
 
 _LABELS = "labels"  # the key of the clean labels in a dataset's infos
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.errors import GatitoError, check_at_least, unknown
+from benchmarks.base.errors import GatitoError, check_at_least, unknown
 
 SOURCES = ("train", "released", "scripted", "minari")
 PLAYERS = {"script": "metaworld", "bot": "babyai", "random": None}
-"""Experts that are programs, and the family of environments that each was written for (see ``experts.scripted``)."""
+"""Experts that are programs, and the family of environments that each was written for (``experts.programs``)."""
 RELEASED, DATASET = "released", "dataset"
 """What stands for the algorithm where the expert was trained before, or was only recorded."""
 
@@ -17,7 +17,7 @@ class ExpertRecipe:
     """How one task's expert is trained.
 
     Attributes:
-        algorithm: a stable-baselines3 algorithm, see ``experts.algorithms.ALGORITHMS``; or one of :data:`PLAYERS`,
+        algorithm: a stable-baselines3 algorithm, see ``experts.sb3.algorithms.ALGORITHMS``; or one of :data:`PLAYERS`,
             which play as they are, and for whom nothing below holds but ``episode_seconds``.
         dataset: a Minari dataset (its id or its folder) that holds the expert's episodes; nobody plays then.
         steps: environment steps of training.

@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import Artifact
-from benchmarks.dashboards import log_lineage
-from benchmarks.errors import GatitoError, check_at_least
-from benchmarks.failures import Failures
-from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import Noisy, Policy, RandomPolicy
-from benchmarks.recording import Shard, Take, finish, record
-from benchmarks.seeds import Purpose
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError, check_at_least
+from benchmarks.base.seeds import Purpose
+from benchmarks.play.policy import Noisy, Policy, RandomPolicy
+from benchmarks.play.recording import Shard, Take, finish, record
+from benchmarks.play.trajectories import write_shard
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.tracking import Tracker
+from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Suite, Task, spaces
-from benchmarks.tracking import Tracker
-from benchmarks.trajectories import write_shard
 from experts.datasets import dataset_episodes
 from experts.recipe import DATASET, PLAYERS
 from experts.train import algorithm_of, load_expert

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import console
-from benchmarks.artifacts import (
+from benchmarks.base import console
+from benchmarks.base.artifacts import (
     CHECKPOINT,
     MANIFEST,
     STARTED,
@@ -29,11 +29,11 @@ from benchmarks.artifacts import (
     write_manifest,
     write_text,
 )
-from benchmarks.checkpoints import load_state
-from benchmarks.errors import GatitoError
+from benchmarks.base.checkpoints import load_state
+from benchmarks.base.csv_rows import to_csv
+from benchmarks.base.errors import GatitoError
+from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.tasks import Suite, Task
-from benchmarks.tidy import to_csv
-from benchmarks.tracking import LOG, read_log
 from experts.recipe import RELEASED, ExpertRecipe, ExpertsConfig
 
 TABLE = "experts.csv"

@@ -13,24 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import artifacts, console
-from benchmarks.artifacts import CHECKPOINT, Artifact
-from benchmarks.checkpoints import load_state, save_state
-from benchmarks.compute import Cost, FlopMeter
-from benchmarks.dashboards import log_lineage
-from benchmarks.errors import GatitoError
-from benchmarks.failures import Failures
-from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import Policy, PolicyPerTask
-from benchmarks.rollout import rollout
-from benchmarks.scores import metric_value
-from benchmarks.seeds import Purpose, derive, episode_seed
+from benchmarks.base import artifacts, console
+from benchmarks.base.artifacts import CHECKPOINT, Artifact
+from benchmarks.base.checkpoints import load_state, save_state
+from benchmarks.base.compute import Cost, FlopMeter
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import Purpose, derive, episode_seed
+from benchmarks.play.policy import Policy, PolicyPerTask
+from benchmarks.play.rollout import rollout
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.tracking import Log, Mirror, Tracker, pump
+from benchmarks.runs.wandb import log_lineage
+from benchmarks.scoring.scores import metric_value
 from benchmarks.tasks import Suite, Task
-from benchmarks.tracking import Log, Mirror, Tracker, pump
 from experts.datasets import dataset_digest, dataset_episodes
+from experts.programs.scripted import check_player, make_player
 from experts.recipe import DATASET, PLAYERS, RELEASED, ExpertRecipe, ExpertsConfig
 from experts.released import released_digest, take_over, take_up_training
-from experts.scripted import check_player, make_player
 
 POLICY = "policy.safetensors"
 RECIPE = "expert.json"
@@ -124,7 +124,7 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
         raise GatitoError(f"the expert of task {task.name} was only recorded ({recipe.dataset}): nobody can ask it.")
     if not recipe.trained:
         return make_player(task, recipe)
-    from experts.player import ExpertPolicy
+    from experts.sb3.player import ExpertPolicy
 
     return ExpertPolicy(task, recipe, load_state(folder / POLICY))
 
@@ -151,7 +151,7 @@ def _check(task: Task, recipe: ExpertRecipe) -> None:
     if not recipe.trained:
         return
     # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
-    from experts.algorithms import check_recipe
+    from experts.sb3.algorithms import check_recipe
 
     check_recipe(task, recipe)
 
@@ -205,8 +205,8 @@ def _judge(
 def _train(
     *, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, artifact: Artifact, report: Report
 ) -> None:
-    from experts.player import policy_state
-    from experts.training import Training
+    from experts.sb3.player import policy_state
+    from experts.sb3.training import Training
 
     checkpoint = artifact.folder / CHECKPOINT
     saved = load_state(checkpoint) if checkpoint.exists() else None
@@ -270,7 +270,7 @@ def _play(
     task: Task, recipe: ExpertRecipe, acting: Mapping[str, Any], purpose: Purpose, episodes: int, seed: int
 ) -> tuple[list[float], int, float]:
     """Scores of the episodes, and the environment steps and floating-point operations that they took."""
-    from experts.player import ExpertPolicy
+    from experts.sb3.player import ExpertPolicy
 
     policy = ExpertPolicy(task, recipe, acting)
     meter = FlopMeter(policy.network)

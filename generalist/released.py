@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import (
+from benchmarks.base.artifacts import (
     Artifact,
     describe_files,
     digest,
@@ -19,11 +19,11 @@ from benchmarks.artifacts import (
     write_bytes,
     write_manifest,
 )
-from benchmarks.errors import FatalError, GatitoError, unknown
+from benchmarks.base.errors import FatalError, GatitoError, unknown
 from benchmarks.tasks import Task
-from generalist.codecs import CodecConfig
-from generalist.network import PROMPTS, SHAPE, WEIGHTS
-from generalist.settings import ModelConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CodecConfig
+from generalist.network.network import PROMPTS, SHAPE, WEIGHTS
 
 SOURCES = ("train", "released")
 _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")

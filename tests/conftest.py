@@ -24,8 +24,8 @@ def make_results(returns, suite="toy", **tasks):
     ``tasks`` holds columns of the tasks' rows, by the task's name without its group; with ``metric="success"``, returns
     above 0 are successes.
     """
-    from benchmarks.results import CostRow, CurveRow, Results, ScoreRow, TaskRow, base_name
-    from benchmarks.seeds import Purpose, episode_seed
+    from benchmarks.base.seeds import Purpose, episode_seed
+    from benchmarks.scoring.results import CostRow, CurveRow, Results, ScoreRow, TaskRow, base_name
 
     scores, rows, costs, curves = [], [], {}, {}
     for task, agents in returns.items():

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import yaml
 
+from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.report.report import score_results
 from benchmarks.report.rounds import CAPTION, RoundRow, round_rows
-from benchmarks.results import Results
-from benchmarks.tidy import read_csv, to_csv
+from benchmarks.scoring.results import Results
 from tests.conftest import ROOT
 from tests.speed.cases import Measured
 

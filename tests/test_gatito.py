@@ -10,8 +10,8 @@ import sys
 import pytest
 import yaml
 
-from benchmarks.results import ScoreRow
-from benchmarks.tidy import read_csv
+from benchmarks.base.csv_rows import read_csv
+from benchmarks.scoring.results import ScoreRow
 from tests.conftest import ROOT, gatito
 
 CONF = ROOT / "conf"

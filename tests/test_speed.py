@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from benchmarks.tidy import read_csv, to_csv
+from benchmarks.base.csv_rows import read_csv, to_csv
 from tests.speed.__main__ import TABLE, all_cases, keep
 from tests.speed.cases import Case, Measured, measure, timed
 from tests.speed.check import check

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from benchmarks.policy import Decision
-from benchmarks.rollout import rollout
-from generalist.codecs import CodecConfig
-from generalist.codecs.choice import most_likely
-from generalist.network import Network
-from generalist.policy import NetworkPolicy
-from generalist.settings import ModelConfig
+from benchmarks.play.policy import Decision
+from benchmarks.play.rollout import rollout
+from generalist.config.settings import ModelConfig
+from generalist.network.choice import most_likely
+from generalist.network.codec import CodecConfig
+from generalist.network.network import Network
+from generalist.network.policy import NetworkPolicy
 
 MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, window=4)
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import write_bytes, write_text
+from benchmarks.base.artifacts import write_bytes, write_text
 from benchmarks.report.formats import magnitude
 from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.tables import costs_by_agent
-from benchmarks.results import ANCHORS, CurveRow, base_name
-from benchmarks.scoreboard import THRESHOLDS, Scoreboard
+from benchmarks.scoring.results import ANCHORS, CurveRow, base_name
+from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard
 
 Chart = dict[str, Any]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scoreboard import Estimate
+from benchmarks.scoring.scoreboard import Estimate
 
 
 @dataclass(frozen=True)

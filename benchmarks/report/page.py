@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.artifacts import read_json
-from benchmarks.clips import ABOUT, CLIP
-from benchmarks.environment import ENVIRONMENT
+from benchmarks.base.artifacts import read_json
+from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.report.charts import Chart
+from benchmarks.report.clips import ABOUT, CLIP
 from benchmarks.report.formats import interval_text, number, plural, share
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import (
@@ -24,7 +24,7 @@ from benchmarks.report.tables import (
     summary_by_return,
     summary_table,
 )
-from benchmarks.scoreboard import Estimate, Scoreboard
+from benchmarks.scoring.scoreboard import Estimate, Scoreboard
 
 _SECTIONS = {
     "summary": "Summary",

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import artifacts, console
-from benchmarks.artifacts import digest, file_digest, read_json
-from benchmarks.dashboards import TableData, log_report
-from benchmarks.failures import FAILURES, read_failures
+from benchmarks.base import artifacts, console
+from benchmarks.base.artifacts import digest, file_digest, read_json
+from benchmarks.base.csv_rows import columns, to_csv
+from benchmarks.base.seeds import derive
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import to_latex, to_markdown
 from benchmarks.report.page import render_page
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import TidyScore, tidy_scores
-from benchmarks.results import FILES, Results, labelled
-from benchmarks.scoreboard import THRESHOLDS, Scoreboard, score
-from benchmarks.seeds import derive
-from benchmarks.tidy import columns, to_csv
-from benchmarks.tracking import Tracker
+from benchmarks.runs.failures import FAILURES, read_failures
+from benchmarks.runs.tracking import Tracker
+from benchmarks.runs.wandb import TableData, log_report
+from benchmarks.scoring.results import FILES, Results, labelled
+from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard, score
 
 PAGE = "index.html"
 TABLES = ("table.md", "table.csv", "table.tex")
@@ -79,7 +79,8 @@ def _inputs(folder: Path) -> dict[str, str]:
     paths = [folder / f"{name}.csv" for name in FILES]
     paths += [*sorted(folder.glob("config*.yaml")), folder / "environment.json", folder / FAILURES]
     paths += sorted((folder / "clips").rglob("clip.*"))
-    code = [*sorted(Path(__file__).parent.glob("*.*")), *sorted(Path(__file__).parent.parent.glob("*.py"))]
+    ours = Path(__file__).parent
+    code = [*sorted(ours.glob("*.*")), *sorted((ours.parent / "scoring").glob("*.py"))]
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths if path.exists()}
     return digests | {"code": digest([file_digest(path) for path in code])}
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.gains import ALL, AMPLIFIED, OTHERS, Gain
 from benchmarks.report.formats import Table, interval_text, magnitude
 from benchmarks.report.tables import costs_by_agent, seeds_text
-from benchmarks.results import CostRow, base_name, label_of, labelled, round_of
-from benchmarks.scoreboard import Estimate, Scoreboard
+from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, Gain
+from benchmarks.scoring.results import CostRow, base_name, label_of, labelled, round_of
+from benchmarks.scoring.scoreboard import Estimate, Scoreboard
 
 _WIDTH = 560
 _SIDES = ("generalist", "control", "amplified")

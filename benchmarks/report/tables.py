@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.compute import Cost
+from benchmarks.base.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.results import AGENTS, ANCHORS, base_name, label_of, labelled, round_of
-from benchmarks.scoreboard import AGGREGATES, Estimate, Scoreboard
+from benchmarks.scoring.results import AGENTS, ANCHORS, base_name, label_of, labelled, round_of
+from benchmarks.scoring.scoreboard import AGGREGATES, Estimate, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
 """Fractions whose counts the summary shows."""

@@ -16,7 +16,7 @@ import gymnasium as gym
 import joblib
 import numpy as np
 
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.tasks.observations import FrameStack
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
-from benchmarks.errors import GatitoError, unknown
+from benchmarks.base.errors import GatitoError, unknown
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.errors import GatitoError, unknown
-from benchmarks.tasks.drawing import draw_without_screen
+from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.tasks.rendering import draw_without_screen
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig

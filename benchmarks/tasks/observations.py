@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.errors import GatitoError
+from benchmarks.base.errors import GatitoError
 
 
 class FrameStack(gym.spaces.Box):

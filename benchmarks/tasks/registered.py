@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from benchmarks.errors import FatalError, GatitoError, unknown
-from benchmarks.tasks.classic import ClassicControl
-from benchmarks.tasks.drawing import draw_without_screen
-from benchmarks.tasks.replayed import Lander, Replayed
+from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.tasks.rendering import draw_without_screen
+from benchmarks.tasks.snapshots.classic_control import ClassicControl
+from benchmarks.tasks.snapshots.replay import Lander, Replayed
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig

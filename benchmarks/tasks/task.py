@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.artifacts import digest
-from benchmarks.errors import FatalError, GatitoError, unknown
+from benchmarks.base.artifacts import digest
+from benchmarks.base.errors import FatalError, GatitoError, unknown
 
 FAMILIES = {
     "registered": "benchmarks.tasks.registered",

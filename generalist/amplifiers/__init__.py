@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.artifacts import Artifact
-from benchmarks.errors import unknown
-from benchmarks.failures import Failures
-from benchmarks.options import build
-from benchmarks.policy import Policy
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import unknown
+from benchmarks.base.options import build
+from benchmarks.play.policy import Policy
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker
 from benchmarks.tasks import Suite, Task
-from benchmarks.tracking import Tracker
-from generalist.codecs.config import CodecConfig
-from generalist.settings import DistillConfig, ModelConfig
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import DistillConfig, ModelConfig
 
 AMPLIFIERS = {
     "best_of_n": ("generalist.amplifiers.best_of_n", "BestOfN"),
@@ -65,8 +65,9 @@ class Setting:
 class Amplifier(Protocol):
     """A frozen dataclass of an amplifier's settings, the fields of its YAML file but for ``name``.
 
-    A policy has the attribute ``spent``, see :class:`generalist.spent.Spent`. An amplifier may have ``tries``, how
-    often it plays each episode to keep the best, and ``while_recording``, the options that are not for who is scored.
+    A policy has the attribute ``spent``, see :class:`generalist.network.inference_cost.Spent`. An amplifier may have
+    ``tries``, how often it plays each episode to keep the best, and ``while_recording``, the options that are not for
+    who is scored.
     """
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:

@@ -15,20 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.errors import check_at_least
-from benchmarks.policy import Decision, Observed
-from benchmarks.seeds import alike, branch
-from benchmarks.tasks import Task, cloning
+from benchmarks.base.errors import check_at_least
+from benchmarks.base.seeds import alike, branch
+from benchmarks.play.policy import Decision, Observed
+from benchmarks.tasks import Task
+from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers import Planner
-from generalist.amplifiers.futures import ask, play_on, prove
-from generalist.amplifiers.imagination import Imagination, Spot, uncollected
-from generalist.codecs.choice import Chooser, drawn, most_likely
-from generalist.codecs.config import CodecConfig
-from generalist.codecs.heads import action_count, check_samples
-from generalist.codecs.windows import is_discrete
-from generalist.policy import NetworkPolicy
-from generalist.settings import ModelConfig
-from generalist.spent import Spent
+from generalist.amplifiers.rollouts import ask, play_on, prove
+from generalist.amplifiers.simulator import Imagination, Spot, uncollected
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.batches import is_discrete
+from generalist.network.choice import Chooser, drawn, most_likely
+from generalist.network.heads import action_count, check_samples
+from generalist.network.inference_cost import Spent
+from generalist.network.policy import NetworkPolicy
 
 
 @dataclass(frozen=True)

@@ -29,17 +29,17 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.errors import GatitoError, check_at_least, unknown
-from benchmarks.policy import Decision, Observed, Policy
+from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.play.policy import Decision, Observed, Policy
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import pack, text_of
 from generalist.amplifiers import Planner
 from generalist.amplifiers.missions import Part, split
-from generalist.codecs.config import CodecConfig
-from generalist.codecs.parts import part_spaces
-from generalist.policy import NetworkPolicy
-from generalist.settings import ModelConfig
-from generalist.spent import Spent
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.inference_cost import Spent
+from generalist.network.modalities import part_spaces
+from generalist.network.policy import NetworkPolicy
 
 JUDGES = ("budget", "environment")
 _DONE = 6  # MiniGrid's action; it changes nothing
@@ -165,7 +165,7 @@ class Decomposed:
             policy: who plays the parts.
             judge: says which part's turn it is.
             forget: whether the policy's memory begins anew with every part.
-            kinds: what its distributions are, see :class:`benchmarks.policy.Policy`.
+            kinds: what its distributions are, see :class:`benchmarks.play.policy.Policy`.
             give_up: steps of a part after which it gives up; 0: never.
         """
         self.name = policy.name

@@ -1,6 +1,6 @@
 """``finetune``: the generalist goes on learning by itself, from what its tasks reward.
 
-PPO (see :mod:`generalist.reinforcement.ppo`) on all tasks at once, held to what the generalist was by a KL penalty (as
+PPO (see :mod:`generalist.ppo.loss`) on all tasks at once, held to what the generalist was by a KL penalty (as
 Ziegler et al. 2019, arXiv:1909.08593, section 2.2, hold a language model), its critic warmed up first. The network that
 comes of it plays at the generalist's own speed: the compute is spent once, before.
 """
@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.artifacts import Artifact
+from benchmarks.base.artifacts import Artifact
 from benchmarks.tasks import Task
 from generalist.amplifiers import Setting
-from generalist.codecs.config import CodecConfig
-from generalist.policy import NetworkPolicy
-from generalist.reinforcement.reinforced import Reinforced, make_reinforced
-from generalist.reinforcement.settings import PPOConfig, check_learnable, settings_of
-from generalist.settings import ModelConfig
+from generalist.config.codec import CodecConfig
+from generalist.config.ppo import PPOConfig, check_learnable, settings_of
+from generalist.config.settings import ModelConfig
+from generalist.network.policy import NetworkPolicy
+from generalist.ppo.reinforced import Reinforced, make_reinforced
 
 
 @dataclass(frozen=True)
 class Finetune(PPOConfig):
-    """``conf/amplifier/finetune.yaml``; see :class:`generalist.reinforcement.settings.PPOConfig`."""
+    """``conf/amplifier/finetune.yaml``; see :class:`generalist.config.ppo.PPOConfig`."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work; see :meth:`generalist.amplifiers.Amplifier.check`."""

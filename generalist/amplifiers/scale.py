@@ -12,20 +12,20 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.artifacts import Artifact
-from benchmarks.compute import Cost
-from benchmarks.errors import GatitoError, check_at_least
-from benchmarks.policy import Decision, Observed
-from benchmarks.seeds import derive
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.compute import Cost
+from benchmarks.base.errors import GatitoError, check_at_least
+from benchmarks.base.seeds import derive
+from benchmarks.play.policy import Decision, Observed
 from benchmarks.tasks import Task, spaces
 from generalist.amplifiers import Setting
-from generalist.codecs.choice import Chooser, drawn, most_likely
-from generalist.codecs.config import CodecConfig
-from generalist.codecs.continuous import bin_middles, from_unit
-from generalist.codecs.windows import is_discrete
-from generalist.policy import NetworkPolicy
-from generalist.settings import DistillConfig, ModelConfig, what_decides
-from generalist.spent import Spent
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import DistillConfig, ModelConfig, what_decides
+from generalist.network.batches import is_discrete
+from generalist.network.choice import Chooser, drawn, most_likely
+from generalist.network.continuous import bin_middles, from_unit
+from generalist.network.inference_cost import Spent
+from generalist.network.policy import NetworkPolicy
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Scale:
         """Distil them, one after another; those that are there are kept.
 
         Raises:
-            GatitoError: as :func:`generalist.fit.fit`.
+            GatitoError: as :func:`generalist.distill.train.fit`.
         """
-        from generalist.distill import train
-        from generalist.fit import Learner
+        from generalist.distill.distill import train
+        from generalist.distill.train import Learner
 
         whole = self.artifact(generalist, setting)
         if whole.is_complete() or whole.adopt(setting.run.parent):

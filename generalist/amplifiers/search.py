@@ -22,21 +22,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.errors import GatitoError, check_at_least, unknown
-from benchmarks.policy import Decision, Observed
-from benchmarks.seeds import alike
-from benchmarks.tasks import Task, cloning, spaces
+from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.base.seeds import alike
+from benchmarks.play.policy import Decision, Observed
+from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers import Planner
-from generalist.amplifiers.futures import ask, play_on, prove
-from generalist.amplifiers.imagination import Imagination, Spot, uncollected
+from generalist.amplifiers.rollouts import ask, play_on, prove
+from generalist.amplifiers.simulator import Imagination, Spot, uncollected
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
-from generalist.codecs.config import CodecConfig
-from generalist.codecs.continuous import bin_middles, from_unit
-from generalist.codecs.heads import check_samples
-from generalist.codecs.windows import is_discrete
-from generalist.policy import NetworkPolicy
-from generalist.settings import ModelConfig
-from generalist.spent import Spent
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.batches import is_discrete
+from generalist.network.continuous import bin_middles, from_unit
+from generalist.network.heads import check_samples
+from generalist.network.inference_cost import Spent
+from generalist.network.policy import NetworkPolicy
 
 SELECTIONS = ("gumbel", "puct")
 _DIRICHLET = 0.25  # share of PUCT's noise at the root, and its concentration times the number of actions

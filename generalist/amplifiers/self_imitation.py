@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.errors import check_at_least
+from benchmarks.base.errors import check_at_least
 from benchmarks.tasks import Task
 from generalist.amplifiers import Planner
-from generalist.codecs.config import CodecConfig
-from generalist.codecs.heads import check_samples
-from generalist.policy import NetworkPolicy
-from generalist.settings import ModelConfig
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.heads import check_samples
+from generalist.network.policy import NetworkPolicy
 
 
 @dataclass(frozen=True)

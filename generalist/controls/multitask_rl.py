@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import Artifact
-from benchmarks.failures import Failures
-from benchmarks.options import build
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.options import build
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker
 from benchmarks.tasks import Suite
-from benchmarks.tracking import Tracker
-from generalist.codecs.config import CodecConfig
-from generalist.reinforcement.reinforced import Reinforced, make_reinforced
-from generalist.reinforcement.settings import PPOConfig, check_learnable, settings_of
-from generalist.settings import ModelConfig
+from generalist.config.codec import CodecConfig
+from generalist.config.ppo import PPOConfig, check_learnable, settings_of
+from generalist.config.settings import ModelConfig
+from generalist.ppo.reinforced import Reinforced, make_reinforced
 
 AGENT = "multitask-rl"
 _GROUP = "controls.multitask"

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.artifacts import Artifact
-from benchmarks.checkpoints import load_state, save_state
-from benchmarks.compute import Cost
-from benchmarks.policy import Decision, Observed, PolicyPerTask
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.checkpoints import load_state, save_state
+from benchmarks.base.compute import Cost
+from benchmarks.play.policy import Decision, Observed, PolicyPerTask
+from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite, Task
-from benchmarks.trajectories import Trajectories
-from generalist.codecs.parts import Parts, take_apart
+from generalist.network.modalities import Parts, take_apart
 
 MEMORY = "memory.safetensors"
 _LEAST_DEVIATION = 1e-6  # of an observation's number; one that never changes must not divide by zero

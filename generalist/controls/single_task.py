@@ -14,16 +14,16 @@ from pathlib import Path
 
 import gymnasium as gym
 
-from benchmarks.artifacts import Artifact
-from benchmarks.dashboards import log_lineage
-from benchmarks.failures import Failures
-from benchmarks.parallel import Job, Report, run_jobs
-from benchmarks.policy import PolicyPerTask
+from benchmarks.base.artifacts import Artifact
+from benchmarks.play.policy import PolicyPerTask
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.tracking import Tracker, pump
+from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Suite, Task, spaces
-from benchmarks.tracking import Tracker, pump
-from generalist.codecs.config import CodecConfig
-from generalist.codecs.parts import kind_of, part_spaces, vector_size
-from generalist.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, single_task_artifact
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, single_task_artifact
+from generalist.network.modalities import kind_of, part_spaces, vector_size
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def load_students(
     agent: str, folders: Mapping[str, Path], tasks: Sequence[Task], *, draws: bool = False
 ) -> PolicyPerTask:
     """The networks of several tasks, played as one agent."""
-    from generalist.policy import NetworkPolicy
+    from generalist.network.policy import NetworkPolicy
 
     return PolicyPerTask(
         agent,
@@ -113,7 +113,7 @@ def load_students(
 
 
 def _train(*, student: Student, report: Report) -> None:
-    from generalist.fit import Learner, fit
+    from generalist.distill.train import Learner, fit
 
     recordings = {student.task.name: student.recording.folder}
     settings = (student.config, student.model, student.codec, student.seed)

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.artifacts import write_json, write_text
-from benchmarks.environment import describe_environment
-from benchmarks.tidy import read_csv, to_csv
+from benchmarks.base.artifacts import write_json, write_text
+from benchmarks.base.csv_rows import read_csv, to_csv
+from benchmarks.base.environment import describe_environment
 from tests.conftest import ROOT
 from tests.speed import atari, decoding, distilling, evaluating, growth, memory, reading, recording, thinking, training
 from tests.speed.cases import Case, Measured, measure

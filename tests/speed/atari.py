@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.tasks import Task
 from benchmarks.tasks.task import TaskConfig
 from experts.recipe import ExpertRecipe
-from experts.vector_env import AtariVecEnv
+from experts.sb3.vector_env import AtariVecEnv
 from tests.speed.cases import Case, Measurement
 
 _ENVS, _STEPS = 16, 60

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from generalist.model import Transformer
+from generalist.network.transformer import Transformer
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
 from tests.speed.tasks import model_of

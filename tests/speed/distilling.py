@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.artifacts import Artifact
-from benchmarks.compute import count_flops
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.compute import count_flops
+from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
-from benchmarks.trajectories import Trajectories
-from generalist.codecs import CodecConfig
-from generalist.fit import Learner, fit
-from generalist.mixture import Mixture, Source
-from generalist.network import Network
-from generalist.settings import DistillConfig
+from generalist.config.settings import DistillConfig
+from generalist.distill.data import Mixture, Source
+from generalist.distill.train import Learner, fit
+from generalist.network.codec import CodecConfig
+from generalist.network.network import Network
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
 from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, record, suite_of

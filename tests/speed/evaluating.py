@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks.harness import EvaluateConfig
-from benchmarks.rollout import rollout
+from benchmarks.play.rollout import rollout
+from benchmarks.scoring.evaluate import EvaluateConfig
 from benchmarks.tasks import Suite, make_env, spaces
-from generalist.network import Network
-from generalist.policy import NetworkPolicy
+from generalist.network.network import Network
+from generalist.network.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
 from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, suite_of

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from generalist.settings import ModelConfig
+from generalist.config.settings import ModelConfig
 
 
 class Imitator(nn.Module):

@@ -6,14 +6,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.failures import Failures
-from benchmarks.harness import Agent, EvaluateConfig, evaluate
-from benchmarks.policy import RandomPolicy
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate
 from benchmarks.tasks import make_env
-from benchmarks.tracking import Tracker, TrackingConfig
-from generalist.mixture import Mixture, Source
-from generalist.network import Network
-from generalist.settings import ModelConfig
+from generalist.config.settings import ModelConfig
+from generalist.distill.data import Mixture, Source
+from generalist.network.network import Network
 from tests.speed import evaluating
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew

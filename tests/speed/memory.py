@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.artifacts import Artifact
-from benchmarks.policy import RandomPolicy
-from benchmarks.rollout import rollout
+from benchmarks.base.artifacts import Artifact
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.task import TaskConfig
-from benchmarks.trajectories import Trajectories, write_shard
 from tests.speed.cases import Case, Measurement
 
 _STEPS = 4000
@@ -96,9 +96,9 @@ def _distill(task: Task, steps: int, folder: Path) -> None:
     """A few updates, and windows from all over the recording."""
     import torch
 
-    from generalist.mixture import Mixture, Source
-    from generalist.network import Network
-    from generalist.settings import ModelConfig
+    from generalist.config.settings import ModelConfig
+    from generalist.distill.data import Mixture, Source
+    from generalist.network.network import Network
     from tests.speed.tasks import codec_of
 
     network = Network(ModelConfig(), codec_of())

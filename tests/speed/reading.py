@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
-from benchmarks.trajectories import Trajectories
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.tasks import HALF_CHEETAH, record, suite_of
 

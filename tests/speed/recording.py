@@ -16,14 +16,14 @@ import gymnasium as gym
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.policy import Noisy
-from benchmarks.rollout import Episode, rollout
-from benchmarks.seeds import Purpose, episode_seed
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.policy import Noisy
+from benchmarks.play.rollout import Episode, rollout
+from benchmarks.play.trajectories import write_shard
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.task import TaskConfig
-from benchmarks.trajectories import write_shard
+from experts.programs.scripted import make_player
 from experts.recipe import ExpertRecipe
-from experts.scripted import make_player
 from tests.conftest import ROOT
 from tests.speed.cases import Case, Measurement
 

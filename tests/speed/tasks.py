@@ -9,14 +9,14 @@ from typing import Any
 import gymnasium as gym
 import yaml
 
-from benchmarks.artifacts import Artifact
-from benchmarks.policy import RandomPolicy
-from benchmarks.rollout import rollout
+from benchmarks.base.artifacts import Artifact
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import Suite, Task, make_env, spaces
 from benchmarks.tasks.task import TaskConfig
-from benchmarks.trajectories import Trajectories, write_shard
-from generalist.codecs import CodecConfig
-from generalist.settings import ModelConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CodecConfig
 from tests.conftest import ROOT
 
 HALF_CHEETAH = "mujoco/halfcheetah"

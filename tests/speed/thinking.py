@@ -6,11 +6,11 @@ costs the same, and doubts its own choices more often, so that more futures are 
 
 import itertools
 
-from benchmarks.rollout import rollout
+from benchmarks.play.rollout import rollout
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy
 from generalist.amplifiers.search import Search, SearchPolicy
-from generalist.network import Network
-from generalist.policy import NetworkPolicy
+from generalist.network.network import Network
+from generalist.network.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement
 from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, suite_of
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 import yaml
 
-from benchmarks.artifacts import Artifact
-from benchmarks.failures import Failures
-from benchmarks.rollout import rollout
-from benchmarks.seeds import Purpose, episode_seed
-from benchmarks.tracking import Tracker, TrackingConfig
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.rollout import rollout
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker, TrackingConfig
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.train import load_expert, train_experts
 from tests.conftest import ROOT

@@ -1,0 +1,88 @@
+"""Tidy CSV files: one dataclass a kind of row, one line a row, every cell checked against its type when read."""
+
+import csv
+import dataclasses
+import io
+import math
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmarks.base.errors import GatitoError
+
+_Row = TypeVar("_Row")
+
+
+def to_csv(rows: Sequence[Any], kind: type) -> str:
+    """CSV text with the fields of ``kind`` as columns.
+
+    None is an empty cell, a truth value 1 or 0, a float has all its digits.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns(kind))
+    names = [field.name for field in dataclasses.fields(kind)]
+    writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
+    return text.getvalue()
+
+
+def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
+    """Read what :func:`to_csv` wrote.
+
+    Args:
+        path: the file.
+        kind: the dataclass of its rows.
+        remedy: what to do where the file is missing.
+
+    Raises:
+        GatitoError: if it is missing, its columns are others, or a cell does not fit its type (the line is numbered).
+    """
+    if not path.exists():
+        raise GatitoError(f"{path} is missing: {remedy}")
+    hints = typing.get_type_hints(kind)
+    parsers = [hints[field.name] for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    rows = []
+    try:
+        reader = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
+        header = tuple(next(reader, ()))
+        if header != columns(kind):
+            raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(columns(kind))}.")
+        for line in reader:
+            if len(line) != len(header):
+                raise GatitoError(f"{path}, line {reader.line_num}: {len(line)} cells instead of {len(header)}.")
+            try:
+                rows.append(kind(*(_parse(cell, hint) for cell, hint in zip(line, parsers, strict=True))))
+            except ValueError as error:
+                raise GatitoError(f"{path}, line {reader.line_num}: {error}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GatitoError(f"{path} is no CSV file: {error}.") from None
+    return rows
+
+
+def columns(kind: type) -> tuple[str, ...]:
+    """Column heads: the fields' names, or the ``column`` that their metadata give."""
+    return tuple(field.metadata.get("column", field.name) for field in dataclasses.fields(kind))
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    return repr(float(value)) if isinstance(value, float) else value
+
+
+def _parse(cell: str, hint: Any) -> Any:  # noqa: ANN401
+    if isinstance(hint, types.UnionType):  # such as float | None
+        if cell == "":
+            return None
+        [hint] = [option for option in typing.get_args(hint) if option is not types.NoneType]
+    if hint is bool:
+        if cell not in ("0", "1"):
+            raise ValueError(f"'{cell}' is neither 1 nor 0")
+        return cell == "1"
+    if hint is float and not math.isfinite(float(cell)):
+        raise ValueError(f"'{cell}' is no finite number")
+    return hint(cell)

@@ -1,0 +1,1 @@
+"""Playing episodes and keeping them: policies, the environment loop, recordings."""

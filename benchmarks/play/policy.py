@@ -1,0 +1,237 @@
+"""The protocol that every agent speaks: a batch of observations in, a batch of decisions out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.observations import stack
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a policy is shown of one task at one time step: a row per environment that plays it.
+
+    Attributes:
+        task: the task that all rows play.
+        observations: shape ``(rows, *observation shape)``, packed (see ``tasks.observations``).
+        lanes: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
+            a policy with memory keeps it per lane.
+        fresh: shape ``(rows,)``, true on the first step of an episode: the lane's memory must be forgotten.
+        rewards: shape ``(rows,)``, what followed from the lane's last step; 0 on a fresh one.
+        rngs: each row's own random stream, one per episode.
+        envs: each row's environment, for players that plan in its state; a learner must not look at them.
+    """
+
+    task: Task
+    observations: np.ndarray
+    lanes: np.ndarray
+    fresh: np.ndarray
+    rewards: np.ndarray
+    rngs: Sequence[np.random.Generator]
+    envs: Sequence[gym.Env]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy answers for the rows of one :class:`Observed`.
+
+    Attributes:
+        actions: shape ``(rows, *action shape)``, what the environments get.
+        labels: what a learner should do here; the same as ``actions`` unless noise or another actor came between.
+        distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
+            logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation, or
+            ``(rows, dimensions, bins)`` logits of equal parts of the range (never recorded).
+        gave_up: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step.
+        values: shape ``(rows,)``, the discounted return that is expected from here on; None: the policy has no critic.
+    """
+
+    actions: np.ndarray
+    labels: np.ndarray
+    distributions: np.ndarray | None = None
+    gave_up: np.ndarray | None = None
+    values: np.ndarray | None = None
+
+
+class Policy(Protocol):
+    """Anything that can be scored: random, expert, specialist, generalist, an amplified generalist, a baseline.
+
+    Attributes:
+        name: the agent's name in score rows; it seeds the episodes' random streams.
+        distribution_kind: what ``Decision.distributions`` holds, ``logits``, ``q`` or ``gaussian``, by task name;
+            a task that is not in it has none.
+    """
+
+    name: str
+    distribution_kind: Mapping[str, str]
+
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """Memory for so many environments; None where the policy has none."""
+        ...
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Decide for every row of every task at once; the order of the decisions is that of ``observed``."""
+        ...
+
+
+class RandomPolicy:
+    """Uniform actions: the zero of every score."""
+
+    name = "random"
+    distribution_kind: Mapping[str, str] = {}
+
+    def initial_state(self, lanes: int) -> None:
+        """It remembers nothing."""
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Uniform over a discrete space, uniform within the bounds of a continuous one."""
+        decisions = []
+        for rows in observed:
+            _, space = spaces(rows.task)
+            actions = stack([sample(space, rng, rows.task) for rng in rows.rngs])
+            decisions.append(Decision(actions, actions))
+        return decisions, state
+
+
+class PolicyPerTask:
+    """One policy for each task, played as one: the experts of a suite."""
+
+    def __init__(self, name: str, policies: Mapping[str, Policy]) -> None:
+        self.name = name
+        self._policies = policies
+        self.distribution_kind: Mapping[str, str] = {
+            task: kind for policy in policies.values() for task, kind in policy.distribution_kind.items()
+        }
+
+    def initial_state(self, lanes: int) -> dict[str, Any]:
+        """Each policy's own memory, by task name; made when the task's lanes are first seen."""
+        return {}
+
+    @property
+    def spent(self) -> Any:  # noqa: ANN401
+        """What its policies have spent on their decisions, where any of them counts that."""
+        told = total_spent([spent_by(policy) for policy in self._policies.values()])
+        return SimpleNamespace(**told) if told else None
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Ask each task's policy about its rows.
+
+        A policy has memory for its own task's lanes alone, numbered from the first: all of them begin together.
+        """
+        decisions = []
+        for rows in observed:
+            name = rows.task.name
+            if name not in self._policies:
+                raise GatitoError(
+                    f"agent {self.name} has no policy for task {name}: run its stage for this task first."
+                )
+            if name not in state:
+                first = int(rows.lanes.min())
+                state[name] = (first, self._policies[name].initial_state(int(rows.lanes.max()) - first + 1))
+            first, memory = state[name]
+            own = replace(rows, lanes=rows.lanes - first)
+            [decision], memory = self._policies[name].act([own], memory)
+            state[name] = (first, memory)
+            decisions.append(decision)
+        return decisions, state
+
+
+class Noisy:
+    """A policy whose executed action is replaced by a uniform one now and then; its labels stay clean.
+
+    Recording with it shows a learner how the expert recovers from mistakes (DART: Laskey et al. 2017,
+    arXiv:1703.09327, here with uniform noise).
+    """
+
+    def __init__(self, policy: Policy, probability: float) -> None:
+        self._policy = policy
+        self._probability = probability
+        self.name = policy.name
+        self.distribution_kind = policy.distribution_kind
+
+    @property
+    def spent(self) -> Any:  # noqa: ANN401
+        """What the wrapped policy has spent on its decisions, if it counts that."""
+        return getattr(self._policy, "spent", None)
+
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """The wrapped policy's memory."""
+        return self._policy.initial_state(lanes)
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """Act as the wrapped policy, but for a uniform action with the given probability per step."""
+        decisions, state = self._policy.act(observed, state)
+        return [self._disturb(rows, decision) for rows, decision in zip(observed, decisions, strict=True)], state
+
+    def _disturb(self, rows: Observed, decision: Decision) -> Decision:
+        disturbed = [row for row, rng in enumerate(rows.rngs) if rng.random() < self._probability]
+        if not disturbed:
+            return decision
+        _, space = spaces(rows.task)
+        actions = decision.actions.copy()
+        for row in disturbed:
+            actions[row] = sample(space, rows.rngs[row], rows.task)
+        return replace(decision, actions=actions)
+
+
+class Labelled:
+    """A learner that acts, and its teacher, who says at every step what should have been done (DAgger).
+
+    Steps are labelled with the teacher's action and distribution. An episode is given up where the teacher does not
+    know what to do, and where it gets long.
+    """
+
+    def __init__(self, learner: Policy, teacher: Policy, longest: int) -> None:
+        """Args: who acts, who labels, and the steps after which an episode is given up."""
+        self._learner, self._teacher, self._longest = learner, teacher, longest
+        self.name = learner.name
+        self.distribution_kind = teacher.distribution_kind
+
+    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+        """Memory of both, and the steps that each lane's episode has had."""
+        return self._learner.initial_state(lanes), self._teacher.initial_state(lanes), np.zeros(lanes, dtype=np.int64)
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """The learner's actions with the teacher's labels."""
+        memory, knowledge, steps = state
+        acted, memory = self._learner.act(observed, memory)
+        told, knowledge = self._teacher.act(observed, knowledge)
+        decisions = []
+        for rows, action, label in zip(observed, acted, told, strict=True):
+            steps[rows.lanes] = np.where(rows.fresh, 0, steps[rows.lanes] + 1)
+            gave_up = steps[rows.lanes] >= self._longest
+            if label.gave_up is not None:
+                gave_up |= label.gave_up
+            decisions.append(Decision(action.actions, label.labels, label.distributions, gave_up))
+        return decisions, (memory, knowledge, steps)
+
+
+def spent_by(policy: Policy) -> dict[str, float]:
+    """What a policy has spent on its decisions so far: numbers by name, none where it does not count."""
+    spent = getattr(policy, "spent", None)
+    return {} if spent is None else dict(vars(spent))
+
+
+def total_spent(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sums of what several have spent."""
+    return {
+        name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(key for part in parts for key in part)
+    }
+
+
+def sample(space: gym.Space, rng: np.random.Generator, task: Task) -> np.ndarray:
+    """A uniform action from an explicit stream (``space.sample`` would use a stream hidden in the space).
+
+    Raises:
+        GatitoError: if the space is neither discrete nor a bounded box.
+    """
+    if isinstance(space, gym.spaces.Discrete):
+        return np.asarray(space.start + rng.integers(space.n), dtype=np.int64)
+    if isinstance(space, gym.spaces.Box) and space.is_bounded():
+        return rng.uniform(space.low, space.high).astype(space.dtype)
+    raise GatitoError(f"task {task.name}: actions of kind {space} are not supported; Discrete and bounded Box are.")

@@ -1,0 +1,214 @@
+"""Play that is kept: who plays is recorded into shards, in parallel, resumably."""
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.base import console
+from benchmarks.base.artifacts import Artifact, read_json, write_json
+from benchmarks.base.compute import Cost
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.policy import Policy, spent_by, total_spent
+from benchmarks.play.rollout import Episode, rollout
+from benchmarks.play.trajectories import Trajectories, verify_shard, write_shard
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.tasks import Suite, Task, spaces
+
+SEEDS_PER_SHARD = 10_000
+_LANES = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording to be made.
+
+    Attributes:
+        task: what is played.
+        load: makes the policy, in the process that plays it; picklable.
+        artifact: where the recording goes; its config says under ``agent`` who plays.
+        steps: steps in all, at least (the last episodes are finished).
+        purpose: whose seeds the episodes have.
+        seed: the training seed.
+        first_seed: of the purpose's seeds, where this recording begins.
+        shards: parts that it is made in; each is a unit of resuming and of parallel work.
+        lanes: environments side by side. Only a network gains from several, and some take long to make.
+        keep_given_up: whether episodes that the player gave up are kept up to there.
+        parameters: of the network that plays, where its thought is to be counted as compute: its policy tells what it
+            has spent.
+        tries: times that each seed is played, with other draws of the policy; the best episode of each is kept.
+    """
+
+    task: Task
+    load: Callable[[], Policy]
+    artifact: Artifact
+    steps: int
+    purpose: Purpose
+    seed: int
+    first_seed: int = 0
+    shards: int = 1
+    lanes: int = _LANES
+    keep_given_up: bool = False
+    parameters: int = 0
+    tries: int = 1
+
+    @property
+    def agent(self) -> str:
+        """Who plays."""
+        return str(self.artifact.config["agent"])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is told of a shard that was made: what its distributions are, how long it took, and episodes given up.
+
+    And what the policy has spent on its decisions, if it counts that.
+    """
+
+    distribution_kind: str | None
+    seconds: float
+    discarded: int
+    spent: Mapping[str, float] = field(default_factory=dict)
+
+
+def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Suite) -> dict[str, float]:
+    """Make recordings that are not there yet; tasks that fail are left out.
+
+    Args:
+        takes: what to record; the artifacts are started.
+        workers: processes.
+        failures: told which task failed.
+        suite: whose tasks they are.
+
+    Returns:
+        Steps and mean returns by name, to be logged.
+
+    Raises:
+        GatitoError: if a shard that an interrupted recording left is damaged.
+    """
+    jobs, owners = [], []
+    for take in takes:
+        for shard in range(take.shards):
+            steps = math.ceil(take.steps / take.shards)
+            jobs.append(Job(f"record {take.task.name}", steps, {"take": take, "shard": shard}, take.task.name))
+            owners.append(take)
+    made = run_jobs(_record_shard, jobs, workers=workers, failures=failures)
+    going = {task.name for task in failures.survivors(suite)}
+    lines: dict[str, float] = {}
+    for take in takes:
+        shards = [made[job] for job, owner in zip(jobs, owners, strict=True) if owner is take and job in made]
+        if take.task.name in going and len(shards) == take.shards:
+            told = finish(take.task, take.artifact, shards, take.parameters)
+            played = told[f"record/steps/{take.task.name}/{take.artifact.config['agent']}"]
+            if played < take.steps:
+                steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * SEEDS_PER_SHARD
+                console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played; more shards have more.")
+            lines |= told
+    return lines
+
+
+def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: int = 0) -> dict[str, float]:
+    """Finish a recording whose shards are there; steps and mean return by name, to be logged.
+
+    Where a network of so many parameters has played, its manifest states the cost of that: two operations per parameter
+    and observation, and the environment steps that it took, in thought as well.
+    """
+    agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
+    facts = {"task": task.name, "agent": agent, "discarded": discarded}
+    facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_spent([each.spent for each in shards])}
+    if parameters:
+        # Every decision is a step, also in tries of which nothing is kept.
+        spent = facts["spent"]
+        cost = Cost(0, 2.0 * parameters * spent["passes"], int(spent["decisions"] + spent["steps"]))
+        facts |= cost.facts()
+    artifact.finish(sum(shard.seconds for shard in shards), **facts)
+    if discarded:
+        console.warn(f"{task.name}: the {agent} gave {discarded} episodes up; they are not in its recording.")
+    played = Trajectories(artifact.folder)
+    return {
+        f"record/steps/{task.name}/{agent}": float(played.steps),
+        f"record/mean_return/{task.name}/{agent}": float(played.returns.mean()),
+    }
+
+
+def _record_shard(*, take: Take, shard: int, report: Report) -> Shard:
+    """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
+    start = time.monotonic()
+    steps = math.ceil(take.steps / take.shards)
+    policy, root = take.load(), take.artifact.folder
+    folder, counted = root / f"shard-{shard:03d}", root / f"discarded-{shard:03d}.json"
+    if folder.exists():
+        verify_shard(folder)
+    else:
+        write_shard(folder, _finished(take, policy, shard, steps, counted, report), spaces(take.task)[0])
+    report(steps)
+    about, kind = read_json(counted), policy.distribution_kind.get(take.task.name)
+    spent = about.get("spent", {})
+    return Shard(kind, time.monotonic() - start, about["episodes"], spent)
+
+
+def _finished(
+    take: Take, policy: Policy, shard: int, steps: int, counted: Path, report: Callable[[int], None]
+) -> Iterator[Episode]:
+    """Episodes with so many steps between them, without those given up, whose number goes to a file at the end.
+
+    Raises:
+        GatitoError: if hardly an episode is played to its end.
+    """
+    first = take.first_seed + shard * SEEDS_PER_SHARD
+    seeds = (episode_seed(take.purpose, first + index, take.seed) for index in range(SEEDS_PER_SHARD))
+    kept = finished = discarded = 0
+    before = -1
+    while kept < steps and before < finished + discarded:  # else there are no more seeds
+        before = finished + discarded
+        further = {"enough_steps": steps - kept, "report": functools.partial(_report_from, report, kept, steps)}
+        for episode in _episodes(take, policy, seeds, **further):
+            if episode.gave_up and not (take.keep_given_up and episode.length):
+                discarded += 1
+            else:
+                finished, kept = finished + 1, kept + episode.length
+                yield episode
+            if discarded >= 40 and discarded > 20 * finished:
+                raise GatitoError(
+                    f"task {take.task.name}: its {take.agent} gave {discarded} of {discarded + finished} episodes up, "
+                    "so there is nothing to record. Leave the task out with tasks=[…], or give it another expert."
+                )
+    write_json(counted, {"episodes": discarded, "spent": spent_by(policy)})
+
+
+def _episodes(
+    take: Take, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
+) -> Iterator[Episode]:
+    """One episode of each seed, until there are enough steps: the only one, or the best of several tries."""
+    about: dict[str, Any] = {"lanes_per_task": take.lanes, "keep_steps": True}
+    if take.tries == 1:
+        yield from rollout(policy, {take.task: seeds}, enough_steps=enough_steps, report=report, **about)
+        return
+    name, kept = policy.name, 0
+    while kept < enough_steps and (batch := list(itertools.islice(seeds, take.lanes))):
+        best: dict[int, Episode] = {}
+        for number in range(take.tries):
+            policy.name = f"{name}-{number}"  # it seeds the policy's draws
+            for episode in rollout(policy, {take.task: batch}, **about):
+                known = best.get(episode.seed)
+                if known is None or _merit(episode) > _merit(known):
+                    best[episode.seed] = episode
+        policy.name = name
+        for seed in batch:
+            yield best[seed]
+        kept += sum(episode.length for episode in best.values())
+        report(min(kept, enough_steps))
+
+
+def _merit(episode: Episode) -> tuple[bool, float]:
+    return bool(episode.success), episode.total_return
+
+
+def _report_from(report: Callable[[int], None], first: int, most: int, done: int) -> None:
+    report(min(first + done, most))

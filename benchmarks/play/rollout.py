@@ -1,0 +1,214 @@
+"""The only environment loop in the project: recording and evaluation both play through it.
+
+Many environments of several tasks step behind one batched call of the policy. Every episode has its own seed and its
+own random stream, so its result does not depend on what runs beside it.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.base.seeds import stream
+from benchmarks.play.policy import Observed, Policy
+from benchmarks.tasks import Task, make_env
+from benchmarks.tasks.observations import FrameStack, packer, stack
+
+Steps = dict[str, np.ndarray]
+"""An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames the newest ones alone), ``actions``,
+``labels``, ``rewards`` (float64),
+``terminated``, ``truncated``, and ``distributions`` where the policy has one."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One finished episode.
+
+    Attributes:
+        task: the task's name.
+        seed: the seed of the environment's reset.
+        total_return: undiscounted sum of rewards.
+        length: steps.
+        success: whether the environment said so at any step; None if it never speaks of it.
+        gave_up: whether the player could not go on (a planner that stalls); the episode ends there, unfinished.
+        steps: the episode's arrays, or None if they were not asked for.
+    """
+
+    task: str
+    seed: int
+    total_return: float
+    length: int
+    success: bool | None
+    gave_up: bool
+    steps: Steps | None
+
+
+def rollout(
+    policy: Policy,
+    seeds: Mapping[Task, Iterable[int]],
+    *,
+    lanes_per_task: int = 32,
+    keep_steps: bool = False,
+    enough_steps: int | None = None,
+    make: Callable[[Task], gym.Env] = make_env,
+    report: Callable[[int], None] = lambda done: None,
+) -> Iterator[Episode]:
+    """Play one episode per seed of every task and yield each as it ends.
+
+    Args:
+        policy: who plays.
+        seeds: the episodes to play, by task.
+        lanes_per_task: environments that play one task side by side.
+        keep_steps: whether episodes carry their arrays.
+        enough_steps: begin no further episode of a task once it has so many steps (episodes under way are finished).
+        make: makes a task's environment.
+        report: called with the number of environment steps so far.
+
+    Raises:
+        GatitoError: if an environment raises; the line names task and seed.
+    """
+    lanes = _make_lanes(policy.name, seeds, lanes_per_task, keep_steps, enough_steps, make)
+    state = policy.initial_state(len(lanes))
+    done_steps = 0
+    active = [lane for lane in lanes if lane.begin()]
+    try:
+        while active:
+            groups = [(task, list(group)) for task, group in itertools.groupby(active, key=lambda lane: lane.task)]
+            observed = [_observe(task, group) for task, group in groups]
+            decisions, state = policy.act(observed, state)
+            for (_, group), decision in zip(groups, decisions, strict=True):
+                told = group[0].task.name in policy.distribution_kind
+                distributions = decision.distributions if told else None
+                for row, lane in enumerate(group):
+                    if decision.gave_up is not None and decision.gave_up[row]:
+                        episode = lane.give_up()
+                    else:
+                        distribution = None if distributions is None else distributions[row]
+                        episode = lane.step(decision.actions[row], decision.labels[row], distribution)
+                    if episode is not None:
+                        yield episode
+                        lane.begin()
+            done_steps += len(active)
+            report(done_steps)
+            active = [lane for lane in active if not lane.idle]
+    finally:
+        for lane in lanes:
+            lane.env.close()
+
+
+class _Queue:
+    """Seeds still to be played on one task; it runs dry early once there are enough steps."""
+
+    def __init__(self, seeds: Iterable[int], enough_steps: int | None) -> None:
+        self._seeds = iter(seeds)
+        self._enough = enough_steps
+        self.steps = 0
+
+    def next(self) -> int | None:
+        if self._enough is not None and self.steps >= self._enough:
+            return None
+        return next(self._seeds, None)
+
+
+class _Lane:
+    """One environment and the episode that it is in."""
+
+    def __init__(self, index: int, task: Task, env: gym.Env, agent: str, queue: _Queue, keep_steps: bool) -> None:
+        self.index = index
+        self.task = task
+        self.env = env
+        self.idle = True
+        self.fresh = True
+        self.reward = 0.0
+        self.observation: Any = None
+        self.rng = np.random.default_rng(0)
+        self._agent = agent
+        self._queue = queue
+        self._keep = keep_steps
+        self._pack = packer(env.observation_space)
+        self._stacked = isinstance(env.observation_space, FrameStack)
+        self._discrete = isinstance(env.action_space, gym.spaces.Discrete)
+
+    def begin(self) -> bool:
+        """Start the next episode, if there is one."""
+        seed = self._queue.next()
+        self.idle = seed is None
+        if seed is None:
+            return False
+        self._seed = seed
+        self.rng = stream(self.task.name, self._agent, seed)
+        observation, _ = self.env.reset(seed=seed)
+        self.observation = self._pack(observation)
+        self.fresh, self.reward = True, 0.0
+        self._return, self._length, self._success = 0.0, 0, None
+        self._rows: dict[str, list[Any]] = {"observations": [self._newest()]} if self._keep else {}
+        return True
+
+    def step(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
+        """Take one step; the finished episode if this ended it."""
+        observation, reward, terminated, truncated, info = self.env.step(int(action) if self._discrete else action)
+        self.observation = self._pack(observation)
+        self.fresh, self.reward = False, float(reward)
+        self._return += self.reward
+        self._length += 1
+        self._queue.steps += 1
+        success = info.get("success", info.get("is_success"))
+        if success is not None:
+            self._success = bool(success) or bool(self._success)
+        if self._keep:
+            row = {
+                "observations": self._newest(),
+                "actions": action,
+                "labels": label,
+                "rewards": np.float64(reward),
+                "terminated": terminated,
+                "truncated": truncated,
+            }
+            if distribution is not None:
+                row["distributions"] = distribution
+            for name, value in row.items():
+                self._rows.setdefault(name, []).append(value)
+        return self._end(gave_up=False) if terminated or truncated else None
+
+    def _newest(self) -> np.ndarray:
+        return self.observation[-1].copy() if self._stacked else self.observation
+
+    def give_up(self) -> Episode:
+        """End the episode where it is."""
+        return self._end(gave_up=True)
+
+    def _end(self, gave_up: bool) -> Episode:
+        steps = {name: stack(rows) for name, rows in self._rows.items()} if self._keep else None
+        success = bool(self._success) if gave_up else self._success
+        return Episode(self.task.name, self._seed, self._return, self._length, success, gave_up, steps)
+
+
+def _make_lanes(
+    agent: str,
+    seeds: Mapping[Task, Iterable[int]],
+    lanes_per_task: int,
+    keep_steps: bool,
+    enough: int | None,
+    make: Callable[[Task], gym.Env],
+) -> list[_Lane]:
+    lanes: list[_Lane] = []
+    for task, task_seeds in seeds.items():
+        count = min(lanes_per_task, len(task_seeds)) if hasattr(task_seeds, "__len__") else lanes_per_task  # type: ignore[arg-type]
+        queue = _Queue(task_seeds, enough)
+        lanes += [_Lane(len(lanes) + offset, task, make(task), agent, queue, keep_steps) for offset in range(count)]
+    return lanes
+
+
+def _observe(task: Task, lanes: list[_Lane]) -> Observed:
+    return Observed(
+        task=task,
+        observations=stack([lane.observation for lane in lanes]),
+        lanes=np.array([lane.index for lane in lanes]),
+        fresh=np.array([lane.fresh for lane in lanes]),
+        rewards=np.array([lane.reward for lane in lanes]),
+        rngs=[lane.rng for lane in lanes],
+        envs=[lane.env for lane in lanes],
+    )

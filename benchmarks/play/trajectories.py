@@ -1,0 +1,275 @@
+"""The episode store: flat, memory-mapped arrays per task and agent, in shards with checksums.
+
+A shard is a folder of ``.npy`` files in which episodes lie end to end. Steps have T rows an episode, observations T + 1
+(the last one is where the episode ended), so reading a window of steps touches a page or two and never a whole episode.
+Stacked frames are kept once and compressed, see :mod:`benchmarks.play.frames`. A shard is written as its episodes come,
+so neither writing nor reading needs memory for more than an episode.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.base.artifacts import file_digest, read_json, read_manifest, verify, write_json
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.frames import FrameReader, FrameWriter
+from benchmarks.play.rollout import Episode, Steps
+from benchmarks.tasks.observations import FrameStack
+
+_INDEX = "index.json"
+_FRAMES = "observations.frames"
+_CHUNKS = "chunks.npy"
+SHARDS = "shard-*"
+
+
+def write_shard(folder: Path, episodes: Iterable[Episode], space: gym.Space) -> int:
+    """Write episodes (with their steps) as one shard; the folder appears whole or not at all.
+
+    Args:
+        folder: where it goes.
+        episodes: taken one by one, so they may be played while they are written. One without a step is left out.
+        space: the task's observation space.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        ValueError: if there are no episodes, or one does not carry its steps.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    stacked = list(space.shape) if isinstance(space, FrameStack) else None
+    index: list[dict[str, Any]] = []
+    try:
+        with _Columns(temporary, stacked=stacked is not None) as columns:
+            for episode in episodes:
+                if episode.steps is None:
+                    raise ValueError("episodes for a shard must carry their steps")
+                if episode.length == 0:
+                    continue
+                columns.add(episode.steps)
+                facts = {"seed": episode.seed, "length": episode.length, "return": episode.total_return}
+                index.append(facts | {"success": episode.success})
+        if not index:
+            raise ValueError("a shard needs an episode")
+        files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / _INDEX, {"episodes": index, "stacked": stacked, "sha256": files})
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # a full disk does not say which file it was
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return sum(row["length"] for row in index)
+
+
+class _Columns(contextlib.ExitStack):
+    """The files of a shard that is being written."""
+
+    def __init__(self, folder: Path, stacked: bool) -> None:
+        super().__init__()
+        self._folder = folder
+        self._files: dict[str, _Column] = {}
+        self._frames = FrameWriter(self._open(folder / _FRAMES)) if stacked else None
+
+    def add(self, steps: Steps) -> None:
+        for name, rows in steps.items():
+            if name == "observations" and self._frames:
+                self._frames.add(rows)
+                continue
+            if name not in self._files:
+                self._files[name] = _Column(self._open(self._folder / f"{name}.npy"), rows)
+            self._files[name].add(rows)
+
+    def _open(self, path: Path) -> IO[bytes]:
+        file = path.open("w+b")
+        self.callback(file.close)
+        return file
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:  # noqa: ANN401
+        if error is None:
+            for column in self._files.values():
+                column.finish()
+            if self._frames:
+                _sync(self._frames.file)
+                np.save(self._folder / _CHUNKS, np.array(self._frames.ends))
+        return super().__exit__(kind, error, trace)
+
+
+class _Column:
+    """A ``.npy`` file that grows; numpy's header leaves room for the number of rows."""
+
+    def __init__(self, file: IO[bytes], example: np.ndarray) -> None:
+        self._file, self._rows = file, 0
+        self._dtype, self._shape = example.dtype, example.shape[1:]
+        self._write_header()
+        self._start = file.tell()
+
+    def add(self, rows: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._rows += len(rows)
+
+    def finish(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        assert self._file.tell() == self._start, "numpy no longer leaves room in its headers"
+        _sync(self._file)
+
+    def _write_header(self) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(self._file, header | {"shape": (self._rows, *self._shape)})
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def verify_shard(folder: Path) -> None:
+    """Check a shard that an interrupted recording left.
+
+    Raises:
+        GatitoError: naming the file that is lost or damaged.
+    """
+    for name, expected in read_json(folder / _INDEX)["sha256"].items():
+        path = folder / name
+        if not path.exists() or file_digest(path) != expected:
+            raise GatitoError(f"{path} is damaged. Remove the folder {folder} and run the same command again.")
+
+
+@dataclass(frozen=True)
+class _Shard:
+    columns: Mapping[str, np.ndarray]
+    index: list[dict[str, Any]]
+    starts: np.ndarray  # first step of each episode, and the end of the last
+    frames: FrameReader | None  # in the observations' place
+    depth: int
+
+    def observations(self, row: int, first: int, last: int) -> np.ndarray:
+        """Observations ``first`` to ``last`` (exclusive) of an episode."""
+        if self.frames:
+            return self.frames.stacks(row, first, last, self.depth)
+        # Each earlier episode of the shard has one observation more than it has steps.
+        start = int(self.starts[row]) + row
+        return self.columns["observations"][start + first : start + last]
+
+    def scattered(self, rows: np.ndarray, steps: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Steps of episodes, both ``(n,)``, column by column, ``(n, …)``."""
+        found = {name: self.columns[name][self.starts[rows] + steps] for name in columns if name != "observations"}
+        if "observations" in columns and self.frames:
+            stacks = [self.observations(row, step, step + 1) for row, step in zip(rows, steps, strict=True)]
+            found["observations"] = np.concatenate(stacks)
+        elif "observations" in columns:
+            found["observations"] = self.columns["observations"][self.starts[rows] + rows + steps]
+        return found
+
+
+class Trajectories:
+    """Recorded episodes of one agent on one task, read through memory maps.
+
+    Attributes:
+        facts: what the recording says of itself (``task``, ``agent``, ``distribution_kind``, …).
+        seeds: shape ``(episodes,)``.
+        lengths: shape ``(episodes,)``, in steps.
+        ends: shape ``(episodes,)``, the number of steps up to the end of each.
+        returns: shape ``(episodes,)``, undiscounted.
+        successes: of each episode, None where the environment never speaks of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a finished recording; every file is checked against its checksum first.
+
+        Raises:
+            GatitoError: if the recording is unfinished, or a file is lost or damaged (it is named).
+        """
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise GatitoError(f"{folder} holds no finished recording. Run with stages=[record] first.")
+        verify(folder, manifest)
+        self.folder = folder
+        self.facts: dict[str, Any] = manifest["facts"]
+        self._shards = [_open_shard(path.parent) for path in sorted(folder.glob(f"{SHARDS}/{_INDEX}"))]
+        episodes = [(number, row) for number, shard in enumerate(self._shards) for row in range(len(shard.index))]
+        self._places = np.array(episodes, dtype=np.int64).reshape(-1, 2)
+        rows = [row for shard in self._shards for row in shard.index]
+        self.seeds = np.array([row["seed"] for row in rows], dtype=np.int64)
+        self.lengths = np.array([row["length"] for row in rows], dtype=np.int64)
+        self.successes: list[bool | None] = [row["success"] for row in rows]
+        self.returns = np.array([row["return"] for row in rows], dtype=np.float64)
+        self.ends = np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        """The number of episodes."""
+        return len(self._places)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps."""
+        return int(self.lengths.sum())
+
+    def has(self, column: str) -> bool:
+        """Whether the recording has such a column, such as ``distributions``."""
+        return all(column in shard.columns for shard in self._shards)
+
+    def window(self, episode: int, start: int, length: int, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Rows ``start`` to ``start + length`` of an episode, cut at its end; observations are those acted on.
+
+        Returns:
+            Per column, shape ``(n, …)`` with ``n <= length``; views of the memory map where possible.
+        """
+        shard_number, row = self._places[episode]
+        shard = self._shards[shard_number]
+        first = int(shard.starts[row])
+        last = min(start + length, int(shard.starts[row + 1]) - first)
+        return {
+            name: shard.observations(row, start, last)
+            if name == "observations"
+            else shard.columns[name][first + start : first + last]
+            for name in columns
+        }
+
+    def scattered(self, steps: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
+        """Steps from anywhere, ``(n,)``, ascending, as numbered through all episodes one after another.
+
+        Returns:
+            Per column, shape ``(n, …)``, copies; observations are those acted on.
+        """
+        episodes = np.searchsorted(self.ends, steps, side="right")
+        within = steps - (self.ends - self.lengths)[episodes]
+        shards, rows = self._places[episodes].T
+        parts = [
+            self._shards[number].scattered(rows[shards == number], within[shards == number], columns)
+            for number in np.unique(shards)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in columns}
+
+    def episodes(self) -> Iterator[Steps]:
+        """Each episode's arrays in order, observations (stacked again) with their last row."""
+        for shard_number, row in self._places:
+            shard = self._shards[shard_number]
+            first, last = int(shard.starts[row]), int(shard.starts[row + 1])
+            steps = {name: values[first:last] for name, values in shard.columns.items() if name != "observations"}
+            yield {"observations": shard.observations(row, 0, last - first + 1), **steps}
+
+
+def _open_shard(folder: Path) -> _Shard:
+    about = read_json(folder / _INDEX)
+    lengths = np.array([row["length"] for row in about["episodes"]], dtype=np.int64)
+    paths = [path for path in sorted(folder.glob("*.npy")) if path.name != _CHUNKS]
+    # As plain arrays: numpy is slow to cut a piece out of its own class of memory maps.
+    columns = {path.stem: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in paths}
+    frames, depth = None, 0
+    if about["stacked"]:
+        depth, *shape = about["stacked"]
+        frames = FrameReader(folder / _FRAMES, np.load(folder / _CHUNKS), lengths + 1, tuple(shape))
+    return _Shard(columns, about["episodes"], np.concatenate([[0], np.cumsum(lengths)]), frames, depth)

@@ -1,0 +1,199 @@
+"""Clips: short films of agents playing the same start side by side.
+
+Run by ``gatito stages=[clips]``.
+"""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.base import artifacts, console
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import check_at_least
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.rollout import rollout
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.scoring.evaluate import Agent
+from benchmarks.tasks import Suite, Task, make_env
+
+CLIP = "clip.mp4"
+ABOUT = "clip.json"
+_FRAMES_PER_SECOND = 25  # at most; an environment that draws more has some left out
+_GAP = 8  # pixels between two agents
+
+
+@dataclass
+class ClipsConfig:
+    """``conf/clips/*.yaml``.
+
+    Attributes:
+        agents: who is shown, from left to right.
+        seconds: longest film; longer episodes are cut.
+        height: of the picture, in pixels; the width follows.
+    """
+
+    agents: list[str] = field(default_factory=list)
+    seconds: float = 10.0
+    height: int = 200
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        check_at_least("clips", self, seconds=1, height=16)
+
+
+def clip_artifact(run: Path, task: Task, agents: Sequence[Agent], config: ClipsConfig, seed: int) -> Artifact:
+    """Where the film of a task lives in a run, and what decides it."""
+    settings = {"task": task.digest, "clips": asdict(config), "agents": [agent.name for agent in agents], "seed": seed}
+    made_from = {agent.name: agent.made_from.get(task.name, agent.made_from.get("")) for agent in agents}
+    inputs = {name: artifact.fingerprint for name, artifact in made_from.items() if artifact is not None}
+    return Artifact(run / "clips" / task.name, "clip", settings, inputs)
+
+
+def film(
+    agents: Sequence[Agent],
+    suite: Suite,
+    config: ClipsConfig,
+    *,
+    run: Path,
+    seed: int,
+    workers: int,
+    failures: Failures,
+) -> dict[str, Artifact]:
+    """Film what is not there yet: every task's first test episode, one film with all agents.
+
+    Returns:
+        Finished artifacts by task name, less the tasks that failed; without a film where the task's environment draws
+        no picture.
+    """
+    made = {task.name: clip_artifact(run, task, agents, config, seed) for task in suite} if agents else {}
+    jobs = []
+    for task in suite:
+        artifact = made.get(task.name)
+        if artifact is None or artifact.is_complete() or artifact.adopt(run.parent):
+            continue
+        artifact.start()
+        playing = [agent for agent in agents if task.name not in agent.recorded]
+        arguments = {"task": task, "agents": playing, "config": config, "seed": seed, "artifact": artifact}
+        jobs.append(Job(f"film {task.name}", len(playing), arguments, task.name))
+    for problem in filter(None, run_jobs(_film, jobs, workers=workers, failures=failures).values()):
+        console.warn(problem)
+    return {name: artifact for name, artifact in made.items() if artifact.is_complete()}
+
+
+class Filmed(gym.Wrapper):
+    """Keeps the pictures of the episode under way, small and at no more than 25 a second of its time."""
+
+    def __init__(self, env: gym.Env, config: ClipsConfig) -> None:
+        super().__init__(env)
+        own = float(env.metadata.get("render_fps") or _FRAMES_PER_SECOND)
+        self._every = max(1, math.ceil(own / _FRAMES_PER_SECOND))
+        self.rate = own / self._every
+        self._most = int(config.seconds * self.rate)
+        self._height = config.height
+        self.frames: list[np.ndarray] = []
+        self._steps = 0
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own; a new film begins."""
+        told = self.env.reset(**arguments)
+        self.frames, self._steps = [], 0
+        self._draw()
+        return told
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own."""
+        told = self.env.step(action)
+        self._steps += 1
+        if self._steps % self._every == 0:
+            self._draw()
+        return told
+
+    def _draw(self) -> None:
+        if len(self.frames) < self._most:
+            self.frames.append(_resized(np.asarray(self.env.render()), self._height))
+
+
+def write_video(path: Path, frames: np.ndarray, rate: float) -> None:
+    """Write ``(frames, height, width, 3)`` pictures as H.264, which every browser plays; sizes must be even."""
+    import av
+
+    with artifacts.atomic_write(path) as temporary, av.open(temporary, "w", format="mp4") as container:
+        video: Any = container.add_stream("libx264", rate=max(1, round(rate)))
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.options = {"crf": "28", "preset": "slow", "threads": "1"}
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+
+
+def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
+    """Films of one height beside each other, ``(frames, height, width, 3)``; a short one stays at its last picture."""
+    length, height = max(map(len, films)), films[0].shape[1]
+    gap = np.full((length, height, _GAP, 3), 255, np.uint8)
+    parts: list[np.ndarray] = []
+    for pictures in films:
+        parts += [pictures[np.minimum(np.arange(length), len(pictures) - 1)], gap]
+    whole = np.concatenate(parts[:-1], axis=2)
+    return whole[:, : height // 2 * 2, : whole.shape[2] // 2 * 2]
+
+
+def _film(
+    *, task: Task, agents: list[Agent], config: ClipsConfig, seed: int, artifact: Artifact, report: Report
+) -> str | None:
+    """Film one task; what stands in the way if it cannot be drawn."""
+    start = time.monotonic()
+    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # pygame draws into memory, and complains without a screen
+        os.environ.setdefault(driver, "dummy")
+    seed_of_episode = episode_seed(Purpose.TEST, 0, seed)
+    problem = _cannot_draw(task)
+    films, about, rate = [], {}, 0.0
+    for number, agent in enumerate(agents if problem is None else []):
+        cameras: list[Filmed] = []
+
+        def make(task: Task, cameras: list[Filmed] = cameras) -> gym.Env:
+            cameras.append(Filmed(make_env(task, render_mode="rgb_array"), config))
+            return cameras[-1]
+
+        [episode] = rollout(agent.load(), {task: [seed_of_episode]}, make=make)
+        films.append(np.stack(cameras[0].frames))
+        rate = cameras[0].rate
+        about[agent.name] = {"return": episode.total_return, "length": episode.length, "success": episode.success}
+        report(number + 1)
+    if problem is None:
+        write_video(artifact.folder / CLIP, side_by_side(films), rate)
+        artifacts.write_json(artifact.folder / ABOUT, {"agents": about, "episode_seed": seed_of_episode})
+    artifact.finish(time.monotonic() - start, problem=problem)
+    return problem and f"task {task.name} cannot be filmed ({problem}); the report goes without."
+
+
+def _cannot_draw(task: Task) -> str | None:
+    """Why the task's environment gives no picture; None if it does."""
+    try:
+        env = make_env(task, render_mode="rgb_array")
+        env.reset(seed=0)
+        picture = env.render()
+        env.close()
+    except Exception as error:  # environments raise what they like
+        return " ".join(str(error).split())
+    return None if isinstance(picture, np.ndarray) and picture.ndim == 3 else "it draws nothing"
+
+
+def _resized(picture: np.ndarray, height: int) -> np.ndarray:
+    """A picture of the given height; the width follows."""
+    from PIL import Image
+
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))

@@ -1,0 +1,213 @@
+"""Logs: a JSONL file is the truth, Weights & Biases mirrors it and may fail without harm.
+
+Whoever does the work writes a :class:`Log`; the process that waits mirrors it with a :class:`Mirror`. A line is one
+JSON object with a ``step`` and metrics under the field's usual names (``charts/episodic_return`` …).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.base import console
+from benchmarks.base.artifacts import write_text
+from benchmarks.base.errors import unknown
+
+LOG = "log.jsonl"
+LogMore = Callable[[Any], object]
+"""Logs to an open W&B run what is no curve; see :mod:`benchmarks.runs.wandb`."""
+
+
+@dataclass
+class TrackingConfig:
+    """``conf/tracking/*.yaml``.
+
+    Attributes:
+        backend: ``wandb`` or ``none``; the JSONL log is written either way.
+        project: the W&B project.
+        entity: the W&B team or user; None: the account's default.
+        mode: ``online``, ``offline``, or None: online where a key is set, offline elsewhere.
+    """
+
+    backend: str = "wandb"
+    project: str = "gatito"
+    entity: str | None = None
+    mode: str | None = None
+
+
+class Log:
+    """An append-only JSONL log in an artifact's folder."""
+
+    def __init__(self, folder: Path, keep_until: float = -1) -> None:
+        """Open the log; lines beyond step ``keep_until`` are those of work that will be done again, and are dropped."""
+        self.path = folder / LOG
+        kept = [line for line in read_log(self.path) if line["step"] <= keep_until]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._start = time.monotonic()
+        self._earlier = kept[-1]["seconds"] if kept else 0.0
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one line: ``step``, ``seconds`` of work so far, and the metrics (plain numbers)."""
+        seconds = round(self._earlier + time.monotonic() - self._start, 3)
+        line = {"step": int(step), "seconds": seconds} | {name: float(value) for name, value in metrics.items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """All whole lines of a log; a last line cut by a kill is left out, a missing file is an empty log."""
+    lines = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(line))
+    return lines
+
+
+class Mirror:
+    """Copies the lines of one log to one W&B run; a failure is said once and ends the mirroring, nothing else."""
+
+    def __init__(self, tracker: "Tracker", folder: Path, job_type: str, config: Mapping[str, Any]) -> None:
+        self._path = folder / LOG
+        self._offset = 0
+        self._inode = 0
+        self._last_step = self._sent_before = -1.0
+        self._run: Any = tracker.start_run(folder, job_type, config)
+        self._tracker = tracker
+
+    def pump(self) -> None:
+        """Send the lines that came since the last call."""
+        if self._run is None or not self._path.exists():
+            return
+        if not self._tracker.attempt(self._send):
+            self._run = None
+
+    def _send(self) -> None:
+        with self._path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode:  # a worker has opened the log anew, to resume
+                self._inode, self._offset, self._sent_before = inode, 0, self._last_step
+            file.seek(self._offset)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            values = json.loads(line)
+            values["global_step"] = values.pop("step")
+            if values["global_step"] > self._sent_before:
+                self._last_step = values["global_step"]
+                self._run.log(values)
+
+    def finish(self, summary: Mapping[str, float] | None = None, log_more: LogMore | None = None) -> None:
+        """Send what is left and close the run; ``log_more`` is given the W&B run before that, if there is one."""
+        self.pump()
+        if self._run is not None:
+            run, self._run = self._run, None
+            if summary:
+                self._tracker.attempt(lambda: run.summary.update(dict(summary)))
+            if log_more is not None:
+                self._tracker.attempt(lambda: log_more(run))
+            self._tracker.attempt(run.finish)
+
+
+def pump(mirrors: Iterable[Mirror]) -> None:
+    """Send what came to several logs, those of jobs that run side by side."""
+    for mirror in mirrors:
+        mirror.pump()
+
+
+class Tracker:
+    """Starts the W&B runs of one gatito run: grouped by suite and name, job type by stage."""
+
+    def __init__(self, config: TrackingConfig, *, group: str, exp_name: str, seed: int, folder: Path) -> None:
+        """``group`` is ``SUITE/NAME``; ``folder`` is the gatito run's."""
+        if config.backend not in ("wandb", "none"):
+            raise unknown("tracking backend", config.backend, ("wandb", "none"))
+        if config.mode not in (None, "online", "offline"):
+            raise unknown("tracking mode", config.mode, ("online", "offline"))
+        self._config = config
+        self._group = group
+        self._common = {"suite": group.partition("/")[0], "exp_name": exp_name, "seed": seed}
+        self._folder = folder
+        self._works = config.backend == "wandb" and os.environ.get("WANDB_MODE") != "disabled"
+
+    def mirror(self, folder: Path, job_type: str, **config: Any) -> Mirror:  # noqa: ANN401
+        """A mirror of the log in ``folder``; ``config`` should name the ``env_id`` where there is one."""
+        return Mirror(self, folder, job_type, config)
+
+    def write(
+        self,
+        folder: Path,
+        job_type: str,
+        metrics: Mapping[str, float],
+        *,
+        log_more: LogMore | None = None,
+        **config: Any,  # noqa: ANN401
+    ) -> None:
+        """Log a stage's results in one line, and mirror them; ``log_more`` as in :meth:`Mirror.finish`."""
+        Log(folder).write(0, metrics)
+        self.mirror(folder, job_type, **config).finish(metrics, log_more)
+
+    def start_run(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """A W&B run of its own for one artifact, or None when W&B is off or fails."""
+        if not self._works:
+            return None
+        runs: list[Any] = []
+        self.attempt(lambda: runs.append(self._init(folder, job_type, config)))
+        return runs[0] if runs else None
+
+    def attempt(self, action: Callable[[], Any]) -> bool:
+        """Do something with W&B; any failure is said once and switches the mirror off."""
+        if not self._works:
+            return False
+        try:
+            action()
+        except Exception as error:
+            self._works = False
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            console.warn(f"Weights & Biases failed ({first_line}); the run goes on, {LOG} files hold everything.")
+        return self._works
+
+    def _init(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        name = "/".join([self._common["exp_name"], *folder.relative_to(self._folder).parts])
+        self._folder.mkdir(parents=True, exist_ok=True)
+        run = wandb.init(
+            project=self._config.project,
+            entity=self._config.entity,
+            group=self._group,
+            job_type=job_type,
+            name=name,
+            id=hashlib.sha256(f"{folder.resolve()}{time.time_ns()}".encode()).hexdigest()[:12],
+            config={**self._common, **config},
+            dir=self._folder,
+            mode="online" if self._mode() == "online" else "offline",
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+        )
+        run.define_metric("global_step", hidden=True)
+        run.define_metric("*", step_metric="global_step")
+        return run
+
+    def _mode(self) -> str:
+        if self._config.mode is not None:
+            return self._config.mode
+        if os.environ.get("WANDB_MODE") in ("online", "offline"):  # W&B's own switch
+            return os.environ["WANDB_MODE"]
+        return "online" if os.environ.get("WANDB_API_KEY") or _has_netrc_key() else "offline"
+
+
+def _has_netrc_key() -> bool:
+    import netrc
+
+    try:
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False

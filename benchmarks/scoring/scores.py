@@ -1,0 +1,120 @@
+"""Scores: the fraction of expert performance, and the gate that says on which tasks it means anything.
+
+For a task with mean scores S (agent), E (expert) and R (random), f = (S - R) / (E - R). It is never S / E, which breaks
+where returns are negative, and a task whose expert is weak is listed as unscored: nothing is ever imputed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.scoring.results import Results
+from benchmarks.scoring.statistics import Sample, standard_error
+
+MIN_Z = 4.4
+"""The expert must be so many standard errors above random: beyond Student's 97.5 % quantile (4.3 for three training
+seeds, less for more) f's own interval is bounded (Fieller 1954). For two seeds it is 12.7, as intervals show."""
+
+
+class Played(Protocol):
+    """What a score needs of an episode."""
+
+    @property
+    def total_return(self) -> float:
+        """Undiscounted sum of rewards."""
+        ...
+
+    @property
+    def success(self) -> bool | None:
+        """Whether the task was solved, None if its environment never says."""
+        ...
+
+
+def metric_value(metric: str, episode: Played) -> float:
+    """An episode's score: its undiscounted return, or 1.0 or 0.0 for success.
+
+    Raises:
+        GatitoError: if success is asked for and the environment never speaks of it.
+    """
+    if metric == "return":
+        return episode.total_return
+    if episode.success is None:
+        raise GatitoError("the metric is success, but the environment reports none: set metric: return in the suite.")
+    return float(episode.success)
+
+
+def fraction(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """F = (S - R) / (E - R) of mean scores: 0 at random, 1 at the expert; any shapes that broadcast.
+
+    Raises:
+        ValueError: if an expert is no better than random, where f means nothing.
+    """
+    if not np.all(np.greater(expert, random)):
+        raise ValueError("no fraction: the expert's mean is not above random's")
+    return ratio(agent, expert, random)
+
+
+def ratio(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """:func:`fraction` without its check, for resampled means: a gated expert may, rarely, be resampled to random's."""
+    return (agent - random) / (expert - random)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a task counts, and if not, why.
+
+    Attributes:
+        passed: whether it counts.
+        reason: empty, or what the expert lacks.
+    """
+
+    passed: bool
+    reason: str
+
+
+def gate(
+    expert: Sample, random: Sample, reference: float | None = None, gate_means: Mapping[int, float] | None = None
+) -> Gate:
+    """Judge an expert over all of its training seeds.
+
+    It passes if E - R is at least ``MIN_Z`` standard errors and at least one standard deviation of the expert's
+    episodes, and if its mean on the gate's own episodes reaches the task's reference.
+
+    Args:
+        expert: its scores on test episodes, by training seed.
+        random: random's scores.
+        reference: mean that the expert must reach, or None.
+        gate_means: the expert's mean on gate episodes, by training seed; its test means if not given.
+    """
+    if min(len(values) for sample in (expert, random) for values in sample.values()) < 2:
+        return Gate(False, "too few episodes to tell")
+    means = {seed: float(values.mean()) for seed, values in expert.items()}
+    gap = float(np.mean(list(means.values())) - np.mean([values.mean() for values in random.values()]))
+    error = float(np.hypot(standard_error(expert), standard_error(random)))
+    deviation = float(np.concatenate(list(expert.values())).std(ddof=1))
+    if gap <= 0:
+        return Gate(False, "weak expert: not above random")
+    if error > 0 and gap / error < MIN_Z:
+        return Gate(False, f"weak expert: only {gap / error:.1f} standard errors above random")
+    if gap < deviation:
+        return Gate(False, "weak expert: less than one standard deviation above random")
+    reached = float(np.mean(list((means if gate_means is None else gate_means).values())))
+    if reference is not None and reached < reference:
+        return Gate(False, f"weak expert: {reached:.4g} is below its reference {reference:g}")
+    return Gate(True, "")
+
+
+def samples_by_task(results: Results) -> dict[tuple[str, str], Sample]:
+    """Each task's own metric, by ``(task, agent)``: training seed → scores in the order of the episodes' seeds."""
+    metrics = {row.task: row.metric for row in results.tasks}
+    values: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = {}
+    for row in results.scores:
+        seeds = values.setdefault((row.task, row.agent), {})
+        seeds.setdefault(row.train_seed, []).append((row.episode_seed, metric_value(metrics[row.task], row)))
+    return {
+        key: {seed: np.array([value for _, value in sorted(played)]) for seed, played in sorted(seeds.items())}
+        for key, seeds in values.items()
+    }

@@ -1,0 +1,195 @@
+"""Experts that are programs, not networks: Meta-World's scripted controllers and BabyAI's planning bot.
+
+They are neither trained nor stored: a recipe's ``algorithm: script`` or ``algorithm: bot`` says all there is to know.
+"""
+
+import atexit
+import signal
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import Decision, Observed, Policy, RandomPolicy
+from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.babyai import BabyAI
+from benchmarks.tasks.observations import stack
+from experts.recipe import PLAYERS, ExpertRecipe
+
+
+def check_player(task: Task, recipe: ExpertRecipe) -> None:
+    """Refuse a program on a task that it was not written for.
+
+    Raises:
+        GatitoError: naming the task.
+    """
+    family = PLAYERS[recipe.algorithm]
+    if family is not None and task.family != family:
+        others = " or ".join(name for name, plays in PLAYERS.items() if plays == task.family) or "a trained algorithm"
+        raise GatitoError(
+            f"task {task.name}: {recipe.algorithm} plays tasks of family {family}, not {task.family}: use {others}."
+        )
+    if recipe.hyperparameters:
+        raise GatitoError(f"task {task.name}: {recipe.algorithm} is not trained: leave out its hyperparameters.")
+    if recipe.episode_seconds < 1:
+        raise GatitoError(f"task {task.name}: expert.episode_seconds must be at least 1, not {recipe.episode_seconds}.")
+
+
+def make_player(task: Task, recipe: ExpertRecipe) -> Policy:
+    """The program that plays a task.
+
+    Raises:
+        GatitoError: if it was not written for this task.
+    """
+    check_player(task, recipe)
+    if recipe.algorithm == "script":
+        return ScriptPolicy(task)
+    return BotPolicy(task, recipe.episode_seconds) if recipe.algorithm == "bot" else RandomExpert()
+
+
+class RandomExpert(RandomPolicy):
+    """Stands where a task has no program; its gate says that it is no expert."""
+
+    name = "expert"
+
+
+class ScriptPolicy:
+    """Meta-World's controller of one task: a few rules from where things are to where the hand should go."""
+
+    name = "expert"
+    distribution_kind: Mapping[str, str] = {}
+
+    def __init__(self, task: Task) -> None:
+        """Args: a task of family ``metaworld``."""
+        from metaworld.policies import ENV_POLICY_MAP
+
+        # The controllers ask for more than their action's bounds, and each time they say so.
+        warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module="metaworld")
+        self._script = ENV_POLICY_MAP[task.env_id]()
+        space = spaces(task)[1]
+        assert isinstance(space, gym.spaces.Box)
+        self._low, self._high = space.low, space.high
+
+    def initial_state(self, lanes: int) -> None:
+        """It remembers nothing."""
+
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """The controller's action, within its bounds."""
+        decisions = []
+        for rows in observed:
+            actions = stack([self._script.get_action(row) for row in rows.observations])
+            actions = actions.clip(self._low, self._high).astype(np.float32)
+            decisions.append(Decision(actions, actions))
+        return decisions, state
+
+
+class BotPolicy:
+    """BabyAI's bot: it plans in the environment's state, from what it has seen, and is told what was really done.
+
+    It gives up where its plan ends before the mission does, where it meets what it was not made for, and where it
+    does not come to a decision.
+    """
+
+    name = "expert"
+    distribution_kind: Mapping[str, str] = {}
+
+    def __init__(self, task: Task, episode_seconds: float) -> None:
+        """Args: a task of family ``babyai``, and the seconds of thought after which an episode is given up."""
+        self._task = task
+        self._seconds = episode_seconds
+
+    def initial_state(self, lanes: int) -> dict[int, Any]:
+        """Each lane's bot, by lane."""
+        return {}
+
+    def act(self, observed: Sequence[Observed], state: dict[int, Any]) -> tuple[list[Decision], dict[int, Any]]:
+        """The bot's next action."""
+        _TIMER.keep_running()
+        return [self._decide(rows, state) for rows in observed], state
+
+    def _decide(self, rows: Observed, lanes: dict[int, Any]) -> Decision:
+        from experts.programs.bot import Bot
+
+        actions = np.zeros(len(rows.envs), dtype=np.int64)
+        gave_up = np.zeros(len(rows.envs), dtype=bool)
+        images = rows.observations["image"]
+        for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
+            action = None
+            try:
+                if rows.fresh[row]:
+                    lanes[lane] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
+                thinker = _TIMER.thinker = lanes[lane]
+                action = thinker.bot.decide(images[row], thinker.env.last_action)
+                _TIMER.thinker = None
+            except Exception:  # whatever the bot stumbles over ends an episode, not a recording
+                _TIMER.thinker = None
+            gave_up[row] = action is None
+            actions[row] = 0 if action is None else action
+        return Decision(actions, actions, gave_up=gave_up)
+
+
+@dataclass
+class _Thinker:
+    """A lane's bot, its environment, and the seconds of thought that its episode has left."""
+
+    bot: Any
+    env: BabyAI
+    left: float
+
+
+def _babyai(env: gym.Env) -> BabyAI:
+    """The wrapper that remembers what was done, within others."""
+    while not isinstance(env, BabyAI):
+        assert isinstance(env, gym.Wrapper)
+        env = env.env
+    return env
+
+
+class _OutOfTimeError(Exception):
+    """Raised within a bot that thinks for too long."""
+
+
+class _Timer:
+    """Interrupts whoever thinks for too long, from outside: even an endless loop can be interrupted.
+
+    It runs on processor time, so a machine that is busy or asleep changes no episode, and ticks once a second (to arm
+    it for every decision would cost as much as the decision) until nobody has asked for it between two ticks. Only a
+    main thread can have it, which is where jobs run.
+
+    Attributes:
+        thinker: whose time it is; None while nobody thinks.
+    """
+
+    def __init__(self) -> None:
+        self.thinker: _Thinker | None = None
+        self._runs = False
+        self._wanted = False
+        atexit.register(signal.setitimer, signal.ITIMER_PROF, 0)  # a tick after the last handler would kill the process
+
+    def keep_running(self) -> None:
+        """Start it if it does not run."""
+        self._wanted = True
+        if not self._runs and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGPROF, self._tick)
+            signal.setitimer(signal.ITIMER_PROF, 1.0, 1.0)
+            self._runs = True
+
+    def _tick(self, *_: object) -> None:
+        if self.thinker is not None:
+            self.thinker.left -= 1.0
+            if self.thinker.left <= 0:
+                self.thinker = None
+                raise _OutOfTimeError
+        elif not self._wanted:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, self._before)
+            self._runs = False
+        self._wanted = False
+
+
+_TIMER = _Timer()  # there is one such signal in a process

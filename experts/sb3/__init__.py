@@ -1,0 +1,1 @@
+"""Experts trained by stable-baselines3."""

@@ -1,0 +1,96 @@
+"""A trained stable-baselines3 policy behind the project's protocol."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from benchmarks.play.policy import Decision, Observed
+from benchmarks.tasks import Task, spaces
+from experts.recipe import ExpertRecipe
+from experts.sb3.algorithms import build, make_vec_env
+from experts.sb3.normalizer import normalize
+
+
+class ExpertPolicy:
+    """A trained stable-baselines3 policy behind the project's protocol, playing its most likely action.
+
+    Attributes:
+        network: the network that it asks.
+    """
+
+    name = "expert"
+
+    def __init__(self, task: Task, recipe: ExpertRecipe, state: Mapping[str, Any]) -> None:
+        """Build the policy from the recipe and put the weights of ``state`` (see :func:`policy_state`) in."""
+        env = make_vec_env(task, replace(recipe, envs=1), seed=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one environment does not fill the recipe's batches, nor must it
+            self._model: Any = build(task, recipe, env, seed=0)
+        env.close()
+        self._model.policy.load_state_dict(state["policy"])
+        self._model.policy.set_training_mode(False)
+        self.network: torch.nn.Module = self._model.policy
+        normalizer = state.get("normalizer")
+        self._normalizer = {name: np.asarray(value) for name, value in normalizer.items()} if normalizer else None
+        self._space = spaces(task)[1]
+        self._algorithm = recipe.algorithm
+        kinds = {"dqn": "q", "td3": None, "sac": "gaussian"}  # TD3's actions are certain
+        kind = kinds.get(recipe.algorithm, "gaussian" if isinstance(self._space, gym.spaces.Box) else "logits")
+        self.distribution_kind: Mapping[str, str] = {task.name: kind} if kind else {}
+
+    def initial_state(self, lanes: int) -> None:
+        """It remembers nothing."""
+
+    @torch.no_grad()
+    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+        """The greedy action and the distribution behind it."""
+        return [self._decide(rows.observations) for rows in observed], state
+
+    def _decide(self, observations: np.ndarray) -> Decision:
+        policy: Any = self._model.policy
+        tensor, _ = policy.obs_to_tensor(
+            observations if self._normalizer is None else normalize(observations, self._normalizer)
+        )
+        if self._algorithm == "dqn":
+            values = self._model.q_net(tensor).numpy()
+            actions = values.argmax(axis=1)
+            return Decision(actions, actions, values)
+        if self._algorithm == "td3":
+            return self._continuous(policy.unscale_action(policy.actor(tensor).numpy()), None)
+        if self._algorithm == "sac":
+            # Actions are tanh(u), u normal. Their spread is u's times the slope of tanh, times half the action's range.
+            mean, log_deviation, _ = policy.actor.get_action_dist_params(tensor)
+            unit = mean.tanh()
+            deviation = ((1 - unit.square()) * log_deviation.exp()).numpy() * _half_range(self._space)
+            return self._continuous(policy.unscale_action(unit.numpy()), deviation)
+        distribution = policy.get_distribution(tensor).distribution
+        if isinstance(self._space, gym.spaces.Box):
+            return self._continuous(distribution.mean.numpy(), distribution.stddev.numpy())
+        logits = distribution.logits.numpy()
+        actions = logits.argmax(axis=1)
+        return Decision(actions, actions, logits)
+
+    def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> Decision:
+        space = self._space
+        assert isinstance(space, gym.spaces.Box)
+        rows = len(means)
+        actions = means.reshape(rows, *space.shape).clip(space.low, space.high).astype(space.dtype)
+        if deviations is None:
+            return Decision(actions, actions)
+        return Decision(actions, actions, np.stack([means.reshape(rows, -1), deviations.reshape(rows, -1)], axis=1))
+
+
+def _half_range(space: gym.Space) -> np.ndarray:
+    assert isinstance(space, gym.spaces.Box)
+    return (space.high - space.low) / 2
+
+
+def policy_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a training state that acts: policy weights and the observation normaliser."""
+    normalizer = state.get("normalizer")
+    return {"policy": state["parameters"]["policy"], "normalizer": normalizer and normalizer["observations"]}

@@ -1,0 +1,139 @@
+"""Imagined environments: clones of those that are played, in which futures are tried.
+
+A clone draws from a random stream of its own (see :mod:`benchmarks.tasks.snapshots.snapshot`): what is tried is what
+might happen, not what will.
+"""
+
+import gc
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.play.policy import Observed
+from benchmarks.tasks import Task, make_env, spaces
+from benchmarks.tasks.observations import packer, stack
+from benchmarks.tasks.snapshots.snapshot import State, restore, save
+from generalist.network.inference_cost import Spent
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What followed from an action.
+
+    Attributes:
+        observation: packed.
+        reward: as the environment gave it.
+        terminated: whether the episode came to its end.
+        truncated: whether it was cut off.
+    """
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Somewhere in the future of an environment that is played.
+
+    Attributes:
+        origin: that environment.
+        state: where its clone is.
+    """
+
+    origin: gym.Env
+    state: State
+
+
+class Imagination:
+    """Environments of one task, made when they are first needed.
+
+    Each belongs to one environment that is played: to go on in the same episode may cost less (LunarLander's ground is
+    there already).
+    """
+
+    def __init__(self, task: Task, spent: Spent) -> None:
+        """Args: the task, and where steps and their seconds are counted."""
+        self.task = task
+        self._spent = spent
+        shown, acted = spaces(task)
+        self._pack = packer(shown)
+        self._discrete = isinstance(acted, gym.spaces.Discrete)
+        self._owned: weakref.WeakKeyDictionary[gym.Env, list[gym.Env]] = weakref.WeakKeyDictionary()
+        self._entered: list[tuple[gym.Env, gym.Env]] = []
+
+    def spot(self, env: gym.Env) -> Spot:
+        """Where an environment that is played is."""
+        return Spot(env, save(env))
+
+    def enter(self, spots: Sequence[Spot], rngs: Sequence[np.random.Generator]) -> None:
+        """Go to these spots: the first is place 0 from now on. What is drawn there follows from its ``rng``."""
+        taken: dict[gym.Env, int] = {}
+        self._entered = []
+        for spot, rng in zip(spots, rngs, strict=True):
+            owned = self._owned.setdefault(spot.origin, [])
+            number = taken[spot.origin] = taken.get(spot.origin, 0) + 1
+            if number > len(owned):
+                owned.append(make_env(self.task))
+            env = owned[number - 1]
+            self._entered.append((spot.origin, env))
+            restore(env, spot.state, rng)
+
+    def step(self, places: Sequence[int], actions: Sequence[np.ndarray] | np.ndarray) -> list[Transition]:
+        """Take one step at each of these places."""
+        sent = [int(action) for action in actions] if self._discrete else actions
+        with self._spent.timed("stepping"):
+            steps = [self._entered[place][1].step(action) for place, action in zip(places, sent, strict=True)]
+        self._spent.steps += len(steps)
+        return [
+            Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated))
+            for observation, reward, terminated, truncated, _ in steps
+        ]
+
+    def reached(self, place: int) -> Spot:
+        """Where the environment there is by now."""
+        origin, env = self._entered[place]
+        return Spot(origin, save(env))
+
+    def observed(
+        self,
+        places: Sequence[int],
+        lanes: np.ndarray,
+        last: Sequence[Transition],
+        rngs: Sequence[np.random.Generator],
+    ) -> Observed:
+        """What a policy is shown of these places after their last transitions; ``lanes`` are those of its memory."""
+        return Observed(
+            task=self.task,
+            observations=stack([transition.observation for transition in last]),
+            lanes=lanes,
+            fresh=np.zeros(len(places), dtype=bool),
+            rewards=np.array([transition.reward for transition in last]),
+            rngs=rngs,
+            envs=[self._entered[place][1] for place in places],
+        )
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in itertools.chain(*self._owned.values()):
+            env.close()
+        self._owned.clear()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: a thought makes thousands of small objects, and cycles of almost none."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()

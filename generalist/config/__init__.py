@@ -1,0 +1,1 @@
+"""The settings of the generalist; importing them does not import torch."""

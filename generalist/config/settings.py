@@ -1,0 +1,266 @@
+"""The schemas of ``conf/model``, ``conf/distill`` and ``conf/controls``; importing them costs no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.tasks import full_names
+from generalist.config.codec import CodecConfig
+
+LOSSES = ("kl", "nll")
+PRECISIONS = ("bf16", "fp32")
+DEVICES = ("auto", "cpu", "cuda")
+KINDS = ("transformer", "perceptron")
+CONTROLS = ("clone", "retrieval", "specialist", "multitask-rl")
+_LEAST_WINDOWS = 8
+_MOST_ROUNDS = 99
+# To what is learnt: or it is among the recordings, as which tasks are held out.
+_NO_MATTER = ("checkpoint_every", "log_every", "accumulate", "device", "held_out")
+
+
+@dataclass
+class ModelConfig:
+    """``conf/model/*.yaml``.
+
+    Attributes:
+        name: the preset's name.
+        kind: ``transformer``, or ``perceptron``, which sees the current token alone.
+        layers: transformer blocks, or hidden layers.
+        heads: attention heads; they divide ``width`` into even parts.
+        width: size of a token's vector.
+        feedforward: hidden size of each transformer block's feed-forward layer.
+        window: tokens that one layer's attention sees, the current one included; 1 for a perceptron.
+    """
+
+    name: str = "nano"
+    kind: str = "transformer"
+    layers: int = 4
+    heads: int = 4
+    width: int = 128
+    feedforward: int = 384
+    window: int = 32
+
+    def check(self) -> None:
+        """Refuse sizes that do not fit together.
+
+        Raises:
+            GatitoError: saying which.
+        """
+        if self.kind not in KINDS:
+            raise unknown("model.kind", self.kind, KINDS)
+        check_at_least("model", self, layers=1, heads=1, width=1, feedforward=1, window=1)
+        if self.kind == "perceptron" and self.window != 1:
+            raise GatitoError(
+                f"model.window={self.window}: a perceptron sees the current step alone, set model.window=1."
+            )
+        if self.width % (2 * self.heads):
+            raise GatitoError(f"model.width={self.width} must be a multiple of 2 * model.heads={2 * self.heads}.")
+
+
+@dataclass
+class DistillConfig:
+    """``conf/distill/*.yaml``.
+
+    Attributes:
+        steps: optimiser steps.
+        flops: a budget of floating-point operations that decides the steps instead; None: ``steps`` does.
+        windows: windows per step, in all processes together.
+        accumulate: parts that a process makes its windows of a step into, one after another, where memory is short.
+        length: tokens per window (with the ``step`` codec, time steps); at least the model's window, or its far end is
+            never trained.
+        learning_rate: peak of AdamW's rate.
+        warmup: steps of linear warm-up; then a cosine down to a tenth.
+        weight_decay: AdamW's, on matrices alone.
+        clip: largest norm of the gradient.
+        ema: decay per step of the averaged weights, which are the network in the end; 0: they are not averaged.
+        precision: of products on a GPU, ``bf16`` or ``fp32``; processors compute in ``fp32``.
+        device: ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+        loss: ``kl`` to the recorded distribution, or ``nll`` of the clean action.
+        temperature: of Q-values before their softmax.
+        prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
+        data: share of each recording's episodes that is learnt from, the first ones.
+        weights: share of windows by task name in full; 1 where none is given.
+        held_out: tasks of whose recordings the generalist learns nothing: what it does there, it does zero-shot.
+        rounds: rounds of practice: the network plays, its experts say what they would have done, and both are learnt.
+        practice_from: share of the steps before the first round; the others follow evenly.
+        practice_steps: environment steps per task and round, at least.
+        practice_share: of each task's windows, once there is practice.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between log lines.
+    """
+
+    steps: int = 3_000
+    flops: float | None = None
+    windows: int = 64
+    accumulate: int = 1
+    length: int = 32
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.0
+    precision: str = "bf16"
+    device: str = "auto"
+    loss: str = "kl"
+    temperature: float = 0.01
+    prompts: float = 0.25
+    data: float = 1.0
+    weights: dict[str, float] = field(default_factory=dict)
+    held_out: list[str] = field(default_factory=list)
+    rounds: int = 0
+    practice_from: float = 0.5
+    practice_steps: int = 4_000
+    practice_share: float = 0.5
+    checkpoint_every: int = 250
+    log_every: int = 25
+
+    @property
+    def milestones(self) -> list[int]:
+        """The steps at which each round of practice is played, and the last step."""
+        shares = [self.practice_from + (1 - self.practice_from) * number / self.rounds for number in range(self.rounds)]
+        return [max(1, round(self.steps * share)) for share in shares] + [self.steps]
+
+    def check(self, tasks: Sequence[str], window: int) -> None:
+        """Refuse settings that cannot work, for tasks of these names and a model of this window.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        if self.loss not in LOSSES:
+            raise unknown("distill.loss", self.loss, LOSSES)
+        for name, valid in (("precision", PRECISIONS), ("device", DEVICES)):
+            if getattr(self, name) not in valid:
+                raise unknown(f"distill.{name}", getattr(self, name), valid)
+        least = {"steps": 1, "windows": 1, "accumulate": 1, "checkpoint_every": 1, "log_every": 1, "warmup": 0}
+        check_at_least("distill", self, **least, rounds=0, practice_steps=1)
+        for name in ("prompts", "practice_from", "practice_share", "ema", "data"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise GatitoError(f"distill.{name}={getattr(self, name)} is a share: from 0 to 1.")
+        if self.flops is not None and self.flops <= 0:
+            raise GatitoError(f"distill.flops={self.flops:g} must be above 0, or null.")
+        if self.rounds and self.practice_from == 1:
+            raise GatitoError("distill.practice_from=1 leaves no steps to learn from practice: set it below 1.")
+        if self.rounds > _MOST_ROUNDS:
+            raise GatitoError(f"distill.rounds={self.rounds}: at most {_MOST_ROUNDS} have episodes of their own.")
+        if not self.data:
+            raise GatitoError("distill.data=0 leaves nothing to learn from: set it above 0.")
+        if self.ema == 1:
+            raise GatitoError("distill.ema=1 would keep the untrained weights: set it below 1.")
+        if self.windows < self.accumulate:
+            raise GatitoError(f"distill.accumulate={self.accumulate} is more than distill.windows={self.windows}.")
+        if self.length < window:
+            raise GatitoError(
+                f"distill.length={self.length} is shorter than model.window={window}, whose far end would never be "
+                f"trained: set distill.length={window}, or model.window={self.length}."
+            )
+        full_names(list(self.weights), tasks, "task in distill.weights")
+        for name, weight in self.weights.items():
+            if not weight > 0:
+                raise GatitoError(
+                    f"distill.weights: {name} must be above 0; leave a task out with distill.held_out=[…]."
+                )
+        if set(full_names(self.held_out, tasks, "task in distill.held_out")) >= set(tasks):
+            raise GatitoError("distill.held_out leaves no task to learn: take one out of it.")
+
+
+def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
+    """The share of a training that one of several tasks has, as a training of its own: as many windows of its task.
+
+    It learns from recordings alone, without practice. Windows per step shrink with the share, optimiser steps stay; a
+    batch too small for the learning rate would make the control a weak one, so below ``_LEAST_WINDOWS`` steps shrink
+    instead.
+    """
+    weights = {name: config.weights.get(name, 1.0) for name in tasks}
+    windows = config.steps * config.windows * weights[task] / sum(weights.values())
+    per_step = min(config.windows, max(_LEAST_WINDOWS, round(windows / config.steps)))
+    steps = max(1, round(windows / per_step))
+    flops = config.flops and config.flops * weights[task] / sum(weights.values())
+    return replace(config, steps=steps, flops=flops, windows=per_step, accumulate=1, weights={}, rounds=0, device="cpu")
+
+
+@dataclass
+class ControlsConfig:
+    """``conf/controls/*.yaml``: agents that learn from the same recordings, to compare the generalist with.
+
+    Attributes:
+        agents: which; see ``CONTROLS``.
+        clone: the network of ``clone``; that of the others is the generalist's own.
+        multitask: how ``multitask-rl`` is trained, see :class:`generalist.config.ppo.PPOConfig`; for as
+            many environment steps as all experts' recipes have together.
+    """
+
+    agents: list[str] = field(default_factory=list)
+    clone: ModelConfig = field(default_factory=ModelConfig)
+    multitask: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            GatitoError: naming the setting.
+        """
+        for name in self.agents:
+            if name not in CONTROLS:
+                raise unknown("agent in controls.agents", name, CONTROLS)
+        self.clone.check()
+
+
+def what_decides(config: DistillConfig) -> dict[str, Any]:
+    """The settings of a training that decide what is learnt."""
+    return {name: value for name, value in asdict(config).items() if name not in _NO_MATTER}
+
+
+def generalist_artifact(
+    run: Path,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    recordings: Mapping[str, Artifact],
+    seed: int,
+) -> Artifact:
+    """Where a run's generalist lives, and what decides it."""
+    return _network_artifact(run / "generalist", "generalist", config, model, codec, recordings, seed)
+
+
+def single_task_artifact(
+    run: Path,
+    agent: str,
+    task: str,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    recording: Artifact,
+    seed: int,
+) -> Artifact:
+    """Where the network of a specialist or clone lives, and what decides it; ``config`` is its own share."""
+    folder = run / "controls" / agent / task
+    return _network_artifact(folder, agent, config, model, codec, {task: recording}, seed)
+
+
+def retrieval_artifact(run: Path, task: str, recording: Artifact) -> Artifact:
+    """Where the memory of ``retrieval`` for one task lives, and what decides it."""
+    return Artifact(run / "controls" / "retrieval" / task, "retrieval", {"task": task}, {task: recording.fingerprint})
+
+
+def _network_artifact(
+    folder: Path,
+    kind: str,
+    config: DistillConfig,
+    model: ModelConfig,
+    codec: CodecConfig,
+    recordings: Mapping[str, Artifact],
+    seed: int,
+) -> Artifact:
+    # What is held out here may be learnt in a later round, by a weight that decides nothing before.
+    weights = {task: weight for task, weight in config.weights.items() if task in recordings}
+    settings = {
+        "tasks": list(recordings),
+        "distill": what_decides(replace(config, weights=weights)),
+        "model": asdict(model),
+        "codec": codec.what_decides(),
+        "seed": seed,
+    }
+    return Artifact(folder, kind, settings, {task: artifact.fingerprint for task, artifact in recordings.items()})

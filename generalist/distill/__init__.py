@@ -1,0 +1,1 @@
+"""Distillation: data, training, DAgger, several processes."""

@@ -1,0 +1,1 @@
+"""The networks: transformer, encoders, heads, and the policy that plays with one."""

@@ -1,0 +1,1 @@
+"""Gato's network: every value is a token."""

@@ -1,0 +1,320 @@
+"""The ``gato`` codec: everything is a token of one sequence, and actions are decoded token by token.
+
+After "A Generalist Agent" (Reed et al. 2022, arXiv:2205.06175): ``tokens`` says which tokens, ``patches`` how images
+are embedded, ``sequences`` what is to be predicted. No weight belongs to one task, unless ``task_id`` asks for it.
+
+A window is cut to the whole time steps that fit. A demonstration stands before them, as in the paper: it slides out of
+the model's window like anything else and is not predicted. It shows what should have been done (the labels), which is
+all that a saved network knows of it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.play.policy import Decision, Observed
+from benchmarks.tasks import Task
+from generalist.config.codec import CodecConfig
+from generalist.network.batches import Window, is_discrete, moved
+from generalist.network.choice import Chooser, most_likely
+from generalist.network.gato.patches import PatchEmbedding, patch_positions
+from generalist.network.gato.sequences import Placed, Questions, Sequences, Targets, arrange, losses
+from generalist.network.gato.tokens import (
+    DISCRETE,
+    StepTokens,
+    Vocabulary,
+    actions_of,
+    step_length,
+    tokenise,
+    valid_tokens,
+)
+from generalist.network.heads import action_count, check_actions, check_limits
+from generalist.network.observations import check_observations
+from generalist.network.transformer import Cache, Transformer
+
+
+@dataclass(frozen=True)
+class GatoBatch:
+    """B windows of L tokens, see ``windows.Batch``.
+
+    Attributes:
+        weight: real time steps, without those of demonstrations.
+        sequences: the tokens.
+        targets: what is to be predicted.
+        tasks: ``(B,)``, which task each is; None: that is no input.
+    """
+
+    weight: int
+    sequences: Sequences
+    targets: Targets
+    tasks: torch.Tensor | None
+
+
+@dataclass
+class GatoMemory:
+    """What is remembered while acting.
+
+    Attributes:
+        cache: the model's.
+        prompts: each task's demonstration as vectors, ``(tokens, width)``.
+    """
+
+    cache: Cache
+    prompts: Mapping[str, torch.Tensor]
+
+
+class GatoCodec(nn.Module):
+    """Embeds tokens, and predicts the next one."""
+
+    def __init__(self, config: CodecConfig, width: int, tasks: Sequence[str] = ()) -> None:
+        """Args: the settings, the model's width, and the tasks' names, which ``task_id`` tells apart.
+
+        Raises:
+            GatitoError: for settings that mean nothing here.
+        """
+        super().__init__()
+        _check_settings(config)
+        self.config = config
+        self.tasks = list(tasks)
+        self.vocabulary = Vocabulary(config.bins)
+        side = math.ceil(config.image_size / config.patch) if config.image_frames else 0
+        # Room for every place in the longest observation that these settings carry, and one for all other tokens.
+        longest = config.text_length + side**2 + config.vector_width + 3 * config.grid_size**2
+        self.tokens = nn.Embedding(self.vocabulary.size, width)
+        self.places = nn.Embedding(longest + 1, width)
+        self.image = PatchEmbedding(config.image_frames, config.patch, width) if config.image_frames else None
+        self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
+        self.head = nn.Linear(width, self.vocabulary.size, bias=False)
+        for embedding in filter(None, (self.tokens, self.places, self.identity)):
+            nn.init.normal_(embedding.weight, std=0.3)
+        nn.init.normal_(self.head.weight, std=0.02)
+
+    @staticmethod
+    def check_task(config: CodecConfig, task: Task, window: int) -> None:
+        """Refuse a task that the codec cannot carry, or that does not fit the model's window.
+
+        Raises:
+            GatitoError: naming the task, what does not fit and the setting to change.
+        """
+        _check_settings(config)
+        check_limits(config, task, check_observations(config, task))
+        check_actions(config, task)
+        if is_discrete(task) and action_count(task) > DISCRETE:
+            raise GatitoError(
+                f"task {task.name} has {action_count(task)} discrete actions, codec {config.name} carries {DISCRETE}: "
+                "leave it out with tasks=[…]."
+            )
+        needed, what = step_length(task, config.patch, longest=True), "one time step"
+        if config.conditioning == "prompt":
+            needed, what = 2 * needed, "one time step and one of a demonstration"
+        if needed > window:
+            raise GatitoError(
+                f"task {task.name} needs {needed} tokens for {what}, model.window={window} holds fewer: set "
+                f"model.window={needed}, and distill.length no shorter."
+            )
+
+    def steps(self, task: Task, tokens: int) -> int:
+        """Time steps that so many tokens hold, at most: with the shortest texts that there may be."""
+        return tokens // step_length(task, self.config.patch, longest=False)
+
+    @staticmethod
+    def remembers(task: Task) -> bool:
+        """Every token sees those before it."""
+        return True
+
+    def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> GatoBatch:
+        """A batch of windows of at most ``length`` tokens, each with a random stream of its own."""
+        placed, questions = [], Questions(self.vocabulary)
+        for number, (window, rng) in enumerate(zip(windows, rngs, strict=True)):
+            used, beginning = 0, number * length
+            if window.prompt is not None:
+                shown = self._demonstration(window.prompt, length)
+                placed.append(self._place(shown, beginning, rng))
+                used = int(shown.lengths.sum())
+            steps = self._tokenise(window.task, window.observations, window.actions)
+            first, last = _cut(steps.lengths, length - used, rng)
+            own = self._place(steps.part(first, last), beginning + used, rng)
+            placed.append(own)
+            questions.add(window, own, first, beginning)
+        return GatoBatch(
+            questions.steps,
+            arrange(placed, (len(windows), length), self.places.num_embeddings - 1),
+            questions.targets(),
+            self._numbers([window.task for window in windows]),
+        )
+
+    def loss(self, model: Transformer, batch: GatoBatch) -> dict[str, torch.Tensor]:
+        """See :func:`sequences.losses`."""
+        hidden = model(self.embed(batch.sequences, batch.tasks)).flatten(0, 1)
+        targets = batch.targets
+        at = torch.cat([targets.ids.at, targets.probabilities.at, targets.normals.at])
+        return losses(self.head(hidden[at]), targets, batch.weight, self.vocabulary)
+
+    def embed(self, sequences: Sequences, tasks: torch.Tensor | None) -> torch.Tensor:
+        """Tokens as the model's inputs, ``(B, L, width)``."""
+        vectors = self.tokens(sequences.ids) + self.places(sequences.places)
+        if tasks is not None:
+            assert self.identity is not None
+            vectors = vectors + self.identity(tasks)[:, None]
+        if len(sequences.images):
+            assert self.image is not None
+            patches = self.image(sequences.images, sequences.positions)
+            patches = patches.to(vectors.dtype)  # halves from a GPU
+            vectors = vectors.flatten(0, 1).index_add(0, sequences.patches, patches).view_as(vectors)
+        return vectors
+
+    def new_memory(self, model: Transformer, lanes: int, prompts: Mapping[str, Window]) -> GatoMemory:
+        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
+        shown = {}
+        for name, prompt in prompts.items():
+            steps = self._demonstration(prompt, model.config.window)
+            placed = self._place(steps, 0, None)
+            shape = (1, int(steps.lengths.sum()))
+            sequences = arrange([placed], shape, self.places.num_embeddings - 1)
+            shown[name] = self._embed([prompt.task], sequences)[0]
+        return GatoMemory(model.new_cache(lanes), shown)
+
+    @staticmethod
+    def fork(model: Transformer, memory: GatoMemory, sources: np.ndarray, targets: np.ndarray) -> None:
+        """Let lanes go on from where others are; see :meth:`generalist.network.codec.Codec.fork`."""
+        model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
+
+    def remember(self, memory: GatoMemory, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:
+        """Refused: actions are tokens in the cache, and others have been thought after them.
+
+        Raises:
+            GatitoError: always.
+        """
+        raise GatitoError(
+            f"task {task.name}: codec gato writes its actions down as it decides, so that no other can be tried: set "
+            "codec=step or codec=jat.",
+            task.name,
+        )
+
+    def act(
+        self,
+        model: Transformer,
+        observed: Sequence[Observed],
+        memory: GatoMemory,
+        choose: Chooser = most_likely,
+    ) -> list[Decision]:
+        """Observations task by task, then the actions' tokens one by one for all rows at once."""
+        hidden = torch.cat([self._look(model, rows, memory) for rows in observed])
+        counts = [len(rows.lanes) for rows in observed]
+        lanes = self._tensor(np.concatenate([rows.lanes for rows in observed]))
+        sizes = [1 if is_discrete(rows.task) else action_count(rows.task) for rows in observed]
+        dimensions = self._tensor(np.repeat(sizes, counts))
+        valid = np.repeat([valid_tokens(rows.task, self.vocabulary) for rows in observed], counts, axis=0)
+        ids = torch.arange(self.vocabulary.size, device=self.device)
+        first, last = self._tensor(valid)[:, :, None].unbind(1)
+        invalid = (ids < first) | (ids >= last)
+        numbers = moved(self._numbers([rows.task for rows in observed for _ in rows.lanes]), self.device)
+        streams = [rng for rows in observed for rng in rows.rngs]
+        tokens = torch.zeros(len(lanes), max(sizes), dtype=torch.long, device=self.device)
+        for dimension in range(max(sizes)):
+            [rows] = (dimensions > dimension).nonzero(as_tuple=True)
+            logits = self.head(hidden[rows]).masked_fill(invalid[rows], -torch.inf)
+            chosen = choose(logits, [streams[row] for row in rows.tolist()])
+            tokens[rows, dimension] = chosen
+            vectors = self.tokens(chosen) + self.places.weight[-1]
+            if numbers is not None:
+                assert self.identity is not None
+                vectors = vectors + self.identity(numbers[rows])
+            never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+            hidden[rows] = model.step(vectors, memory.cache, lanes[rows], never)
+        decisions = []
+        for rows, size, own in zip(
+            observed, sizes, np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1]), strict=True
+        ):
+            actions = actions_of(rows.task, own[:, :size], self.vocabulary)
+            decisions.append(Decision(actions, actions))
+        return decisions
+
+    def _look(self, model: Transformer, rows: Observed, memory: GatoMemory) -> torch.Tensor:
+        """What the model knows at the separators, ``(rows, width)``; new episodes begin with a demonstration."""
+        lanes, fresh = self._tensor(rows.lanes), self._tensor(rows.fresh)
+        prompt = memory.prompts.get(rows.task.name)
+        if prompt is not None and fresh.any():
+            new = lanes[fresh]
+            model.extend(prompt.expand(len(new), -1, -1), memory.cache, new, torch.ones_like(new, dtype=torch.bool))
+            fresh = torch.zeros_like(fresh)
+        steps = self._tokenise(rows.task, rows.observations, None)
+        shape = (len(steps), int(steps.lengths.max()))
+        placed = Placed(steps, np.arange(shape[0]) * shape[1], self._positions(steps, None))
+        sequences = arrange([placed], shape, self.places.num_embeddings - 1)
+        vectors = self._embed([rows.task] * len(steps), sequences)
+        counts = self._tensor(steps.lengths)
+        hidden = model.extend(vectors, memory.cache, lanes, fresh, counts)
+        return hidden[torch.arange(len(steps), device=self.device), counts - 1]
+
+    def _demonstration(self, prompt: Window, length: int) -> StepTokens:
+        """The last steps of a demonstration that fill no more than half of ``length`` tokens."""
+        steps = self._tokenise(prompt.task, prompt.observations, prompt.labels)
+        fitting = int((steps.lengths[::-1].cumsum() <= length // 2).sum())
+        return steps.part(len(steps) - min(fitting, self.config.prompt_steps), len(steps))
+
+    def _tokenise(self, task: Task, observations: np.ndarray, actions: np.ndarray | None) -> StepTokens:
+        return tokenise(task, observations, actions, self.vocabulary, self.config.patch)
+
+    def _embed(self, tasks: Sequence[Task], sequences: Sequences) -> torch.Tensor:
+        return self.embed(moved(sequences, self.device), moved(self._numbers(tasks), self.device))
+
+    def _place(self, steps: StepTokens, beginning: int, rng: np.random.Generator | None) -> Placed:
+        """Steps one after the other."""
+        lengths = steps.lengths
+        positions = self._positions(steps, rng if self.training else None)
+        return Placed(steps, beginning + lengths.cumsum() - lengths, positions)
+
+    def _positions(self, steps: StepTokens, rng: np.random.Generator | None) -> np.ndarray | None:
+        if steps.images is None:
+            return None
+        rows, columns = (math.ceil(size / self.config.patch) for size in steps.images.shape[-2:])
+        return patch_positions(len(steps), rows, columns, rng)
+
+    def _numbers(self, tasks: Sequence[Task]) -> torch.Tensor | None:
+        """Which task each is, where that is an input."""
+        if self.identity is None:
+            return None
+        return torch.tensor([self.tasks.index(task.name) for task in tasks])
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.head.weight.device
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+
+def _check_settings(config: CodecConfig) -> None:
+    if config.previous_actions:
+        raise FatalError(
+            "codec.previous_actions=true: every past action is a token of codec gato already, set "
+            "codec.previous_actions=false."
+        )
+    if config.memory != "all":
+        raise FatalError("codec.memory=partial: in codec gato, every token sees the past; set codec.memory=all.")
+    if config.continuous != "bins":
+        raise FatalError(f"codec.continuous={config.continuous}: codec gato predicts tokens, set it to bins.")
+    if config.text != "bytes":
+        raise FatalError(f"codec.text={config.text}: a byte is a token of codec gato, set codec.text=bytes.")
+    if config.observation_loss:
+        raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
+    if config.critic:
+        raise FatalError("codec gato predicts no returns: set codec.critic=0, or take codec=step.")
+
+
+def _cut(lengths: np.ndarray, room: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Which consecutive steps to keep, as many as there is room for: first and last + 1.
+
+    Where they begin is drawn: if always the end were cut off, the end of an episode would never be learnt.
+    """
+    ends = np.concatenate([[0], lengths.cumsum()])
+    latest = int(np.searchsorted(ends, ends[-1] - room))
+    first = int(rng.integers(latest + 1))
+    return first, int(np.searchsorted(ends, ends[first] + room, side="right")) - 1

@@ -1,0 +1,218 @@
+"""Time steps as Gato's tokens (Reed et al. 2022, arXiv:2205.06175, section 2.1 and appendix B).
+
+A time step is its texts, image patches and tensors in this order (within each kind by the lexicographic order of the
+observation's keys, tensors row-major), a separator, and the action. Two things differ from the paper: texts are read by
+a vocabulary of bytes and of BabyAI's words instead of SentencePiece's 32,000 pieces, and discrete values have ids of
+their own instead of sharing the first 1,024 with texts.
+"""
+
+import functools
+import math
+import re
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from benchmarks.tasks import Task, spaces
+from generalist.network.batches import is_discrete
+from generalist.network.continuous import from_unit, to_unit
+from generalist.network.heads import action_count
+from generalist.network.modalities import kind_of, part_spaces
+from generalist.network.observations import mu_law
+
+DISCRETE = 1_024  # integers that have a token each
+_BYTES = 256
+_WORDS = (
+    b"a after and ball behind blue box door front go green grey in key left next object of on open pick purple put red "
+    b"right the then to up yellow you your"
+).split()
+_PIECES = sorted([space + word for word in _WORDS for space in (b" ", b"")], key=len, reverse=True)
+# Alternatives are tried in their order, so that the longest piece is found first, and a byte last.
+_READ = re.compile(b"|".join([*map(re.escape, _PIECES), b"."]), re.DOTALL)
+_NUMBERS = {piece: _BYTES + number for number, piece in enumerate(_PIECES)}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Which ids mean what: texts first, then discrete values, then bins of continuous ones, then two marks.
+
+    Attributes:
+        bins: of each continuous value; observations and actions share them.
+    """
+
+    bins: int
+
+    discrete = _BYTES + len(_PIECES)
+    """The id of the integer 0; texts have all ids below."""
+
+    continuous = discrete + DISCRETE
+    """The id of the lowest bin."""
+
+    @property
+    def separator(self) -> int:
+        """Between observation and action."""
+        return self.continuous + self.bins
+
+    @property
+    def patch(self) -> int:
+        """In the place of every patch, whose own vector is added to it."""
+        return self.separator + 1
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return self.patch + 1
+
+
+@dataclass(frozen=True)
+class StepTokens:
+    """n time steps of one task, a row each.
+
+    Attributes:
+        ids: ``(n, texts + patches + tensors + 1 + actions)``, -1 in the columns of a text that has ended.
+        texts: columns of text.
+        patches: columns of patches.
+        actions: columns of the action; 0 where it is still to be decided.
+        images: ``(n, frames, height, width)``, uint8; None: the task has none.
+    """
+
+    ids: np.ndarray
+    texts: int
+    patches: int
+    actions: int
+    images: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, start: int, stop: int) -> "StepTokens":
+        """Some of the steps."""
+        images = None if self.images is None else self.images[start:stop]
+        return StepTokens(self.ids[start:stop], self.texts, self.patches, self.actions, images)
+
+    @property
+    def there(self) -> np.ndarray:
+        """Like ``ids``, false where there is no token."""
+        return self.ids >= 0
+
+    @property
+    def within(self) -> np.ndarray:
+        """Like ``ids``, each token's place in its own step, from 0."""
+        return self.there.cumsum(axis=1) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """``(n,)``, tokens of each step."""
+        return self.there.sum(axis=1)
+
+
+def tokenise(
+    task: Task, observations: np.ndarray, actions: np.ndarray | None, vocabulary: Vocabulary, patch: int
+) -> StepTokens:
+    """Time steps as tokens.
+
+    Args:
+        task: what is played.
+        observations: ``(n, *observation shape)``, packed.
+        actions: ``(n, *action shape)``; None: they are still to be decided.
+        vocabulary: of the tokens.
+        patch: height and width of a patch.
+    """
+    rows = len(observations)
+    nothing = np.zeros((rows, 0), dtype=np.int64)
+    texts, patches, tensors, images = nothing, 0, [nothing], None
+    for name, space in sorted(part_spaces(spaces(task)[0]).items()):
+        values = np.asarray(observations[name] if name else observations)
+        kind = kind_of(space)
+        if kind == "text":
+            texts = _texts(values)
+        elif kind == "image":
+            images, patches = values, _patches(space, patch)
+        elif isinstance(space, gym.spaces.Discrete):
+            tensors.append(values.reshape(rows, 1) - int(space.start) + vocabulary.discrete)
+        elif _is_integer(space):
+            tensors.append(values.reshape(rows, -1).astype(np.int64) + vocabulary.discrete)
+        else:
+            squashed = mu_law(torch.from_numpy(values.reshape(rows, -1).astype(np.float64))).numpy()
+            tensors.append(to_bins(squashed, vocabulary.bins) + vocabulary.continuous)
+    done = nothing if actions is None else action_tokens(task, actions, vocabulary)
+    marks = np.full((rows, patches), vocabulary.patch), np.full((rows, 1), vocabulary.separator)
+    ids = np.concatenate([texts, marks[0], *tensors, marks[1], done], axis=1)
+    return StepTokens(ids, texts.shape[1], patches, done.shape[1], images)
+
+
+def step_length(task: Task, patch: int, *, longest: bool) -> int:
+    """Tokens of a time step, action included: with the longest text that there may be, or the shortest."""
+    observation = spaces(task)[0]
+    tokens = 1 + (1 if is_discrete(task) else action_count(task))
+    for space in part_spaces(observation).values():
+        if isinstance(space, gym.spaces.Text):
+            tokens += space.max_length if longest else min(1, space.min_length)
+        else:
+            tokens += _patches(space, patch) if kind_of(space) == "image" else math.prod(space.shape or ())
+    return tokens
+
+
+def action_tokens(task: Task, actions: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """``(n, *action shape)`` → ``(n, tokens)``; continuous ones are scaled by their bounds, not by the mu-law."""
+    space = spaces(task)[1]
+    if isinstance(space, gym.spaces.Discrete):
+        return actions.reshape(-1, 1).astype(np.int64) - int(space.start) + vocabulary.discrete
+    assert isinstance(space, gym.spaces.Box)
+    return to_bins(to_unit(space, actions), vocabulary.bins) + vocabulary.continuous
+
+
+def actions_of(task: Task, tokens: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """The inverse of :func:`action_tokens`; of continuous ones the middles of their bins."""
+    space = spaces(task)[1]
+    if isinstance(space, gym.spaces.Discrete):
+        return tokens[:, 0] - vocabulary.discrete + int(space.start)
+    assert isinstance(space, gym.spaces.Box)
+    return from_unit(space, (tokens - vocabulary.continuous + 0.5) / vocabulary.bins * 2 - 1)
+
+
+def valid_tokens(task: Task, vocabulary: Vocabulary) -> tuple[int, int]:
+    """The first id that an action of the task may have, and the first after it that it may not."""
+    if is_discrete(task):
+        return vocabulary.discrete, vocabulary.discrete + action_count(task)
+    return vocabulary.continuous, vocabulary.separator
+
+
+def to_bins(values: np.ndarray, bins: int) -> np.ndarray:
+    """Uniform bins from -1 to 1, numbered from 0; what lies beyond is in the outermost ones."""
+    return np.clip((np.clip(values, -1, 1) + 1) / 2 * bins, 0, bins - 1).astype(np.int64)
+
+
+@functools.lru_cache(maxsize=4_096)
+def read_text(text: bytes) -> tuple[int, ...]:
+    """The ids of a text, each piece the longest that fits."""
+    return tuple(_NUMBERS[piece] if piece in _NUMBERS else piece[0] for piece in _READ.findall(text))
+
+
+def write_text(ids: tuple[int, ...]) -> bytes:
+    """The inverse of :func:`read_text`."""
+    return b"".join(bytes([number]) if number < _BYTES else _PIECES[number - _BYTES] for number in ids)
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    """``(n, bytes)`` with zeros after each text's end → ``(n, longest)`` ids, -1 after each text's end."""
+    # Rows as single items: that sorts quickly, and a mission is the same for a whole window.
+    every = np.ascontiguousarray(values).view(f"V{values.shape[1]}")[:, 0]
+    distinct, numbers = np.unique(every, return_inverse=True)
+    texts = [read_text(text.tobytes().rstrip(b"\0")) for text in distinct]
+    ids = np.full((len(texts), max(map(len, texts), default=0)), -1, dtype=np.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = text
+    return ids[numbers]
+
+
+def _patches(space: gym.Space, patch: int) -> int:
+    return math.prod(math.ceil(size / patch) for size in (space.shape or ())[-2:])
+
+
+def _is_integer(space: gym.Space) -> bool:
+    """Whether all numbers of a box are integers that have a token each."""
+    assert isinstance(space, gym.spaces.Box)
+    return space.dtype.kind in "iu" and bool((space.low >= 0).all() and (space.high < DISCRETE).all())

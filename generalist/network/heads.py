@@ -1,0 +1,291 @@
+"""From hidden states to actions: masked logits of discrete ones, one of several outputs of continuous ones.
+
+No weight belongs to one task: a task uses as many logits, or as many action dimensions, as it has.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import Decision
+from benchmarks.tasks import Task, spaces
+from generalist.config.codec import CodecConfig
+from generalist.network.batches import Window, is_discrete, valid_steps
+from generalist.network.choice import Chooser, most_likely
+from generalist.network.continuous import OUTPUTS, bin_middles, from_unit, normals
+from generalist.network.critic import Critic
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What B windows of L steps should be answered with.
+
+    Attributes:
+        valid: ``(B, L)``, false where a window is padding.
+        discrete: the windows with discrete actions, ``(D,)`` indices.
+        counts: ``(D,)`` their numbers of actions.
+        probabilities: ``(D, L, actions)``.
+        continuous: the windows with continuous actions, ``(C,)`` indices.
+        dimensions: ``(C,)`` their numbers of action dimensions.
+        normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
+        returns: ``(B, L)``, discounted returns, NaN where they are not known; None: they are not asked for.
+    """
+
+    valid: torch.Tensor
+    discrete: torch.Tensor
+    counts: torch.Tensor
+    probabilities: torch.Tensor
+    continuous: torch.Tensor
+    dimensions: torch.Tensor
+    normals: torch.Tensor
+    returns: torch.Tensor | None = None
+
+
+class ActionHeads(nn.Module):
+    """What a hidden state means as an action, and what return it foresees.
+
+    Attributes:
+        critic: foresees returns; None where the settings ask for none.
+    """
+
+    def __init__(self, config: CodecConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.discrete = nn.Linear(width, config.discrete_actions)
+        self.dimension = nn.Parameter(torch.empty(config.action_dimensions, width))
+        self.output = OUTPUTS[config.continuous](config.bins, config.least_deviation)
+        self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, self.output.numbers))
+        self.critic = Critic(width) if config.critic else None
+        nn.init.normal_(self.dimension, std=0.3)
+        nn.init.normal_(self.discrete.weight, std=0.02)
+
+    def collate(self, windows: Sequence[Window], length: int) -> Targets:
+        """The targets of windows side by side, padded to ``length`` steps."""
+        targets = [self.targets(window.task, window.labels, window.distributions) for window in windows]
+        discrete = [index for index, window in enumerate(windows) if is_discrete(window.task)]
+        continuous = [index for index, window in enumerate(windows) if not is_discrete(window.task)]
+        counts = [action_count(windows[index].task) for index in discrete]
+        normals = _pad([targets[index] for index in continuous], length, (1, 2))
+        normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
+        return Targets(
+            valid=torch.from_numpy(valid_steps(windows, length)),
+            discrete=torch.tensor(discrete, dtype=torch.long),
+            counts=torch.tensor(counts, dtype=torch.long),
+            probabilities=torch.from_numpy(_pad([targets[index] for index in discrete], length, (1,))),
+            continuous=torch.tensor(continuous, dtype=torch.long),
+            dimensions=torch.tensor([targets[index].shape[1] for index in continuous], dtype=torch.long),
+            normals=torch.from_numpy(normals),
+            returns=torch.from_numpy(_returns(windows, length)) if self.critic is not None else None,
+        )
+
+    def losses(self, hidden: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        """Averages over real steps of ``(B, L, width)`` hidden states.
+
+        ``loss`` is cross-entropy in nats per action, up to the targets' own entropy KL(expert || network); of a
+        continuous action the mean over its dimensions of what the output costs (see ``continuous``). ``accuracy`` is
+        the share of steps with the expert's most likely action (continuous: in every dimension the same bin, or less
+        than a bin away). With a critic, its loss is in ``loss`` by its weight, and each is there by itself too.
+        """
+        losses, hits = [hidden.sum() * 0], []
+        if len(targets.discrete):
+            valid = targets.valid[targets.discrete]
+            logits = self.discrete_logits(hidden[targets.discrete], targets.counts).float()
+            # An action that the task lacks has log-probability -inf and target 0: it must count as 0, not as NaN.
+            log_probabilities = logits.log_softmax(dim=-1).masked_fill(logits.isneginf(), 0.0)
+            losses.append(-(targets.probabilities * log_probabilities).sum(dim=-1)[valid].sum())
+            hits.append((logits.argmax(dim=-1) == targets.probabilities.argmax(dim=-1))[valid].sum())
+        if len(targets.continuous):
+            valid = targets.valid[targets.continuous]
+            # A task's own dimensions alone: one of seventeen must not make those with one or two pay for as many.
+            most = targets.normals.shape[2]
+            window, dimension = (torch.arange(most, device=hidden.device) < targets.dimensions[:, None]).nonzero().T
+            states = hidden[targets.continuous][window] + self.dimension[dimension][:, None]
+            each, missed = self.output.losses(self.number(states).float(), targets.normals[window, :, dimension])
+            nothing = torch.zeros(valid.shape, device=hidden.device)
+            nats = nothing.index_add(0, window, each) / targets.dimensions[:, None]
+            losses.append(nats[valid].sum())
+            hits.append((nothing.index_add(0, window, missed.float()) == 0)[valid].sum())
+        steps = targets.valid.sum()
+        values = {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
+        if self.critic is None:
+            return values
+        assert targets.returns is not None
+        known = targets.returns.isfinite()
+        foreseen = self.critic.losses(hidden[known], targets.returns[known]).sum() / steps
+        loss = values["loss"] + self.config.critic * foreseen
+        return values | {"loss": loss, "action_loss": values["loss"], "critic_loss": foreseen}
+
+    def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Logits of discrete actions, those that a task does not have at minus infinity.
+
+        Args:
+            hidden: shape ``(rows, …, width)``.
+            counts: shape ``(rows,)``, each row's number of actions.
+
+        Returns:
+            Shape ``(rows, …, discrete_actions)``.
+        """
+        logits = self.discrete(hidden)
+        legal = torch.arange(logits.shape[-1], device=hidden.device) < counts[:, None]
+        return logits.masked_fill(~legal.view(len(hidden), *[1] * (hidden.dim() - 2), -1), -torch.inf)
+
+    @torch.no_grad()
+    def sharpen(self, temperature: float) -> None:
+        """Divide logits by a temperature, and multiply normal distributions' deviations by it.
+
+        Below 1, what is most likely becomes more so, and stays what it was.
+        """
+        last = self.number[-1]
+        assert isinstance(last, nn.Linear)
+        self.discrete.weight.div_(temperature)
+        self.discrete.bias.div_(temperature)
+        self.output.sharpen(last, temperature)
+
+    def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
+        """Of the first ``dimensions`` action dimensions, the logits over bins, ``(…, dimensions, bins)``.
+
+        With regression, the action itself from -1 to 1, ``(…, dimensions, 1)``.
+        """
+        return self.output.logits(self.number(hidden[..., None, :] + self.dimension[:dimensions]))
+
+    def decide(
+        self,
+        task: Task,
+        hidden: torch.Tensor,
+        choose: Chooser = most_likely,
+        rngs: Sequence[np.random.Generator] = (),
+    ) -> Decision:
+        """Actions, their distributions and the returns foreseen, of ``(rows, width)`` hidden states."""
+        if is_discrete(task):
+            counts = torch.full((len(hidden),), action_count(task), device=hidden.device)
+            output = self.discrete_logits(hidden, counts)
+            logits = output[:, : action_count(task)]
+        else:
+            logits = output = self.numbers(hidden, action_count(task))
+        actions = self.actions(task, output, choose, rngs)
+        told = is_discrete(task) or self.config.continuous != "regression"
+        distributions = logits.float().cpu().numpy() if told else None
+        values = None if self.critic is None else self.critic(hidden).cpu().numpy()
+        return Decision(actions, actions, distributions, values=values)
+
+    def actions(
+        self,
+        task: Task,
+        output: torch.Tensor,
+        choose: Chooser = most_likely,
+        rngs: Sequence[np.random.Generator] = (),
+    ) -> np.ndarray:
+        """Actions, ``(rows, *action shape)``, from :meth:`discrete_logits` or :meth:`numbers`."""
+        space = spaces(task)[1]
+        if isinstance(space, gym.spaces.Discrete):
+            return choose(output, rngs).cpu().numpy() + int(space.start)
+        assert isinstance(space, gym.spaces.Box)
+        if self.config.continuous == "regression":
+            return from_unit(space, output[..., 0].float().clamp(-1, 1).cpu().numpy())
+        return from_unit(space, bin_middles(choose(output, rngs).cpu().numpy(), self.config.bins))
+
+    def targets(self, task: Task, labels: np.ndarray, distributions: np.ndarray | None) -> np.ndarray:
+        """What the model should answer.
+
+        Args:
+            task: whose actions they are.
+            labels: shape ``(n, *action shape)``, the expert's clean actions.
+            distributions: as in :class:`Window`; None: learn the labels alone.
+
+        Returns:
+            Discrete: probabilities, ``(n, discrete_actions)``. Continuous: mean and standard deviation in bins,
+            ``(n, dimensions, 2)``; without distributions, the deviation is the narrowest.
+        """
+        space = spaces(task)[1]
+        if isinstance(space, gym.spaces.Discrete):
+            probabilities = np.zeros((len(labels), self.config.discrete_actions), dtype=np.float32)
+            if distributions is None:
+                probabilities[np.arange(len(labels)), labels - int(space.start)] = 1.0
+            else:
+                probabilities[:, : int(space.n)] = softmax(distributions)
+            return probabilities
+        assert isinstance(space, gym.spaces.Box)
+        return normals(space, labels, distributions, self.config.bins, self.config.least_deviation)
+
+
+def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:
+    """What a task's actions ask of a codec: the number, the setting that limits it, and what it counts.
+
+    Raises:
+        GatitoError: if they are neither discrete nor a bounded box.
+    """
+    action = spaces(task)[1]
+    if isinstance(action, gym.spaces.Discrete):
+        return [(int(action.n), "discrete_actions", "discrete actions")]
+    if isinstance(action, gym.spaces.Box) and action.is_bounded():
+        return [(math.prod(action.shape), "action_dimensions", "action dimensions")]
+    raise GatitoError(
+        f"task {task.name}: codec {config.name} cannot carry actions {action}; it carries Discrete and bounded Box."
+    )
+
+
+def check_samples(config: CodecConfig, task: Task) -> None:
+    """Refuse a codec that knows no distribution of a task's actions, from which others could be drawn.
+
+    Raises:
+        GatitoError: naming the task and the setting to change.
+    """
+    if config.name != "gato" and config.continuous == "regression" and not is_discrete(task):
+        raise GatitoError(
+            f"task {task.name}: codec.continuous=regression tells one action and no others to try: set "
+            "codec.continuous=normal (or bins), and distil with it.",
+            task.name,
+        )
+
+
+def check_limits(config: CodecConfig, task: Task, limits: Sequence[tuple[int, str, str]]) -> None:
+    """Refuse what exceeds a setting.
+
+    Raises:
+        GatitoError: naming the task and the setting to raise.
+    """
+    for needed, setting, what in limits:
+        limit = getattr(config, setting)
+        if needed > limit:
+            raise GatitoError(
+                f"task {task.name} has {needed} {what}, codec {config.name} carries {limit}: "
+                f"set codec.{setting}={needed}."
+            )
+
+
+def action_count(task: Task) -> int:
+    """How many actions a task has to choose from, or how many numbers its action consists of."""
+    space = spaces(task)[1]
+    return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Along the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _returns(windows: Sequence[Window], length: int) -> np.ndarray:
+    """``(B, L)``, NaN where a window ends or does not know."""
+    returns = np.full((len(windows), length), np.nan, dtype=np.float32)
+    for row, window in zip(returns, windows, strict=True):
+        if window.returns is not None:
+            row[: len(window)] = window.returns
+    return returns
+
+
+def _pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:
+    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, zeros where one is shorter."""
+    if not arrays:
+        return np.zeros((0, length, *empty), dtype=np.float32)
+    width = max(array.shape[1] for array in arrays)
+    padded = np.zeros((len(arrays), length, width, *arrays[0].shape[2:]), dtype=np.float32)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: array.shape[0], : array.shape[1]] = array
+    return padded

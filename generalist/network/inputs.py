@@ -1,0 +1,76 @@
+"""Observations of many tasks in one batch: each kind of part in one array, with its places in the batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from generalist.network.modalities import Parts
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch of B windows of L steps; padded steps have no parts.
+
+    Attributes:
+        shape: ``(B, L)``.
+        places: by kind of part, ``(n,)``, the steps that have it, as ``window * L + step``.
+        values: by kind of part, ``(n, …)``: vectors padded to the longest, images, grids, and for ``text`` rows of
+            ``texts``.
+        sizes: ``(n,)``, the numbers in each vector.
+        texts: ``(m, bytes)``, the texts of the batch, each once.
+    """
+
+    shape: tuple[int, int]
+    places: Mapping[str, torch.Tensor]
+    values: Mapping[str, torch.Tensor]
+    sizes: torch.Tensor
+    texts: torch.Tensor
+
+
+def collate(items: Sequence[Parts], length: int) -> Inputs:
+    """Windows side by side.
+
+    Args:
+        items: parts of shape ``(windows, steps, …)`` each, of one task; at most ``length`` steps.
+        length: steps per window of the batch.
+    """
+    places: dict[str, list[np.ndarray]] = {}
+    values: dict[str, list[np.ndarray]] = {}
+    count = 0
+    for item in items:
+        windows, steps = next(iter(item.values())).shape[:2]
+        own = ((count + np.arange(windows))[:, None] * length + np.arange(steps)).reshape(-1)
+        for kind, part in item.items():
+            places.setdefault(kind, []).append(own)
+            values.setdefault(kind, []).append(part.reshape(windows * steps, *part.shape[2:]))
+        count += windows
+    arrays = {kind: np.concatenate(rows) for kind, rows in values.items() if kind in ("image", "grid")}
+    sizes = np.zeros(0, dtype=np.int64)
+    if "vector" in values:
+        sizes = np.concatenate([np.full(len(rows), rows.shape[1]) for rows in values["vector"]])
+        arrays["vector"] = _side_by_side(values["vector"])
+    texts = np.zeros((0, 1), dtype=np.uint8)
+    if "text" in values:
+        every = np.ascontiguousarray(_side_by_side(values["text"]))
+        # Rows as single items: that sorts quickly, and a mission is the same for a whole window.
+        distinct, numbers = np.unique(every.view(f"V{every.shape[1]}")[:, 0], return_inverse=True)
+        texts, arrays["text"] = distinct.view(np.uint8).reshape(len(distinct), -1), numbers
+    return Inputs(
+        (count, length),
+        {kind: torch.from_numpy(np.concatenate(rows)) for kind, rows in places.items()},
+        {kind: torch.from_numpy(rows) for kind, rows in arrays.items()},
+        torch.from_numpy(sizes),
+        torch.from_numpy(texts),
+    )
+
+
+def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
+    """Rows of different lengths in one array, zeros at their ends."""
+    whole = np.zeros((sum(map(len, parts)), max(part.shape[1] for part in parts)), dtype=parts[0].dtype)
+    first = 0
+    for part in parts:
+        whole[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return whole

@@ -1,0 +1,1 @@
+"""JAT's network: observation and action tokens alternate."""

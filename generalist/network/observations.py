@@ -1,0 +1,159 @@
+"""From observations of any task to one vector each; and from actions, where they are inputs.
+
+A vector is the sum of what is known at the step: observation vectors are squashed and pass through one projection that
+is shared by all tasks, of which a task uses as many columns as its vector is long; images, grids and texts have an
+encoder each. No weight belongs to one task. Beside each squashed number stand waves of it, sines and cosines of falling
+length (Mildenhall et al. 2020, arXiv:2003.08934, eq. 4): a linear projection sees a centimetre in a metre by them.
+"""
+
+import math
+from collections.abc import Sequence
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks import Task, spaces
+from generalist.config.codec import CodecConfig
+from generalist.network.continuous import to_unit
+from generalist.network.encoders import ByteEncoder, GridEncoder, ImageEncoder, TextEncoder, WordEncoder
+from generalist.network.inputs import Inputs
+from generalist.network.modalities import kind_of, part_spaces, vector_size
+
+_MU, _M = 100.0, 256.0  # Gato's mu-law constants (Reed et al. 2022, arXiv:2205.06175, eq. 3)
+_CHANNELS = 3  # of each number: mu-law, symlog, and whether it is there at all; its waves come on top
+
+
+class ObservationEncoder(nn.Module):
+    """One vector of the model's width for each observation."""
+
+    def __init__(self, config: CodecConfig, width: int) -> None:
+        super().__init__()
+        self.waves = config.waves
+        self.vector = nn.Parameter(torch.empty(width, _CHANNELS + 2 * config.waves, config.vector_width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        nn.init.normal_(self.vector, std=0.3)
+        nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # more of them, and none far from the others' size
+        self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
+        self.text = _text_encoder(config, width) if config.text_length else None
+        self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """Observations of many tasks at once → ``(B, L, width)``; those of padded steps mean nothing."""
+        windows, length = inputs.shape
+        width = len(self.bias)
+        tokens = self.bias.expand(windows * length, width)
+        instruction = tokens.new_zeros(tokens.shape)
+        if "text" in inputs.values:
+            assert self.text is not None
+            instruction = self._put(instruction, inputs, "text", self.text(inputs.texts)[inputs.values["text"]])
+            tokens = tokens + instruction
+        if "vector" in inputs.values:
+            tokens = self._put(tokens, inputs, "vector", self._project(inputs.values["vector"], inputs.sizes))
+        if "image" in inputs.values:
+            assert self.image is not None
+            tokens = self._put(tokens, inputs, "image", self.image(inputs.values["image"]))
+        if "grid" in inputs.values:
+            assert self.grid is not None
+            asked = instruction[inputs.places["grid"]]
+            tokens = self._put(tokens, inputs, "grid", self.grid(inputs.values["grid"], asked))
+        return tokens.view(windows, length, width)
+
+    @staticmethod
+    def _put(tokens: torch.Tensor, inputs: Inputs, kind: str, values: torch.Tensor) -> torch.Tensor:
+        return tokens.index_add(0, inputs.places[kind], values.to(tokens.dtype))  # halves from a GPU
+
+    def _project(self, vectors: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """``(n, longest)`` vectors padded at their ends, and their sizes → ``(n, width)``."""
+        longest = vectors.shape[-1]
+        there = (torch.arange(longest, device=vectors.device) < sizes[:, None]).to(vectors.dtype)
+        squashed = symlog(vectors)
+        channels = [mu_law(vectors), squashed, there]
+        for octave in range(self.waves):
+            angles = squashed * (math.pi * 2**octave)
+            channels += [angles.sin(), angles.cos() * there]
+        channels = torch.cat(channels, dim=-1)
+        return nn.functional.linear(channels, self.vector[:, :, :longest].flatten(1))
+
+
+class ActionEncoder(nn.Module):
+    """One vector of the model's width for each action, where an action is an input."""
+
+    def __init__(self, config: CodecConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.project = nn.Linear(config.discrete_actions + config.action_dimensions + 1, width, bias=False)
+        nn.init.normal_(self.project.weight, std=0.3)
+
+    def numbers(self, task: Task, actions: np.ndarray) -> np.ndarray:
+        """``(n, *action shape)`` → ``(n, size)``: which discrete one, which numbers, and that there is one."""
+        space = spaces(task)[1]
+        numbers = np.zeros((len(actions), self.project.in_features), np.float32)
+        numbers[:, -1] = 1.0
+        if isinstance(space, gym.spaces.Discrete):
+            numbers[np.arange(len(actions)), actions - int(space.start)] = 1.0
+        else:
+            assert isinstance(space, gym.spaces.Box)
+            unit = to_unit(space, actions)
+            numbers[:, self.config.discrete_actions : self.config.discrete_actions + unit.shape[1]] = unit
+        return numbers
+
+    def collate(self, windows: Sequence[tuple[Task, np.ndarray]], length: int) -> torch.Tensor:
+        """The numbers of windows of a task's actions side by side, ``(windows, length, size)``, zeros as padding."""
+        numbers = np.zeros((len(windows), length, self.project.in_features), np.float32)
+        for row, (task, actions) in zip(numbers, windows, strict=True):
+            row[: len(actions)] = self.numbers(task, actions)
+        return torch.from_numpy(numbers)
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """``(…, size)``, see :meth:`numbers`; zeros where there is no action → ``(…, width)``."""
+        return self.project(numbers)
+
+
+def _text_encoder(config: CodecConfig, width: int) -> TextEncoder:
+    return WordEncoder(width) if config.text == "words" else ByteEncoder(config.text_length, width)
+
+
+def check_observations(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:
+    """What a task's observations ask of the encoder: numbers, the settings that limit them, and what they count.
+
+    Raises:
+        GatitoError: for a kind that it has no encoder for, or a picture or grid of another size.
+    """
+    observation = spaces(task)[0]
+    limits = [(vector_size(observation), "vector_width", "observation numbers")]
+    kinds = [kind_of(part) for part in part_spaces(observation).values()]
+    if None in kinds or any(kinds.count(kind) > 1 for kind in ("image", "grid", "text")):
+        raise GatitoError(
+            f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries numeric "
+            "Box and Discrete, and at most one image, one grid of cells and one text."
+        )
+    for part in part_spaces(observation).values():
+        kind, shape = kind_of(part), tuple(part.shape or ())
+        if kind == "text":
+            assert isinstance(part, gym.spaces.Text)
+            limits.append((part.max_length, "text_length", "bytes of text"))
+        if kind == "image" and shape != (config.image_frames, config.image_size, config.image_size):
+            raise GatitoError(
+                f"task {task.name} has images {shape}, codec {config.name} carries "
+                f"({config.image_frames}, {config.image_size}, {config.image_size}): set codec.image_frames and "
+                "codec.image_size, or change the task's own size."
+            )
+        if kind == "grid" and shape[:2] != (config.grid_size, config.grid_size):
+            raise GatitoError(
+                f"task {task.name} has a grid {shape}, codec {config.name} carries {config.grid_size} x "
+                f"{config.grid_size} cells: set codec.grid_size={shape[0]}, if it is a square."
+            )
+    return limits
+
+
+def mu_law(x: torch.Tensor) -> torch.Tensor:
+    """Gato's companding: steep near zero, so that a velocity of 0.01 is seen beside an angle of 3."""
+    return x.sign() * (x.abs() * _MU + 1).log() / math.log(_M * _MU + 1)
+
+
+def symlog(x: torch.Tensor) -> torch.Tensor:
+    """sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104, eq. 9): linear near zero, never saturating."""
+    return x.sign() * x.abs().log1p()

@@ -1,0 +1,70 @@
+"""From hidden states to the observations that come next, an objective beside the actions'."""
+
+import torch
+from torch import nn
+
+from generalist.config.codec import CodecConfig
+from generalist.network.encoders import CELL_VALUES, ImageDecoder
+from generalist.network.inputs import Inputs
+from generalist.network.observations import symlog
+
+_CELL_CHANNELS = 3
+
+
+class NextObservation(nn.Module):
+    """Predicts every kind of part but text, which an episode does not change.
+
+    No weight belongs to one task: a task uses as many numbers as its vector is long.
+    """
+
+    def __init__(self, config: CodecConfig, width: int) -> None:
+        super().__init__()
+        self.vector = nn.Linear(width, config.vector_width)
+        nn.init.normal_(self.vector.weight, std=0.02)
+        self.image = ImageDecoder(config.image_frames, config.image_size, width) if config.image_frames else None
+        if config.grid_size:
+            self.place = nn.Parameter(0.3 * torch.randn(config.grid_size**2, width))
+            cell = nn.Linear(width, _CELL_CHANNELS * CELL_VALUES)
+            self.cell = nn.Sequential(nn.Linear(width, width), nn.GELU(), cell)
+
+    def losses(self, hidden: torch.Tensor, inputs: Inputs, choices: torch.Tensor) -> torch.Tensor:
+        """The sum over all steps of how badly the next one was foreseen; a window's last step has none to foresee.
+
+        Each kind of part counts by its own average. In vectors, numbers count by the squared error on the symlog scale,
+        each discrete part as one number by cross-entropy in nats; pixels, from -1 to 1, by the squared error; a cell's
+        object, colour and state by cross-entropy.
+
+        Args:
+            hidden: ``(B, L, width)``, the model's hidden states of the action tokens.
+            inputs: the observations of the same steps.
+            choices: ``(B, longest vector)``, see :func:`.modalities.choices`; -1 beyond a vector's end.
+        """
+        states = hidden.flatten(0, 1)
+        total = hidden.sum() * 0
+        for kind, measure in (("vector", self._vector), ("image", self._image), ("grid", self._grid)):
+            if kind in inputs.values:
+                places = inputs.places[kind]
+                later = places % inputs.shape[1] > 0
+                windows = choices[places[later] // inputs.shape[1]]
+                total = total + measure(states[places[later] - 1], inputs.values[kind][later], windows).sum()
+        return total
+
+    def _vector(self, states: torch.Tensor, values: torch.Tensor, choices: torch.Tensor) -> torch.Tensor:
+        predicted = self.vector(states)[:, : values.shape[1]]
+        losses = ((predicted - symlog(values)).square() * (choices == 0)).sum(dim=1)
+        counts = (choices == 0).sum(dim=1)
+        for number in range(1, int(choices.amax()) + 1 if choices.numel() else 1):
+            own = choices == number
+            chances = predicted.masked_fill(~own, -1e9).log_softmax(dim=1)
+            losses = losses - (chances * values * own).sum(dim=1)
+            counts = counts + own.any(dim=1)
+        return losses / counts.clamp_min(1)
+
+    def _image(self, states: torch.Tensor, values: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        assert self.image is not None
+        return (self.image(states) - (values.float() * (2 / 255) - 1)).square().mean(dim=(1, 2, 3))
+
+    def _grid(self, states: torch.Tensor, values: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        logits = self.cell(states[:, None] + self.place).unflatten(-1, (_CELL_CHANNELS, CELL_VALUES))
+        wanted = values.flatten(1, 2).long().clamp_max(CELL_VALUES - 1)
+        return -logits.log_softmax(dim=-1).gather(-1, wanted[..., None]).mean(dim=(1, 2, 3))

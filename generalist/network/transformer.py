@@ -1,0 +1,345 @@
+"""The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention.
+
+Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
+runs it over whole sequences (:meth:`Transformer.forward`), acting runs it over a cache, one token at a time
+(:meth:`Transformer.step`) or several (:meth:`Transformer.extend`); all see the same window, so all give the same
+numbers. Where each token sees itself alone, no attention is computed (:meth:`Transformer.alone`). A prompt
+(:meth:`Transformer.read`) is seen from everywhere: it does not slide out of the window.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from generalist.config.settings import ModelConfig
+
+
+@dataclass
+class Cache:
+    """What :meth:`Transformer.step` remembers of each lane: the keys and values of its last ``window`` tokens.
+
+    Attributes:
+        keys: shape ``(layers, lanes, heads, window, head width)``, a ring indexed by position modulo window.
+        values: the same shape.
+        positions: shape ``(lanes,)``, tokens seen since the lane's episode began.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    positions: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What tokens see of a prompt besides their window.
+
+    Attributes:
+        keys: by layer, ``(batch, heads, length, head width)``, not rotated: a prompt is equally far from every token.
+        values: by layer, the same shape.
+        there: ``(batch, length)``, false where a prompt is padding.
+    """
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    there: torch.Tensor
+
+    def rows(self, index: torch.Tensor) -> "Prefix":
+        """The prompts of these rows, which may repeat."""
+        return Prefix(tuple(key[index] for key in self.keys), tuple(v[index] for v in self.values), self.there[index])
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention over a sliding window, with rotary positions (Su et al. 2021, arXiv:2104.09864)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, each ``(batch, heads, length, head width)``; none is rotated yet."""
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        return query, key, value
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention where ``mask`` is true; ``(batch, length, width)``."""
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        """Attention of tokens, ``(…, width)``, that see themselves alone: each takes its own value, whole."""
+        return self.out(F.linear(x, self.qkv.weight[-x.shape[-1] :]))  # the last third makes the values
+
+    def attend_with(
+        self,
+        prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        unrotated: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attention to the window and to a prefix (keys, values, and ``(batch, length)`` which are there) at once.
+
+        One product gives both kinds of scores: rotated queries meet rotated keys in one half of the channels, unrotated
+        ones meet the prefix in the other.
+        """
+        width = query.shape[-1]
+        keys = torch.cat([F.pad(prefix[0], (0, width)), F.pad(key, (width, 0))], dim=2)
+        values = torch.cat([prefix[1], value], dim=2)
+        rows, length = len(query), query.shape[2]
+        seen = prefix[2][:, None, None].expand(rows, 1, length, -1)
+        mask = torch.cat([seen, mask.expand(rows, 1, length, -1)], dim=-1)
+        both = torch.cat([unrotated, query], dim=-1)
+        mixed = F.scaled_dot_product_attention(both, keys, values, attn_mask=mask, scale=1 / math.sqrt(width))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.attention = Attention(config)
+        self.feedforward_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.feedforward = nn.Sequential(
+            nn.Linear(config.width, config.feedforward, bias=False),
+            nn.GELU(),
+            nn.Linear(config.feedforward, config.width, bias=False),
+        )
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        angles: torch.Tensor,
+        mask: torch.Tensor,
+        prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``(batch, length, width)`` in and out, and the layer's unrotated keys and its values."""
+        query, key, value = self.attention.project(self.attention_norm(x))
+        turned = (rotate(query, angles), rotate(key, angles), value, mask)
+        if prefix is None:
+            x = x + self.attention.attend(*turned)
+        else:
+            x = x + self.attention.attend_with(prefix, query, *turned)
+        return x + self.feedforward(self.feedforward_norm(x)), key, value
+
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        """``(…, width)`` in and out, of tokens that see themselves alone."""
+        x = x + self.attention.alone(self.attention_norm(x))
+        return x + self.feedforward(self.feedforward_norm(x))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a final norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self._angles = torch.empty(0, config.width // config.heads // 2, 2)
+        self.apply(self._initialise)
+
+    def forward(
+        self, tokens: torch.Tensor, prefix: Prefix | None = None, windows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Hidden states of whole sequences.
+
+        Args:
+            tokens: shape ``(batch, length, width)``; each sequence begins at its first token, and padding at the end
+                is harmless, for attention looks back only.
+            prefix: of each sequence's prompt, see :meth:`read`.
+            windows: shape ``(batch,)``, how many tokens each sequence's tokens look back, themselves included; None: as
+                many as the settings say.
+
+        Returns:
+            The same shape; entry t depends on the prompt and the tokens up to t alone.
+        """
+        return self._run(tokens, prefix, windows)[0]
+
+    def alone(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden states of tokens, ``(…, width)``, each a sequence of its own, as :meth:`forward` has them, sooner."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            tokens = block.alone(tokens)
+        return self.norm(tokens)
+
+    def read(self, tokens: torch.Tensor, there: torch.Tensor) -> Prefix:
+        """What later tokens see of prompts, ``(batch, length, width)``; ``there``: ``(batch, length)``, not padding."""
+        _, keys, values = self._run(tokens, None, None)
+        return Prefix(tuple(keys), tuple(values), there)
+
+    def _run(
+        self, tokens: torch.Tensor, prefix: Prefix | None, windows: torch.Tensor | None
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        length = tokens.shape[1]
+        place = torch.arange(length, device=tokens.device)
+        distance = place[:, None] - place[None, :]
+        reach = self.config.window if windows is None else windows[:, None, None, None]
+        mask = (distance >= 0) & (distance < reach)
+        angles = self.angles(length).to(tokens.device)
+        keys, values = [], []
+        for layer, block in enumerate(self.blocks):
+            shown = prefix and (prefix.keys[layer], prefix.values[layer], prefix.there)
+            tokens, key, value = block(tokens, angles, mask, shown)
+            keys.append(key)
+            values.append(value)
+        return self.norm(tokens), keys, values
+
+    def new_cache(self, lanes: int) -> Cache:
+        """An empty cache for so many environments."""
+        config = self.config
+        shape = (config.layers, lanes, config.heads, config.window, config.width // config.heads)
+        weight = self.norm.weight
+        keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        positions = torch.zeros(lanes, dtype=torch.long, device=weight.device)
+        return Cache(keys, torch.zeros_like(keys), positions)
+
+    @staticmethod
+    def fork(cache: Cache, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        """Let the lanes ``targets`` go on from where ``sources`` are; both ``(n,)``, and targets all different."""
+        for memory in (*cache.keys, *cache.values):  # layer by layer, in pieces that fit into a processor's own memory
+            memory.index_copy_(0, targets, memory.index_select(0, sources))
+        cache.positions[targets] = cache.positions[sources]
+
+    def step(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache,
+        lanes: torch.Tensor,
+        fresh: torch.Tensor,
+        prefix: Prefix | None = None,
+    ) -> torch.Tensor:
+        """Hidden states of one further token per lane; the cache is updated in place.
+
+        Args:
+            tokens: shape ``(rows, width)``.
+            cache: from :meth:`new_cache`.
+            lanes: shape ``(rows,)``, each row's place in the cache, all different.
+            fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+            prefix: of each row's prompt, see :meth:`read`.
+
+        Returns:
+            Shape ``(rows, width)``, equal to the last entry of :meth:`forward` over the whole episode so far.
+        """
+        size = self.config.window
+        positions = cache.positions[lanes].masked_fill(fresh, 0)
+        slots = positions % size
+        longest = int(positions.max()) + 1
+        used = min(size, longest)
+        # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
+        mask = torch.arange(used, device=tokens.device)[None, :] <= positions[:, None]
+        angles = self.angles(longest).to(tokens.device)[positions][:, None, None]
+        every_lane = len(lanes) == cache.keys.shape[1] and bool(
+            (lanes == torch.arange(len(lanes), device=lanes.device)).all()
+        )
+        x = tokens[:, None]
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            unrotated, key, value = block.attention.project(block.attention_norm(x))
+            keys, values = cache.keys[layer], cache.values[layer]
+            keys[lanes, :, slots] = rotate(key, angles)[:, :, 0]
+            values[lanes, :, slots] = value[:, :, 0]
+            keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no lane has filled are not read
+            if not every_lane:  # gathering copies the memory of the lanes that are still playing
+                keys, values = keys.index_select(0, lanes), values.index_select(0, lanes)  # far faster than keys[lanes]
+            window = (rotate(unrotated, angles), keys, values, mask[:, None, None])
+            if prefix is None:
+                x = x + block.attention.attend(*window)
+            else:
+                shown = (prefix.keys[layer], prefix.values[layer], prefix.there)
+                x = x + block.attention.attend_with(shown, unrotated, *window)
+            x = x + block.feedforward(block.feedforward_norm(x))
+        cache.positions[lanes] = positions + 1
+        return self.norm(x)[:, 0]
+
+    def extend(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache,
+        lanes: torch.Tensor,
+        fresh: torch.Tensor,
+        counts: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Hidden states of several further tokens per lane; the cache is updated in place.
+
+        Args:
+            tokens: shape ``(rows, n, width)``.
+            cache: from :meth:`new_cache`.
+            lanes: shape ``(rows,)``, each row's place in the cache, all different.
+            fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+            counts: shape ``(rows,)``, tokens of each row, the rest is padding; None: all.
+
+        Returns:
+            Shape ``(rows, n, width)``, equal to the last entries of :meth:`forward` over the whole episode so far;
+            those of padding mean nothing.
+        """
+        rows, length, _ = tokens.shape
+        size, device = self.config.window, tokens.device
+        counts = torch.full_like(lanes, length) if counts is None else counts
+        seen = cache.positions[lanes].masked_fill(fresh, 0)[:, None]
+        place = torch.arange(length, device=device)
+        positions = seen + place
+        # Each slot's latest position before these tokens; below 0 where there is none.
+        held = seen - 1 - (seen - 1 - torch.arange(size, device=device)) % size
+        earlier = (held >= 0)[:, None] & (positions[:, :, None] - held[:, None] < size)
+        distance = place[:, None] - place
+        own = ((distance >= 0) & (distance < size)).expand(rows, length, length)
+        mask = torch.cat([earlier, own], dim=-1)[:, None]
+        # All keys are seen before any is written: an early token may need what a later one takes the slot of.
+        written = (place < counts[:, None]) & (place >= counts[:, None] - size)
+        row, column = written.nonzero(as_tuple=True)
+        lane, slot = lanes[row], positions[row, column] % size
+        angles = self.angles(int(positions.max()) + 1).to(device)[positions][:, None]
+        x = tokens
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            query, key, value = block.attention.project(block.attention_norm(x))
+            key = rotate(key, angles)
+            keys, values = cache.keys[layer], cache.values[layer]
+            every_key, every_value = torch.cat([keys[lanes], key], dim=2), torch.cat([values[lanes], value], dim=2)
+            x = x + block.attention.attend(rotate(query, angles), every_key, every_value, mask)
+            x = x + block.feedforward(block.feedforward_norm(x))
+            keys[lane, :, slot] = key[row, :, column]
+            values[lane, :, slot] = value[row, :, column]
+        cache.positions[lanes] = seen[:, 0] + counts
+        return self.norm(x)
+
+    def angles(self, length: int) -> torch.Tensor:
+        """Cosines and sines of the rotary angles, ``(length, head width / 2, 2)``.
+
+        The angles are computed in float64: after ten thousand steps of an episode, float32 would have lost their
+        third digit.
+        """
+        if length > len(self._angles):
+            half = self._angles.shape[1]
+            with torch.inference_mode(False):  # else a network that has acted could not be trained any more
+                frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+                angle = torch.arange(max(length, 2 * len(self._angles)), dtype=torch.float64)[:, None] * frequency
+                self._angles = torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+        return self._angles[:length]
+
+    def _initialise(self, module: nn.Module) -> None:
+        # GPT-2's scheme: what is added to the residual stream is small, the more so the deeper the stack.
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, Block):
+            scale = 0.02 / math.sqrt(2 * self.config.layers)
+            nn.init.normal_(module.attention.out.weight, std=scale)
+            nn.init.normal_(module.feedforward[2].weight, std=scale)  # type: ignore[arg-type]
+
+
+def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """Turn each pair of channels by its angle; ``x``: ``(…, length, head width)``, see :meth:`Transformer.angles`."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = angles[..., 0], angles[..., 1]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -1,0 +1,260 @@
+"""What a network meets while it learns from rewards: environments of all tasks, stepped behind one batched call.
+
+An episode goes on over updates of the network; what the network remembers of it would then be stale. Before each
+collection it therefore reads the last steps of every episode again, and training shows it the very same steps: both see
+the same numbers, as long as the weights are the same.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from benchmarks.base.seeds import stream, training_seed
+from benchmarks.play.policy import Decision, Observed
+from benchmarks.tasks import Task, make_env, spaces
+from benchmarks.tasks.observations import packer, stack
+from generalist.network.batches import Window
+from generalist.network.choice import drawn
+from generalist.network.policy import NetworkPolicy
+from generalist.ppo.advantages import Segment, Spread
+
+
+@dataclass
+class Experience:
+    """What one collection has brought.
+
+    Attributes:
+        segments: to learn from.
+        returns: of the episodes that ended, by task name.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    returns: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Lanes:
+    """Environments of several tasks, each with the episode that it is in.
+
+    Attributes:
+        spreads: of discounted returns, by task name.
+        episodes: how many each environment has begun; a training that is taken up again begins new ones.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[Task, int],
+        lanes: int,
+        seed: int,
+        discount: float,
+        prompts: Mapping[str, Window],
+        make: Callable[[Task], gym.Env] = make_env,
+    ) -> None:
+        """Make the environments.
+
+        Args:
+            tasks: what is played, and how many steps of an episode's past are read again.
+            lanes: environments per task.
+            seed: the training seed.
+            discount: of returns.
+            prompts: demonstrations that the network is shown, by task name.
+            make: makes a task's environment.
+        """
+        self.spreads = {task.name: Spread() for task in tasks}
+        self._seed, self._discount, self._prompts = seed, discount, prompts
+        self._lanes: list[_Lane] = []
+        for task, context in tasks.items():
+            self._lanes += [_Lane(len(self._lanes) + row, task, make(task), context) for row in range(lanes)]
+        self.episodes = [0] * len(self._lanes)
+
+    def close(self) -> None:
+        """End the environments."""
+        for lane in self._lanes:
+            lane.env.close()
+
+    def collect(self, policy: NetworkPolicy, steps: int, *names: object) -> Experience:
+        """Play so many steps on every lane; ``names`` are those of the random streams that actions are drawn from.
+
+        Raises:
+            GatitoError: if an environment raises; the line names task and seed.
+        """
+        for lane in self._lanes:
+            lane.rng = stream(*names, lane.index)
+        memory = policy.initial_state(len(self._lanes))
+        self._read_again(policy, memory)
+        met, sums = Experience(), {name: [] for name in self.spreads}
+        for _ in range(steps):
+            cut = []
+            for lane in self._lanes:
+                if lane.observation is None:
+                    self._begin(lane)
+            for lane, decision, row, drawn_here in self._act(policy, memory, self._lanes):
+                if lane.step(decision, row, *drawn_here):
+                    lane.last_value = 0.0
+                elif lane.truncated:
+                    cut.append(lane)
+                lane.discounted = self._discount * lane.discounted + lane.reward
+                sums[lane.task.name].append(lane.discounted)
+            self._foresee(policy, memory, cut)
+            for lane in self._lanes:
+                if lane.terminated or lane.truncated:
+                    met.segments.append(lane.close(self._prompts))
+                    met.returns.setdefault(lane.task.name, []).append(lane.total)
+                    lane.end()
+        going = [lane for lane in self._lanes if lane.steps]
+        self._foresee(policy, memory, going)
+        met.segments += [lane.close(self._prompts) for lane in going]
+        for name, values in sums.items():
+            self.spreads[name].add(values)
+        return met
+
+    def _begin(self, lane: "_Lane") -> None:
+        number = self.episodes[lane.index]
+        self.episodes[lane.index] += 1
+        lane.begin(training_seed("ppo", lane.task.name, self._seed, lane.index, number))
+
+    def _read_again(self, policy: NetworkPolicy, memory: Any) -> None:  # noqa: ANN401
+        """Bring the network's memory to where every episode is, with its weights of now."""
+        longest = max(len(lane.context) for lane in self._lanes)
+        for ago in range(longest, 0, -1):
+            reading = [lane for lane in self._lanes if len(lane.context) >= ago]
+            groups = _by_task(reading)
+            policy.act([_observed(task, group, ago) for task, group in groups], memory)
+            for task, group in groups:
+                actions = np.stack([lane.context[-ago].action for lane in group])
+                policy.remember(memory, task, np.array([lane.index for lane in group]), actions)
+        for lane in self._lanes:
+            lane.fresh = not lane.context
+            lane.reward = lane.context[-1].reward if lane.context else 0.0
+
+    def _act(
+        self,
+        policy: NetworkPolicy,
+        memory: Any,  # noqa: ANN401
+        lanes: Sequence["_Lane"],
+    ) -> Iterator[tuple["_Lane", Decision, int, tuple[np.ndarray, float]]]:
+        """Each lane with what it does: a row of a decision, what was chosen and its log-probability."""
+        noted: list[tuple[np.ndarray, np.ndarray]] = []
+
+        def choose(logits: torch.Tensor, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
+            options = drawn(logits, rngs)
+            logs = logits.float().log_softmax(dim=-1).gather(-1, options[..., None])[..., 0]
+            noted.append((options.view(len(options), -1).numpy(), logs.view(len(options), -1).sum(dim=-1).numpy()))
+            return options
+
+        groups = _by_task(lanes)
+        decisions, _ = policy.act([_observed(task, group) for task, group in groups], memory, choose)
+        for (_, group), decision, (options, logs) in zip(groups, decisions, noted, strict=True):
+            for row, lane in enumerate(group):
+                yield lane, decision, row, (options[row], float(logs[row]))
+
+    def _foresee(self, policy: NetworkPolicy, memory: Any, lanes: Sequence["_Lane"]) -> None:  # noqa: ANN401
+        """Ask what the critic expects after the last step of these lanes."""
+        if not lanes:
+            return
+        groups = _by_task(lanes)
+        decisions, _ = policy.act([_observed(task, group) for task, group in groups], memory)
+        for (_, group), decision in zip(groups, decisions, strict=True):
+            assert decision.values is not None
+            for lane, value in zip(group, decision.values, strict=True):
+                lane.last_value = float(value)
+
+
+@dataclass(frozen=True)
+class _Step:
+    observation: np.ndarray
+    action: np.ndarray
+    reward: float
+    chosen: np.ndarray
+    log_probability: float
+    value: float
+
+
+class _Lane:
+    """One environment and the episode that it is in."""
+
+    def __init__(self, index: int, task: Task, env: gym.Env, context: int) -> None:
+        self.index, self.task, self.env = index, task, env
+        self.context: deque[_Step] = deque(maxlen=context)
+        self.steps: list[_Step] = []
+        self._pack = packer(env.observation_space)
+        self.observation: Any = None
+        self.rng = np.random.default_rng(0)
+        self.last_value = 0.0
+
+    def begin(self, seed: int) -> None:
+        observation, _ = self.env.reset(seed=seed)
+        self.observation = np.array(self._pack(observation))  # some environments write over it
+        self.terminated = self.truncated = False
+        self.fresh, self.reward, self.total, self.discounted = True, 0.0, 0.0, 0.0
+
+    def end(self) -> None:
+        self.context.clear()
+        self.observation = None
+
+    def step(self, decision: Decision, row: int, chosen: np.ndarray, log_probability: float) -> bool:
+        """Take one step; whether it was the last one that there is."""
+        action = decision.actions[row]
+        sent = int(action) if isinstance(spaces(self.task)[1], gym.spaces.Discrete) else action
+        observation, reward, self.terminated, self.truncated, _ = self.env.step(sent)
+        assert decision.values is not None
+        value = float(decision.values[row])
+        self.steps.append(_Step(self.observation, action, float(reward), chosen, log_probability, value))
+        self.observation = np.array(self._pack(observation))
+        self.fresh, self.reward = False, float(reward)
+        self.total += self.reward
+        return self.terminated
+
+    def close(self, prompts: Mapping[str, Window]) -> Segment:
+        """The steps since the last time, after those that were read before them."""
+        seen = [*self.context, *self.steps]
+        actions = np.stack([step.action for step in seen])
+        window = Window(
+            self.task,
+            stack([step.observation for step in seen]),
+            actions,
+            None,
+            actions,
+            np.array([step.reward for step in seen]),
+            prompt=prompts.get(self.task.name),
+        )
+        segment = Segment(
+            window,
+            len(self.context),
+            np.stack([step.chosen for step in self.steps]),
+            np.array([step.log_probability for step in self.steps], dtype=np.float32),
+            np.array([step.value for step in self.steps]),
+            self.last_value,
+        )
+        self.context.extend(self.steps)
+        self.steps = []
+        return segment
+
+
+def _by_task(lanes: Sequence[_Lane]) -> list[tuple[Task, list[_Lane]]]:
+    return [(task, list(group)) for task, group in itertools.groupby(lanes, key=lambda lane: lane.task)]
+
+
+def _observed(task: Task, lanes: Sequence[_Lane], ago: int = 0) -> Observed:
+    """What lanes show now, or showed so many steps ago; the oldest step that is kept looks like an episode's first."""
+    if ago:
+        fresh = [len(lane.context) == ago for lane in lanes]
+        earlier = [0.0 if new else lane.context[-ago - 1].reward for lane, new in zip(lanes, fresh, strict=True)]
+        observations = [lane.context[-ago].observation for lane in lanes]
+    else:
+        fresh, earlier = [lane.fresh for lane in lanes], [lane.reward for lane in lanes]
+        observations = [lane.observation for lane in lanes]
+    return Observed(
+        task=task,
+        observations=stack(observations),
+        lanes=np.array([lane.index for lane in lanes]),
+        fresh=np.array(fresh),
+        rewards=np.array(earlier),
+        rngs=[lane.rng for lane in lanes],
+        envs=[lane.env for lane in lanes],
+    )

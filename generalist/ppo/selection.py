@@ -1,0 +1,58 @@
+"""Trials: a network plays on selection seeds, and is held against what it was at first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.policy import Policy
+from benchmarks.play.rollout import rollout
+from benchmarks.scoring.scores import metric_value
+from benchmarks.tasks import Task
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The scores of the start, which others are held against.
+
+    Attributes:
+        means: by task name.
+        units: by task name, what a gain is measured in: the size of the mean, or the spread of the episodes where that
+            is larger; 1 where both are 0, and for success.
+    """
+
+    means: dict[str, float]
+    units: dict[str, float]
+
+    @staticmethod
+    def of(tasks: Sequence[Task], scores: Mapping[str, Sequence[float]]) -> "Trial":
+        """What the start's trial gave, by task name."""
+        means = {name: float(np.mean(values)) for name, values in scores.items()}
+        sizes = {name: max(abs(means[name]), float(np.std(values))) for name, values in scores.items()}
+        return Trial(means, {task.name: 1.0 if task.metric == "success" else sizes[task.name] or 1.0 for task in tasks})
+
+    def gain(self, scores: Mapping[str, Sequence[float]]) -> float:
+        """Of another trial, the mean over tasks, on the symlog scale.
+
+        There a small gain is what it is and a large one counts by its logarithm: a task that began at next to nothing
+        can gain two hundred units, and no other would matter beside it.
+        """
+        gains = [(np.mean(scores[name]) - self.means[name]) / self.units[name] for name in self.means]
+        return float(np.mean([np.sign(gain) * np.log1p(abs(gain)) for gain in gains]))
+
+
+def try_out(policy: Policy, tasks: Sequence[Task], episodes: int, seed: int) -> tuple[dict[str, list[float]], int]:
+    """So many episodes of each task on the selection seeds of a training seed.
+
+    Returns:
+        The tasks' metric of each episode, by task name, and the environment steps that it took.
+    """
+    seeds = {task: [episode_seed(Purpose.SELECTION, index, seed) for index in range(episodes)] for task in tasks}
+    metrics = {task.name: task.metric for task in tasks}
+    scores: dict[str, list[float]] = {task.name: [] for task in tasks}
+    steps = 0
+    for episode in rollout(policy, seeds, lanes_per_task=episodes):
+        scores[episode.task].append(metric_value(metrics[episode.task], episode))
+        steps += episode.length
+    return scores, steps

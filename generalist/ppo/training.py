@@ -1,0 +1,264 @@
+"""Train a network by what its tasks reward, resumably, and keep the best of what it was on the way.
+
+A training that was killed goes on from its last checkpoint with new episodes: where an environment was is not kept.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.base.artifacts import CHECKPOINT
+from benchmarks.base.checkpoints import load_state, save_state
+from benchmarks.base.compute import Cost, count_flops, parameter_count
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import derive, stream
+from benchmarks.runs.parallel import Report
+from benchmarks.runs.tracking import Log
+from generalist.config.ppo import with_critic
+from generalist.network.network import Network, load_network, load_prompts, save_network
+from generalist.network.policy import NetworkPolicy
+from generalist.ppo.advantages import Segment, Spread
+from generalist.ppo.loss import Updates, deal, explained_variance, losses
+from generalist.ppo.reinforced import Reinforced
+from generalist.ppo.rollouts import Lanes
+from generalist.ppo.selection import Trial, try_out
+
+_WORST_EXPLAINED = -10.0  # a critic whose errors are three times as large as the returns' spread …
+_PATIENCE = 5  # … in so many updates in a row teaches nothing but noise
+
+
+def reinforce(learner: Reinforced, report: Report, *, threads: int = 1) -> None:
+    """Train, from the last checkpoint if there is one, and finish the artifact with the best network on the way.
+
+    Trials are played with the most likely actions, on seeds for selection; a task counts by its gain over the start's
+    own trial, in units of that (see :class:`Trial`). The start is a candidate too.
+
+    Args:
+        learner: what to make; its artifact is started.
+        report: told the environment steps so far.
+        threads: of torch's, to learn with; playing keeps to those that there are.
+
+    Raises:
+        GatitoError: if the loss becomes NaN or the critic explodes (the last good checkpoint is kept), or an
+            environment raises.
+    """
+    training = _Training(learner, threads)
+    try:
+        while training.progress.iteration < learner.config.iterations:
+            training.advance()
+            report(training.progress.iteration * learner.per_iteration)
+    finally:
+        training.close()
+    training.finish()
+
+
+def initial(learner: Reinforced) -> Network:
+    """What it is at first, with a critic.
+
+    Raises:
+        GatitoError: if the start cannot be read, or does not know a task that has to be told.
+    """
+    names = [task.name for task in learner.tasks]
+    if learner.start is None:
+        torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
+        return Network(learner.model, with_critic(learner.codec), names)
+    start = sharpened(learner.start, learner.config.temperature)
+    codec = start.codec.config
+    unknown = set(names) - set(start.tasks)
+    if codec.conditioning == "task_id" and unknown:
+        raise GatitoError(
+            f"{learner.start} was told its tasks, and never of {', '.join(sorted(unknown))}: distil with them in the "
+            "suite, or with codec.conditioning=none."
+        )
+    network = Network(start.model.config, with_critic(codec), start.tasks)
+    network.load_state_dict(start.state_dict(), strict=codec.critic > 0)
+    return network
+
+
+def sharpened(folder: Path, temperature: float) -> Network:
+    """The network of a folder, surer of what it does most likely.
+
+    Raises:
+        GatitoError: if it cannot be read.
+    """
+    network = load_network(folder)
+    network.codec.heads.sharpen(temperature)
+    return network
+
+
+@dataclass
+class _Progress:
+    """Where a training is, less the weights that it is at.
+
+    Attributes:
+        iteration: updates so far.
+        exploded: how many of the last ones in a row left the critic worse than useless.
+        forwards: steps that networks have computed; a backward pass counts as two.
+        flops: floating-point operations of one of them.
+        selection_steps: environment steps in trials.
+        seconds: of work.
+        trial: the start's.
+        best: the weights with the highest gain so far.
+        gain: that.
+    """
+
+    iteration: int = 0
+    exploded: int = 0
+    forwards: int = 0
+    flops: float = 0.0
+    selection_steps: int = 0
+    seconds: float = 0.0
+    trial: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    gain: float = 0.0
+
+
+class _Training:
+    """Updates that can be put down and taken up again.
+
+    Attributes:
+        progress: how far it is.
+    """
+
+    def __init__(self, learner: Reinforced, threads: int) -> None:
+        self._learner, self._threads = learner, threads
+        self._config, self._folder = learner.config, learner.artifact.folder
+        self._network = initial(learner).eval()
+        self._start = None if learner.start is None else sharpened(learner.start, self._config.temperature)
+        self._prompts = {} if learner.start is None else load_prompts(learner.start, learner.tasks)
+        codec, window = self._network.codec, self._network.model.config.window
+        self._discount = codec.config.discount
+        contexts = {task: codec.steps(task, window - 1) for task in learner.tasks}
+        self._lanes = Lanes(contexts, self._config.lanes, learner.seed, self._discount, self._prompts)
+        self._updates = Updates(self._network, self._config)
+        self.progress, self._saved = _Progress(), -1
+        if (self._folder / CHECKPOINT).exists():
+            self._take_up(load_state(self._folder / CHECKPOINT))
+        self._earlier, self._started = self.progress.seconds, time.monotonic()
+        self._log = Log(self._folder, keep_until=self._saved * learner.per_iteration)
+
+    def close(self) -> None:
+        self._lanes.close()
+
+    def advance(self) -> None:
+        """One update, and a trial where it is time for one."""
+        config, progress = self._config, self.progress
+        if not progress.trial:
+            self._log.write(0, self._try())
+        names = ("ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration)
+        policy = NetworkPolicy(self._network, "ppo", self._prompts)
+        met = self._lanes.collect(policy, config.rollout, *names)
+        progress.forwards += policy.spent.passes
+        warming = progress.iteration < config.critic_warmup
+        with _threads(self._threads):
+            told = self._learn(met.segments, stream(*names), warming=warming)
+        told["explained_variance"] = explained_variance(met.segments, self._lanes.spreads, config, self._discount)
+        self._look_after(told["explained_variance"], warming=warming)
+        progress.iteration += 1
+        if progress.iteration == config.critic_warmup:
+            progress.best = self._weights()  # it does what the start does, and its critic has learnt
+        line = {f"ppo/{name}": value for name, value in told.items()}
+        line |= {f"charts/episodic_return/{name}": float(np.mean(values)) for name, values in met.returns.items()}
+        if not warming and (progress.iteration % config.select_every == 0 or progress.iteration == config.iterations):
+            line |= self._try()
+        self._log.write(progress.iteration * self._learner.per_iteration, line)
+        if progress.iteration % config.checkpoint_every == 0 and not progress.exploded:
+            self._save()
+
+    def finish(self) -> None:
+        """Write the best network and the manifest."""
+        progress, steps = self.progress, self.progress.iteration * self._learner.per_iteration
+        self._network.load_state_dict(progress.best)
+        save_network(self._folder, self._network, self._prompts)
+        # As with the experts, choosing among what it was on the way is part of making it.
+        taken, flops = steps + progress.selection_steps, progress.forwards * progress.flops
+        cost = Cost(parameter_count(self._network), flops, taken, self._seconds())
+        facts = {"iterations": progress.iteration, "selection_gain": progress.gain, "start": progress.trial["means"]}
+        self._learner.artifact.finish(self._seconds(), steps=steps, **facts, **cost.facts())
+
+    def _learn(self, segments: Sequence[Segment], rng: np.random.Generator, *, warming: bool) -> dict[str, float]:
+        config, progress = self._config, self.progress
+        minibatches = deal(self._network, segments, self._lanes.spreads, config, rng)
+        if not progress.flops:  # those of the first minibatch stand for all: they differ by padding alone
+            first = minibatches[0]
+            operations = count_flops(lambda: losses(self._network, first, config)["loss"].backward())
+            progress.flops = operations / first.positions / 3
+        if self._start is not None and not warming:
+            minibatches = [minibatch.held_to(self._start) for minibatch in minibatches]
+            progress.forwards += sum(minibatch.positions for minibatch in minibatches)
+        self._updates.slow_down(progress.iteration / config.iterations)
+        before = self._updates.forwards
+        try:
+            told = (self._updates.warm_up if warming else self._updates.learn)(minibatches, rng)
+        except FloatingPointError as error:
+            raise self._diverged(str(error)) from None
+        progress.forwards += self._updates.forwards - before
+        return told
+
+    def _try(self) -> dict[str, float]:
+        """Play on selection seeds, keep the weights if they are the best so far, and say how it went."""
+        learner, progress = self._learner, self.progress
+        policy = NetworkPolicy(self._network, "ppo", self._prompts)
+        scores, steps = try_out(policy, learner.tasks, self._config.select_episodes, learner.seed)
+        progress.selection_steps += steps
+        progress.forwards += policy.spent.passes
+        if not progress.trial:
+            progress.trial, progress.best = asdict(Trial.of(learner.tasks, scores)), self._weights()
+        gain = Trial(**progress.trial).gain(scores)
+        if gain > progress.gain or gain == progress.gain > 0:  # of equals the last one, but for the start
+            progress.gain, progress.best = gain, self._weights()
+        means = {f"selection/mean/{name}": float(np.mean(values)) for name, values in scores.items()}
+        return means | {"selection/gain": gain}
+
+    def _look_after(self, explained: float, *, warming: bool) -> None:
+        self.progress.exploded = 0 if warming or explained > _WORST_EXPLAINED else self.progress.exploded + 1
+        if self.progress.exploded >= _PATIENCE:
+            raise self._diverged(
+                f"the critic's errors have grown for {_PATIENCE} updates (explained variance {explained:.3g})"
+            )
+
+    def _diverged(self, why: str) -> GatitoError:
+        return GatitoError(
+            f"learning from rewards diverged at update {self.progress.iteration}: {why}; the last good checkpoint "
+            f"(update {max(0, self._saved)}) is kept in {self._folder}. Lower {self._learner.group}.learning_rate, or "
+            f"raise {self._learner.group}.critic_warmup, and run again."
+        )
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: values.detach().clone() for name, values in self._network.state_dict().items()}
+
+    def _seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._started
+
+    def _save(self) -> None:
+        self._saved = self.progress.iteration
+        self.progress.seconds = self._seconds()
+        state = {"network": self._network.state_dict(), "optimizer": self._updates.optimizer.state_dict()}
+        state |= {"episodes": self._lanes.episodes, "progress": vars(self.progress)}
+        state |= {"spreads": {name: vars(spread) for name, spread in self._lanes.spreads.items()}}
+        save_state(self._folder / CHECKPOINT, state)
+
+    def _take_up(self, saved: dict[str, Any]) -> None:
+        self._network.load_state_dict(saved["network"])
+        self._updates.optimizer.load_state_dict(saved["optimizer"])
+        self._lanes.episodes = saved["episodes"]
+        self._lanes.spreads |= {name: Spread(**spread) for name, spread in saved["spreads"].items()}
+        self.progress = _Progress(**saved["progress"])
+        self._saved = self.progress.iteration
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many torch threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,94 @@
+import math
+from dataclasses import dataclass, field
+
+import pytest
+
+from benchmarks.base.csv_rows import columns, read_csv, to_csv
+from benchmarks.base.errors import GatitoError
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    count: int
+    value: float = field(metadata={"column": "return"})
+    bound: float | None
+    solved: bool | None
+    sure: bool
+
+
+ROWS = [
+    Row("a/b", 7, 0.1 + 0.2, None, None, True),
+    Row('with, comma and "quotes"', -3, -0.0, 1e-300, True, False),
+    Row("ünïcode", 2**60, -1.7976931348623157e308, -1 / 3, False, True),
+]
+HEADER = "name,count,return,bound,solved,sure"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "rows.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rows_come_back_as_they_were_to_the_last_digit(tmp_path):
+    text = to_csv(ROWS, Row)
+    assert columns(Row) == tuple(HEADER.split(","))
+    assert text.splitlines()[:2] == [HEADER, "a/b,7,0.30000000000000004,,,1"]
+    rows = read_csv(write(tmp_path, text), Row, "none")
+    assert rows == ROWS
+    assert math.copysign(1, rows[1].value) == -1
+    assert [[type(cell) for cell in vars(row).values()] for row in rows] == [
+        [type(cell) for cell in vars(row).values()] for row in ROWS
+    ]
+
+
+def test_no_rows_are_a_header(tmp_path):
+    assert to_csv([], Row) == HEADER + "\n"
+    assert read_csv(write(tmp_path, HEADER + "\n"), Row, "none") == []
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(GatitoError, match=r"rows\.csv is missing: run it first\.$"):
+        read_csv(tmp_path / "rows.csv", Row, "run it first.")
+
+
+@pytest.mark.parametrize("header", ["", "name,count,value,bound,solved,sure", HEADER + ",more"])
+def test_other_columns_are_refused(tmp_path, header):
+    with pytest.raises(GatitoError, match=f"the columns are {header} instead of {HEADER}"):
+        read_csv(write(tmp_path, header), Row, "none")
+
+
+@pytest.mark.parametrize(
+    "line, told",
+    [
+        ("x,1,2.0,,", "5 cells instead of 6"),
+        ("x,1,2.0,,,1,9", "7 cells instead of 6"),
+        ("", "0 cells instead of 6"),
+        ("x,1.5,2.0,,,1", "'1.5'"),
+        ("x,,2.0,,,1", "''"),
+        ("x,1,two,,,1", "'two'"),
+        ("x,1,,,,1", "''"),
+        ("x,1,nan,,,1", "'nan' is no finite number"),
+        ("x,1,-inf,,,1", "'-inf' is no finite number"),
+        ("x,1,2.0,inf,,1", "'inf' is no finite number"),
+        ("x,1,2.0,,yes,1", "'yes' is neither 1 nor 0"),
+        ("x,1,2.0,,2,1", "'2' is neither 1 nor 0"),
+        ("x,1,2.0,,,", "'' is neither 1 nor 0"),
+    ],
+)
+def test_a_line_that_is_no_row_is_numbered(tmp_path, line, told):
+    good = "x,1,2.0,,,1"
+    path = write(tmp_path, f"{HEADER}\n{good}\n{line}\n{good}\n")
+    with pytest.raises(GatitoError) as refused:
+        read_csv(path, Row, "none")
+    assert str(refused.value).startswith(f"{path}, line 3: ")
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(HEADER.encode() + b"\n\xff\xfe\n")
+    with pytest.raises(GatitoError, match=r"rows\.csv"):
+        read_csv(path, Row, "none")

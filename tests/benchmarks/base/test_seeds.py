@@ -1,0 +1,41 @@
+import pytest
+
+from benchmarks.base.seeds import Purpose, alike, branch, derive, episode_seed, stream
+
+
+def test_ranges_of_purposes_are_disjoint_and_fit_31_bits():
+    spans = []
+    for purpose in Purpose:
+        last = 0 if purpose in (Purpose.TEST, Purpose.HELD_OUT) else 99
+        spans.append((episode_seed(purpose, 0), episode_seed(purpose, 999_999, last)))
+    for (_, end), (start, _) in zip(sorted(spans)[:-1], sorted(spans)[1:], strict=True):
+        assert end < start
+    assert max(end for _, end in spans) < 2**31
+
+
+def test_each_training_seed_has_episodes_of_its_own_and_held_out_layouts_are_shared():
+    for purpose in (Purpose.TEST, Purpose.RECORDING, Purpose.SELECTION):
+        assert episode_seed(purpose, 5, train_seed=0) != episode_seed(purpose, 5, train_seed=3)
+    assert episode_seed(Purpose.HELD_OUT, 5, train_seed=0) == episode_seed(Purpose.HELD_OUT, 5, train_seed=3)
+
+
+@pytest.mark.parametrize("index, train_seed", [(-1, 0), (1_000_000, 0), (0, 100), (0, -1)])
+def test_a_seed_outside_its_range_is_refused(index, train_seed):
+    with pytest.raises(ValueError, match="no RECORDING seed"):
+        episode_seed(Purpose.RECORDING, index, train_seed)
+
+
+def test_streams_depend_on_every_name_and_on_nothing_else():
+    assert stream("a", 1).random() == stream("a", 1).random()
+    assert stream("a", 1).random() != stream("a", 2).random()
+    assert stream("a", 12).random() != stream("a1", 2).random()
+    assert 0 <= derive("x", 3) < 2**31
+
+
+def test_branches_follow_from_their_stream_and_go_their_own_ways():
+    first, second = ([branch(rng).random() for _ in range(1000)] for rng in (stream("a"), stream("a")))
+    assert first == second and len(set(first)) == 1000
+    assert 0.45 < sum(first) / 1000 < 0.55
+    trunk = stream("a")
+    twins = alike(trunk, 2)
+    assert twins[0].random() == twins[1].random() not in (trunk.random(), stream("a").random())

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories, write_shard
+from benchmarks.tasks import make_env, spaces
+from tests.conftest import make_task
+
+TASK = make_task("tests.environments:Film-v0", kwargs={"length": 40}, horizon=100)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    artifact = Artifact(tmp_path / "run" / "trajectories", "trajectories", {})
+    artifact.start()
+    write_shard(
+        artifact.folder / "shard-000", rollout(RandomPolicy(), {TASK: range(3)}, keep_steps=True), spaces(TASK)[0]
+    )
+    artifact.finish(1.0, distribution_kind=None)
+    return Trajectories(artifact.folder)
+
+
+def replayed(seed, actions):
+    """The stacks that the environment itself showed, ``(steps + 1, 4, 84, 84)``."""
+    env = make_env(TASK)
+    stacks = [env.reset(seed=int(seed))[0]]
+    return np.stack(stacks + [env.step(int(action))[0] for action in actions])
+
+
+def test_stacks_come_back_as_the_environment_showed_them(recorded):
+    for number, steps in enumerate(recorded.episodes()):
+        shown = replayed(recorded.seeds[number], steps["actions"])
+        np.testing.assert_array_equal(steps["observations"], shown)
+        for start in (0, 1, 2, 5, 14, 15, 16, 17, 33, 38):
+            window = recorded.window(number, start, 6, ["observations", "actions"])
+            assert len(window["observations"]) == len(window["actions"]) == min(6, 40 - start)
+            np.testing.assert_array_equal(window["observations"], shown[start : min(start + 6, 40)])
+
+
+def test_scattered_stacks_are_those_of_their_own_episodes(recorded):
+    episodes = list(recorded.episodes())
+    rows = recorded.scattered(np.array([0, 2, 39, 40, 41, 119]), ["observations"])["observations"]
+    for stack, (episode, step) in zip(rows, [(0, 0), (0, 2), (0, 39), (1, 0), (1, 1), (2, 39)], strict=True):
+        np.testing.assert_array_equal(stack, episodes[episode]["observations"][step])
+
+
+def test_each_frame_is_stored_once_and_compressed(recorded):
+    size = (recorded.folder / "shard-000" / "observations.frames").stat().st_size
+    assert size < 0.25 * recorded.steps * 84 * 84
+    assert not (recorded.folder / "shard-000" / "observations.npy").exists()

@@ -1,0 +1,140 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import Decision, Noisy, PolicyPerTask, RandomPolicy, spent_by
+from benchmarks.play.rollout import rollout
+from benchmarks.tasks.observations import stack
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CodecConfig
+from generalist.network.network import Network
+from generalist.network.policy import NetworkPolicy
+from tests.conftest import make_task
+
+COUNTER = make_task()
+TARGET = make_task("tests.environments:Target-v0")
+CARTPOLE = make_task("CartPole-v1")
+PENDULUM = make_task("Pendulum-v1", horizon=60)
+
+
+def play(policy, seeds, **settings):
+    episodes = list(rollout(policy, seeds, keep_steps=True, **settings))
+    return {(episode.task, episode.seed): episode for episode in episodes}
+
+
+def generalist(codec="step"):
+    torch.manual_seed(3)
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig(codec))
+    return NetworkPolicy(network.eval())
+
+
+@pytest.mark.parametrize("make_policy", [RandomPolicy, generalist, partial(generalist, "jat")])
+def test_an_episode_is_the_same_alone_and_among_others(make_policy):
+    tasks = [COUNTER, CARTPOLE, PENDULUM, TARGET]
+    crowd = play(make_policy(), {task: range(17) for task in tasks}, lanes_per_task=5)
+    assert len(crowd) == 68
+    for task in tasks:
+        alone = play(make_policy(), {task: [9]})[task.name, 9]
+        among = crowd[task.name, 9]
+        assert alone.total_return == among.total_return
+        for name, values in alone.steps.items():
+            np.testing.assert_array_equal(values, among.steps[name], err_msg=f"{task.name} {name}")
+
+
+def test_an_episode_holds_what_happened():
+    episode = play(RandomPolicy(), {COUNTER: [4]})["toy/counter", 4]
+    steps = episode.steps
+    assert len(steps["observations"]) == episode.length + 1
+    assert steps["observations"][:, 1].tolist() == list(range(episode.length + 1))
+    assert steps["rewards"].tolist() == steps["actions"].tolist()
+    assert episode.total_return == steps["actions"].sum()
+    assert steps["terminated"].tolist() == [False] * (episode.length - 1) + [True]
+    assert episode.success == bool((steps["actions"] == 2).any())
+
+
+def test_a_policy_is_told_the_reward_before_each_step():
+    class Listens(RandomPolicy):
+        told = []
+
+        def act(self, observed, state):
+            self.told.extend((rows.rewards[0], rows.fresh[0]) for rows in observed)
+            return super().act(observed, state)
+
+    episodes = play(Listens(), {COUNTER: range(3)}, lanes_per_task=1)
+    expected = []
+    for episode in episodes.values():
+        expected += [(0.0, True), *((reward, False) for reward in episode.steps["rewards"][:-1])]
+    assert Listens.told == expected
+
+
+def test_a_time_limit_is_a_truncation():
+    steps = play(RandomPolicy(), {TARGET: [0]})["toy/target", 0].steps
+    assert steps["truncated"].tolist() == [False] * 19 + [True]
+    assert not steps["terminated"].any()
+    assert "success" not in steps
+
+
+def test_random_actions_fill_the_space():
+    actions = np.concatenate(
+        [episode.steps["actions"] for episode in play(RandomPolicy(), {TARGET: range(50)}).values()]
+    )
+    assert actions.min(axis=0) == pytest.approx([-1, 0], abs=0.1)
+    assert actions.max(axis=0) == pytest.approx([1, 10], abs=0.1)
+
+
+def test_no_episode_is_begun_once_there_are_enough_steps():
+    episodes = play(RandomPolicy(), {TARGET: iter(range(1000))}, lanes_per_task=3, enough_steps=100)
+    assert len(episodes) == 6  # of 20 steps: after two rounds of three lanes there are 120
+    assert sorted(seed for _, seed in episodes) == list(range(6))
+
+
+def test_noise_changes_actions_and_leaves_labels():
+    class Ones:
+        name = "ones"
+        distribution_kind = {"toy/counter": "logits"}
+
+        def initial_state(self, lanes):
+            return None
+
+        def act(self, observed, state):
+            rows = len(observed[0].observations)
+            ones = np.ones(rows, np.int64)
+            return [Decision(ones, ones, np.tile([0.0, 5.0, 0.0], (rows, 1)))], state
+
+    episodes = play(Noisy(Ones(), 0.5), {COUNTER: range(60)}).values()
+    actions = np.concatenate([episode.steps["actions"] for episode in episodes])
+    labels = np.concatenate([episode.steps["labels"] for episode in episodes])
+    distributions = np.concatenate([episode.steps["distributions"] for episode in episodes])
+    assert (labels == 1).all()
+    assert distributions.shape == (len(labels), 3)
+    assert 0.25 < (actions != 1).mean() < 0.42  # half are drawn anew, of those two thirds differ
+
+
+def test_what_a_policy_spends_is_told_by_whatever_wraps_it():
+    """Also where the wrapped policies have yet to begin when they are wrapped."""
+    policy = Noisy(PolicyPerTask("generalist", {COUNTER.name: generalist(), CARTPOLE.name: generalist()}), 0.1)
+    played = play(policy, {COUNTER: range(3), CARTPOLE: range(3)})
+    assert spent_by(policy)["decisions"] == sum(episode.length for episode in played.values()) > 0
+
+
+def test_a_task_without_a_policy_is_named():
+    with pytest.raises(GatitoError, match="agent expert has no policy for task toy/counter"):
+        play(PolicyPerTask("expert", {}), {COUNTER: [0]})
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [np.arange(3, dtype=np.float32), np.arange(3, dtype=np.float64) / 3],
+        [np.float64(0.1), np.float64(2)],
+        [True, np.True_, False],
+        [np.array((1, [2, 3]), dtype=[("a", "i8"), ("b", "u1", (2,))])] * 2,
+    ],
+)
+def test_rows_are_stacked_as_numpy_stacks_them(rows):
+    stacked = stack(rows)
+    assert stacked.dtype == np.stack(rows).dtype
+    assert np.array_equal(stacked, np.stack(rows))

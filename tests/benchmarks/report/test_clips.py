@@ -1,0 +1,100 @@
+import av
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from benchmarks.base.artifacts import read_json
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.report.clips import ClipsConfig, Filmed, film, side_by_side, write_video
+from benchmarks.runs.failures import Failures
+from benchmarks.scoring.evaluate import Agent
+from benchmarks.tasks import Suite
+from tests.conftest import make_task
+
+CONFIG = ClipsConfig(agents=["random", "expert"], seconds=2.0, height=40)
+
+
+class Canvas(gym.Env):
+    """Draws its step number as a shade of grey, fifty times a second."""
+
+    metadata = {"render_fps": 50, "render_modes": ["rgb_array"]}
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return 0, {}
+
+    def step(self, action):
+        self.steps += 1
+        return 0, 0.0, False, False, {}
+
+    def render(self):
+        return np.full((80, 120, 3), self.steps, np.uint8)
+
+
+def test_a_film_keeps_25_pictures_a_second_of_the_first_seconds():
+    env = Filmed(Canvas(), CONFIG)
+    env.reset(seed=0)
+    for _ in range(300):
+        env.step(0)
+    assert env.rate == 25
+    assert [int(picture[0, 0, 0]) for picture in env.frames] == list(range(0, 100, 2))
+    assert env.frames[0].shape == (40, 60, 3)
+    env.reset(seed=1)
+    assert len(env.frames) == 1
+
+
+def test_films_stand_side_by_side_and_a_short_one_waits_at_its_end():
+    one, other = np.full((5, 41, 30, 3), 10, np.uint8), np.full((2, 41, 30, 3), 20, np.uint8)
+    other[1] = 30
+    both = side_by_side([one, other])
+    assert both.shape == (5, 40, 68, 3)  # even sizes, for the codec
+    assert both[4, 0, 0, 0] == 10 and both[4, 0, -1, 0] == 30 and both[0, 0, 33, 0] == 255
+
+
+def test_a_video_can_be_read_back(tmp_path):
+    frames = np.zeros((10, 40, 60, 3), np.uint8)
+    frames[5:] = 200
+    write_video(tmp_path / "a.mp4", frames, 25)
+    with av.open(tmp_path / "a.mp4") as video:
+        pictures = [picture.to_ndarray(format="rgb24") for picture in video.decode(video=0)]
+        assert video.streams.video[0].average_rate == 25
+    assert len(pictures) == 10
+    assert pictures[0].mean() < 20 and pictures[9].mean() > 180
+
+
+def settings(tmp_path):
+    return {"run": tmp_path / "runs" / "r", "seed": 0, "workers": 1, "failures": Failures(["toy/cartpole"])}
+
+
+def agents():
+    return [Agent("random", RandomPolicy), Agent("expert", RandomPolicy)]
+
+
+def test_a_task_is_filmed_once_and_the_returns_are_kept(tmp_path):
+    suite = Suite("toy", (make_task("CartPole-v1", "toy/cartpole"),))
+    for _ in range(2):
+        made = film(agents(), suite, CONFIG, **settings(tmp_path))["toy/cartpole"]
+        about = read_json(made.folder / "clip.json")
+    assert set(about["agents"]) == {"random", "expert"} and about["agents"]["random"]["return"] >= 8
+    assert (made.folder / "clip.mp4").stat().st_size > 500
+    before = (made.folder / "clip.mp4").stat().st_mtime_ns
+    film(agents(), suite, CONFIG, **settings(tmp_path))
+    assert (made.folder / "clip.mp4").stat().st_mtime_ns == before
+
+
+def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, capsys):
+    suite = Suite("toy", (make_task(),))
+    for _ in range(2):
+        made = film(agents(), suite, CONFIG, **settings(tmp_path))
+    assert capsys.readouterr().err.count("toy/counter cannot be filmed") == 1
+    assert not (made["toy/counter"].folder / "clip.mp4").exists()
+    assert film([], suite, CONFIG, **settings(tmp_path)) == {}
+
+
+@pytest.mark.parametrize("setting", [{"seconds": 0.0}, {"height": 3}])
+def test_settings_that_cannot_work_are_refused(setting):
+    with pytest.raises(GatitoError, match=r"clips\.\w+ must be at least"):
+        ClipsConfig(**setting).check()

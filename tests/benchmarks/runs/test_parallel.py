@@ -1,0 +1,160 @@
+"""Jobs that fail, each in its own way: the others end, and every failure is told."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.runs import parallel
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, run_jobs
+from tests.conftest import ROOT
+
+
+def work(*, task, does, report, folder=None):
+    report(1)
+    if does == "raise":
+        raise GatitoError(f"{task} cannot go on: mend it.")
+    if does == "wrap":
+        try:
+            raise GatitoError(f"{task} cannot go on: mend it.")
+        except GatitoError:
+            raise ValueError("on the way out") from None
+    if does == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if does == "die once" and not (folder / "died").exists():
+        (folder / "died").touch()
+        os._exit(139)
+    if does == "fatal":
+        raise FatalError("the file x is damaged.")
+    if does == "exit":
+        sys.exit(3)
+    if does == "bug":
+        return {}["absent"]
+    if does == "sleep":
+        time.sleep(1.0)
+    if does == "write":
+        (folder / task).write_text("done")
+    return f"{task} done"
+
+
+def jobs(**does):
+    return [Job(f"work {name}", 1, {"task": name, "does": what}, name) for name, what in does.items()]
+
+
+def run(made, workers=2):
+    failures = Failures([str(job.task) for job in made])
+    return run_jobs(work, made, workers=workers, failures=failures), failures
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_that_fail_are_told_and_the_others_end(workers, capfd):
+    made = jobs(a="return", b="raise", c="die", d="wrap", e="return")
+    results, failures = run(made, workers)
+    assert list(results.items()) == [(made[0], "a done"), (made[4], "e done")]
+    with pytest.raises(GatitoError, match="3 of 5 tasks failed") as error:
+        failures.stop_if_any()
+    told = {line.partition(": ")[0]: line.partition(": ")[2] for line in error.value.lines}
+    assert list(told) == ["b", "c", "d"]
+    assert told["b"] == "b cannot go on: mend it."
+    assert re.match(
+        r"the worker process of work c died of SIGSEGV\(-11\) in \S+test_parallel.py, line \d+ \(often", told["c"]
+    )
+    assert told["d"] == "d cannot go on: mend it."
+    warned = capfd.readouterr().err
+    assert warned.count("the others go on") == 3 and len(warned.splitlines()) == 3
+
+
+def test_a_process_that_dies_takes_only_its_own_job_with_it_and_that_is_tried_again(tmp_path):
+    made = jobs(a="die once", b="sleep", c="return", d="return")
+    made[0].arguments["folder"] = tmp_path
+    results, failures = run(made)
+    assert list(results.values()) == ["a done", "b done", "c done", "d done"]
+    assert len(failures) == 0
+
+
+def test_a_job_of_several_tasks_whose_process_dies_is_missing(tmp_path):
+    results, failures = run([Job("work", 1, {"task": "a", "does": "die"}), *jobs(b="return")])
+    assert list(results.values()) == ["b done"] and len(failures) == 0
+
+
+@pytest.mark.parametrize("bug, line", [("bug", "KeyError: 'absent'"), ("exit", "SystemExit: 3")])
+def test_a_bug_keeps_its_traceback_once_the_others_are_done(bug, line, tmp_path):
+    made = jobs(a=bug, b="sleep", c="write")
+    made[2].arguments["folder"] = tmp_path
+    with pytest.raises(RuntimeError, match=f"(?s)work a:\nTraceback.*in work\n.*{line}"):
+        run(made, workers=1)
+    assert (tmp_path / "c").read_text() == "done"
+
+
+def test_what_is_fatal_stops_the_others(tmp_path):
+    made = jobs(a="fatal", b="sleep", c="write")
+    made[2].arguments["folder"] = tmp_path
+    with pytest.raises(FatalError, match="the file x is damaged"):
+        run(made, workers=1)
+    assert not (tmp_path / "c").exists()
+
+
+def test_ctrl_c_waits_for_the_process_that_is_being_made():
+    done = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind its back ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt), parallel._uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("made")
+        assert done == ["made"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_worker_that_was_killed_while_it_had_no_work_is_replaced():
+    [pid] = run_jobs(pid_of, [Job("pid", 1, {})], workers=1, failures=Failures([])).values()
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5)
+    results, failures = run(jobs(a="return"))
+    assert list(results.values()) == ["a done"] and len(failures) == 0
+
+
+def pid_of(*, report):
+    return os.getpid()
+
+
+INTERRUPTED = """
+import time
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, run_jobs
+
+def work(*, report):
+    print("begun", flush=True)
+    time.sleep(60)
+
+run_jobs(work, [Job("work", 1, {}), Job("work", 1, {})], workers=2, failures=Failures([]))
+"""
+
+
+def test_ctrl_c_ends_all_at_once():
+    """It comes when the first process has begun to work and the second is being made."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    begun = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, told = process.communicate(timeout=30)
+    assert process.returncode not in (0, None) and "KeyboardInterrupt" in told
+    assert time.monotonic() - begun < 10
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # the dead are collected by somebody else
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)

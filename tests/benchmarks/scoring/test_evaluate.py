@@ -1,0 +1,194 @@
+import functools
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.base.artifacts import Artifact, read_manifest
+from benchmarks.base.compute import Cost
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Log, Tracker, TrackingConfig, read_log
+from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
+from benchmarks.scoring.results import CostRow, CurveRow, Results, TaskRow
+from benchmarks.tasks import Suite
+from tests.conftest import make_task
+
+TARGET = make_task("tests.environments:Target-v0", reference=-0.5)
+COUNTER = make_task(kwargs={"length": 8}, metric="success")
+SUITE = Suite("toy", (TARGET, COUNTER))
+GATE = {"toy/target": -0.1, "toy/counter": 1.0}
+
+
+class Good(RandomPolicy):
+    """Stands in for an expert and a generalist: always the action 2, and the middle of the box."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def act(self, observed, state):
+        decisions, state = super().act(observed, state)
+        for rows, decision in zip(observed, decisions, strict=True):
+            decision.actions[:] = [0.5, 5.0] if rows.task.name == "toy/target" else 2
+        return decisions, state
+
+
+def agents(*names, **made_from):
+    return [
+        Agent(name, RandomPolicy if name == "random" else lambda name=name: Good(name), made_from.get(name, {}))
+        for name in names
+    ]
+
+
+def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, players=None, **made_from):
+    failures = Failures([task.name for task in suite]) if failures is None else failures
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
+    settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker, "failures": failures}
+    return evaluate(players or agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
+
+
+def make(folder, cost, curve=None, **config):
+    """A finished artifact with a log."""
+    artifact = Artifact(folder, "network", config)
+    artifact.start()
+    log = Log(folder)
+    for step, value in (curve or {}).items():
+        log.write(step, {"distill/loss": value, "distill/gradient": 1.0})
+        log.write(step, {"charts/episodic_return": 9.0})
+    artifact.finish(cost.seconds, **cost.facts())
+    return artifact
+
+
+def test_there_is_a_row_for_every_agent_task_and_test_seed_in_order(tmp_path):
+    results = score(tmp_path / "runs" / "r", "random", "expert")
+    expected = [
+        (agent, task.name, episode_seed(Purpose.TEST, index, 4))
+        for agent in ("random", "expert")
+        for task in SUITE
+        for index in range(12)
+    ]
+    assert [(row.agent, row.task, row.episode_seed) for row in results.scores] == expected
+    assert {(row.suite, row.train_seed) for row in results.scores} == {("toy", 4)}
+    assert results == Results.read(tmp_path / "runs" / "r")
+    target, counter = ([row for row in results.scores if row.task == task.name] for task in SUITE)
+    assert {(row.success, row.length) for row in target} == {(None, 20)}
+    assert [row.success for row in counter if row.agent == "expert"] == [True] * 12
+    assert [row.total_return for row in counter if row.agent == "expert"] == [16.0] * 12
+
+
+def test_each_training_seed_has_test_episodes_of_its_own(tmp_path):
+    four, five = (score(tmp_path / str(seed) / "r", "random", seed=seed).scores for seed in (4, 5))
+    assert not {row.episode_seed for row in four} & {row.episode_seed for row in five}
+    assert [row.total_return for row in four] != [row.total_return for row in five]
+
+
+def test_the_tasks_say_what_was_played_and_what_the_gate_found(tmp_path):
+    score(tmp_path / "runs" / "r", "random", "expert")
+    assert Results.read(tmp_path / "runs" / "r").tasks == tuple(
+        TaskRow("toy", task.name, 4, task.env_id, 20, metric, bar, "expert", GATE[task.name], task.digest[:12])
+        for task, metric, bar in ((TARGET, "return", -0.5), (COUNTER, "success", None))
+    )
+
+
+def test_costs_and_curves_are_those_of_the_artifacts_that_an_agent_is_made_from(tmp_path):
+    run = tmp_path / "runs" / "r"
+    experts = {
+        "toy/target": make(run / "experts" / "x", Cost(10, 1e6, 500, 2.5)),
+        "toy/counter": make(run / "experts" / "y", Cost(20, 2e6, 700, 1.25)),
+    }
+    generalist = {"": make(run / "generalist", Cost(99, 5e9, 1200, 7.0), curve={10: 0.5, 20: 0.1 + 0.2})}
+    results = score(run, "random", "expert", "generalist", expert=experts, generalist=generalist)
+    assert results == Results.read(run)
+    steps = {agent: sum(row.length for row in results.scores if row.agent == agent) for agent in results.agents}
+    assert [replace(row, play_seconds=0.0) for row in results.costs] == [
+        CostRow("toy", "random", 4, 0, 0.0, 0, 0.0, steps["random"], 0.0),
+        CostRow("toy", "expert", 4, 30, 3e6, 1200, 3.75, steps["expert"], 0.0),
+        CostRow("toy", "generalist", 4, 99, 5e9, 1200, 7.0, steps["generalist"], 0.0),
+    ]
+    assert all(0 <= row.play_seconds < 60 for row in results.costs)
+    assert results.curves == (
+        CurveRow("generalist", "", 4, "distill/loss", 10, 0.5),
+        CurveRow("generalist", "", 4, "distill/loss", 20, 0.1 + 0.2),
+    )
+    (run / "experts" / "y" / "manifest.json").unlink()
+    with pytest.raises(GatitoError, match="experts/y is not finished: run all stages again"):
+        score(run, "random", "expert", expert=experts)
+
+
+def test_scores_do_not_depend_on_the_number_of_processes(tmp_path):
+    one = score(tmp_path / "a" / "r", "random", workers=1)
+    two = score(tmp_path / "b" / "r", "random", workers=2)
+    assert (one.scores, one.tasks) == (two.scores, two.tasks)
+
+
+def test_what_is_scored_is_not_played_again_and_more_agents_join(tmp_path):
+    run = tmp_path / "runs" / "r"
+    first = score(run, "random")
+    before = (run / "scores" / "random" / "manifest.json").stat().st_mtime_ns
+    results = score(run, "random", "expert", "generalist")
+    assert (run / "scores" / "random" / "manifest.json").stat().st_mtime_ns == before
+    assert results.agents == ["random", "expert", "generalist"]
+    assert results.scores[: len(first.scores)] == first.scores
+    assert results.costs[0] == first.costs[0]
+    assert score(tmp_path / "runs" / "other", "random") == first  # taken over from its neighbour
+    assert read_manifest(tmp_path / "runs" / "other" / "scores" / "random")["adopted_from"] == str(
+        run / "scores/random"
+    )
+
+
+def test_who_plays_in_another_way_is_played_anew(tmp_path):
+    """Two amplifiers of one network, in neighbouring runs: neither may have the other's scores."""
+    ways = [RandomPolicy, functools.partial(Good, "random")]
+    scores = []
+    for number, load in enumerate([*ways, ways[0]]):
+        players = [Agent("random", load, how={"amplifier": load is ways[0]})]
+        scores.append(score(tmp_path / "runs" / str(number), players=players).scores)
+    assert scores[0] == scores[2] != scores[1]
+    assert "adopted_from" in read_manifest(tmp_path / "runs" / "2" / "scores" / "random")
+    named = {"suite": "toy", "tasks": {task.name: task.digest for task in SUITE}, "agent": "random"}
+    config = score_artifact(tmp_path, *agents("random"), SUITE, EvaluateConfig(episodes=12), 4).config
+    assert config == named | {"episodes": 12, "seed": 4}  # or all scores of before would be played again
+
+
+def test_other_settings_and_other_artifacts_are_played_anew(tmp_path):
+    run = tmp_path / "runs" / "r"
+    old, new = (make(run / name, Cost(), width=width) for width, name in enumerate(("old", "new")))
+    score(run, "random", "expert", expert={"": old})
+    before = {name: (run / "scores" / name / "manifest.json").stat().st_mtime_ns for name in ("random", "expert")}
+    score(run, "random", "expert", expert={"": new})
+    after = {name: (run / "scores" / name / "manifest.json").stat().st_mtime_ns for name in before}
+    assert (before["random"], before["expert"] < after["expert"]) == (after["random"], True)
+    assert len(score(run, "random", episodes=13).scores) == 26
+    longer = Suite("toy", (TARGET, make_task(kwargs={"length": 9})))
+    assert {row.length for row in score(run, "random", suite=longer).scores} == {20, 9}
+
+
+def test_the_log_holds_each_tasks_own_metric(tmp_path):
+    run = tmp_path / "runs" / "r"
+    score(run, "random", "expert")
+    [line] = read_log(run / "scores" / "log.jsonl")
+    assert line["evaluate/toy/counter/expert"] == 1.0  # a success rate, not the return of 16
+    assert line["evaluate/toy/target/expert"] == pytest.approx(0.0)
+
+
+def test_finished_scores_that_were_changed_are_named(tmp_path):
+    run = tmp_path / "runs" / "r"
+    score(run, "random")
+    artifact = score_artifact(run, *agents("random"), SUITE, EvaluateConfig(episodes=12), 4)
+    assert artifact.is_complete()
+    with (artifact.folder / "scores.csv").open("a") as file:
+        file.write("\n")
+    with pytest.raises(GatitoError, match=r"scores/random/scores\.csv has \d+ bytes instead of"):
+        score(run, "random")
+
+
+@pytest.mark.parametrize("setting, least", [("lanes", 1), ("environments", 1), ("episodes", 2)])
+def test_settings_that_would_play_nothing_are_refused(setting, least):
+    with pytest.raises(GatitoError, match=f"evaluate.{setting} must be at least {least}, not {least - 1}"):
+        EvaluateConfig(**{setting: least - 1}).check()
+
+
+@pytest.mark.parametrize("tasks, lanes", [(1, 50), (5, 50), (24, 10), (157, 1), (1000, 1)])
+def test_a_suite_of_many_tasks_has_fewer_environments_of_each(tasks, lanes):
+    assert EvaluateConfig(lanes=50, environments=256).lanes_for(tasks) == lanes

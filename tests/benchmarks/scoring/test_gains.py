@@ -1,0 +1,115 @@
+"""What rounds bring: gains against worked examples, and where a report shows them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.base.csv_rows import to_csv
+from benchmarks.report.report import score_results
+from benchmarks.report.rounds import RoundRow, round_rows, rounds_chart, rounds_table
+from benchmarks.scoring.comparison import merge
+from benchmarks.scoring.gains import AMPLIFIED, OTHERS
+from benchmarks.scoring.results import base_name, in_round, round_of
+from tests.conftest import make_results
+
+MEANS = {
+    "random": 0,
+    "expert": 10,
+    "generalist": 4,
+    "amplified round 1": 8,
+    "generalist round 1": 7,
+    "control round 1": 4,
+}
+MEANS |= {"amplified round 2": 13, "generalist round 2": 12, "control round 2": 5}
+
+
+def results(means=MEANS, seeds=(0,)):
+    noise = np.random.default_rng(0).normal(0, 0.5, size=(len(means), 40))
+    noise -= noise.mean(axis=1, keepdims=True)
+    played = {agent: mean + own for (agent, mean), own in zip(means.items(), noise, strict=True)}
+    agents = {agent: dict.fromkeys(seeds, values) for agent, values in played.items()}
+    return make_results({"toy/a": agents, "toy/b": agents})
+
+
+def test_names_of_agents_say_their_round():
+    assert in_round("generalist", 0) == "generalist" and in_round("generalist", 12) == "generalist round 12"
+    assert base_name("control round 3 (model=mini)") == "control" and round_of("control round 3 (model=mini)") == 3
+    assert round_of("generalist (a round 4)") == 0
+
+
+def test_gains_are_differences_of_fractions():
+    board = score_results(results())
+    first, second = (gain for gain in board.gains if not gain.task)
+    told = [first.amplify.value, first.net.value, first.kept.value, first.over_control.value]
+    np.testing.assert_allclose(told, [0.4, 0.3, 0.75, 0.3], atol=1e-6)
+    assert first.amplify.low < 0.4 < first.amplify.high and first.amplify.low > 0.3
+    np.testing.assert_allclose(
+        [second.amplify.value, second.net.value, second.kept.value], [0.6, 0.5, 5 / 6], atol=1e-6
+    )
+    assert [gain.task for gain in board.gains if gain.number == 1] == ["", "toy/a", "toy/b"]
+    [row] = [row for row in rounds_table(board).rows if row[0] == "round 2"]
+    assert row[-1] == "toy/a, toy/b"
+    assert {value["round"] for value in rounds_chart(board)["data"]["values"]} == {0, 1, 2}
+
+
+def test_where_some_tasks_are_amplified_the_others_show_what_it_costs_them():
+    agents = {task: {agent: {0: [mean] * 20 + [mean + 0.01]} for agent, mean in MEANS.items()} for task in "ab"}
+    agents["b"]["generalist round 1"] = {0: [3] * 20 + [3.01]}
+    about = {"a": {"amplified": True}, "b": {"amplified": False}}
+    board = score_results(make_results({f"toy/{task}": own for task, own in agents.items()}, **about))
+    nets = {gain.task: gain.net.value for gain in board.gains if gain.number == 1}
+    expected = {"": 0.1, AMPLIFIED: 0.3, OTHERS: -0.1, "toy/a": 0.3, "toy/b": -0.1}
+    assert nets == {task: pytest.approx(net, abs=1e-3) for task, net in expected.items()}
+    names = [row[0] for row in rounds_table(board).rows]
+    assert names[:3] == ["round 1", "round 1, amplified tasks", "round 1, other tasks"] and len(names) == 6
+
+
+def test_runs_that_amplify_other_tasks_have_none_in_common_to_speak_of():
+    first, second = (
+        replace(results(), tasks=tuple(replace(row, amplified=row.task == task) for row in results().tasks))
+        for task in ("toy/a", "toy/b")
+    )
+    assert {row.amplified for row in merge([("a", [first]), ("b", [second])]).tasks} == {None}
+    assert [row.amplified for row in merge([("a", [first]), ("b", [first])]).tasks] == [True, False]
+
+
+def test_nothing_is_said_to_be_kept_of_a_gain_that_is_none():
+    board = score_results(results(MEANS | {"amplified round 1": 4.01, "generalist round 1": 6}))
+    first = next(gain for gain in board.gains if not gain.task)
+    assert first.kept is None and first.net.value == pytest.approx(0.2)
+
+
+def test_rounds_without_a_scored_player_have_no_amplify_gain():
+    board = score_results(results({name: mean for name, mean in MEANS.items() if not name.startswith("ampl")}))
+    assert all(gain.amplify is None and gain.kept is None for gain in board.gains)
+    assert rounds_table(board).rows[0][2] == "-"
+
+
+def test_results_without_rounds_have_no_part_on_them():
+    board = score_results(results({name: mean for name, mean in MEANS.items() if "round" not in name}))
+    assert board.gains == () and rounds_table(board) is None and rounds_chart(board) is None
+    assert round_rows(board, "search", "weak") == []
+
+
+def test_every_agent_of_every_round_has_a_line():
+    text = to_csv(round_rows(score_results(results()), "search", "weak"), RoundRow)
+    head, *lines = text.splitlines()
+    assert head == "suite,task,amplifier,start,train_seed,round,agent,f,f_low,f_high,decision_cost,env_steps"
+    assert len(lines) == 2 * 7
+    assert next(line for line in lines if ",2,generalist," in line).startswith(
+        "toy,toy/a,search,weak,0,2,generalist,1.2"
+    )
+
+
+def test_runs_of_a_comparison_have_their_own_rounds():
+    both = merge([("a", [results()]), ("b", [results(MEANS | {"generalist round 1": 6})])])
+    board = score_results(both)
+    nets = {gain.label: gain.net.value for gain in board.gains if gain.number == 1 and not gain.task}
+    assert nets == {"a": pytest.approx(0.3), "b": pytest.approx(0.2)}
+
+
+def test_several_training_seeds_widen_the_intervals():
+    one, several = results(seeds=(0,)), results(seeds=(0, 1, 2))
+    gains = [next(gain for gain in score_results(each).gains if not gain.task) for each in (one, several)]
+    assert gains[0].net.value == pytest.approx(gains[1].net.value)

@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.scoring.results import FILES, Results, anchor_of, base_name, label_of, labelled
+from tests.conftest import make_results
+
+SEEDS = {0: [1, 2], 1: [3, 4]}
+PLAYED = {agent: SEEDS for agent in ("generalist", "expert", "random")}
+
+
+def good():
+    """Two tasks, three agents, two training seeds, two episodes: 24 scores in lines 2 to 25."""
+    return make_results({"toy/x": PLAYED, "toy/y": PLAYED})
+
+
+def score_where(results, change, **wanted):
+    """The results with the fitting score rows changed; left out where ``change`` is None."""
+    rows = []
+    for row in results.scores:
+        fits = all(getattr(row, name) == value for name, value in wanted.items())
+        rows += [row] if not fits else [] if change is None else [replace(row, **change)]
+    return replace(results, scores=tuple(rows))
+
+
+def task_where(results, number, **change):
+    """The results with one line of ``tasks.csv`` changed."""
+    rows = list(results.tasks)
+    rows[number] = replace(rows[number], **change)
+    return replace(results, tasks=tuple(rows))
+
+
+def test_results_come_back_as_they_were(tmp_path):
+    results = good()
+    results.write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}.csv" for name in FILES)
+    header = "suite,task,agent,train_seed,episode_seed,return,length,success\n"
+    assert (tmp_path / "scores.csv").read_text().startswith(header)
+    assert Results.read(tmp_path) == results
+    assert (results.suite, results.task_names, results.train_seeds) == ("toy", ["toy/x", "toy/y"], [0, 1])
+
+
+def test_agents_have_one_order_with_further_runs_behind_each():
+    names = ["generalist (b)", "expert", "generalist (a)", "clone", "random", "multitask-rl", "specialist", "retrieval"]
+    expected = ["random", "expert", "clone", "retrieval", "specialist", "multitask-rl", "generalist (b)"]
+    assert make_results({"toy/x": dict.fromkeys(names, SEEDS)}).agents == [*expected, "generalist (a)"]
+
+
+def test_names_and_labels():
+    assert labelled("expert", "") == "expert"
+    name = labelled("expert", "seed=(1, 2)")
+    assert (base_name(name), label_of(name), label_of("expert")) == ("expert", "seed=(1, 2)", "")
+    assert anchor_of("generalist (a)", "expert", ["expert (a)", "expert (b)"]) == "expert (a)"
+    assert anchor_of("generalist (a)", "expert", ["expert"]) == "expert"
+
+
+def test_a_missing_file_names_the_way_out(tmp_path):
+    good().write(tmp_path)
+    (tmp_path / "tasks.csv").unlink()
+    with pytest.raises(GatitoError, match=r"tasks\.csv is missing: run with stages=\[evaluate,report\]"):
+        Results.read(tmp_path)
+
+
+BAD = {
+    "an unknown agent": (
+        lambda r: score_where(r, {"agent": "generalits"}, agent="generalist", task="toy/y"),
+        "/scores.csv, line 14: unknown agent 'generalits'. Did you mean 'generalist'?",
+    ),
+    "an unknown task": (
+        lambda r: score_where(r, {"task": "toy/z"}, agent="expert", task="toy/y"),
+        "/scores.csv, line 18: unknown task 'toy/z'. Did you mean",
+    ),
+    "a duplicate": (
+        lambda r: replace(r, scores=(*r.scores, r.scores[3])),
+        "/scores.csv has duplicate rows: line 5 (toy/x, generalist, 1, 601000001); line 26 (toy/x, generalist, 1, 6010",
+    ),
+    "a duplicate with another return": (
+        lambda r: replace(r, scores=(*r.scores, replace(r.scores[3], total_return=99.0))),
+        "/scores.csv has duplicate rows: line 5 ",
+    ),
+    "all rows twice": (lambda r: replace(r, scores=r.scores * 2), "; and 44 more: leave one of each, or give each run"),
+    "an infinite return": (
+        lambda r: score_where(r, {"total_return": float("nan")}, agent="random", train_seed=1, task="toy/y"),
+        "/scores.csv, line 24: 'nan' is no finite number.",
+    ),
+    "mixed suites": (
+        lambda r: score_where(r, {"suite": "classic"}, agent="random"),
+        " mixes the suites classic, toy: report each by itself.",
+    ),
+    "mixed preprocessing": (
+        lambda r: task_where(r, 1, preprocessing="def"),
+        "/tasks.csv: task toy/x has different preprocessing in line 2 (abc) and line 3 (def): a report is never drawn",
+    ),
+    "mixed metrics": (
+        lambda r: task_where(r, 3, metric="success"),
+        "/tasks.csv: task toy/y has different metric in line 4 (return) and line 5 (success)",
+    ),
+    "mixed environments": (lambda r: task_where(r, 1, env_id="Toy-v1"), "task toy/x has different env_id in line 2"),
+    "mixed horizons": (lambda r: task_where(r, 1, horizon=10), "has different horizon in line 2 (9) and line 3 (10)"),
+    "a task not played": (
+        lambda r: score_where(r, None, agent="generalist", task="toy/y", train_seed=1),
+        "/scores.csv lacks rows: generalist on toy/y, training seed 1: run with stages=[evaluate,report] again.",
+    ),
+    "an agent without a seed": (
+        lambda r: score_where(r, None, agent="generalist", train_seed=1),
+        "lacks rows: generalist on toy/x, training seed 1; generalist on toy/y, training seed 1: run",
+    ),
+    "an anchor without a seed": (
+        lambda r: score_where(r, None, agent="random", train_seed=0),
+        "lacks rows: random on toy/x, training seed 0; random on toy/y, training seed 0: run",
+    ),
+    "no random": (lambda r: score_where(r, None, agent="random"), "lacks rows: random on every task: run"),
+    "no expert": (lambda r: score_where(r, None, agent="expert"), "lacks rows: expert on every task: run"),
+    "no row of a task": (
+        lambda r: replace(r, tasks=r.tasks[:-1]),
+        "lacks rows: the tasks.csv row of toy/y with expert, training seed 1: run",
+    ),
+    "the row of another expert": (
+        lambda r: task_where(r, 0, expert="expert (model=mini)"),
+        "lacks rows: the tasks.csv row of toy/x with expert, training seed 0: run",
+    ),
+    "two rows of one task": (
+        lambda r: replace(r, tasks=(*r.tasks, replace(r.tasks[1], gate_mean=8.0))),
+        "/tasks.csv has duplicate rows: line 3 (toy/x, expert, 1); line 6 (toy/x, expert, 1): leave one of each.",
+    ),
+    "an episode less": (
+        lambda r: score_where(r, None, agent="generalist", task="toy/y", episode_seed=600_000_001),
+        "test episodes that others have played are missing: generalist on toy/y, training seed 0: 1 of 2: run",
+    ),
+    "other episodes": (
+        lambda r: score_where(r, {"episode_seed": 7}, agent="expert", episode_seed=600_000_001),
+        "expert on toy/x, training seed 0: 2 of 3",
+    ),
+    "no scores": (lambda r: replace(r, scores=()), " has no rows to score: run with stages=[evaluate,report]."),
+    "no tasks": (lambda r: replace(r, tasks=()), " has no rows to score: run with stages=[evaluate,report]."),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_results_are_refused_with_one_line_that_names_the_folder_and_the_rows(tmp_path, case):
+    spoil, told = BAD[case]
+    spoil(good()).write(tmp_path)
+    with pytest.raises(GatitoError) as refused:
+        Results.read(tmp_path)
+    line = str(refused.value)
+    assert told in line
+    assert line.startswith(str(tmp_path))
+    assert "\n" not in line
+    assert len(line) < 600
+
+
+def test_many_problems_are_counted_not_listed():
+    results = make_results({f"toy/{number}": PLAYED for number in range(9)})
+    missing = score_where(results, None, agent="generalist", train_seed=0)
+    kept = tuple(row for row in missing.scores if (row.agent, row.task) != ("expert", "toy/8") or row.train_seed)
+    with pytest.raises(GatitoError) as refused:
+        replace(missing, scores=kept).check("here")
+    assert str(refused.value).count("training seed") == 4
+    assert "; and 6 more: run" in str(refused.value)
+
+
+def test_agents_of_several_runs_are_held_to_their_own_runs_anchors():
+    runs = {f"{agent} ({run})": {run: [1, 2]} for agent in ("random", "expert", "generalist") for run in (0, 1)}
+    good = make_results({"toy/x": runs})
+    good.check("here")  # no run has the other's seed
+    with pytest.raises(GatitoError, match="lacks rows: expert on toy/x, training seed 1: run"):
+        score_where(good, None, agent="expert (1)").check("here")

@@ -1,0 +1,95 @@
+import pytest
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, make_env, spaces
+from tests.conftest import make_task
+
+
+def test_a_task_resolves_what_its_registration_says_and_what_overrides_it():
+    task = make_task("MountainCar-v0", kwargs={"goal_velocity": 0.01})
+    assert task.horizon == 200
+    assert task.kwargs["goal_velocity"] == 0.01
+    assert make_task("MountainCar-v0", horizon=50).horizon == 50
+
+
+def test_the_digest_follows_everything_that_decides_what_playing_means():
+    digests = {
+        make_task("MountainCar-v0", name="a/b", **settings).digest
+        for settings in ({}, {"horizon": 50}, {"kwargs": {"goal_velocity": 0.01}})
+    }
+    assert len(digests) == 3
+    assert make_task("MountainCar-v0", name="a/b", reference=3).digest in digests  # a reference decides no play
+
+
+def test_the_horizon_is_kept():
+    env = make_env(make_task("CartPole-v1", horizon=3))
+    env.reset(seed=0)
+    assert [env.step(action)[3] for action in (0, 1, 0)] == [False, False, True]
+
+
+def test_spaces_of_a_task():
+    observation, action = spaces(make_task())
+    assert observation.shape == (2,)
+    assert action.n == 3
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (TaskConfig("CartPol-v1"), "unknown environment id of task toy/x 'CartPol-v1'. Did you mean 'CartPole-v1'"),
+        (TaskConfig("CliffWalking-v1"), "has no time limit; state one as horizon"),
+        (TaskConfig("CartPole-v1", metric="profit"), "unknown metric of task toy/x 'profit'"),
+        (TaskConfig("CartPole-v1", family="clasic"), "unknown environment family 'clasic'"),
+    ],
+)
+def test_a_bad_task_gets_one_line(config, words):
+    with pytest.raises(GatitoError) as error:
+        Task.resolve("toy/x", config)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_package_names_the_extra_to_install():
+    with pytest.raises(GatitoError, match=r"task toy/needy needs a package .* pip install 'gatito\[box2d\]'"):
+        make_env(make_task("tests.environments:Needy-v0"))
+
+
+def test_an_argument_that_the_environment_refuses_names_the_task():
+    with pytest.raises(GatitoError, match="task toy/cartpole: CartPole-v1 refuses its arguments"):
+        make_env(make_task("CartPole-v1", kwargs={"gravitty": 3}))
+
+
+@pytest.mark.parametrize(
+    "env_id, words", [("Raises-v0", "RuntimeError: the rope broke"), ("Infinite-v0", "the reward is nan")]
+)
+def test_an_environment_that_raises_names_task_and_seed(env_id, words):
+    env = make_env(make_task(f"tests.environments:{env_id}"))
+    env.reset(seed=77)
+    with pytest.raises(GatitoError, match=r"seeded 77") as error:
+        for _ in range(5):
+            env.step(0)
+    assert words in str(error.value)
+    assert f"task toy/{env_id[:-3].lower()}" in str(error.value)
+
+
+def configs():
+    return SuiteConfig(
+        "s", {"a-x": TaskConfig("CartPole-v1"), "b-x": TaskConfig("Acrobot-v1"), "b-y-z": TaskConfig("Pendulum-v1")}
+    )
+
+
+def test_a_suite_keeps_its_order_and_can_be_narrowed():
+    assert [task.name for task in Suite.resolve(configs())] == ["a/x", "b/x", "b/y-z"]
+    assert [task.name for task in Suite.resolve(configs(), ["b/x", "y-z"])] == ["b/x", "b/y-z"]
+    assert [task.key for task in Suite.resolve(configs())] == ["a-x", "b-x", "b-y-z"]
+
+
+@pytest.mark.parametrize("name", ["x", "c/x", "nothing"])
+def test_an_unknown_or_ambiguous_task_is_refused_with_the_valid_ones(name):
+    with pytest.raises(GatitoError, match=f"unknown task '{name}'.*a/x, b/x, b/y-z"):
+        Suite.resolve(configs(), [name])
+
+
+def test_a_task_key_without_a_group_is_refused():
+    with pytest.raises(GatitoError, match="task key 'cartpole' must read GROUP-NAME"):
+        Suite.resolve(SuiteConfig("s", {"cartpole": TaskConfig("CartPole-v1")}))

@@ -1,0 +1,258 @@
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import Purpose
+from benchmarks.play import recording
+from benchmarks.play.policy import Noisy
+from benchmarks.play.recording import Take
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from benchmarks.tasks import Suite, make_env
+from experts import train
+from experts.programs.scripted import make_player
+from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.record import RecordConfig, record_suite
+from experts.train import expert_artifact, load_expert, read_gate, train_experts
+from tests.benchmarks.tasks.test_babyai import level
+from tests.benchmarks.tasks.test_metaworld import arm
+from tests.conftest import ROOT, make_task
+
+pytest.importorskip("minigrid")
+pytest.importorskip("metaworld")
+
+BOT, SCRIPT = ExpertRecipe(algorithm="bot"), ExpertRecipe(algorithm="script")
+LEVELS = ["GoToLocal", "BossLevel", "Unlock", "PutNextS7N4", "KeyCorridor", "BlockedUnlockPickup", "OpenDoorsOrderN4"]
+
+
+def stock_actions(env, actions):
+    """What the stock bot says at every step of an episode in which others acted; None where it fails, hangs or ends."""
+    from minigrid.utils.baby_ai_bot import BabyAIBot
+
+    def hangs(*_):
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, hangs)
+    bot, last, said = BabyAIBot(env.unwrapped), None, []
+    for action in actions:
+        signal.alarm(5)
+        try:
+            advice = bot.replan(last)
+        except Exception:
+            return [*said, None]
+        finally:
+            signal.alarm(0)
+        if not bot.stack:
+            return [*said, None]
+        said.append(int(advice))
+        env.step(int(action))
+        last = int(action)
+    return said
+
+
+def check_same_decisions(name, seeds, noise):
+    task = level(name)
+    for episode in rollout(Noisy(make_player(task, BOT), noise), {task: seeds}, keep_steps=True):
+        env = make_env(task)
+        env.reset(seed=episode.seed)
+        actions = [*episode.steps.get("actions", []), *([0] if episode.gave_up else [])]
+        labels = [*episode.steps.get("labels", []), *([None] if episode.gave_up else [])]
+        assert stock_actions(env, actions) == labels, f"{name} {episode.seed}"
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_the_bot_decides_as_the_stock_bot_does_and_is_told_what_was_really_done(name):
+    check_same_decisions(name, [1, 2], noise=0.0)
+    check_same_decisions(name, [3, 4], noise=0.15)
+
+
+def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
+    from minigrid.core.world_object import Ball
+    from minigrid.utils.baby_ai_bot import BabyAIBot
+
+    from experts.programs.bitboard_search import Rings
+    from experts.programs.bot import Bot
+
+    env = make_env(level("MoveTwoAcrossS8N9")).unwrapped
+    for seed in range(6):
+        env.reset(seed=seed)
+        rng = np.random.default_rng(seed)
+        for place in range(len(env.grid.grid)):
+            if env.grid.grid[place] is None and rng.random() < 0.4:  # much to carry out of the way
+                env.grid.grid[place] = Ball()
+        theirs, ours = BabyAIBot(env), Bot(env)
+        ours._here = int(env.agent_pos[1] * env.width + env.agent_pos[0])
+        seen = rng.random((env.width, env.height)) < 0.85
+        theirs.vis_mask = seen.copy()
+        theirs._process_obs()
+        for facing in range(4):
+            env.agent_dir = ours._facing = facing
+            ours._seen = sum(1 << int(y * env.width + x) for x, y in np.argwhere(theirs.vis_mask))
+            ours._near, ours._far = Rings(1 << ours._here, ours._seen & ours._free, env.width), None
+            for modulus in (2, 17, 97):  # of many places, which are nearest, and how is the first one reached?
+                for rest in range(modulus):
+
+                    def wanted(pos, cell, modulus=modulus, rest=rest):
+                        return (7 * pos[0] + 3 * pos[1]) % modulus == rest
+
+                    path, last, through = theirs._shortest_path(wanted, try_with_blockers=True)
+                    first, ours_last, ours_through = ours._shortest_path(wanted, try_with_blockers=True)
+                    assert (path and path[:1], last, through) == (first, ours_last, ours_through)
+
+
+@pytest.mark.slow
+def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
+    import gymnasium as gym
+
+    level("GoToLocal")  # registers them
+    names = [spec[7:-3] for spec in gym.registry if spec.startswith("BabyAI-") and spec.endswith("-v0")]
+    assert len(names) > 80
+    for name in sorted(names):
+        check_same_decisions(name, [10, 11], noise=0.0)
+        check_same_decisions(name, [12], noise=0.1)
+
+
+def test_a_bot_that_changes_its_plan_for_ever_gives_up():
+    task = level("UnlockToUnlock")
+    episodes = list(rollout(make_player(task, BOT), {task: range(6)}, keep_steps=True))
+    assert any(episode.gave_up for episode in episodes)
+    assert all(episode.success is False for episode in episodes if episode.gave_up)
+    values, _ = train._scores(make_player(task, BOT), task, Purpose.GATE, 6, 0)
+    assert len(values) == 6 and set(values) <= {0.0, 1.0}  # given up is failed
+
+
+def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
+    from experts.programs.bot import Bot
+
+    def hang(self, image, last_action):
+        count = 0
+        while True:
+            count += 1
+
+    task = level("GoToObj")
+    monkeypatch.setattr(Bot, "decide", hang)
+    [episode] = rollout(make_player(task, ExpertRecipe(algorithm="bot", episode_seconds=1)), {task: [0]})
+    assert episode.gave_up
+
+
+def test_no_timer_outlives_its_process():
+    code = """
+import atexit, signal
+atexit.register(lambda: print(signal.getitimer(signal.ITIMER_PROF)))
+from experts.programs.scripted import _TIMER
+_TIMER.keep_running()
+assert signal.getitimer(signal.ITIMER_PROF)[1] == 1.0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "(0.0, 0.0)\n"
+
+
+def test_a_bot_that_fails_gives_up(monkeypatch):
+    from experts.programs.bot import Bot
+
+    task = level("GoToObj")
+    monkeypatch.setattr(Bot, "decide", lambda *_: [].pop())
+    [episode] = rollout(make_player(task, BOT), {task: [0]})
+    assert (episode.gave_up, episode.success, episode.length) == (True, False, 0)
+
+
+def make_expert(run, task, recipe, episodes=4):
+    logging.disable()
+    tracker = Tracker(TrackingConfig(backend="none"), group="g", exp_name="e", seed=0, folder=run)
+    suite = Suite("s", (task,))
+    pool = {"run": run, "seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([task.name])}
+    made = train_experts(suite, {task.name: recipe}, ExpertsConfig(gate_episodes=episodes), **pool)
+    return suite, made, pool
+
+
+@pytest.mark.parametrize(
+    "task, recipe", [(arm("reach", reference=0.5), SCRIPT), (level("GoToObj", reference=0.5), BOT)]
+)
+def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
+    _, made, _ = make_expert(tmp_path, task, recipe)
+    gate = read_gate(made[task.name])
+    assert (gate["passed"], gate["episodes"]) == (True, 4)
+    facts = json.loads((made[task.name].folder / "manifest.json").read_text())["facts"]
+    assert set(facts["cost"].values()) == {0}
+    expert = load_expert(made[task.name].folder, task)
+    assert expert.distribution_kind == {}
+    [episode] = rollout(expert, {task: [5]})
+    assert episode.success
+    assert expert_artifact(tmp_path, task, recipe, ExpertsConfig(gate_episodes=4), 0).is_complete()
+
+
+def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
+    task = level("UnlockToUnlock")
+    suite, made, pool = make_expert(tmp_path, task, BOT)
+    config = RecordConfig(steps=300, random_steps=20, noise=0.1, shards=2)
+    capfd.readouterr()
+    recorded = record_suite(suite, made, config, **pool)[task.name]["expert"]
+    recording = Trajectories(recorded.folder)
+    assert recording.steps >= 300
+    assert recording.facts["discarded"] > 0
+    assert f"{task.name}: the expert gave {recording.facts['discarded']} episodes up" in capfd.readouterr().err
+    for steps in recording.episodes():
+        assert steps["terminated"][-1] or steps["truncated"][-1]
+        assert (steps["actions"] != steps["labels"]).mean() < 0.5
+
+
+def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, capfd):
+    task = level("GoToObj")
+    suite, made, pool = make_expert(tmp_path, task, BOT)
+    monkeypatch.setattr(recording, "SEEDS_PER_SHARD", 2)
+    here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
+    monkeypatch.setattr(recording, "run_jobs", here)
+    record_suite(suite, made, RecordConfig(steps=300, random_steps=2, shards=1), **pool)
+    assert re.search(rf"{task.name}: \d+ of 300 steps, for all 2 episodes are played.", capfd.readouterr().err)
+
+
+def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, monkeypatch):
+    from experts.programs.bot import Bot
+
+    task = level("GoToObj")
+    monkeypatch.setattr(Bot, "decide", lambda *_: None)
+    with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
+        artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
+        take = Take(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, lanes=1)
+        recording._record_shard(take=take, shard=0, report=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "task, recipe, words",
+    [
+        (arm(), BOT, "task metaworld/reach: bot plays tasks of family babyai, not metaworld: use script"),
+        (level("GoToObj"), SCRIPT, "script plays tasks of family metaworld, not babyai: use bot"),
+        (make_task("CartPole-v1"), BOT, "not registered: use a trained algorithm"),
+        (
+            level("GoToObj"),
+            ExpertRecipe(algorithm="bot", hyperparameters={"gamma": 0.9}),
+            "leave out its hyperparameters",
+        ),
+        (level("GoToObj"), ExpertRecipe(algorithm="bot", episode_seconds=0), "episode_seconds must be at least 1"),
+        (
+            level("GoToObj"),
+            ExpertRecipe(algorithm="bt"),
+            "unknown algorithm of task babyai/gotoobj 'bt'. Did you mean 'bot'",
+        ),
+    ],
+)
+def test_a_program_is_refused_where_it_was_not_written_for(task, recipe, words):
+    with pytest.raises(GatitoError, match=words):
+        train._check(task, recipe)
+
+
+def test_a_script_keeps_within_the_bounds_of_its_actions():
+    task = arm("push")
+    [episode] = rollout(make_player(task, SCRIPT), {task: [1]}, keep_steps=True)
+    assert np.abs(episode.steps["actions"]).max() <= 1
+    assert episode.steps["actions"].dtype == np.float32

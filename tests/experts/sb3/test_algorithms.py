@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.checkpoints import load_state, save_state
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.rollout import rollout
+from experts.recipe import ExpertRecipe
+from experts.sb3.algorithms import ALGORITHMS, build, check_recipe, make_vec_env
+from experts.sb3.player import ExpertPolicy, policy_state
+from experts.sb3.replay import Replayable
+from experts.sb3.training import Training
+from tests.conftest import make_task
+
+RECIPES = {
+    "ppo discrete": (
+        "CartPole-v1",
+        ExpertRecipe(steps=600, envs=3, hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": "lin_0.01"}),
+    ),
+    "ppo normalised, box2d": (
+        "LunarLander-v3",
+        ExpertRecipe(
+            steps=600,
+            envs=3,
+            normalize_observations=True,
+            normalize_rewards=True,
+            hyperparameters={"n_steps": 32, "clip_range": "lin_0.2"},
+        ),
+    ),
+    "ppo state-dependent noise": (
+        "Pendulum-v1",
+        ExpertRecipe(steps=600, envs=2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
+    ),
+    "a2c": ("Acrobot-v1", ExpertRecipe(algorithm="a2c", steps=600, envs=2)),
+    "dqn": (
+        "MountainCar-v0",
+        ExpertRecipe(
+            algorithm="dqn",
+            steps=600,
+            envs=1,
+            normalize_observations=True,
+            hold_exploration=10,
+            hyperparameters={"learning_starts": 100, "buffer_size": 300, "train_freq": 4, "target_update_interval": 50},
+        ),
+    ),
+}
+
+
+def advance(training, until):
+    training.advance(until, on_progress=lambda steps: None, on_metrics=lambda steps, metrics: None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_that_is_killed_ends_with_the_weights_of_one_that_is_not(name, tmp_path):
+    env_id, recipe = RECIPES[name]
+    task = make_task(env_id)
+    undisturbed = Training(task, recipe, seed=5)
+    for until in (200, 400, 600):
+        advance(undisturbed, until)
+
+    first = Training(task, recipe, seed=5)
+    advance(first, 200)
+    save_state(tmp_path / "200", first.state())
+    advance(first, 390)  # lost with the kill
+    second = Training(task, recipe, 5, load_state(tmp_path / "200"))
+    advance(second, 400)
+    save_state(tmp_path / "400", second.state())
+    third = Training(task, recipe, 5, load_state(tmp_path / "400"))
+    advance(third, 600)
+
+    assert third.steps == undisturbed.steps
+    save_state(tmp_path / "resumed", third.state())
+    save_state(tmp_path / "undisturbed", undisturbed.state())
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "undisturbed").read_bytes()
+
+
+def test_weights_follow_the_seed():
+    env_id, recipe = RECIPES["ppo discrete"]
+    weights = [Training(make_task(env_id), recipe, seed)._model.policy.state_dict() for seed in (1, 1, 2)]
+    same = [all(torch.equal(weights[0][name], other[name]) for name in other) for other in weights[1:]]
+    assert same == [True, False]
+
+
+def test_a_rate_falls_over_the_whole_training_not_over_each_segment():
+    env_id, recipe = RECIPES["ppo discrete"]
+    rates = []
+    training = Training(make_task(env_id), recipe, seed=0)
+    for until in (192, 384, 576):
+        training.advance(until, lambda steps: None, lambda steps, metrics: None)
+        rates.append(training._model.policy.optimizer.param_groups[0]["lr"])
+    # The rate of an update is that at the end of its rollout: 0.01 * (1 - steps / 600).
+    assert rates == pytest.approx([0.0068, 0.0036, 0.0004])
+
+
+@pytest.mark.parametrize("name", ["ppo discrete", "ppo normalised, box2d", "ppo state-dependent noise", "dqn"])
+def test_a_loaded_expert_plays_as_stable_baselines3_does(name, tmp_path):
+    env_id, recipe = RECIPES[name]
+    task = make_task(env_id)
+    training = Training(task, recipe, seed=1)
+    advance(training, 200)
+    save_state(tmp_path / "policy", policy_state(training.state()))
+    expert = ExpertPolicy(task, recipe, load_state(tmp_path / "policy"))
+    [episode] = rollout(expert, {task: [3]}, keep_steps=True)
+    observations = episode.steps["observations"][:-1]
+    if recipe.normalize_observations:
+        observations = training._env.normalize_obs(observations)
+    theirs, _ = training._model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(episode.steps["actions"], theirs, atol=1e-6)
+    distributions = episode.steps["distributions"]
+    kind = expert.distribution_kind[task.name]
+    assert kind == {"dqn": "q", "ppo state-dependent noise": "gaussian"}.get(name, "logits")
+    assert len(distributions) == episode.length
+    if kind == "gaussian":
+        assert distributions.shape[1:] == (2, 1) and (distributions[:, 1] > 0).all()
+    else:
+        np.testing.assert_array_equal(distributions.argmax(axis=1), episode.steps["actions"])
+
+
+def test_an_environment_is_brought_back_by_playing_its_episode_again():
+    from benchmarks.tasks import make_env
+
+    env = Replayable(make_env(make_task("LunarLander-v3")), seed=3)
+    env.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(150):  # through the end of an episode into the next
+        observation, _, terminated, truncated, _ = env.step(int(rng.integers(4)))
+        if terminated or truncated:
+            observation, _ = env.reset()
+    other = Replayable(make_env(make_task("LunarLander-v3")), seed=3)
+    np.testing.assert_array_equal(Replayable.bring(other, env.place()), observation)
+    np.testing.assert_array_equal(other.step(2)[0], env.step(2)[0])
+
+
+@pytest.mark.parametrize(
+    "recipe, words",
+    [
+        (ExpertRecipe(algorithm="pppo"), "unknown algorithm of task toy/cartpole 'pppo'. Did you mean 'ppo'"),
+        (ExpertRecipe(hyperparameters={"n_step": 3}), "unknown ppo hyperparameter .* Did you mean 'n_steps'"),
+        (ExpertRecipe(steps=0), "must be at least 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
+    with pytest.raises(GatitoError, match=words):
+        check_recipe(make_task("CartPole-v1"), recipe)
+
+
+def test_an_algorithm_that_does_not_fit_the_actions_is_refused_in_one_line():
+    with pytest.raises(GatitoError, match="task toy/pendulum: dqn refuses its recipe"):
+        Training(make_task("Pendulum-v1"), ExpertRecipe(algorithm="dqn", steps=100, envs=1), seed=0)
+
+
+def test_weights_that_become_nan_stop_the_training():
+    env_id, recipe = RECIPES["ppo discrete"]
+    training = Training(make_task(env_id), recipe, seed=0)
+    next(training._model.policy.parameters()).data[0] = float("nan")
+    with pytest.raises(GatitoError, match="toy/cartpole diverged: its weights are NaN after"):
+        advance(training, 100)
+
+
+@pytest.mark.parametrize(
+    ("rate", "at"),
+    [
+        ("lin_0.4", {1: 0.4, 0.75: 0.3, 0.5: 0.2, 0: 0, -0.1: 0}),
+        ("lin2_0.4", {1: 0.4, 0.75: 0.2, 0.5: 0.4, 0.25: 0.2, 0: 0}),
+    ],
+)
+def test_a_rate_falls_to_zero_as_often_as_its_recipe_says(rate, at):
+    recipe = ExpertRecipe(hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": rate})
+    model = build(make_task("CartPole-v1"), recipe, make_vec_env(make_task("CartPole-v1"), recipe, 0), 0)
+    assert {remaining: model.lr_schedule(remaining) for remaining in at} == pytest.approx(at)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_called(algorithm):
+    task = make_task("Pendulum-v1" if algorithm != "dqn" else "CartPole-v1")
+    recipe = ExpertRecipe(algorithm=algorithm, envs=1)
+    env = make_vec_env(task, recipe, seed=0)
+    ours, theirs = build(task, recipe, env, seed=0), ALGORITHMS[algorithm]("MlpPolicy", env, device="cpu")
+    for name in ("policy", "actor", "critic"):
+        own, stock = (getattr(getattr(model, name, None), "optimizer", None) for model in (ours, theirs))
+        assert (own is None) == (stock is None)
+        if own is not None:
+            assert own.defaults | {"fused": None} == stock.defaults | {"fused": None}
+            assert type(own) is type(stock) and (own.defaults.get("fused") is True) == (algorithm != "a2c")

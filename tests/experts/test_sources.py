@@ -1,0 +1,181 @@
+"""Where experts come from: trained, released with the project, or somebody's datasets."""
+
+import csv
+import shutil
+
+import pytest
+
+from benchmarks.base.artifacts import read_json, read_manifest
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks import Suite
+from experts import released, train
+from experts.recipe import DATASET, RELEASED, ExpertRecipe, ExpertsConfig
+from tests.conftest import ROOT, gatito, make_task
+
+SMALL = [
+    "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=600", "experts.checkpoints=2",
+    "experts.selection_episodes=2", "experts.gate_episodes=3", "record.steps=60", "record.random_steps=30",
+    "record.shards=1", "controls=none", "distill.steps=3", "distill.windows=4", "distill.warmup=1",
+    "evaluate.episodes=3", "clips.agents=[]", "tracking=none", "experts.released=released",
+]  # fmt: skip
+
+
+def run(folder, *words):
+    told = gatito(*SMALL, *words, cwd=folder)
+    return told.returncode, told.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run whose expert is released and whose recordings are exported."""
+    folder = tmp_path_factory.mktemp("sources")
+    code, error = run(folder, "name=trained", "stages=[experts,record,export,release]")
+    assert code == 0, error
+    return folder
+
+
+def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
+    [row] = csv.DictReader((trained / "released" / "experts.csv").open())
+    assert ",".join(row) == "task,algorithm,steps,train_seed,mean_return,std_return,episodes,reference,gate"
+    assert row["task"] == "classic/cartpole" and row["algorithm"] == "ppo" and row["episodes"] == "3"
+    assert row["gate"] == "weak" and float(row["mean_return"]) < 490  # 600 steps make no expert, and that is said
+    code, error = run(trained, "name=started", "experts=released", "seed=3")
+    assert code == 0, error
+    first, second = (
+        trained / "results" / "runs" / name / "experts/classic/cartpole" for name in ("trained", "started")
+    )
+    assert (first / "policy.safetensors").read_bytes() == (second / "policy.safetensors").read_bytes()
+    assert read_json(second / "expert.json")["recipe"]["algorithm"] == "ppo"
+    facts = [read_manifest(folder)["facts"] for folder in (first, second)]
+    assert facts[0]["cost"] == facts[1]["cost"] and facts[1]["steps"] >= 600
+    assert "is weak" in error  # the gate is told again
+    scores = list(csv.DictReader((trained / "results/runs/started/scores.csv").open()))
+    assert {row["agent"] for row in scores} == {"random", "expert", "generalist"}
+
+
+def test_releasing_what_was_taken_from_a_release_leaves_its_provenance_alone(trained):
+    before = {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()}
+    code, error = run(trained, "name=again", "experts=released", "stages=[experts,release]")
+    assert code == 0, error
+    assert {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()} == before
+
+
+def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trained):
+    code, error = run(trained, "experts=released", "+suite.tasks.classic-cartpole.kwargs.sutton_barto_reward=true")
+    assert code == 1 and error.count("\n") == 0
+    assert "made for other arguments of CartPole-v1 than task classic/cartpole has now" in error
+    code, error = run(trained, "experts=released", "experts.released=nowhere")
+    assert code == 1 and "task classic/cartpole has no released expert in nowhere: train it with experts=train" in error
+
+
+def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_expert(tmp_path, monkeypatch):
+    task = make_task("CartPole-v1", "classic/cartpole", reference=490.0)
+    recipe = ExpertRecipe(algorithm="ppo", steps=600, envs=2, hyperparameters={"n_steps": 50, "batch_size": 50})
+    config = ExpertsConfig(checkpoints=4, selection_episodes=2, gate_episodes=3)
+
+    def make(run):
+        artifact = train.expert_artifact(run, task, recipe, config, 0)
+        artifact.start()
+        released.take_up_training(task, tmp_path / "released", artifact)
+        about = {"task": task, "recipe": recipe, "config": config, "seed": 0, "artifact": artifact}
+        train._train(**about, report=lambda done: None)
+        return (artifact.folder / "policy.safetensors").read_bytes()
+
+    def release(run):
+        suite = Suite("classic", (task,))
+        return released.release(suite, run, tmp_path / "released", {task.name: recipe}, config, 0)
+
+    undisturbed = make(tmp_path / "whole")
+    saves, save = [], train.save_state
+
+    def die(path, state):
+        save(path, state)
+        saves.append(path)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", die)
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "half")
+    [row] = release(tmp_path / "half")
+    assert (row.gate, row.steps, row.episodes) == ("training", 300, 2)
+    with pytest.raises(GatitoError, match="is still in training: go on with experts=train"):
+        released.released_digest(task, tmp_path / "released")
+    taken = []
+    monkeypatch.setattr(train, "save_state", lambda path, state: (save(path, state), taken.append(path)))
+    assert make(tmp_path / "other") == undisturbed
+    assert len([path for path in taken if path.name == "checkpoint.safetensors"]) == 2  # the other half
+    [row] = release(tmp_path / "other")
+    folder = tmp_path / "released/classic/cartpole"
+    assert (row.gate, row.episodes) == ("weak", 3) and not (folder / "training").exists()
+    [row] = release(tmp_path / "half")  # a weak expert stays while a better one is in training
+    assert (row.gate, row.episodes) == ("weak", 3) and released.released_digest(task, tmp_path / "released")
+    taken.clear()
+    assert make(tmp_path / "another") == undisturbed
+    assert len([path for path in taken if path.name == "checkpoint.safetensors"]) == 2
+
+
+def test_a_damaged_released_expert_is_named(trained, tmp_path):
+    shutil.copytree(trained / "released", tmp_path / "released")
+    path = tmp_path / "released/classic/cartpole/policy.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    code, error = run(tmp_path, "experts=released")
+    assert code == 1 and "policy.safetensors is damaged" in error and "Traceback" not in error
+
+
+def test_a_dataset_stands_for_an_expert(trained):
+    dataset = trained / "results/runs/trained/minari/gatito/classic/cartpole/expert-v0"
+    episodes = read_json(trained / "results/runs/trained/trajectories/classic/cartpole/expert/shard-000/index.json")
+    returns = [episode["return"] for episode in episodes["episodes"]]
+    assert len(returns) >= 3
+    code, error = run(trained, "name=minari", "experts=minari", f"+experts.datasets.cartpole={dataset}")
+    assert code == 0, error
+    rows = [
+        row for row in csv.DictReader((trained / "results/runs/minari/scores.csv").open()) if row["agent"] == "expert"
+    ]
+    assert [float(row["return"]) for row in rows] == returns[:3]
+    code, error = run(
+        trained, "name=minari", "experts=minari", f"+experts.datasets.cartpole={dataset}", "evaluate.episodes=99"
+    )
+    assert code == 1 and f"has {len(returns)} episodes, but 99 are to be scored: set evaluate.episodes" in error
+    code, error = run(trained, "experts=minari")
+    assert code == 1 and "task classic/cartpole has no dataset: name one with +experts.datasets.cartpole=ID" in error
+
+
+def test_sources_decide_the_recipe():
+    ppo, bot = ExpertRecipe(algorithm="ppo"), ExpertRecipe(algorithm="bot")
+    assert ExpertsConfig(source="train").recipe("a/b", ppo) is ppo
+    assert ExpertsConfig(source="released").recipe("a/b", ppo).algorithm == RELEASED
+    assert ExpertsConfig(source="scripted").recipe("a/b", ppo).algorithm == "random"
+    assert all(ExpertsConfig(source=source).recipe("a/b", bot) is bot for source in ("train", "released", "scripted"))
+    made = ExpertsConfig(source="minari", datasets={"b": "id"}).recipe("a/b", bot)
+    assert (made.algorithm, made.dataset, made.trained) == (DATASET, "id", False)
+    with pytest.raises(GatitoError, match="is for experts=minari alone"):
+        ExpertsConfig(source="train", datasets={"b": "id"}).check()
+    with pytest.raises(GatitoError, match="unknown source of experts"):
+        ExpertsConfig(source="scipted").check()
+
+
+def test_the_projects_own_released_experts_are_whole():
+    """What the table says is what the files say, and every file is what its manifest says."""
+    from benchmarks.base.artifacts import verify
+
+    folder = ROOT / "results" / "experts"
+    rows = {row["task"]: row for row in csv.DictReader((folder / "experts.csv").open())}
+    found = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/manifest.json")}
+    unfinished = {task for task, row in rows.items() if row["gate"] == "training"}
+    assert found == set(rows) - unfinished
+    for task, row in rows.items():
+        if task in unfinished:
+            continue
+        manifest = read_manifest(folder / task)
+        verify(folder / task, manifest)
+        gate = read_json(folder / task / "gate.json")
+        assert row["gate"] == ("passed" if gate["passed"] else "weak") and int(row["episodes"]) == 100
+        assert float(row["mean_return"]) == pytest.approx(gate["mean"], abs=1e-3)
+        assert gate["passed"] == (gate["mean"] >= gate["reference"])
+        assert (folder / task / "policy.safetensors").exists() == (row["algorithm"] not in ("bot", "script"))
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 60e6

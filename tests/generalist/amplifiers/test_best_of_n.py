@@ -1,0 +1,226 @@
+"""Best of N, on games that can be solved by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import stream
+from benchmarks.tasks import make_env
+from generalist.amplifiers import make_amplifier
+from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy, _first_and_others
+from generalist.amplifiers.simulator import Imagination
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CodecConfig
+from generalist.network.inference_cost import Spent
+from tests.conftest import make_task
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
+
+CORRIDOR = make_task("tests.environments:Corridor-v0")
+COUNTER = make_task(kwargs={"length": 9})
+LOTTERY = make_task("tests.environments:Lottery-v0")
+
+
+def trying(player, **settings):
+    return BestOfNPolicy(player, BestOfN(**settings))
+
+
+def returns(player, task, seeds=(0,)):
+    return [episode.total_return for episode in play(player, task, seeds).values()]
+
+
+def test_the_first_action_that_ends_best_is_done():
+    """The policy falls into the trap at the first place, but knows its way from there on."""
+    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
+    assert returns(player, CORRIDOR) == [1]
+    assert returns(trying(player), CORRIDOR) == [10]
+    assert returns(trying(player, horizon=4), CORRIDOR) == [10]
+    assert returns(trying(player, horizon=3), CORRIDOR) == [1]  # the prize is out of sight
+
+
+def test_where_nothing_is_better_the_policy_has_its_way():
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 9})
+    player = Written(lambda seen: [0.0, 1.0])
+    tried = Watched(trying(player, horizon=2))
+    [episode] = play(tried, task, [0]).values()
+    assert episode.steps["actions"].tolist() == [0]  # within two steps, 1 is better than nothing
+    lost = Written(lambda seen: [1.0, 0.0] if seen[0] else [0.0, 1.0])
+    [episode] = play(trying(lost, horizon=12), task, [0]).values()
+    assert episode.steps["actions"][0] == 0  # with this policy the prize is lost anyway
+
+
+def test_discrete_candidates_are_all_different_and_the_policys_own_comes_first():
+    logits = torch.randn(5, 6, generator=torch.manual_seed(0))
+    choose = _first_and_others(4, distinct=True)
+    others = set()
+    for seed in range(50):
+        rngs = [np.random.default_rng([seed, row]) for row in range(20)]
+        chosen = choose(logits.repeat_interleave(4, dim=0), rngs).view(5, 4)
+        assert (chosen[:, 0] == logits.argmax(dim=1)).all()
+        assert all(len(set(row.tolist())) == 4 for row in chosen)
+        others.add(tuple(chosen[0].tolist()))
+    assert len(others) > 10
+
+
+def test_candidates_are_drawn_as_the_policy_would():
+    """Of three actions two are tried: the others by their chances, .1 and .3 of .4."""
+    logits = torch.tensor([[0.6, 0.1, 0.3]]).log().repeat(2, 1)
+    choose = _first_and_others(2, distinct=True)
+    second = [int(choose(logits, [np.random.default_rng([seed, row]) for row in range(2)])[1]) for seed in range(2000)]
+    assert np.mean([each == 2 for each in second]) == pytest.approx(0.75, abs=0.04)
+
+
+def test_continuous_candidates_are_the_most_likely_action_and_draws():
+    logits = torch.randn(2, 1, 3, 8, generator=torch.manual_seed(0)).repeat(1, 4, 1, 1).flatten(0, 1)
+    chosen = _first_and_others(4, distinct=False)(logits, [np.random.default_rng(row) for row in range(8)])
+    assert torch.equal(chosen[::4], logits[::4].argmax(dim=-1)) and len(chosen.unique(dim=0)) > 4
+
+
+def test_a_flattering_winner_is_refused_if_it_must_win_every_time():
+    """Safe pays .5; the lottery .3 on average, and more than .5 in 42 of 100 draws: twice 18 %, four times 3 %."""
+    player = Written(lambda seen: [1.0, 0.0])
+
+    def gambled(**settings):
+        episodes = play(trying(player, **settings), LOTTERY, range(400)).values()
+        return np.mean([episode.steps["actions"][0] for episode in episodes])
+
+    assert gambled(proofs=0) == pytest.approx(0.42, abs=0.08)
+    assert gambled(proofs=1) == pytest.approx(0.18, abs=0.06)
+    assert gambled(proofs=3) == pytest.approx(0.03, abs=0.03)
+    assert gambled(proofs=1, rollouts=20) < 0.05
+
+
+def test_futures_that_are_compared_share_their_luck():
+    """A tenth more by action 1 is a tenth of what chance makes: it is seen in every single comparison."""
+    task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
+    episodes = play(trying(Written(lambda seen: [1.0, 0.0])), task, range(40)).values()
+    assert all(episode.steps["actions"][0] == 1 for episode in episodes)
+
+
+def test_each_environment_that_is_played_has_clones_of_its_own():
+    imagined, played, rngs = Imagination(COUNTER, Spent()), [make_env(COUNTER) for _ in range(2)], [stream(0)] * 3
+    for env in played:
+        env.reset(seed=0)
+    one, other = map(imagined.spot, played)
+
+    def entered(*spots):
+        imagined.enter(spots, rngs[: len(spots)])
+        places = range(len(spots))
+        last = imagined.step(places, [0] * len(spots))
+        return imagined.observed(places, np.arange(len(spots)), last, rngs[: len(spots)]).envs
+
+    first, second, third = entered(one, one, other)
+    assert len({id(env) for env in (first, second, third, *played)}) == 5
+    assert entered(other, one) == [third, first]
+    assert imagined.reached(0).origin is played[1]
+
+
+def test_a_decision_is_worth_what_its_futures_brought():
+    watched = Watched(trying(Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])))
+    play(watched, CORRIDOR, [0])
+    assert [decision.values.tolist() for decision in watched.decisions] == [[10 * 0.9**3], [10 * 0.9**2], [9], [10]]
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_thinking_does_not_disturb_what_is_played(draws):
+    player = Written(lambda seen: [-1e4, 0.0, 1e4])  # 2 pays most: nothing else wins
+    tried = trying(player, draws=draws, horizon=1)
+    tried.name = player.name
+    assert same(play(player, COUNTER, range(5)), play(tried, COUNTER, range(5)))
+    assert tried.spent.steps > 9 * 5
+
+
+@pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
+def test_what_is_drawn_later_is_not_known_before(task, known):
+    player = Written(lambda seen: [0.0, 0.0, 9.0] if task is COUNTER else [0.0, 9.0])
+    [episode] = play(trying(player), task, [3]).values()
+    played = {tuple(row) for row in episode.steps["observations"][:-1]}
+    futures = [rows for rows in player.asked if rows.lanes.min() > 4]  # behind the lanes of the four candidates
+    imagined = {tuple(row) for rows in futures for row in rows.observations}
+    assert len(played) > 3 and imagined and bool(imagined & played) == known
+
+
+@pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}, {"name": "gato"}])
+def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings):
+    model = {"image_frames": 0, "grid_size": 0, "text_length": 0, "vector_width": 4} if "name" in settings else {}
+    player = Watched(trying(made_up(**settings | model), horizon=2))
+    [episode] = play(player, COUNTER, [1]).values()
+    if settings.get("name") == "gato":
+        alone = Watched(Forced(made_up(**settings | model), episode.steps["actions"]))
+    else:
+        alone = Follows(made_up(**settings | model), episode.steps["actions"])
+    play(alone, COUNTER, [1])
+    for ours, theirs in zip(memory_of_lane(player.memory.memory), memory_of_lane(alone.memory), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+class Forced:
+    """A policy that is told what to choose, for a codec that decides as it writes."""
+
+    distribution_kind = {}
+
+    def __init__(self, policy, actions):
+        self.name, self._policy, self._actions = policy.name, policy, iter(actions)
+        self.initial_state = policy.initial_state
+
+    def act(self, observed, state):
+        action = int(next(self._actions))
+
+        def choose(logits, rngs):
+            return (~logits.isneginf()).nonzero()[action : action + 1, 1]  # the tokens of actions alone are possible
+
+        return self._policy.act(observed, state, choose)
+
+
+def test_what_was_spent_is_counted():
+    player = Written(lambda seen: [2.0, 1.0, 0.0])
+    tried = trying(player, horizon=3)
+    task = make_task(kwargs={"length": 20})
+    play(tried, task, range(4), lanes_per_task=2)
+    spent = tried.spent
+    # Three candidates; three futures of three steps; the winner, never the policy's own, and that one, twice: chance
+    # has no say. The last two decisions' futures are shorter: of two steps, and of one.
+    assert spent.decisions == 4 * 20
+    assert spent.steps == 4 * (18 * (9 + 12) + (6 + 8) + (3 + 4))
+    assert spent.passes == 4 * (20 * 3 + 18 * (6 + 8) + (3 + 4))
+    assert spent.passes == sum(len(rows.lanes) for rows in player.asked)
+    assert 0 < spent.passing + spent.stepping < spent.seconds
+
+
+@pytest.mark.parametrize("settings", [{}, {"draws": True, "rollouts": 2}])
+def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
+    player = Written(lambda seen: [0.0, 0.3, float(seen[0] % 2)])
+    plays = [
+        play(trying(player, horizon=3, **settings), COUNTER, range(7), lanes_per_task=lanes) for lanes in (1, 3, 7)
+    ]
+    assert same(plays[0], plays[1]) and same(plays[0], plays[2])
+
+
+@pytest.mark.parametrize("task", ["Pendulum-v1", "tests.environments:Target-v0"])
+def test_continuous_actions_are_tried(task):
+    task = make_task(task, horizon=20)
+    player = made_up(bins=16)
+    plain, better = (
+        np.mean(returns(who, task, range(4))) for who in (player, trying(player, candidates=16, horizon=1))
+    )
+    assert better > plain + 2
+
+
+def test_what_cannot_work_is_refused_in_one_line():
+    target = make_task("tests.environments:Target-v0")
+    for settings, codec, tasks, line in [
+        ({"candidates": 1}, CodecConfig(), [], "amplifier.candidates must be at least 2, not 1"),
+        ({"rollouts": 0}, CodecConfig(), [], "amplifier.rollouts must be at least 1"),
+        ({"horizon": 0}, CodecConfig(), [], "amplifier.horizon must be at least 1"),
+        ({}, CodecConfig(continuous="regression"), [target], "continuous=regression tells one action"),
+        (
+            {},
+            CodecConfig(),
+            [make_task("tests.benchmarks.tasks.snapshots.test_snapshot:Global-v0")],
+            "task toy/global cannot be cloned",
+        ),
+    ]:
+        with pytest.raises(GatitoError, match=line) as refused:
+            make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)
+        assert "\n" not in str(refused.value)
+    make_amplifier({"name": "best_of_n"}).check([target, CORRIDOR], ModelConfig(), CodecConfig("gato"))

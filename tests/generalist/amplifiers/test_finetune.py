@@ -1,0 +1,350 @@
+"""Fine-tuning the generalist on rewards, and the control that learns from rewards alone."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from benchmarks.base.artifacts import CHECKPOINT, Artifact
+from benchmarks.base.checkpoints import load_state
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.rollout import rollout
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.tasks import Suite
+from generalist.amplifiers import Setting, make_amplifier
+from generalist.amplifiers.finetune import Finetune
+from generalist.config.ppo import PPOConfig
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.controls.multitask_rl import multitask_artifact, multitask_ppo, train_multitask
+from generalist.network.codec import CodecConfig
+from generalist.network.network import Network, load_network, load_prompts, save_network
+from generalist.network.policy import NetworkPolicy
+from generalist.ppo import training as module
+from generalist.ppo.loss import Updates
+from generalist.ppo.reinforced import Reinforced
+from generalist.ppo.selection import Trial
+from generalist.ppo.training import reinforce, sharpened
+from tests.conftest import ROOT, make_task
+from tests.generalist.ppo.test_ppo import prompt_of
+
+MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, window=8)
+CODEC = CodecConfig(image_frames=0, grid_size=0, text_length=0, vector_width=8, bins=8, discount=0.9)
+COUNTER = make_task(kwargs={"length": 5})
+TARGET, RECALL = (make_task(f"tests.environments:{name}-v0") for name in ("Target", "Recall"))
+SHORT = {"steps": 80, "lanes": 2, "rollout": 10, "minibatches": 2, "critic_warmup": 1, "checkpoint_every": 1}
+SHORT |= {"select_every": 2, "select_episodes": 2}
+
+
+def generalist(folder, codec=CODEC, tasks=(COUNTER,), favourite=None):
+    """A finished network of random weights, which does one action nine times in ten."""
+    torch.manual_seed(0)
+    network = Network(MODEL, codec, [task.name for task in tasks])
+    if favourite is not None:
+        with torch.no_grad():
+            network.codec.heads.discrete.bias[favourite] = 3.0
+    artifact = Artifact(folder / "runs" / "r" / "generalist", "generalist", {"favourite": favourite})
+    artifact.start()
+    save_network(artifact.folder, network, {})
+    artifact.finish(0.0)
+    return artifact
+
+
+def learner(folder, start=None, tasks=(COUNTER,), **settings):
+    artifact = Artifact(folder / "made", "finetuned", settings)
+    artifact.start()
+    config = PPOConfig(**SHORT | settings)
+    return Reinforced(artifact, tuple(tasks), start and start.folder, config, MODEL, CODEC, 0, "amplifier")
+
+
+def train(*args, **settings):
+    made = learner(*args, **settings)
+    reinforce(made, lambda done: None)
+    return made.artifact.folder
+
+
+def setting(folder, tasks=(COUNTER,), **others):
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
+    about = {"recordings": {}, "distill": DistillConfig(), "model": MODEL, "codec": CODEC, "run": folder / "runs" / "r"}
+    about |= {"seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([t.name for t in tasks])}
+    return Setting(Suite("toy", tuple(tasks)), folder / "runs" / "r" / "round-1", **about | others)
+
+
+def mean_return(folder, task):
+    played = rollout(NetworkPolicy.load(folder, [task]), {task: range(900, 920)})
+    return np.mean([episode.total_return for episode in played])
+
+
+def same_weights(one, other):
+    return all(torch.equal(values, other[name]) for name, values in one.items())
+
+
+def test_a_bad_start_becomes_as_good_as_can_be(tmp_path):
+    start = generalist(tmp_path, favourite=0)
+    assert mean_return(start.folder, COUNTER) == 0
+    folder = train(
+        tmp_path,
+        start,
+        steps=3_000,
+        lanes=4,
+        rollout=25,
+        learning_rate=3e-3,
+        select_every=5,
+        select_episodes=10,
+        kl_weight=0.0,
+    )
+    assert mean_return(folder, COUNTER) == 10
+    manifest = json.loads((folder / "manifest.json").read_text())
+    cost, lines = manifest["facts"]["cost"], read_log(folder / "log.jsonl")
+    assert manifest["facts"]["steps"] == 3_000
+    # The start, and every fifth of 30 updates, each ten episodes of five steps.
+    assert cost["env_steps"] == 3_000 + 7 * 10 * 5
+    assert cost["flops"] > 3_000 * 2 * cost["parameters"]
+    assert lines[0]["selection/gain"] == 0 and lines[-1]["selection/gain"] == pytest.approx(np.log(1 + 10))
+    told = ("clip_fraction", "entropy", "explained_variance", "kl_to_start", "value_loss")
+    assert all(f"ppo/{name}" in lines[-1] for name in told)
+    assert lines[-1]["charts/episodic_return/toy/counter"] > 8 > 2 > lines[1]["charts/episodic_return/toy/counter"]
+
+
+def test_several_tasks_are_learnt_at_once_from_nothing_and_what_is_needed_is_remembered(tmp_path):
+    """Discrete and continuous actions, with an end and cut off; one of the tasks cannot be solved without a memory."""
+    settings = {"lanes": 8, "rollout": 40, "learning_rate": 3e-3, "entropy": 0.01, "select_every": 10}
+    folder = train(tmp_path, tasks=[RECALL, TARGET], steps=12_800, select_episodes=5, **settings)
+    assert mean_return(folder, RECALL) == 4  # 2 without memory
+    assert mean_return(folder, TARGET) >= -5.001  # what the middles of the nearest bins give; -22 at random
+
+
+def test_a_heavy_anchor_keeps_the_policy(tmp_path):
+    start = generalist(tmp_path, favourite=0)
+    moved = {}
+    for weight in (0.0, 1e4):
+        folder = train(tmp_path / str(weight), start, steps=800, learning_rate=3e-3, kl_weight=weight)
+        moved[weight] = [
+            line["ppo/kl_to_start"] for line in read_log(folder / "log.jsonl") if "ppo/kl_to_start" in line
+        ]
+        assert moved[weight][0] < 0.01 or weight == 0
+    assert moved[0.0][-1] > 0.3 and max(moved[1e4]) < 0.02
+
+
+def test_the_critic_warms_up_while_the_policy_stays_what_it_was(tmp_path):
+    start = generalist(tmp_path, favourite=2)
+    training = module._Training(learner(tmp_path, start, critic_learning_rate=1e-2, steps=400, critic_warmup=3), 1)
+    before = {name: values.clone() for name, values in training._network.state_dict().items()}
+    for _ in range(3):
+        training.advance()
+    after = training._network.state_dict()
+    changed = {name for name, values in after.items() if not torch.equal(values, before[name])}
+    assert changed == {"codec.heads.critic.output.weight", "codec.heads.critic.output.bias"}
+    assert same_weights(training.progress.best, after)
+    training.advance()
+    assert not torch.equal(training._network.codec.heads.discrete.bias, before["codec.heads.discrete.bias"])
+    training.close()
+    explained = [line["ppo/explained_variance"] for line in read_log(tmp_path / "made" / "log.jsonl")[1:]]
+    assert explained[-1] > max(0.5, explained[0])
+
+
+def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """Episodes end where updates begin, so that none is under way at a checkpoint; selection is killed too."""
+    start = generalist(tmp_path, favourite=0)
+    whole = train(tmp_path / "whole", start, steps=100)
+    expected, lines = load_network(whole).state_dict(), read_log(whole / "log.jsonl")
+    made = learner(tmp_path / "cut", start, steps=100)
+    kills = [(module, "try_out", 0), (Updates, "_step", 30), (Updates, "_step", 83), (Updates, "_step", 12)]
+    for owner, name, after in [*kills, (module, "try_out", 1)]:
+        calls, original = [], getattr(owner, name)
+
+        def dies(*args, calls=calls, after=after, original=original):
+            calls.append(args)
+            if len(calls) > after:
+                raise KeyboardInterrupt
+            return original(*args)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(owner, name, dies)
+            reinforce(made, lambda done: None)
+    reinforce(made, lambda done: None)
+    assert same_weights(load_network(made.artifact.folder).state_dict(), expected)
+    again = read_log(made.artifact.folder / "log.jsonl")
+    assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
+
+
+def test_an_episode_under_way_at_a_checkpoint_is_left_and_the_rest_taken_up(tmp_path):
+    """Twice from one checkpoint is twice the same, and the counters go on from there."""
+    made = learner(tmp_path, generalist(tmp_path, favourite=0), steps=200, rollout=8)
+    training = module._Training(made, threads=1)
+    for _ in range(4):
+        training.advance()
+    training.close()
+    saved = load_state(made.artifact.folder / CHECKPOINT)
+    assert saved["progress"]["iteration"] == 4 and saved["episodes"] == [7, 7]  # of 5 steps, 32 steps each
+    shutil.copytree(tmp_path / "made", tmp_path / "other" / "made")
+    folders = [made.artifact.folder, tmp_path / "other" / "made"]
+    for folder in folders:
+        reinforce(replace(made, artifact=replace(made.artifact, folder=folder)), lambda done: None)
+    one, other = (load_network(folder).state_dict() for folder in folders)
+    assert same_weights(one, other)
+    assert [line["step"] for line in read_log(folders[0] / "log.jsonl")] == [16 * number for number in range(13)]
+
+
+def test_the_start_is_kept_where_nothing_better_comes(tmp_path, monkeypatch):
+    scores = iter([5.0, 4.0, 3.0, 2.0, 1.0])
+    monkeypatch.setattr(module, "try_out", lambda *args: ({COUNTER.name: [next(scores)]}, 1))
+    start = generalist(tmp_path, favourite=1)
+    folder = train(tmp_path, start, learning_rate=1e-2, kl_weight=0.0)
+    made, before = load_network(folder).state_dict(), load_network(start.folder).state_dict()
+    assert same_weights(before, made)
+    assert set(made) - set(before) == {"codec.heads.critic.output.weight", "codec.heads.critic.output.bias"}
+    assert made["codec.heads.critic.output.bias"].abs().max() > 0  # what it has learnt is kept
+    assert load_network(folder).codec.config.discount == 0.9
+
+
+def test_gains_are_in_units_of_the_start_and_a_large_one_is_not_all_that_counts():
+    tasks = [make_task(name="toy/a"), make_task(name="toy/b"), make_task(name="toy/c", metric="success")]
+    trial = Trial.of(tasks, {"toy/a": [-200.0, -200.0], "toy/b": [0.0, 0.0], "toy/c": [0.0, 1.0]})
+    assert trial.units == {"toy/a": 200, "toy/b": 1, "toy/c": 1}
+    some = trial.gain({"toy/a": [-100.0], "toy/b": [0.25], "toy/c": [1.0]})
+    assert some == pytest.approx((np.log(1.5) + np.log(1.25) + np.log(1.5)) / 3)
+    assert trial.gain({"toy/a": [-300.0], "toy/b": [-0.25], "toy/c": [0.0]}) == pytest.approx(-some)
+    nine, ten = ({"toy/a": [-200.0], "toy/b": [b], "toy/c": [c]} for b, c in ((90.0, 0.9), (100.0, 0.6)))
+    assert trial.gain(nine) > trial.gain(ten) > some
+
+
+@pytest.mark.parametrize(
+    ("what", "line"), [("nan", "the loss became NaN"), ("critic", "the critic's errors have grown")]
+)
+def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_path, monkeypatch, what, line):
+    if what == "nan":
+        original, calls = module.deal, []
+
+        def broken(*args):
+            calls.append(args)
+            number = float("nan") if len(calls) > 4 else 1.0
+            return [replace(each, advantages=each.advantages * number) for each in original(*args)]
+
+        monkeypatch.setattr(module, "deal", broken)
+    else:
+        worse = iter([-20.0] * 2 + [0.5] * 2 + [-20.0] * 4 + [0.0] + [-20.0] * 99)
+        monkeypatch.setattr(module, "explained_variance", lambda *args: next(worse))
+    made = learner(tmp_path, generalist(tmp_path, favourite=0), steps=400)
+    with pytest.raises(GatitoError, match=f"{line}.*the last good checkpoint.*Lower amplifier.learning_rate") as error:
+        reinforce(made, lambda done: None)
+    good = 4 if what == "nan" else 9
+    assert "\n" not in str(error.value) and f"(update {good})" in str(error.value)
+    assert load_state(made.artifact.folder / CHECKPOINT)["progress"]["iteration"] == good
+
+
+@pytest.mark.parametrize(
+    ("settings", "codec", "line"),
+    [
+        ({}, {"name": "gato"}, "cannot train codec=gato.*take codec=step"),
+        ({}, {"continuous": "regression"}, "task toy/target.*set codec.continuous=normal"),
+        ({}, {"discount": 1.0}, "codec.discount=1.0.*below 1"),
+        ({"lanes": 0}, {}, "amplifier.lanes must be at least 1, not 0"),
+        ({"steps": 4_000}, {}, "4000 steps per task are 1 updates.*10240 steps per task or more"),
+        ({"learning_rate": 0.0}, {}, "amplifier.learning_rate=0.0 must be above 0"),
+        ({"learning_rate": float("nan")}, {}, "amplifier.learning_rate=nan must be above 0"),
+        ({"gae_lambda": 1.5}, {}, "amplifier.gae_lambda=1.5 is a share"),
+        ({"clip": 1.0}, {}, "amplifier.clip=1.0 would clip nothing"),
+        ({"kl_weight": -1.0}, {}, "amplifier.kl_weight must be at least 0"),
+        ({"critic_warmup": -1}, {}, "amplifier.critic_warmup must be at least 0"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_refused_in_a_line(settings, codec, line):
+    with pytest.raises(GatitoError, match=line) as error:
+        Finetune(**settings).check([COUNTER, TARGET], MODEL, replace(CODEC, **codec))
+    assert "\n" not in str(error.value)
+
+
+def test_what_can_work_is_not_refused():
+    Finetune().check([COUNTER, TARGET], MODEL, CODEC)
+    Finetune().check([COUNTER], replace(MODEL, kind="perceptron", window=1), replace(CODEC, continuous="regression"))
+    options = {"lanes": 8, "critic_warmup": 2}
+    multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 10_000)
+    with pytest.raises(GatitoError, match="2500 steps per task are 2 updates of controls.multitask.lanes=8"):
+        multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
+    with pytest.raises(GatitoError, match="unknown option of controls.multitask 'lane'. Did you mean 'lanes'"):
+        multitask_ppo({"lane": 8}, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
+
+
+def test_a_task_that_the_network_was_never_told_of_is_refused(tmp_path):
+    start = generalist(tmp_path, replace(CODEC, conditioning="task_id"))
+    with pytest.raises(GatitoError, match="never of toy/recall"):
+        train(tmp_path, start, tasks=[COUNTER, RECALL])
+
+
+def test_demonstrations_go_with_the_network(tmp_path):
+    shown = {COUNTER.name: prompt_of(COUNTER)}
+    start = Artifact(tmp_path / "start", "generalist", {})
+    start.start()
+    save_network(start.folder, Network(MODEL, replace(CODEC, conditioning="prompt"), [COUNTER.name]), shown)
+    start.finish(0.0)
+    kept = load_prompts(train(tmp_path, start), [COUNTER])
+    assert (kept[COUNTER.name].observations == shown[COUNTER.name].observations).all()
+
+
+def test_its_file_says_what_the_defaults_are():
+    options = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "amplifier" / "finetune.yaml"))
+    assert make_amplifier(options) == Finetune()
+
+
+def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path):
+    amplifier = make_amplifier({"name": "finetune", **SHORT, "steps": 600, "kl_weight": 0, "learning_rate": 3e-3})
+    start, where = generalist(tmp_path, favourite=0), setting(tmp_path)
+    artifact = amplifier.artifact(start, where)
+    assert artifact.folder == tmp_path / "runs" / "r" / "round-1" / "finetuned"
+    assert artifact.inputs == {"generalist": start.fingerprint} and artifact.config["ppo"]["kl_weight"] == 0
+    other = replace(amplifier, entropy=0.1).artifact(start, where)
+    assert other.fingerprint != artifact.fingerprint != start.fingerprint
+    amplifier.make(start, where)
+    written = (artifact.folder / "manifest.json").stat().st_mtime_ns
+    amplifier.make(start, where)
+    assert (artifact.folder / "manifest.json").stat().st_mtime_ns == written
+    policy = amplifier.policy(artifact.folder, [COUNTER], "generalist+finetune")
+    assert policy.name == "generalist+finetune"
+    played = list(rollout(policy, {COUNTER: range(900, 910)}))
+    assert np.mean([episode.total_return for episode in played]) > 5
+    assert policy.spent.decisions == policy.spent.passes == 50
+    assert policy.spent.seconds >= policy.spent.passing > 0 and policy.spent.steps == 0
+
+
+def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
+    broken = make_task("tests.environments:Raises-v0")
+    where = setting(tmp_path, [COUNTER, broken])
+    with pytest.raises(GatitoError, match="finetune stopped, for task toy/raises failed"):
+        Finetune(**SHORT).make(generalist(tmp_path, tasks=[COUNTER, broken]), where)
+    assert broken.name in where.failures and COUNTER.name not in where.failures
+
+
+def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
+    suite, run = Suite("toy", (COUNTER, RECALL)), tmp_path / "runs" / "r"
+    options = {"lanes": 2, "rollout": 10, "select_episodes": 2, "critic_warmup": 2}
+    short, longer = (multitask_ppo(options, suite, CODEC, steps) for steps in (250, 400))
+    about = (suite, short, MODEL, CODEC)
+    artifact = multitask_artifact(run, *about, seed=0)
+    assert artifact.fingerprint != multitask_artifact(run, suite, longer, MODEL, CODEC, seed=0).fingerprint
+    where = setting(tmp_path, suite.tasks)
+    pool = {"run": run, "workers": 1, "tracker": where.tracker, "failures": where.failures}
+    train_multitask(artifact, *about, seed=0, **pool)
+    assert artifact.is_complete()
+    assert json.loads((artifact.folder / "manifest.json").read_text())["facts"]["steps"] == 240
+    assert load_network(artifact.folder).tasks == [COUNTER.name, RECALL.name]
+    assert "ppo/kl_to_start" not in read_log(artifact.folder / "log.jsonl")[-1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("continuous", ["bins", "normal"])
+def test_a_sharpened_start_does_what_it_did_and_is_surer_of_it(tmp_path, continuous):
+    start = generalist(tmp_path, replace(CODEC, continuous=continuous, bins=64), [COUNTER, TARGET])
+    before, after = (sharpened(start.folder, temperature).codec.heads for temperature in (1, 0.5))
+    hidden = torch.randn(50, MODEL.width, generator=torch.Generator().manual_seed(0))
+    for task in (COUNTER, TARGET):
+        was, now = (heads.decide(task, hidden) for heads in (before, after))
+        assert np.array_equal(was.actions, now.actions)
+        logits = torch.from_numpy(np.stack([was.distributions, now.distributions]))
+        flat, sharp = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+        assert (sharp < flat).all()

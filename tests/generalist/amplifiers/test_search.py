@@ -1,0 +1,261 @@
+"""Tree search on games that can be solved by hand; its arithmetic is in ``test_tree``."""
+
+import math
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks.base.errors import GatitoError
+from generalist.amplifiers import make_amplifier
+from generalist.amplifiers.best_of_n import BestOfN
+from generalist.amplifiers.search import Search, SearchPolicy
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CodecConfig
+from tests.conftest import ROOT, make_task
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
+
+CORRIDOR = make_task("tests.environments:Corridor-v0")
+
+
+def searching(player, task=CORRIDOR, **settings):
+    defaults = {"simulations": 32, "considered": 2, "noise": 0.0, "scale": 1.0, "proofs": 0}
+    return SearchPolicy(player, [task], Search(**defaults | settings))
+
+
+def returns(player, task, seeds=(0,)):
+    return [episode.total_return for episode in play(player, task, seeds).values()]
+
+
+@pytest.mark.parametrize("selection, length, simulations", [("gumbel", 4, 64), ("puct", 3, 400)])
+def test_a_reward_several_steps_away_is_found(selection, length, simulations):
+    """The policy would take 1 at once; 10 lies several steps deep, and the critic knows nothing."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": length})
+    player = Written(lambda seen: [0.1, 0.0])
+    assert returns(player, task) == [1]
+    assert returns(searching(player, task, selection=selection, simulations=simulations), task) == [10]
+    assert returns(searching(player, task, selection=selection, simulations=2), task) == [1]
+
+
+def test_nothing_is_worth_anything_beyond_an_end():
+    """Every place is worth 100 or -100, where there is one: an end without a reward is avoided or sought."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3})
+    for value, right in ((100.0, 1), (-100.0, 0)):
+        player = searching(Written(lambda seen: [0.0, 0.0], lambda seen, value=value: value), task, simulations=4)
+        [episode] = play(player, task, [0]).values()
+        assert episode.steps["actions"][0] == right
+
+
+def test_beyond_a_cut_there_is_what_the_critic_foresees():
+    """Both actions lead to place 1, which is worth 100; one is cut off there, with a reward of 1."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3, "cut": True})
+    player = Written(lambda seen: [0.0, 0.0], lambda seen: 100.0 if seen[0] == 1 else 0.0)
+    watched = Watched(searching(player, task, simulations=2))
+    [episode] = play(watched, task, [0]).values()
+    assert episode.steps["actions"].tolist() == [0]
+    assert 0.9 * 100 < watched.decisions[0].values < 1 + 0.9 * 100  # both actions' values, by the improved policy
+
+
+def test_a_choice_and_the_policys_own_are_tried_with_the_same_luck():
+    """The critic sees nothing, and visits have luck of their own: without the futures, it is a toss."""
+    task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
+    taken = {}
+    for proofs in (0, 1):
+        player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, proofs=proofs)
+        episodes = play(player, task, range(60)).values()
+        taken[proofs] = np.mean([episode.steps["actions"][0] for episode in episodes])
+    own = searching(Written(lambda seen: [0.0, 1.0]), task, simulations=2, scale=100.0, proofs=1)
+    assert taken[1] == taken[0] and 0.3 < taken[1] < 0.7  # what is found better is better
+    assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())  # and worse, worse
+
+
+def test_a_choice_that_loses_in_fresh_futures_is_not_done():
+    """The critic believes in action 1, whose end pays less than 1 within the horizon."""
+    player = Written(lambda seen: [1.0, 0.0], lambda seen: 50.0 if seen[0] == 1 else 0.0)
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 15})
+    assert play(searching(player, task, simulations=2), task, [0])[0].steps["actions"][0] == 1
+    doubting = searching(player, task, simulations=2, proofs=1)
+    [episode] = play(doubting, task, [0]).values()
+    assert episode.steps["actions"].tolist() == episode.steps["labels"].tolist() == [0] and episode.total_return == 1
+    np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
+
+
+@pytest.mark.parametrize("proofs, gambled", [(0, 0.42), (1, 0.42**2), (3, 0.42**4)])
+def test_a_gamble_must_win_every_time(proofs, gambled):
+    """It pays less on average than the policy's own action, and more in 42 of 100 draws."""
+    task = make_task("tests.environments:Lottery-v0")
+    player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, proofs=proofs)
+    episodes = play(player, task, range(300)).values()
+    taken = np.mean([episode.steps["actions"][0] for episode in episodes])
+    assert taken == pytest.approx(gambled, abs=0.06)
+
+
+@pytest.mark.parametrize("length, wins", [(20, True), (23, False)])
+def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
+    """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far."""
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
+    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
+    doubting = searching(player, task, simulations=4, proofs=1)
+    assert returns(doubting, task, range(3)) == [10 if wins else 1] * 3
+
+
+def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
+    task = make_task("tests.environments:Corridor-v0", kwargs={"length": 20})
+    for value, right in ((9.0, 1), (0.0, 0)):
+        player = Written(
+            lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0],
+            lambda seen, value=value: value if seen[0] == 5 else 9.0 * (seen[0] == 1),
+        )
+        doubting = searching(player, task, simulations=2, proofs=1, horizon=5)
+        [episode] = play(doubting, task, [0]).values()
+        assert episode.steps["actions"][0] == right
+
+
+COUNTER = make_task(kwargs={"length": 9})
+
+
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"proofs": 1, "scale": 0.0}])
+def test_thinking_does_not_disturb_what_is_played(settings):
+    """A policy that is quite sure does the same with and without; the numbers that the game draws are the same too."""
+    player = Written(lambda seen: [0.0, 1e4, 0.0])
+    thinking = searching(player, COUNTER, simulations=9, considered=3, **settings)
+    thinking.name = player.name
+    assert same(play(player, COUNTER, range(5)), play(thinking, COUNTER, range(5)))
+    assert thinking.spent.steps > 9 * 5
+
+
+@pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
+def test_what_is_drawn_later_is_not_known_before(task, known):
+    player = Written(lambda seen: [0.0, 9.0, 0.0] if task is COUNTER else [0.0, 9.0])
+    thinking = searching(player, task, simulations=9, considered=3, proofs=1)
+    [episode] = play(thinking, task, [3]).values()
+    asked = [
+        (lane, tuple(row)) for rows in player.asked for lane, row in zip(rows.lanes, rows.observations, strict=True)
+    ]
+    played = {tuple(row) for row in episode.steps["observations"][:-1]}
+    imagined = {row for lane, row in asked if lane != 0}
+    assert {row for lane, row in asked if lane == 0} == played and len(played) > 3
+    assert bool(imagined & played) == known
+
+
+@pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}])
+@pytest.mark.parametrize("proofs", [0, 1])
+def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, proofs):
+    thinking = searching(
+        made_up(critic=1.0, **settings), COUNTER, simulations=9, considered=3, proofs=proofs, noise=9.0
+    )
+    player = Watched(thinking)
+    [episode] = play(player, COUNTER, [1]).values()
+    alone = Follows(made_up(critic=1.0, **settings), episode.steps["actions"])
+    play(alone, COUNTER, [1])
+    assert len(set(episode.steps["actions"].tolist())) > 1
+    for ours, theirs in zip(memory_of_lane(player.memory.memory), memory_of_lane(alone.memory), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_it_is_remembered_what_was_done_not_what_the_policy_would_have_done():
+    player = Watched(searching(Written(lambda seen: [1.0, 0.0]), simulations=100))
+    play(player, CORRIDOR, [0])
+    assert player.memory.memory[0] == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1))
+
+
+def test_every_node_remembers_what_was_tried_on_the_way_to_it():
+    """All is lost, and seen to be, from the first 0 on."""
+    player = Watched(searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), proofs=1))
+    play(player, CORRIDOR, [0])
+    remembered = [memory for memory in player.memory.memory if memory]
+    assert len(remembered) > 9
+    for memory in remembered:
+        done = [action for *_, action in memory]
+        assert [lost for _, lost, _ in memory] == [0 in done[:step] for step in range(len(done))]
+
+
+def test_what_was_spent_is_counted():
+    player = Written(lambda seen: [2.0, 1.0, 0.0])
+    thinking = searching(player, COUNTER, simulations=8, considered=3)
+    play(thinking, COUNTER, range(4), lanes_per_task=2)
+    spent = thinking.spent
+    # Of three actions each once, of two each twice: seven visits, until the end comes near.
+    assert spent.decisions == 4 * 9
+    first = 3 * (1 + 7)
+    assert sum(len(rows.lanes) for rows in player.asked) == spent.passes <= 4 * 9 * (1 + 7)
+    assert spent.passes - spent.decisions <= spent.steps <= 4 * 9 * 7 and spent.passes > first
+    assert 0 < spent.passing + spent.stepping < spent.seconds
+
+
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"proofs": 1}])
+def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
+    player = Written(lambda seen: [0.0, 0.3, 0.6], lambda seen: math.sin(9 * seen[0]))
+    plays = []
+    for lanes in (1, 3, 7):
+        thinking = searching(player, COUNTER, simulations=8, considered=3, noise=1.0, **settings)
+        plays.append(play(thinking, COUNTER, range(7), lanes_per_task=lanes))
+    assert same(plays[0], plays[1]) and same(plays[0], plays[2])
+
+
+@pytest.mark.parametrize("proofs", [0, 1])
+def test_continuous_actions_are_searched_among_draws(proofs):
+    """The critic is worthless, but the next reward says which of the draws is best."""
+    task = make_task("tests.environments:Target-v0")
+    player = made_up(critic=1.0, bins=16)
+    player.network.codec.heads.critic.output.weight.data.zero_()
+    player.network.codec.heads.critic.output.bias.data.zero_()
+    thinking = searching(player, task, simulations=16, considered=16, proofs=proofs)
+    better, plain = np.mean(returns(thinking, task, range(4))), np.mean(returns(player, task, range(4)))
+    assert better > plain + 2
+    [episode] = play(thinking, task, [0]).values()
+    assert episode.steps["actions"].dtype == np.float32 and "distributions" not in episode.steps
+
+
+def test_pendulum_is_searched():
+    pytest.importorskip("pygame", reason="classic control")
+    task = make_task("Pendulum-v1", horizon=5)
+    thinking = searching(made_up(critic=1.0), task, simulations=8, considered=4)
+    [episode] = play(thinking, task, [0]).values()
+    # In the last decision, every new node is an end.
+    assert episode.length == 5 and 4 * 8 < thinking.spent.steps <= 4 * 8 + 4
+
+
+def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
+    player = Written(lambda seen: [0.1, 0.0])
+    task = make_task("tests.environments:Lottery-v0")
+    episodes = play(searching(player, task, simulations=2, noise=100.0, scale=0.0), task, range(60)).values()
+    actions, labels = (np.array([each.steps[name][0] for each in episodes]) for name in ("actions", "labels"))
+    assert 15 < actions.sum() < 45 and not labels.any()
+
+
+def test_what_noise_tries_must_win_in_fresh_futures_too():
+    """This policy loses its way, so that the trap is the best that it can do."""
+    player = Written(lambda seen: [0.1, 0.0])
+    for proofs in (0, 1):
+        thinking = searching(player, simulations=2, noise=100.0, scale=0.0, proofs=proofs)
+        firsts = [episode.steps["actions"][0] for episode in play(thinking, CORRIDOR, range(20)).values()]
+        assert any(firsts) == (proofs == 0)
+
+
+@pytest.mark.parametrize("name, kind", [("search", Search), ("best_of_n", BestOfN)])
+def test_settings_on_file_are_the_defaults(name, kind):
+    said = yaml.safe_load((ROOT / f"conf/amplifier/{name}.yaml").read_text())
+    assert make_amplifier(said.get("amplifier", said)) == kind()
+
+
+def test_what_cannot_work_is_refused_in_one_line():
+    step, target = CodecConfig(critic=0.5), make_task("tests.environments:Target-v0")
+    for settings, codec, tasks, line in [
+        ({"simulations": 3, "considered": 4}, step, [], "simulations=3 is less than one for each of .*considered=4"),
+        ({"considered": 1}, step, [], "amplifier.considered must be at least 2, not 1"),
+        ({"selection": "best"}, step, [], "unknown amplifier.selection 'best'.*gumbel, puct"),
+        ({}, CodecConfig(), [], "needs a critic: distil with codec.critic=0.5"),
+        ({}, CodecConfig("gato"), [], "codec gato has no critic"),
+        ({}, CodecConfig(critic=0.5, continuous="regression"), [target], "continuous=regression tells one action"),
+        (
+            {},
+            step,
+            [make_task("tests.benchmarks.tasks.snapshots.test_snapshot:Global-v0")],
+            "task toy/global cannot be cloned",
+        ),
+    ]:
+        with pytest.raises(GatitoError, match=line) as refused:
+            make_amplifier({"name": "search"} | settings).check(tasks, ModelConfig(), codec)
+        assert "\n" not in str(refused.value)
+    make_amplifier({"name": "search"}).check([target, CORRIDOR], ModelConfig(), step)

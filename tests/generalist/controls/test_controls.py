@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.artifacts import read_manifest
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import stream
+from benchmarks.play.policy import Observed
+from benchmarks.play.rollout import rollout
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
+from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, retrieval_artifact
+from generalist.controls.retrieval import RetrievalPolicy, load_retrieval, memorize
+from generalist.controls.single_task import load_students, students, train_students
+from generalist.network.codec import CodecConfig
+from generalist.network.network import load_network
+from generalist.network.perceptron import Perceptron
+from tests.conftest import make_task
+from tests.generalist.distill.test_distill import MODEL, SUITE, recordings
+
+assert recordings  # the fixture of the recorded toys
+
+CLONE = ModelConfig("mlp", "perceptron", layers=2, heads=1, width=32, feedforward=32, window=1)
+CONFIG = DistillConfig(steps=400, windows=16, length=6, learning_rate=1e-2, warmup=5, log_every=10)
+
+
+def train(agent, recordings, tmp_path, **settings):
+    run = tmp_path / "runs" / "r"
+    controls = ControlsConfig([agent], CLONE)
+    learning = (DistillConfig(**vars(CONFIG) | settings), MODEL, CodecConfig())
+    made = students(agent, SUITE, recordings, controls, *learning, run=run, seed=0)
+    tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=run)
+    failures = Failures([task.name for task in SUITE])
+    train_students(made, run=run, workers=1, tracker=tracker, failures=failures)
+    failures.stop_if_any()
+    return made
+
+
+@pytest.mark.parametrize("agent", ["clone", "specialist"])
+def test_one_network_per_task_learns_its_expert(agent, recordings, tmp_path):
+    made = train(agent, recordings, tmp_path)
+    policy = load_students(
+        agent, {student.task.name: student.artifact.folder for student in made}, [student.task for student in made]
+    )
+    episodes = list(rollout(policy, {task: range(900, 910) for task in SUITE}, keep_steps=True))
+    counted = [episode.steps for episode in episodes if episode.task == "toy/counter"]
+    hits = [steps["actions"] == steps["observations"][:-1, 1] % 2 for steps in counted]
+    assert np.concatenate(hits).mean() > 0.65  # a constant action: one half
+    aimed = [episode.steps["actions"] for episode in episodes if episode.task == "toy/target"]
+    assert np.abs(np.concatenate(aimed) - [0.5, 5.0]).max() < 0.5
+
+
+def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks_sizes(recordings, tmp_path):
+    specialist = train("specialist", recordings, tmp_path, steps=2)[0]
+    clone, target = train("clone", recordings, tmp_path, steps=2)
+    assert load_network(specialist.artifact.folder).model.config == MODEL
+    network = load_network(clone.artifact.folder)
+    assert isinstance(network.model, Perceptron)
+    assert network.codec.config.vector_width == 2 and network.codec.config.discrete_actions == 3
+    assert load_network(target.artifact.folder).codec.config.action_dimensions == 2
+
+
+def test_what_each_network_cost_is_measured(recordings, tmp_path):
+    for agent in ("clone", "specialist"):
+        for student in train(agent, recordings, tmp_path, steps=3):
+            facts = read_manifest(student.artifact.folder)["facts"]["cost"]
+            network = load_network(student.artifact.folder)
+            assert facts["parameters"] == sum(values.numel() for values in network.parameters())
+            assert facts["env_steps"] > 0
+            seen = student.config.steps * student.config.windows * student.config.length
+            matrices = sum(values.numel() for name, values in network.model.named_parameters() if values.dim() == 2)
+            assert facts["flops"] >= 6 * seen * matrices  # forward 2, backward 4; embedding and heads come on top
+            assert read_log(student.artifact.folder / "log.jsonl")
+
+
+@pytest.mark.parametrize(
+    "config, weights, expected",
+    [
+        ({"steps": 1500, "windows": 64}, {}, (1477, 13)),  # 12.8 windows a step
+        ({"steps": 1000, "windows": 10}, {"b": 3.0}, (250, 8)),  # one part of five: 2 windows a step would be too few
+        ({"steps": 1000, "windows": 1}, {}, (333, 1)),  # less than a window a step
+    ],
+)
+def test_a_share_of_the_training_has_as_many_windows_as_the_mixture_gives_the_task(config, weights, expected):
+    tasks = "abcde" if not weights and config["windows"] == 64 else "abc"
+    share = for_one_task(DistillConfig(**config, weights=weights), "a", list(tasks))
+    assert (share.steps, share.windows, share.weights) == (*expected, {})
+
+
+def test_a_perceptron_sees_one_step_alone():
+    torch.manual_seed(0)
+    model = Perceptron(CLONE)
+    tokens = torch.randn(2, 5, 32)
+    whole = model(tokens)
+    tokens[:, :4] = 0
+    assert torch.equal(model(tokens)[:, 4], whole[:, 4])
+    one = model.step(tokens[:, 4], None, torch.arange(2), torch.zeros(2, dtype=torch.bool))
+    torch.testing.assert_close(one, whole[:, 4])
+    with pytest.raises(GatitoError, match=r"set model\.window=1"):
+        ModelConfig(kind="perceptron").check()
+    with pytest.raises(GatitoError, match="unknown model.kind"):
+        ModelConfig(kind="transfomer").check()
+
+
+def test_retrieval_plays_the_action_of_the_nearest_observation_on_the_scale_of_the_data():
+    policy = RetrievalPolicy(np.array([[0.0, 0.0], [100.0, 1.0]], np.float32), np.array([0, 1]), 2)
+    asked = np.array([[60.0, 0.1], [40.0, 0.9]], np.float32)  # unscaled, column one alone would decide
+    rngs = [stream("a", i) for i in range(2)]
+    observed = Observed(make_task(), asked, np.arange(2), np.ones(2, bool), np.zeros(2), rngs, [])
+    [decision], _ = policy.act([observed], None)
+    assert decision.actions.tolist() == [0, 1]
+
+
+def test_retrieval_knows_its_recording_by_heart(recordings, tmp_path):
+    folders = {}
+    for task in SUITE:
+        artifact = retrieval_artifact(tmp_path / "runs" / "r", task.name, recordings[task.name])
+        memorize(task, recordings[task.name], artifact, tmp_path / "runs")
+        assert artifact.is_complete()
+        folders[task.name] = artifact.folder
+    policy = load_retrieval(folders, SUITE)
+    episodes = list(rollout(policy, {SUITE.tasks[1]: range(5)}, keep_steps=True))
+    assert all(np.allclose(episode.steps["actions"], [0.5, 5.0]) for episode in episodes)
+    cost = read_manifest(folders["toy/counter"].parent.parent / "toy" / "counter")["facts"]["cost"]
+    assert cost["flops"] == 0 and cost["parameters"] > cost["env_steps"] > 0
+
+
+def test_unknown_controls_are_refused():
+    with pytest.raises(GatitoError, match=r"unknown agent in controls\.agents 'clon'\. Did you mean 'clone'\?"):
+        ControlsConfig(["clon"]).check()

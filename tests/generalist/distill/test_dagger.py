@@ -1,0 +1,194 @@
+"""On-policy rounds: who acts, who labels, and what is learnt of it."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import Purpose
+from benchmarks.play.policy import Decision, Labelled
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from benchmarks.tasks import Suite
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.distill import train as module
+from generalist.distill.dagger import practise
+from generalist.distill.distill import distill
+from generalist.network.codec import CodecConfig
+from generalist.network.network import load_network
+from generalist.network.policy import NetworkPolicy
+from tests.conftest import make_task
+from tests.generalist.network.test_conditioning import record
+
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+TASK = make_task()
+SUITE = Suite("toy", (TASK,))
+
+
+class Always:
+    """Does one thing, and calls it right with so much certainty."""
+
+    name = "expert"
+
+    def __init__(self, action, gives_up_after=99):
+        self._action, self._last = action, gives_up_after
+        self.distribution_kind = {TASK.name: "logits"}
+
+    def initial_state(self, lanes):
+        return None
+
+    def act(self, observed, state):
+        decisions = []
+        for rows in observed:
+            actions = np.full(len(rows.lanes), self._action)
+            logits = np.eye(3, dtype=np.float32)[actions]
+            decisions.append(Decision(actions, actions, logits, rows.observations[:, 1] >= self._last))
+        return decisions, state
+
+
+def test_the_learner_acts_and_the_teacher_labels():
+    policy = Labelled(Always(0), Always(2), longest=99)
+    [episode] = rollout(policy, {TASK: [3]}, keep_steps=True)
+    assert (episode.steps["actions"] == 0).all() and (episode.steps["labels"] == 2).all()
+    assert (episode.steps["distributions"].argmax(axis=1) == 2).all()
+    assert policy.distribution_kind == {TASK.name: "logits"}
+
+
+@pytest.mark.parametrize("longest, patience, length", [(2, 99, 2), (99, 3, 3), (99, 99, 99)])
+def test_an_episode_ends_where_the_teacher_knows_no_further_or_it_gets_long(longest, patience, length):
+    policy = Labelled(Always(0), Always(2, patience), longest)
+    # Several episodes one after another in one lane: each is counted from its own beginning.
+    played = list(rollout(policy, {TASK: [5, 5, 5]}, lanes_per_task=1, keep_steps=True))
+    whole = next(rollout(Always(0), {TASK: [5]})).length
+    assert [episode.length for episode in played] == [min(length, whole)] * 3
+    assert all(episode.gave_up == (length < whole) for episode in played)
+
+
+def parts(folder, teacher=2, **settings):
+    """A distillation with two rounds of practice, whose expert was recorded doing one thing."""
+    recording = record(folder, TASK, Always(2))
+    defaults = {"steps": 20, "windows": 8, "length": 6, "warmup": 2, "rounds": 2, "practice_steps": 60}
+    config = DistillConfig(**defaults | {"checkpoint_every": 4} | settings)
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
+    learner = Artifact(folder / "runs" / "r" / "generalist", "generalist", {})
+    about = {"run": folder / "runs" / "r", "seed": 0, "tracker": tracker}
+
+    def practice(number, student):
+        teachers = {TASK.name: Teacher(teacher)}
+        return practise(
+            number, student, suite=SUITE, teachers=teachers, learner=learner, config=config, workers=1, **about
+        )
+
+    return lambda: distill(
+        SUITE, {TASK.name: recording}, config, MODEL, CodecConfig(), threads=1, practice=practice, **about
+    )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Makes the expert in another process; ``None``: the expert has left."""
+
+    action: int | None
+
+    def __call__(self):
+        if self.action is None:
+            raise GatitoError("task toy/counter: the expert has left.")
+        return Always(self.action)
+
+
+def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_path, monkeypatch):
+    drawn = []
+    original = module.Mixture.__init__
+
+    def watched(self, sources, *arguments, **settings):
+        drawn.append({source.trajectories.facts["agent"]: source.weight for source in sources})
+        original(self, sources, *arguments, **settings)
+
+    monkeypatch.setattr(module.Mixture, "__init__", watched)
+    made = parts(tmp_path, practice_share=0.6)()
+    del drawn[0]  # one batch is only measured
+    assert [set(each) for each in drawn] == [
+        {"expert"},
+        {"expert", "student-1"},
+        {"expert", "student-1", "student-2"},
+    ]
+    assert [sum(each.values()) for each in drawn] == pytest.approx([1, 1, 1])
+    assert drawn[1] == pytest.approx({"expert": 0.4, "student-1": 0.6})
+    one, two = (tmp_path / "runs" / "r" / "trajectories" / TASK.name / f"student-{number}" for number in (1, 2))
+    assert min(Trajectories(one).steps, Trajectories(two).steps) >= 60
+    seeds = {int(seed) for folder in (one, two) for seed in Trajectories(folder).seeds}
+    assert len(seeds) == len(Trajectories(one)) + len(Trajectories(two))
+    assert {seed // 100_000_000 for seed in seeds} == {Purpose.PRACTICE}
+    weights = [load_network(made.folder / part).state_dict() for part in ("round-1", "round-2", ".")]
+    assert not torch.equal(weights[0]["codec.observations.bias"], weights[1]["codec.observations.bias"])
+    assert not torch.equal(weights[1]["codec.observations.bias"], weights[2]["codec.observations.bias"])
+    manifest = json.loads((made.folder / "manifest.json").read_text())
+    steps = sum(Trajectories(folder).steps for folder in (one, two))
+    assert manifest["facts"]["cost"]["env_steps"] > steps
+
+
+def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """At every optimiser step, those included that follow a round of practice."""
+    expected = load_network(parts(tmp_path / "a", ema=0.9)().folder).state_dict()
+    resume = parts(tmp_path / "b", ema=0.9)
+    original = module.learning_rate
+    for kill in range(20):
+        taken = []
+
+        def dies(step, config, taken=taken, kill=kill):
+            taken.append(step)
+            if step == kill:
+                raise KeyboardInterrupt
+            return original(step, config)
+
+        monkeypatch.setattr(module, "learning_rate", dies)
+        with pytest.raises(KeyboardInterrupt):
+            resume()
+        assert len(taken) <= 5  # a checkpoint is at most four steps ago
+    monkeypatch.setattr(module, "learning_rate", original)
+    for name, values in load_network(resume().folder).state_dict().items():
+        assert torch.equal(values, expected[name]), name
+
+
+def test_the_network_is_the_average_of_its_last_weights(tmp_path):
+    """Worked by hand: with 10 steps the decay is (1 + n) / (10 + n), below 0.9."""
+    trail = []
+    original = module._Training._take
+
+    def watched(self, mixture):
+        if not trail:
+            trail.append([values.detach().clone() for values in self._parameters])
+        original(self, mixture)
+        trail.append([values.detach().clone() for values in self._parameters])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module._Training, "_take", watched)
+        made = parts(tmp_path, steps=10, rounds=0, ema=0.9)()
+    average = trail[0]
+    for step, weights in enumerate(trail[1:], 1):
+        decay = min(0.9, (1 + step) / (10 + step))
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
+    for values, expected in zip(load_network(made.folder).parameters(), average, strict=True):
+        torch.testing.assert_close(values, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_what_the_expert_says_in_practice_is_learnt(tmp_path):
+    """Recorded, it always did one thing; asked about the learner's own steps, it says another."""
+    made = parts(tmp_path, teacher=1, steps=150, rounds=1, practice_share=1.0, learning_rate=5e-3)()
+
+    def share(folder, action):
+        played = rollout(NetworkPolicy.load(folder, [TASK]), {TASK: range(900, 910)}, keep_steps=True)
+        return np.mean(np.concatenate([episode.steps["actions"] == action for episode in played]))
+
+    assert share(made.folder / "round-1", 2) == 1
+    assert share(made.folder, 1) == 1
+
+
+def test_practice_of_which_nothing_comes_ends_with_its_line(tmp_path):
+    with pytest.raises(GatitoError, match="the expert has left"):
+        parts(tmp_path, teacher=None)()

@@ -1,0 +1,77 @@
+"""``torchrun`` with two processes on one machine: one run, in which both distil."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.runs.tracking import read_log
+from generalist.config.settings import DistillConfig
+from generalist.distill.distributed import Ranks
+from tests.conftest import ROOT, gatito
+
+SETTINGS = [
+    "tasks=[cartpole,pendulum]",
+    "experts=released",
+    f"experts.released={ROOT / 'results' / 'experts'}",
+    "stages=[experts,record,distill]",
+    "record.steps=1000",
+    "record.random_steps=200",
+    "distill.steps=12",
+    "distill.windows=10",
+    "distill.rounds=2",
+    "distill.practice_steps=300",
+    "distill.ema=0.9",
+    "distill.log_every=1",
+    "model.width=32",
+    "tracking=none",
+    "name=r",
+]
+
+
+def losses(folder):
+    log = read_log(folder / "results" / "runs" / "r" / "generalist" / "log.jsonl")
+    return [line["distill/loss"] for line in log]
+
+
+def test_two_processes_have_the_learning_curve_of_one_on_the_same_batches(tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    alone.mkdir()
+    together.mkdir()
+    done = gatito(*SETTINGS, cwd=alone, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(ROOT / "gatito.py"), *SETTINGS, "distill.accumulate=2"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=together, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(losses(alone)) == 12
+    assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(GatitoError, match="torch finds no GPU: set distill.device=cpu"):
+        Ranks.join("cuda")
+    with pytest.raises(GatitoError, match="torch finds no GPU: set distill.device=cpu"):
+        Ranks.alone("cuda")
+    assert Ranks.join("auto").device.type == Ranks.alone("auto").device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"device": "gpu"}, "unknown distill.device 'gpu'.*Valid: auto, cpu, cuda"),
+        ({"precision": "fp16"}, "unknown distill.precision 'fp16'"),
+        ({"accumulate": 65}, "distill.accumulate=65 is more than distill.windows=64"),
+        ({"ema": 1.0}, "would keep the untrained weights"),
+        ({"practice_share": 1.5}, "distill.practice_share=1.5 is a share"),
+        ({"rounds": 1, "practice_from": 1.0}, "distill.practice_from=1 leaves no steps"),
+        ({"rounds": 100}, "distill.rounds=100: at most 99"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, words):
+    with pytest.raises(GatitoError, match=words):
+        DistillConfig(**settings).check(["toy/counter"], window=4)

@@ -1,0 +1,326 @@
+"""Rounds of amplification and distillation: what is made, from what, how often, and what is scored."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.base.artifacts import Artifact, read_manifest
+from benchmarks.base.compute import Cost
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play import recording
+from benchmarks.play.policy import Decision, Noisy
+from benchmarks.play.recording import SEEDS_PER_SHARD, Take, record
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from benchmarks.tasks import Suite
+from generalist.amplifiers.scale import together
+from generalist.config.ida import MOST_SHARDS, IdaConfig
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.distill.distill import distill
+from generalist.ida.run import Ida
+from generalist.network.choice import drawn
+from generalist.network.codec import CodecConfig
+from generalist.network.network import load_network
+from generalist.network.policy import NetworkPolicy
+from tests.conftest import ROOT, gatito, make_task
+from tests.generalist.distill.test_dagger import Always
+from tests.generalist.network.test_conditioning import record as record_expert
+
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+DISTILL = DistillConfig(steps=20, windows=8, length=4, warmup=2)
+CONFIG = IdaConfig(rounds=2, start="random", steps=60, noise=0.0, updates=40, learning_rate=1e-2, control_steps=5_000)
+TASK = make_task()  # each reward is the action, 0 to 2
+OTHER = make_task(name="toy/other")
+BEST_OF_N = {"name": "best_of_n", "candidates": 3, "horizon": 1}
+
+
+def make_ida(folder, config=CONFIG, options=BEST_OF_N, suite=None, codec=None):
+    suite, codec, run = suite or Suite("toy", (TASK,)), codec or CodecConfig(), folder / "runs" / "r"
+    recordings = {task.name: record_expert(run, task, Always(1), episodes=5) for task in suite}
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)
+    first, about = config.first(DISTILL), {"run": run, "seed": 0, "tracker": tracker}
+    start = distill(suite, recordings, first, MODEL, codec, threads=1, **about)
+    return Ida(config, options, suite, start, recordings, DISTILL, MODEL, codec, workers=1, **about)
+
+
+def returns(artifact, task=TASK):
+    policy = NetworkPolicy.load(artifact.folder, [task])
+    return np.mean([each.total_return / each.length for each in rollout(policy, {task: range(900, 920)})])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    ida = make_ida(tmp_path_factory.mktemp("ida"))
+    ida.make()
+    return ida
+
+
+def test_the_generalist_learns_what_its_amplified_self_does(made):
+    """From random weights: no expert teaches it, and it comes to what no expert did."""
+    amplified = [each for each in made.rounds if each.side == "amplified"]
+    assert [each.number for each in amplified] == [1, 2]
+    play = Trajectories(amplified[0].plays[TASK.name].folder)
+    assert all((steps["labels"] == 2).all() for steps in play.episodes())  # one step of foresight suffices
+    assert returns(made.start) < 1.9 and returns(amplified[-1].student) == 2.0
+
+
+def test_a_control_has_the_compute_and_no_amplifier(made):
+    amplified, control = made.rounds[:2]
+    cost = Cost.read(amplified.plays[TASK.name].folder)
+    assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.steps
+    facts = read_manifest(amplified.plays[TASK.name].folder)["facts"]
+    assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["passes"]
+    assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # what it did, it does
+    ours, theirs = (Cost.read(each.student.folder) for each in made.rounds[-2:])
+    assert ours.env_steps == theirs.env_steps == Cost.read(made.start.folder).env_steps == 0  # plays count themselves
+    assert ours.flops == pytest.approx(theirs.flops, rel=0.01)  # padding differs
+
+
+def test_rounds_that_are_there_are_not_made_again(made, monkeypatch):
+    monkeypatch.setattr(recording, "rollout", None)
+    monkeypatch.setattr("generalist.distill.train.fit", None)
+    replace(made).make()
+
+
+def test_a_killed_round_goes_on_to_the_same_weights(made, tmp_path, monkeypatch):
+    from generalist.distill import train as fit
+
+    calls = {"left": 3}
+
+    def killed(*arguments, **settings):
+        calls["left"] -= 1
+        if not calls["left"]:
+            raise KeyboardInterrupt
+        original(*arguments, **settings)
+
+    original = fit.save_network
+    ida = make_ida(tmp_path)
+    monkeypatch.setattr(fit, "save_network", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ida.make()
+    monkeypatch.setattr(fit, "save_network", original)
+    shutil.rmtree(ida.rounds[0].plays[TASK.name].folder)  # a kill may as well come before a recording is finished
+    replace(ida).make()
+    for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
+        assert ours.student.fingerprint == theirs.student.fingerprint
+        weights = [(each.student.folder / "model.safetensors").read_bytes() for each in (ours, theirs)]
+        assert weights[0] == weights[1]
+
+
+def test_what_decides_a_round_decides_its_fingerprint(made):
+    def fingerprints(**changes):
+        config = replace(CONFIG, **changes.pop("config", {}))
+        return [each.student.fingerprint for each in replace(made, config=config, **changes).rounds]
+
+    same = [each.student.fingerprint for each in made.rounds]
+    assert fingerprints() == same
+    assert fingerprints(config={"rounds": 1}) == same[:2]  # further rounds do not change those before
+    for changes in ({"steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
+        assert not set(fingerprints(config=changes)[-2:]) & set(same[-2:]), changes
+    assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
+
+
+def test_students_may_look_back_further(tmp_path):
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=2, window=8, updates=4))
+    ida.make()
+    assert load_network(ida.start.folder).model.config.window == 4
+    assert {load_network(each.student.folder).model.config.window for each in ida.rounds} == {8}
+    policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
+    assert list(rollout(policy, {TASK: range(2)}))
+    assert (ida._learning.length, ida._learning.windows) == (8, 4)  # as many steps as in 8 windows of 4
+    assert replace(ida, config=replace(ida.config, windows=6))._learning.windows == 6
+
+
+def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
+    suite = Suite("toy", (replace(TASK, metric="success"),))
+    told = [replace(made, suite=suite, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
+    assert [each.student.config.get("solved") for each in told] == [True, None]
+    assert "solved" not in made.rounds[0].student.config  # returns do not tell
+
+
+def test_only_the_newest_rounds_are_learnt_from(made):
+    rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
+    assert not any(name.startswith("1/") for name in rounds[2].student.inputs)
+    assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
+
+
+def test_who_gives_up_while_recording_is_scored_to_the_end(made):
+    """A test episode that is given up would count as failed, whatever might have become of it."""
+    ida = replace(made, options={"name": "decompose", "give_up": 3})
+    assert ida.scored == {"name": "decompose"}
+    amplified, control = ida.rounds[:2]
+    assert {"name": "decompose"} in ida.player(amplified).args and None in ida.player(control).args
+    other = replace(made, options={"name": "decompose"}).rounds[0]
+    assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
+    takes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Artifact, "start", lambda _: None)  # what others look at is left as it is
+        patch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
+        ida._record(amplified)
+    assert takes and takes[0].load.args[0].args[2] == {"name": "decompose", "give_up": 3}
+
+
+def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
+    suite = Suite("toy", (TASK, OTHER))
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
+    ida.make()
+    first = sum(Trajectories(made.folder).lengths[0] for made in ida.recordings.values())  # a tenth of five episodes
+    assert Cost.read(ida.start.folder).env_steps == first
+    amplified, control = ida.rounds
+    assert list(amplified.plays) == list(control.plays) == ["toy/other"]
+    player = ida.player(amplified)()
+    for task, expected in ((OTHER, 2.0), (TASK, returns(ida.start))):
+        played = rollout(player, {task: range(900, 920)})
+        assert np.mean([each.total_return / each.length for each in played]) == pytest.approx(expected)
+    with pytest.raises(GatitoError, match="unknown task in ida.tasks 'othr'. Did you mean 'toy/other'"):
+        replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
+
+
+def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monkeypatch):
+    most = replace(CONFIG, rounds=20, shards=MOST_SHARDS // 20)
+    most.check()
+    ida, takes = replace(made, config=most, run=tmp_path / "r"), []
+    monkeypatch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
+    monkeypatch.setattr(Ida, "_play_steps", lambda *_: (60, 1))
+    monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nobody has learnt here
+    for each in ida.rounds:
+        if each.side == "amplified":
+            ida._record(each)
+    firsts = [take.first_seed + shard * SEEDS_PER_SHARD for take in takes for shard in range(take.shards)]
+    assert firsts == [shard * SEEDS_PER_SHARD for shard in range(MOST_SHARDS)]
+    episode_seed(Purpose.AMPLIFIED, firsts[-1] + SEEDS_PER_SHARD - 1)  # the last one is in range
+
+
+def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_another(made):
+    drawing, shares = replace(made, draws=True), {}
+    for likely, other in zip(made.rounds, drawing.rounds, strict=True):
+        assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
+        if likely.number == 1 and likely.side == "control":  # untrained weights, which know nothing of best
+            for ida, each in ((made, likely), (drawing, other)):
+                played = rollout(ida.player(each)(), {TASK: range(900, 950)}, keep_steps=True)
+                taken = np.concatenate([episode.steps["actions"] for episode in played])
+                shares[ida.draws] = np.bincount(taken, minlength=3) / len(taken)
+    assert min(shares[True]) > 0.2 > min(shares[False])
+
+
+def test_an_ensemble_draws_from_the_mean_of_its_members():
+    rows, rngs = 4000, [np.random.default_rng(number) for number in range(4000)]
+    sure, unsure = (np.log(np.tile(each, (rows, 1))) for each in ([0.98, 0.01, 0.01], [0.02, 0.49, 0.49]))
+    told = [Decision(np.zeros(rows), np.zeros(rows), logits) for logits in (sure, unsure)]
+    shares = np.bincount(together(TASK, told, drawn, rngs).actions, minlength=3) / rows
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
+    assert set(together(TASK, told).actions) == {0}
+
+
+def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
+    weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
+    assert (weak._learning.data, weak._learning.practice_share) == (0.1, 0.5)
+    assert replace(weak, config=replace(weak.config, start="trained"))._learning.data == 1
+
+
+def test_the_start_is_what_it_is_said_to_be():
+    assert replace(CONFIG, start="trained").first(DISTILL) == DISTILL
+    assert replace(CONFIG, start="weak").first(DISTILL) == replace(DISTILL, data=0.1)
+    assert replace(CONFIG, start="random").first(DISTILL).milestones == [0]
+    assert replace(CONFIG, rounds=0, start="random").first(DISTILL) == DISTILL
+
+
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"start": "week"}, "unknown ida.start 'week'. Did you mean 'weak'"),
+        ({"updates": 0}, "ida.updates must be at least 1, not 0"),
+        ({"rounds": 2, "shards": MOST_SHARDS // 2 + 1}, f"at most {MOST_SHARDS} shards in all"),
+        ({"shards": 0}, "ida.shards must be at least 1, not 0"),
+        ({"noise": 1.5}, "are shares: from 0 to 1"),
+        ({"experts_share": 0.5}, "ida.start=random learns from no expert: set ida.experts_share=0"),
+    ],
+)
+def test_settings_that_cannot_work_get_one_line(changes, line):
+    with pytest.raises(GatitoError, match=line):
+        replace(CONFIG, **changes).check()
+
+
+class Drawing(Always):
+    """Draws its actions, and counts as a player of tries."""
+
+    def act(self, observed, state):
+        decisions, state = super().act(observed, state)
+        return [
+            replace(each, actions=np.array([rng.integers(3) for rng in rows.rngs]))
+            for rows, each in zip(observed, decisions, strict=True)
+        ], state
+
+
+def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
+    ida = make_ida(tmp_path)
+    played = {}
+    for tries in (1, 5):
+        artifact = replace(ida.start, folder=tmp_path / f"tries-{tries}", config={"agent": "it"})
+        artifact.start()
+        take = Take(TASK, lambda: Noisy(Drawing(0), 0.0), artifact, 100, Purpose.AMPLIFIED, 0, tries=tries)
+        record([take], workers=1, failures=Failures([TASK.name]), suite=Suite("toy", (TASK,)))
+        played[tries] = Trajectories(artifact.folder)
+    first = [episode_seed(Purpose.AMPLIFIED, index) for index in range(8)]
+    assert list(played[5].seeds[:8]) == first and len(set(played[5].seeds)) == len(played[5])
+    assert np.mean(played[5].returns / played[5].lengths) > np.mean(played[1].returns / played[1].lengths) + 0.2
+
+
+LOOP = [
+    "suite=classic", "tasks=[cartpole]", "experts=released", "name=r", "controls=none", "clips.agents=[]",
+    "tracking=none", "model.layers=1", "model.width=16", "model.feedforward=32", "distill.steps=30",
+    "distill.windows=8", "record.steps=2000", "record.random_steps=500", "evaluate.episodes=6", "ida.episodes=3",
+    "ida.rounds=1", "ida.steps=200", "ida.updates=20", "ida.control_steps=500", "workers=2",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("amplifier", ["best_of_n", "search", "self_imitation", "scale", "finetune"])
+def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
+    """And is there again, with nothing made anew, when the command is given once more."""
+    shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
+    own = {
+        "best_of_n": ["amplifier.horizon=5"],
+        "search": ["amplifier.simulations=8"],
+        "scale": ["amplifier.members=2", "generalist.draws=true"],
+        "finetune": ["amplifier.steps=4000", "amplifier.lanes=4", "amplifier.critic_warmup=1"],
+    }
+    command = [*LOOP, f"amplifier={amplifier}", *own.get(amplifier, [])]
+    told = gatito(*command, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    run = tmp_path / "results" / "runs" / "r"
+    _, *lines = (run / "rounds.csv").read_text().splitlines()
+    agents = {(line.split(",")[5], line.split(",")[6]) for line in lines}
+    players = set() if amplifier == "self_imitation" else {("1", "amplified")}
+    assert agents == {("0", "generalist"), ("1", "generalist"), ("1", "control"), *players}
+    assert "classic: rounds" in told.stdout and 'id="rounds"' in (run / "index.html").read_text()
+    before = {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
+    again = gatito(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
+
+
+def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
+    """A control of equal compute plays as many steps as all tries took together."""
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=1), {"name": "self_imitation", "tries": 3})
+    ida.make()
+    amplified, control = ida.rounds
+    kept = Trajectories(amplified.plays[TASK.name].folder).steps
+    assert Cost.read(amplified.plays[TASK.name].folder).env_steps >= 2.9 * kept
+    assert Trajectories(control.plays[TASK.name].folder).steps >= 2.9 * kept
+
+
+@pytest.mark.slow
+def test_what_rounds_have_to_beat_is_scored_beside_released_experts(tmp_path):
+    """It has the environment steps of the experts' recipes, although no expert is trained here."""
+    shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
+    own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.steps=6000"]
+    told = gatito(*LOOP, *own, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    made = read_manifest(tmp_path / "results" / "runs" / "r" / "controls" / "multitask-rl")
+    assert 4_000 < made["facts"]["steps"] <= 6_000

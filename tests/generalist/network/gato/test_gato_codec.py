@@ -1,0 +1,311 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import stream
+from benchmarks.play.policy import Noisy, Observed
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import write_shard
+from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.tasks import Suite, make_env, spaces
+from benchmarks.tasks.observations import pack
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.distill.distill import distill
+from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.gato.gato import GatoCodec
+from generalist.network.gato.tokens import Vocabulary, action_tokens, read_text, step_length, tokenise, valid_tokens
+from generalist.network.policy import NetworkPolicy
+from generalist.network.transformer import Transformer
+from tests.conftest import make_task
+from tests.environments import MISSIONS
+from tests.generalist.distill.test_distill import Parity
+
+WORDS = Vocabulary(1024)
+COUNTER = make_task()
+TARGET = make_task("tests.environments:Target-v0")
+INSTRUCTED = make_task("tests.environments:Instructed-v0")
+FILM = make_task("tests.environments:Film-v0")
+LAKE = make_task("FrozenLake-v1")
+TASKS = [COUNTER, TARGET, INSTRUCTED, FILM, LAKE]
+CONFIG = CodecConfig("gato", bins=1024)
+
+
+def play(task, steps, seed=0):
+    """A window of random play without ends; the labels differ from the actions at steps 2, 5, 8, …"""
+    env = make_env(task)
+    env.observation_space.seed(seed)
+    env.action_space.seed(seed)
+    observations = []
+    while len(observations) < steps:
+        observation, _ = env.reset(seed=seed + len(observations))
+        for _ in range(3):
+            observations.append(pack(env.observation_space, observation))
+            observation = env.step(env.action_space.sample())[0]
+    actions = np.stack([np.asarray(env.action_space.sample()) for _ in range(steps)])
+    labels = actions.copy()
+    labels[2::3] = np.roll(actions, 1, axis=0)[2::3]
+    return Window(task, np.stack(observations[:steps]), labels, None, actions, np.zeros(steps))
+
+
+def make(width=32, window=512, tasks=(), spread=1.0, **settings):
+    """A codec and a model with weights well away from those of a fresh one."""
+    torch.manual_seed(0)
+    codec = make_codec(CodecConfig("gato", bins=1024, **settings), width, tasks)
+    model = Transformer(ModelConfig(layers=2, heads=2, width=width, feedforward=64, window=window))
+    for parameter in (*model.parameters(), codec.head.weight):
+        torch.nn.init.normal_(parameter, std=spread)
+    with torch.no_grad():  # what is decided at a separator is then decided by what is seen, not by the mark itself
+        codec.tokens.weight[codec.vocabulary.separator] = codec.places.weight[-1] = 0.0
+    return codec.eval(), model.eval()
+
+
+def collate(codec, windows, length):
+    return codec.collate(windows, length, [np.random.default_rng(number) for number in range(len(windows))])
+
+
+def test_positions_are_drawn_in_training_alone():
+    codec, _ = make()
+    window = play(FILM, 2)
+    assert torch.equal(*(collate(codec, [window], 80 + extra).sequences.positions for extra in range(2)))
+    codec.train()
+    first, second = collate(codec, [window, window], 80).sequences.positions.split(2)
+    assert not torch.equal(first, second)
+
+
+def test_what_is_predicted_by_hand():
+    """Labels of steps 0 and 1 were done; of step 2 neither number was, so its second is not asked for."""
+    codec, _ = make()
+    window = play(TARGET, 3)
+    batch = collate(codec, [play(COUNTER, 1), window], 20)
+    ids = batch.targets.ids
+    # 20 + two separators and first numbers, 6 tokens a step; the counter's separator is its third token.
+    assert ids.at.tolist() == [2, 23, 24, 29, 30, 35]
+    assert ids.numbers.tolist() == [0, 1, 1, 2, 2, 3]
+    labels = action_tokens(TARGET, window.labels, WORDS)
+    assert ids.wanted[1:].tolist() == [*labels[:2].reshape(-1), labels[2, 0]]
+    done = batch.sequences.ids[1, 16:18]
+    assert done.tolist() == action_tokens(TARGET, window.actions[2:], WORDS)[0].tolist() != labels[2].tolist()
+
+
+def test_every_token_of_text_is_predicted_but_a_sequences_first():
+    codec, _ = make()
+    window = play(INSTRUCTED, 3)
+    batch = collate(codec, [window], 512)
+    ids, sequence = batch.targets.ids, batch.sequences.ids[0]
+    text = ids.numbers < 0
+    assert torch.equal(sequence[ids.at[text] + 1], ids.wanted[text])
+    predicted = torch.zeros(512, dtype=torch.bool)
+    predicted[ids.at[text] + 1] = True
+    is_text = (sequence < WORDS.discrete) & (torch.arange(512) < step_total(window))
+    is_text[0] = False
+    assert torch.equal(predicted, is_text)
+
+
+def step_total(window):
+    return int(tokenise(window.task, window.observations, window.actions, WORDS, 16).lengths.sum())
+
+
+def test_distributions_are_soft_targets_in_every_dimension():
+    codec, _ = make()
+    window = play(TARGET, 3)
+    spread = np.full_like(window.labels, 0.25)
+    soft = Window(
+        TARGET, window.observations, window.labels, np.stack([window.labels, spread], 1), window.actions, None
+    )
+    counter = play(COUNTER, 2)
+    logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], np.float32)) + 3
+    targets = collate(
+        codec, [soft, Window(COUNTER, counter.observations, counter.labels, logits, counter.actions, None)], 20
+    ).targets
+    assert targets.normals.at.tolist() == [3, 4, 9, 10, 15, 16]
+    assert targets.normals.wanted[:, 1].tolist() == pytest.approx(3 * [0.25 * 512, 0.25 * 102.4])
+    assert targets.probabilities.at.tolist() == [22, 26]
+    np.testing.assert_allclose(targets.probabilities.wanted, np.exp(logits - 3), atol=1e-6)
+    assert len(targets.ids.at) == 0
+
+
+def test_the_loss_of_a_network_that_knows_nothing_is_the_logarithm_of_the_vocabulary():
+    codec, model = make()
+    torch.nn.init.zeros_(codec.head.weight)
+    window = play(TARGET, 3)
+    values = codec.loss(model, collate(codec, [window, play(INSTRUCTED, 1)], 200))
+    texts = len(read_text(bytes(play(INSTRUCTED, 1).observations["mission"][0]).rstrip(b"\0"))) - 1
+    nats = math.log(WORDS.size)
+    assert values["loss"].item() == pytest.approx((5 + 1 + texts) * nats / 4, rel=1e-5)
+    assert values["text"].item() == pytest.approx(texts * nats / 4, rel=1e-5)
+    soft = replace(window, distributions=np.ones((3, 2, 2), np.float32))
+    assert codec.loss(model, collate(codec, [soft], 20))["loss"].item() == pytest.approx(2 * nats, rel=1e-5)
+
+
+def test_windows_are_cut_to_whole_steps_and_every_step_has_its_turn():
+    codec, _ = make()
+    window = play(INSTRUCTED, 6)
+    assert codec.steps(INSTRUCTED, 310) == 2 and codec.steps(TARGET, 310) == 51
+    firsts = set()
+    for seed in range(40):
+        batch = codec.collate([window], 330, [np.random.default_rng(seed)])
+        assert batch.weight == 2
+        [separator, second] = (batch.sequences.ids[0] == WORDS.separator).nonzero()[:, 0].tolist()
+        whole = batch.sequences.ids[0, separator + 2 : second - 148]
+        assert whole.tolist() in [list(read_text(mission.encode())) for mission in MISSIONS]
+        grid = batch.sequences.ids[0, second - 147 : second] - WORDS.discrete
+        [first] = [n for n in range(6) if window.observations["image"][n].reshape(-1).tolist() == grid.tolist()]
+        firsts.add(first)
+    assert firsts == {1, 2, 3, 4, 5}
+
+
+def decode(codec, model, window, length):
+    """Actions by teacher forcing: every token's most likely value within the valid ones, and the hidden states."""
+    batch = collate(codec, [window], length)
+    hidden = model(codec.embed(batch.sequences, batch.tasks))[0]
+    low, high = valid_tokens(window.task, WORDS)
+    predicted = codec.head(hidden)[:, low:high].argmax(dim=-1) + low
+    separators = (batch.sequences.ids[0] == WORDS.separator).nonzero()[:, 0][-len(window) :]
+    size = len(action_tokens(window.task, window.actions[:1], WORDS)[0])
+    return torch.stack([predicted[separators + each] for each in range(size)], dim=1).numpy()
+
+
+@pytest.mark.parametrize("settings", [{}, {"conditioning": "task_id"}, {"conditioning": "prompt"}], ids=str)
+@torch.no_grad()
+def test_acting_equals_teacher_forcing_beyond_the_window_while_lanes_come_and_go(settings):
+    """Cached, decoded token by token, tasks side by side; then all of what was done, uncached and at once."""
+    tasks = [COUNTER, TARGET, INSTRUCTED, FILM]
+    codec, model = make(window=400, tasks=[task.name for task in tasks], **settings)
+    prompts = {task.name: play(task, 3, seed=5) for task in tasks} if "prompt" in settings.values() else {}
+    windows = {lane: play(tasks[lane // 2], 14, seed=lane) for lane in range(8)}
+    memory = codec.new_memory(model, 8, prompts)
+    done = {lane: [] for lane in windows}
+    rng = np.random.default_rng(0)
+    while any(len(done[lane]) < len(windows[lane]) for lane in windows):
+        observed = []
+        for task in tasks:
+            own = [lane for lane in windows if windows[lane].task is task and len(done[lane]) < len(windows[lane])]
+            lanes = [lane for lane in own if rng.random() < 0.7]
+            if lanes:
+                rows = np.stack([windows[lane].observations[len(done[lane])] for lane in lanes])
+                fresh = np.array([not done[lane] for lane in lanes])
+                rngs = [stream(0)] * len(lanes)
+                observed.append(Observed(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), rngs, []))
+        for rows, decision in zip(observed, codec.act(model, observed, memory) if observed else [], strict=True):
+            assert decision.actions is decision.labels
+            for lane, action in zip(rows.lanes, decision.actions, strict=True):
+                done[lane].append(action)
+    assert all(len({str(action) for action in done[lane]}) > 1 for lane in (1, 2, 3, 4, 5, 7))  # it sees
+    for lane, window in windows.items():
+        actions = np.stack(done[lane])
+        prompt = prompts.get(window.task.name)
+        whole = Window(window.task, window.observations, actions, None, actions, np.zeros(len(actions)), None, prompt)
+        length = 14 * step_length(window.task, 16, longest=True) + 400
+        if prompt is not None:  # as many steps of it as fit half of the model's window
+            kept = min(3, int(200 // (step_total(prompt) / 3)))
+            whole = replace(whole, prompt=cut(prompt, kept))
+        expected = decode(codec, model, whole, length)
+        assert expected.tolist() == action_tokens(window.task, actions, WORDS).tolist(), window.task.name
+
+
+def cut(window, steps):
+    observations, labels = window.observations[-steps:], window.labels[-steps:]
+    return Window(window.task, observations, labels, None, labels, np.zeros(steps))
+
+
+@torch.no_grad()
+def test_no_token_is_seen_early_and_padding_by_nobody():
+    codec, model = make(spread=0.2)  # no attention may be so sharp that it overlooks a token
+    windows = [play(TARGET, 4), play(FILM, 3)]
+    batch = collate(codec, windows, 130)
+    vectors = codec.embed(batch.sequences, None)
+    hidden = model(vectors)
+    for sequence, token in [(0, 9), (1, 50)]:
+        changed = vectors.clone()
+        changed[sequence, token] += 1
+        moved = (model(changed) - hidden).abs().amax(dim=-1) > 0
+        assert not moved[1 - sequence].any() and not moved[sequence, :token].any() and moved[sequence, token:].all()
+    roomy = model(codec.embed(collate(codec, windows, 200).sequences, None))
+    torch.testing.assert_close(roomy[0, :24], hidden[0, :24])
+    torch.testing.assert_close(roomy[1, :114], hidden[1, :114])
+    later = play(TARGET, 4)
+    later.actions[2] = 0.5
+    other = model(codec.embed(collate(codec, [later], 130).sequences, None))
+    moved = ((other[0] - hidden[0]).abs().amax(dim=-1) > 0)[:24]
+    assert moved.tolist() == 16 * [False] + 8 * [True]  # two steps of 6 tokens, and the third's 4 before its action
+
+
+@pytest.mark.parametrize(
+    "settings, task, window, words",
+    [
+        ({}, INSTRUCTED, 209, "instructed needs 210 tokens for one time step.*model.window=210"),
+        ({}, FILM, 37, "film needs 38 tokens for one time step, model.window=37 holds fewer: set model.window=38"),
+        ({"conditioning": "prompt"}, FILM, 75, "one of a demonstration.*set model.window=76"),
+        ({"vector_width": 2}, TARGET, 64, "set codec.vector_width=3"),
+        ({"previous_actions": True}, TARGET, 64, "set codec.previous_actions=false"),
+        ({"continuous": "regression"}, TARGET, 64, "set it to bins"),
+        ({}, make_task("tests.environments:Picture-v0"), 64, "cannot carry observations Box"),
+        ({}, make_task("tests.environments:Unbounded-v0"), 64, "cannot carry actions Box"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(settings, task, window, words):
+    with pytest.raises(GatitoError, match=words):
+        GatoCodec.check_task(CodecConfig("gato", **settings), task, window)
+
+
+def test_what_just_fits_is_not_refused():
+    GatoCodec.check_task(CONFIG, INSTRUCTED, 210)
+    GatoCodec.check_task(CodecConfig("gato", conditioning="prompt"), FILM, 76)
+
+
+def test_settings_that_mean_nothing_here_are_refused_by_the_codec_too():
+    for setting, words in (({"previous_actions": True}, "previous_actions=false"), ({"text": "words"}, "text=bytes")):
+        with pytest.raises(GatitoError, match=words):
+            make_codec(CodecConfig("gato", **setting), 32)
+
+
+def test_a_demonstration_comes_first_shows_labels_fills_half_and_is_not_predicted():
+    codec, _ = make(conditioning="prompt", prompt_steps=3)
+    window, prompt = play(TARGET, 4), play(TARGET, 5, seed=9)
+    window = replace(window, prompt=prompt)
+    for length, shown in [(60, 3), (30, 2)]:
+        batch = collate(codec, [window], length)
+        start = 6 * shown
+        assert batch.sequences.ids[0, 4:start:6].tolist() == [
+            tokens[0] for tokens in action_tokens(TARGET, prompt.labels[-shown:], WORDS)
+        ]
+        assert batch.weight == min(4, (length - start) // 6)
+        assert batch.targets.ids.at.min() == start + 3
+
+
+def record(tmp_path, task, policy, noise, episodes):
+    artifact = Artifact(tmp_path / "runs" / "r" / "trajectories" / task.name, "trajectories", {"task": task.digest})
+    artifact.start()
+    played = list(rollout(Noisy(policy, noise), {task: range(episodes)}, keep_steps=True))
+    write_shard(artifact.folder / "shard-000", played, spaces(task)[0])
+    kind = policy.distribution_kind.get(task.name)
+    artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=kind)
+    return artifact
+
+
+@pytest.mark.parametrize("loss, conditioning", [("kl", "none"), ("nll", "none"), ("kl", "prompt"), ("kl", "task_id")])
+def test_it_learns_discrete_and_continuous_actions(tmp_path, loss, conditioning):
+    suite = Suite("toy", (COUNTER, TARGET))
+    recordings = {task.name: record(tmp_path, task, Parity(), 0.2, 40) for task in suite}
+    config = DistillConfig(steps=300, windows=8, length=24, warmup=5, learning_rate=1e-2, loss=loss)
+    model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=24)
+    codec = CodecConfig("gato", conditioning=conditioning, bins=256, prompt_steps=2)
+    run = tmp_path / "runs" / "r"
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)
+    made = distill(suite, recordings, config, model, codec, run=run, seed=0, threads=1, tracker=tracker)
+    log = read_log(made.folder / "log.jsonl")
+    assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 1
+    policy = NetworkPolicy.load(made.folder, suite.tasks)
+    hits, returns = [], []
+    for episode in rollout(policy, {task: range(1000, 1020) for task in suite}, keep_steps=True):
+        if episode.task == COUNTER.name:
+            hits.append((episode.steps["actions"] == episode.steps["observations"][:-1, 1] % 2).mean())
+        else:
+            returns.append(episode.total_return)
+    assert np.mean(hits) > 0.9
+    assert min(returns) > -20 * 0.1  # 20 steps, within a twentieth of each bound

@@ -1,0 +1,286 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.rollout import rollout
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from benchmarks.tasks import make_env, spaces
+from benchmarks.tasks.observations import pack
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.distill.data import demonstration
+from generalist.distill.distill import distill
+from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.encoders import ImageDecoder, ImageEncoder
+from generalist.network.jat.jat import JatCodec
+from generalist.network.modalities import choices
+from generalist.network.network import Network, load_prompts, save_network
+from generalist.network.policy import NetworkPolicy
+from generalist.network.step import StepCodec
+from tests.conftest import make_task
+from tests.generalist.distill.test_distill import MODEL, SUITE, recordings  # noqa: F401
+
+COUNTER = make_task()
+TARGET = make_task("tests.environments:Target-v0")
+LAKE = make_task("FrozenLake-v1")
+FILM = make_task("tests.environments:Film-v0")
+INSTRUCTED = make_task("tests.environments:Instructed-v0")
+TASKS = [COUNTER, TARGET, LAKE, FILM, INSTRUCTED]
+JAT = CodecConfig("jat", continuous="regression", observation_loss=0.25)
+
+
+def window(task, steps=4, seed=0, **changes):
+    """Steps of random play, one episode after another if need be; what was done is not what should have been."""
+    env, rng = make_env(task), np.random.default_rng(seed)
+    env.action_space.seed(seed)
+    observations, actions, labels, rewards = [], [], [], []
+    observation, over = None, True
+    while len(observations) < steps:
+        observation = env.reset(seed=seed)[0] if over else observation
+        observations.append(pack(env.observation_space, observation))
+        actions.append(env.action_space.sample())
+        labels.append(env.action_space.sample())
+        observation, _, terminated, truncated, _ = env.step(actions[-1])
+        rewards.append(rng.normal())
+        over = terminated or truncated
+    arrays = [np.stack(rows) for rows in (observations, labels, actions, rewards)]
+    return replace(Window(task, arrays[0], arrays[1], None, arrays[2], arrays[3]), **changes)
+
+
+def network(config=JAT, tasks=(), **sizes):
+    torch.manual_seed(0)
+    model = ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "feedforward": 64, "window": 7} | sizes)
+    made = Network(model, config, [task.name for task in tasks])
+    for parameter in made.model.parameters():  # well away from the near-identity of a fresh network
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made.eval()
+
+
+def batch_of(codec, *windows, length=8):
+    return codec.collate(windows, length, [np.random.default_rng(0)] * len(windows))
+
+
+def tokens_of(codec, *windows, length=8):
+    """What the model gets: a model that does nothing answers with it."""
+    return codec.hidden(lambda tokens, *_: tokens, batch_of(codec, *windows, length=length))
+
+
+def changed(rows, step):
+    """The same rows but for one."""
+    rows = rows.copy()
+    rows[step] = 1 - rows[step]
+    return rows
+
+
+@pytest.fixture
+def codec():
+    torch.manual_seed(0)
+    return make_codec(JAT, 32)
+
+
+def test_observations_and_what_was_done_follow_each_other_by_turns(codec):
+    played = window(COUNTER, 3)
+    tokens = tokens_of(codec, played, length=7)  # of an odd number of tokens, the last holds no step
+    assert tokens.shape == (1, 6, 32)
+    batch = batch_of(codec, played, length=7)
+    torch.testing.assert_close(tokens[:, 0::2], codec.observations(batch.inputs))
+    for step, action in enumerate(played.actions):
+        by_hand = codec.acts.project.weight[:, action] + codec.acts.project.weight[:, -1]
+        torch.testing.assert_close(tokens[0, 2 * step + 1], by_hand)
+    assert (tokens_of(codec, replace(played, labels=played.labels[::-1].copy()), length=7) == tokens).all()
+    assert (codec.steps(COUNTER, 7), codec.steps(COUNTER, 8)) == (3, 4)
+
+
+def test_observation_tokens_answer_with_actions_and_action_tokens_foresee(codec):
+    batch = batch_of(codec, window(TARGET, 3))  # a fourth step is padding
+    for name, expected in (("action_loss", [0, 2, 4]), ("observation_loss", [1, 3])):
+        states = torch.randn(1, 8, 32, requires_grad=True)
+        codec.loss(lambda *_, states=states: states, batch)[name].backward()
+        assert states.grad is not None
+        assert states.grad[0].abs().sum(dim=1).nonzero()[:, 0].tolist() == expected, name
+
+
+def test_the_loss_by_hand(codec):
+    """Three steps; it always answers 0, the middle of each action, and foresees 1 for every number."""
+    for part in (codec.heads.number[2], codec.next.vector):
+        torch.nn.init.zeros_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+    torch.nn.init.ones_(codec.next.vector.bias)
+    e = math.e - 1  # its symlog is 1
+    played = replace(
+        window(TARGET, 3),
+        observations=np.array([[9, 9, 9], [e, 0, -e], [e, e, e]], np.float32),
+        labels=np.array([[0.5, 5], [0, 10], [0, 5]], np.float32),  # from -1 to 1: (.5, 0), (0, 1), (0, 0)
+        rewards=np.array([0, e, 7]),
+    )
+    values = codec.loss(lambda tokens, *_: tokens, batch_of(codec, played))
+    action = (0.25 / 2 + 1 / 2 + 0) / 3
+    # Of the second observation 0, 1 and 4, and 1 of its reward; of the third nothing; nothing comes after it.
+    foreseen = ((0 + 1 + 4 + 1) / 4 + 0) / 3
+    assert values["action_loss"].item() == pytest.approx(action)
+    assert values["observation_loss"].item() == pytest.approx(foreseen)
+    assert values["loss"].item() == pytest.approx(0.25 * foreseen + 0.75 * action)
+    plain = make_codec(replace(JAT, observation_loss=0.0), 32)
+    assert plain.next is None
+    assert set(plain.loss(lambda tokens, *_: tokens, batch_of(plain, played))) == {"loss", "accuracy"}
+
+
+def test_discrete_parts_cells_and_pixels_are_foreseen_by_hand(codec):
+    assert choices(spaces(LAKE)[0]).tolist() == [1] * 16
+    assert choices(spaces(INSTRUCTED)[0]).tolist() == [1] * 4
+    for part in (codec.next.vector, codec.next.cell[2], codec.next.image.layers[-2]):
+        torch.nn.init.zeros_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+
+    def foreseen(task, **changes):
+        played = window(task, 2, rewards=np.zeros(2), **changes)
+        return codec.loss(lambda tokens, *_: tokens, batch_of(codec, played))["observation_loss"].item() * 2
+
+    # Every answer is as likely as any other; the reward, 0, is one more number and foreseen exactly.
+    assert foreseen(LAKE) == pytest.approx(math.log(16) / 2)
+    assert foreseen(INSTRUCTED) == pytest.approx(math.log(4) / 2 + math.log(16))
+    frames = np.stack([np.full((4, 84, 84), grey, np.uint8) for grey in (99, 255)])
+    assert foreseen(FILM, observations=frames) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [36, 64, 77, 84, 86])
+def test_images_of_any_size_are_decoded_to_their_size(size):
+    images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    assert ImageDecoder(3, size, 16)(ImageEncoder(3, size, 16)(images)).shape == images.shape
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_reward_enters_with_the_observation_after_it(codec, task):
+    played = window(task, 4)
+    before = tokens_of(codec, played)
+    for other, expected in (
+        (replace(played, rewards=changed(played.rewards, 1)), [4]),
+        (replace(played, rewards=changed(played.rewards, 3)), []),
+        (replace(played, before=(played.actions[0], 5.0)), [0]),
+    ):
+        moved = (tokens_of(codec, other) - before).abs().amax(dim=-1)[0] > 1e-5
+        assert moved.nonzero()[:, 0].tolist() == expected
+
+
+@torch.no_grad()
+def test_padding_and_neighbours_change_nothing():
+    made = network()
+    windows = [window(task, steps) for task, steps in zip(TASKS, (3, 6, 1, 4, 5), strict=True)]
+    among = made.codec.hidden(made.model, batch_of(made.codec, *windows, length=12))
+    each = []
+    for played, hidden in zip(windows, among, strict=True):
+        alone = batch_of(made.codec, played, length=2 * len(played))
+        states = made.codec.hidden(made.model, alone)[0]
+        torch.testing.assert_close(hidden[: 2 * len(played)], states, atol=1e-5, rtol=0)
+        each.append({name: value * alone.weight for name, value in made.codec.loss(made.model, alone).items()})
+    whole = batch_of(made.codec, *windows, length=12)
+    for name, value in made.codec.loss(made.model, whole).items():
+        torch.testing.assert_close(value * whole.weight, torch.stack([one[name] for one in each]).sum())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("task", [COUNTER, TARGET], ids=lambda task: task.name)
+def test_an_answer_knows_neither_its_own_action_nor_what_follows(task):
+    made = network(window=16)
+    played = window(task, 5)
+    before = made.codec.hidden(made.model, batch_of(made.codec, played, length=10))
+    for name, first in (("observations", 4), ("actions", 5), ("rewards", 6), ("labels", None)):
+        other = replace(played, **{name: changed(getattr(played, name), 2)})
+        hidden = made.codec.hidden(made.model, batch_of(made.codec, other, length=10))
+        moved = ((hidden - before).abs().amax(dim=-1)[0] > 1e-6).nonzero()[:, 0].tolist()
+        assert moved == ([] if first is None else list(range(first, 10))), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("conditioning", ["none", "task_id", "prompt"])
+@pytest.mark.parametrize("task", [COUNTER, TARGET, INSTRUCTED], ids=lambda task: task.name)
+def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, conditioning, monkeypatch):
+    made = network(replace(JAT, conditioning=conditioning), [COUNTER, task])  # windows of three and a half steps
+    prompts = {one.name: window(one, 3, seed=5) for one in (COUNTER, task)} if conditioning == "prompt" else {}
+    heads, seen = made.codec.heads, []
+    original = heads.decide
+    monkeypatch.setattr(heads, "decide", lambda task, hidden, *how: seen.append(hidden) or original(task, hidden, *how))
+    episodes = list(rollout(NetworkPolicy(made, "it", prompts), {task: range(3)}, lanes_per_task=1, keep_steps=True))
+    assert max(episode.length for episode in episodes) > 4
+    for episode in episodes:
+        steps = episode.steps
+        played = Window(
+            task, steps["observations"][:-1], steps["labels"], None, steps["actions"], steps["rewards"],
+            prompt=prompts.get(task.name),
+        )  # fmt: skip
+        whole = made.codec.hidden(made.model, batch_of(made.codec, played, length=2 * episode.length))[0, 0::2]
+        acting = torch.cat([seen.pop(0) for _ in range(episode.length)])
+        torch.testing.assert_close(acting, whole, atol=1e-5, rtol=0)
+    assert not seen
+
+
+@torch.no_grad()
+def test_a_prompt_is_seen_by_its_own_window_alone_and_is_kept_with_the_weights(recordings, tmp_path):  # noqa: F811
+    from benchmarks.play.trajectories import Trajectories
+
+    made = network(replace(JAT, conditioning="prompt"))
+    shown, alone = window(COUNTER, 3, seed=1), window(COUNTER, 3)
+
+    def hidden(prompt):
+        return made.codec.hidden(made.model, batch_of(made.codec, alone, replace(alone, prompt=prompt), alone))
+
+    before = hidden(shown)
+    torch.testing.assert_close(before[0], before[2])
+    for name in ("observations", "labels", "rewards"):
+        moved = (hidden(replace(shown, **{name: changed(getattr(shown, name), 1)})) - before).abs().amax(dim=(1, 2))
+        assert (moved > 1e-5).tolist() == [False, True, False], name
+    best = demonstration(COUNTER, Trajectories(recordings[COUNTER.name].folder), 3)
+    save_network(tmp_path, made, {COUNTER.name: best})
+    again = load_prompts(tmp_path, [COUNTER])[COUNTER.name]
+    assert best.rewards.any()
+    torch.testing.assert_close(hidden(again), hidden(best), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("continuous", ["regression", "bins"])
+def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path, continuous):  # noqa: F811
+    settings = {"steps": 800, "windows": 8, "length": 8, "warmup": 20, "learning_rate": 1e-2}
+    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
+    config = CodecConfig("jat", continuous=continuous, observation_loss=0.005)
+    made = distill(
+        SUITE, recordings, DistillConfig(**settings), MODEL, config, run=tmp_path / "runs" / "r", seed=0, threads=1,
+        tracker=tracker,
+    )  # fmt: skip
+    policy = NetworkPolicy.load(made.folder, SUITE.tasks)
+    hits, distances = [], []
+    for episode in rollout(policy, {task: range(1000, 1010) for task in SUITE}, keep_steps=True):
+        if episode.task == COUNTER.name:
+            hits.append((episode.steps["actions"] == episode.steps["observations"][:-1, 1] % 2).mean())
+        else:
+            distances.append(-episode.total_return / episode.length)
+    assert np.mean(hits) > 0.9
+    assert max(distances) < 0.1  # of 3 at most
+
+
+@pytest.mark.parametrize(
+    "settings, task, size, words",
+    [
+        ({"previous_actions": True}, COUNTER, 32, "tokens of their own: set codec.previous_actions=false"),
+        ({}, COUNTER, 1, "task toy/counter: a time step of codec jat takes 2 tokens.*set model.window=2 or more"),
+        ({"vector_width": 2}, COUNTER, 32, "3 observation numbers, the reward included.*set codec.vector_width=3"),
+        ({"discrete_actions": 2}, COUNTER, 32, "set codec.discrete_actions=3"),
+        ({"image_frames": 0}, FILM, 32, "set codec.image_frames"),
+        ({}, make_task("tests.environments:Picture-v0"), 32, "codec jat cannot carry observations Box"),
+        ({}, make_task("tests.environments:Unbounded-v0"), 32, "codec jat cannot carry actions Box"),
+    ],
+)
+def test_what_cannot_be_carried_is_refused_with_the_setting_to_change(settings, task, size, words):
+    with pytest.raises(GatitoError, match=words) as error:
+        JatCodec.check_task(replace(JAT, **settings), task, size)
+    assert "\n" not in str(error.value)
+
+
+def test_a_weight_on_observations_needs_a_codec_that_foresees_them():
+    for task in TASKS:
+        JatCodec.check_task(JAT, task, 2)
+    with pytest.raises(GatitoError, match="codec step predicts no observations.*codec=jat"):
+        StepCodec.check_task(replace(JAT, name="step"), COUNTER, 32)
+    with pytest.raises(GatitoError, match="codec.observation_loss=1.0 leaves no weight to actions"):
+        replace(JAT, observation_loss=1.0).check()

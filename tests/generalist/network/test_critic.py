@@ -1,0 +1,126 @@
+"""The critic: what it is taught, and what it then foresees."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import FatalError
+from benchmarks.play.rollout import Episode, rollout
+from benchmarks.play.trajectories import Trajectories, write_shard
+from benchmarks.tasks import spaces
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.distill.data import Mixture, Source
+from generalist.distill.returns import returns_to_go
+from generalist.distill.train import Learner, fit
+from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.critic import Critic
+from generalist.network.network import load_network
+from generalist.network.policy import NetworkPolicy
+from tests.conftest import make_task
+from tests.generalist.distill.test_dagger import Always
+from tests.generalist.network.test_conditioning import record
+
+TASK = make_task()
+CODEC = CodecConfig(critic=1.0, discount=0.5)
+
+
+def recording(folder, rewards, terminated):
+    length = len(rewards)
+    ends = np.arange(length) == length - 1
+    steps = {
+        "observations": np.zeros((length + 1, 2), np.float32),
+        "actions": np.zeros(length, np.int64),
+        "labels": np.zeros(length, np.int64),
+        "rewards": np.array(rewards, np.float64),
+        "terminated": ends & terminated,
+        "truncated": ends & (not terminated),
+    }
+    artifact = Artifact(folder, "trajectories", {})
+    artifact.start()
+    episode = Episode(TASK.name, 0, float(sum(rewards)), length, None, False, steps)
+    write_shard(folder / "shard-000", [episode], spaces(TASK)[0])
+    artifact.finish(0.0, task=TASK.name, agent="expert", distribution_kind=None)
+    return Trajectories(folder)
+
+
+def test_returns_are_discounted_sums_of_what_follows(tmp_path):
+    returns = returns_to_go(recording(tmp_path / "a", [1, 2, 4], terminated=True), 0.5)
+    np.testing.assert_allclose(returns, [1 + 1 + 1, 2 + 2, 4])
+
+
+def test_returns_that_a_time_limit_cuts_off_are_not_known(tmp_path):
+    """Half of what counts lies beyond the end: one step before it at a discount of a half, ln 2 / 0.01 at 0.99."""
+    returns = returns_to_go(recording(tmp_path / "a", [1.0] * 200, terminated=False), 0.99)
+    assert np.isnan(returns[-68:]).all() and np.isfinite(returns[:131]).all()
+    assert returns[0] == pytest.approx((1 - 0.99**200) / 0.01, rel=1e-4)
+
+
+def test_two_hot_vectors_have_the_mean_that_is_asked_for():
+    critic, returns = Critic(4), torch.tensor([-2e4, -300.5, -1.0, 0.0, 0.3, 17.0, 499.0])
+    wanted = critic.two_hot(returns)
+    assert ((wanted > 0).sum(dim=1) <= 2).all()
+    torch.testing.assert_close((wanted * critic.points).sum(dim=1), returns, rtol=1e-5, atol=1e-5)
+    assert critic.two_hot(torch.tensor([1e9])).argmax() == len(critic.points) - 1
+
+
+def test_an_untaught_critic_expects_nothing():
+    assert (Critic(8)(torch.randn(50, 8)) == 0).all()
+
+
+def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
+    """Counter's rewards are the actions: two per step, until an end that the observation does not tell."""
+    artifact = record(tmp_path, TASK, Always(2), episodes=20)
+    config = DistillConfig(steps=150, windows=8, length=4, warmup=5, learning_rate=5e-3)
+    model = ModelConfig(layers=1, heads=2, width=32, feedforward=32, window=4)
+    learnt = Artifact(tmp_path / "net", "generalist", {})
+    learnt.start()
+    fit(Learner(learnt, [TASK], {TASK.name: artifact.folder}, config, model, CODEC, 0), lambda done: None)
+    network = load_network(learnt.folder)
+    recorded = Trajectories(artifact.folder)
+    known = returns_to_go(recorded, 0.5)
+    policy = NetworkPolicy(network)
+    mixture = Mixture([Source(TASK, Trajectories(artifact.folder), 1)], network.codec, windows=8, length=4, seed=1)
+    told = network.loss(mixture.batch(0))
+    assert set(told) == {"loss", "accuracy", "action_loss", "critic_loss"}
+    assert told["loss"].item() == pytest.approx((told["action_loss"] + told["critic_loss"]).item(), rel=1e-5)
+    seen = []
+
+    class Watching:
+        name, distribution_kind = "it", {}
+
+        def initial_state(self, lanes):
+            return policy.initial_state(lanes)
+
+        def act(self, observed, state):
+            decisions, state = policy.act(observed, state)
+            seen.extend(float(value) for value in decisions[0].values)
+            return decisions, state
+
+    list(rollout(Watching(), {TASK: [500]}))
+    assert seen[0] == pytest.approx(known[np.cumsum([0, *recorded.lengths[:-1]])].mean(), rel=0.2)
+
+
+def test_steps_of_unknown_returns_are_not_learnt_from():
+    codec = make_codec(CODEC, 8)
+    labels = np.zeros(3, np.int64)
+    window = Window(TASK, np.zeros((3, 2), np.float32), labels, None, labels, np.zeros(3))
+    hidden = torch.randn(1, 3, 8)
+    torch.nn.init.normal_(codec.heads.critic.output.weight)
+
+    def loss(returns):
+        known = replace(window, returns=np.array(returns, np.float32))
+        return codec.heads.losses(hidden, codec.heads.collate([known], 3))["critic_loss"].item()
+
+    assert loss([np.nan] * 3) == 0
+    assert loss([1.0, np.nan, 2.0]) == pytest.approx(
+        loss([1.0, np.nan, np.nan]) + loss([np.nan, np.nan, 2.0]), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("discount", [1.0, 1.5])
+def test_a_critic_of_returns_without_end_is_refused(discount):
+    with pytest.raises(FatalError, match="set it below 1"):
+        CodecConfig(critic=0.5, discount=discount).check()

@@ -1,0 +1,117 @@
+"""``codec.memory=partial``: which steps see the ones before them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import Observed
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CODECS, CodecConfig, Window, codec_class
+from generalist.network.network import Network
+from generalist.network.policy import NetworkPolicy
+from tests.conftest import make_task
+from tests.generalist.network.test_step_codec import RICH, play
+
+SEEN = make_task("CartPole-v1")
+VIEWED = RICH[0]  # a grid around the player
+LENGTH = 8
+
+
+def made(memory: str, conditioning: str = "none") -> Network:
+    torch.manual_seed(0)
+    codec = CodecConfig(memory=memory, conditioning=conditioning, prompt_steps=3)
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=4), codec)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+def windows() -> list[Window]:
+    rows = [play(task, LENGTH)[:LENGTH] for task in (SEEN, VIEWED, SEEN)]
+    nothing = np.zeros(LENGTH, dtype=np.int64)
+    tasks = (SEEN, VIEWED, SEEN)
+    return [Window(task, own, nothing, None, nothing, nothing * 1.0) for task, own in zip(tasks, rows, strict=True)]
+
+
+def parts_of(window: Window, steps: slice) -> Window:
+    """Some of a window's steps."""
+    columns = (window.observations, window.labels, window.actions, window.rewards)
+    observations, labels, actions, rewards = (column[steps] for column in columns)
+    return Window(window.task, observations, labels, None, actions, rewards)
+
+
+def hidden(network: Network, chosen: list[Window], length: int = LENGTH) -> torch.Tensor:
+    rngs = [np.random.default_rng(0) for _ in chosen]
+    return network.codec.hidden(network.model, network.codec.collate(chosen, length, rngs))
+
+
+@torch.no_grad()
+def test_steps_that_show_all_see_themselves_alone_and_views_see_the_past():
+    network, every = made("partial"), windows()
+    together = hidden(network, every)
+    all_see = hidden(made("all"), every)
+    torch.testing.assert_close(together[1], all_see[1])
+    assert (together[0, 1:] - all_see[0, 1:]).abs().max() > 0.01
+    for step in range(LENGTH):
+        own = [parts_of(every[row], slice(step, step + 1)) for row in (0, 2)]
+        torch.testing.assert_close(together[[0, 2], step], hidden(network, own, 1)[:, 0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("conditioning", ["none", "prompt"])
+@pytest.mark.parametrize("memory", ["all", "partial"])
+def test_acting_sees_what_learning_saw(memory, conditioning):
+    network, every, prompts = made(memory, conditioning), windows(), {}
+    if conditioning == "prompt":
+        prompts = {each.task.name: parts_of(each, slice(0, 3)) for each in every}
+        every = [replace(each, prompt=prompts[each.task.name]) for each in every]
+    learnt = hidden(network, every)
+    policy = NetworkPolicy(network, "it", prompts)
+    state = policy.initial_state(3)
+    for step in range(LENGTH):
+        fresh = np.full(1, step == 0)
+        rows = [
+            Observed(each.task, each.observations[[step]], np.array([lane]), fresh, np.zeros(1), [], [])
+            for lane, each in enumerate(every)
+        ]
+        decisions, state = policy.act(rows, state)
+        for lane, decision in enumerate(decisions):
+            logits = network.codec.heads.decide(every[lane].task, learnt[[lane], step]).distributions
+            np.testing.assert_allclose(decision.distributions, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(set(CODECS) - {"step"}))
+def test_other_codecs_see_everything(name):
+    with pytest.raises(GatitoError, match="codec.memory=partial: .* set codec.memory=all"):
+        codec_class(name).check_task(CodecConfig(name, memory="partial"), SEEN, 64)
+
+
+@torch.no_grad()
+def test_a_prompt_is_seen_by_steps_that_remember_nothing():
+    network, (plain, _, other) = made("partial", "prompt"), windows()
+    shown = replace(plain, prompt=parts_of(other, slice(0, 3)))
+    told = hidden(network, [plain, shown])
+    for step in range(LENGTH):
+        one = parts_of(plain, slice(step, step + 1))
+        torch.testing.assert_close(told[:, step], hidden(network, [one, replace(one, prompt=shown.prompt)], 1)[:, 0])
+    assert (told[0] - told[1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("task", [SEEN, VIEWED], ids=lambda task: task.name)
+def test_a_lane_goes_on_from_where_another_was(task):
+    network, [window] = made("partial"), [each for each in windows() if each.task == task][:1]
+    policy = NetworkPolicy(network)
+    state = policy.initial_state(2)
+
+    def decided(step, lane):
+        rows = Observed(task, window.observations[[step]], np.array([lane]), np.full(1, step == 0), np.zeros(1), [], [])
+        return policy.act([rows], state)[0][0].distributions
+
+    for step in range(4):
+        decided(step, 0)
+    policy.fork(state, np.array([0]), np.array([1]))
+    np.testing.assert_allclose(decided(4, 1), decided(4, 0), atol=1e-6)

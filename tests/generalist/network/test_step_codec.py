@@ -1,0 +1,325 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks import make_env, spaces
+from benchmarks.tasks.observations import pack
+from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.continuous import Normal, binned
+from generalist.network.encoders import ByteEncoder, ImageEncoder, WordEncoder
+from generalist.network.inputs import collate
+from generalist.network.modalities import put_together, take_apart
+from generalist.network.step import StepCodec
+from tests.conftest import make_task
+
+TASKS = [
+    make_task("CartPole-v1"),
+    make_task("Acrobot-v1"),
+    make_task("MountainCar-v0"),
+    make_task("LunarLander-v3"),
+    make_task("Pendulum-v1"),
+    make_task("FrozenLake-v1"),
+    make_task("tests.environments:Target-v0"),
+]
+RICH = [make_task("tests.environments:Instructed-v0"), make_task("tests.environments:Film-v0")]
+
+
+def play(task, steps=20):
+    """Observations of a few random episodes, packed, ``(n, *shape)``."""
+    env = make_env(task)
+    env.action_space.seed(0)
+    rows = []
+    while len(rows) < steps:
+        observation, _ = env.reset(seed=len(rows))
+        over = False
+        while not over:
+            rows.append(pack(env.observation_space, observation))
+            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            over = terminated or truncated
+    return np.stack(rows)
+
+
+@pytest.fixture
+def codec():
+    torch.manual_seed(0)
+    return make_codec(CodecConfig(waves=4), 32)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_observations_come_back_exactly(codec, task):
+    StepCodec.check_task(codec.config, task, 32)
+    space, _ = spaces(task)
+    space.seed(0)
+    observations = np.stack([space.sample() for _ in range(20)])
+    parts = take_apart(task, observations)
+    assert list(parts) == ["vector"] and parts["vector"].dtype == np.float32 and parts["vector"].ndim == 2
+    back = put_together(task, parts)
+    assert back.dtype == observations.dtype
+    np.testing.assert_array_equal(back, observations)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_actions_come_back_from_their_own_targets(codec, task):
+    """Discrete ones exactly, continuous ones to half a bin."""
+    _, space = spaces(task)
+    space.seed(0)
+    actions = np.stack([space.sample() for _ in range(50)])
+    targets = torch.from_numpy(codec.heads.targets(task, actions, None))
+    if isinstance(space, gym.spaces.Discrete):
+        np.testing.assert_array_equal(codec.heads.actions(task, targets), actions)
+    else:
+        back = codec.heads.actions(task, binned(targets[..., 0], targets[..., 1], 256))
+        assert back.dtype == space.dtype and back.shape == actions.shape
+        half_a_bin = (space.high - space.low) / 256 / 2
+        assert (np.abs(back - actions) <= half_a_bin * 1.001).all()
+        assert all(space.contains(action) for action in back)
+
+
+def test_bins_of_a_normal_distribution_against_the_closed_form():
+    from math import erf
+
+    probabilities = binned(torch.tensor(128.0).double(), torch.tensor(10.0).double(), 256)
+    assert probabilities.sum() == pytest.approx(1)
+    within_one_deviation = probabilities[118:138].sum().item()
+    assert within_one_deviation == pytest.approx(erf(1 / 2**0.5), abs=1e-9)
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.4, 250.0, 256.0])
+def test_the_most_likely_bin_has_the_mean_in_it_also_near_the_bounds(mean):
+    probabilities = binned(torch.tensor(mean), torch.tensor(60.0), 256)
+    assert abs(int(probabilities.argmax()) + 0.5 - mean) <= 0.5 + 1e-6
+
+
+def test_targets_of_distributions(codec):
+    task = TASKS[0]
+    logits = np.log(np.array([[0.25, 0.75]], dtype=np.float32)) + 7
+    labels = np.array([1])
+    soft = codec.heads.targets(task, labels, logits)
+    np.testing.assert_allclose(soft[0, :3], [0.25, 0.75, 0.0], atol=1e-6)
+    hard = codec.heads.targets(task, labels, None)
+    assert hard[0].tolist() == [0.0, 1.0] + [0.0] * 16
+
+
+def test_targets_of_a_gaussian_are_in_bins(codec):
+    task = make_task("Pendulum-v1")  # actions from -2 to 2: 64 bins per unit
+    mean = np.array([[1.0]], dtype=np.float32)
+    distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
+    np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
+    np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
+    wider = make_codec(CodecConfig(least_deviation=2.0), 32)
+    np.testing.assert_allclose(wider.heads.targets(task, mean, None), [[[192.0, 2.0]]])
+
+
+@pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
+def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbours_have(continuous):
+    torch.manual_seed(0)
+    codec = make_codec(CodecConfig(continuous=continuous), 32)
+    rng = np.random.default_rng(0)
+    windows = []
+    for task, steps in ((TASKS[4], 5), (TASKS[6], 3), (TASKS[0], 4), (TASKS[4], 2)):  # 1, 2, no, 1 dimensions
+        space = spaces(task)[1]
+        space.seed(0)
+        labels = np.stack([space.sample() for _ in range(steps)])
+        observations = rng.normal(size=(steps, *spaces(task)[0].shape))
+        windows.append(Window(task, observations, labels, None, labels, np.zeros(steps)))
+    hidden = torch.randn(4, 5, 32)
+    together = codec.heads.losses(hidden, codec.heads.collate(windows, 5))
+    alone = [codec.heads.losses(hidden[[row]], codec.heads.collate([each], 5)) for row, each in enumerate(windows)]
+    for name in ("loss", "accuracy"):
+        sums = [float(told[name].detach()) * len(each) for told, each in zip(alone, windows, strict=True)]
+        assert float(together[name].detach()) == pytest.approx(sum(sums) / sum(map(len, windows)), rel=1e-5)
+    if continuous == "bins":  # against plain cross-entropy, dimension by dimension
+        logits = codec.heads.numbers(hidden[1, :3], 2).log_softmax(dim=-1)
+        targets = torch.from_numpy(codec.heads.targets(windows[1].task, windows[1].labels, None))
+        wanted = binned(targets[..., 0], targets[..., 1], 256)
+        assert float(alone[1]["loss"].detach()) == pytest.approx(
+            float(-(wanted * logits).sum(dim=-1).mean().detach()), rel=1e-5
+        )
+
+
+def test_a_normal_distribution_costs_its_divergence_weighed_by_its_own_deviation():
+    """Against torch's own divergence; in the units of half an action's range."""
+    output = Normal(256, 0.5)
+    numbers = torch.tensor([[0.25, 1.0], [-0.5, 2.5]], dtype=torch.float64, requires_grad=True)
+    deviations = torch.tensor([1.0, 2.5]).sub(2).exp()
+    expert = torch.tensor([[200.0, 12.8], [64.0, 25.6]])
+    each, missed = output.losses(numbers, expert)
+    own = torch.distributions.Normal(numbers[:, 0].detach(), deviations)
+    theirs = torch.distributions.Normal(expert[:, 0] / 128 - 1, expert[:, 1] / 128)
+    wanted = torch.distributions.kl_divergence(theirs, own) * deviations
+    torch.testing.assert_close(each.detach().float(), wanted.float())
+    assert missed.tolist() == [True, False]
+    # However wide, the mean is drawn to the expert's: by the error in deviations.
+    (slope,) = torch.autograd.grad(each.sum(), numbers)
+    torch.testing.assert_close(slope[:, 0].float(), ((own.mean - theirs.mean) / deviations).float())
+
+
+def test_a_normal_distribution_is_told_as_bins():
+    output = Normal(256, 0.5)
+    chances = output.logits(torch.tensor([[0.2512, 0.0], [0.0, -9.0], [2.0, 0.0]])).softmax(dim=-1)
+    middles = torch.arange(256) + 0.5
+    mean = (chances[0] * middles).sum()
+    assert chances[0].argmax() == int(1.2512 * 128)
+    assert mean == pytest.approx(1.2512 * 128, abs=0.01)
+    assert ((chances[0] * (middles - mean).square()).sum().sqrt()) == pytest.approx(128 * np.exp(-2), rel=1e-3)
+    assert chances[1, 127] == pytest.approx(0.5, abs=0.01)  # at the least deviation, between two bins
+    assert chances[2].argmax() == 255  # a mean beyond the bounds is at the bounds
+
+
+def test_actions_that_a_task_lacks_have_no_probability(codec):
+    logits = codec.heads.discrete_logits(torch.randn(2, 5, 32), torch.tensor([3, 18]))
+    assert (logits[0, :, 3:] == -torch.inf).all() and logits[0, :, :3].isfinite().all()
+    assert logits[1].isfinite().all()
+
+
+def test_padding_and_neighbours_do_not_change_a_token(codec):
+    rng = np.random.default_rng(0)
+    short = {"vector": rng.normal(size=(1, 2, 4)).astype(np.float32)}
+    long = {"vector": rng.normal(size=(3, 5, 10)).astype(np.float32)}
+    alone = codec.observations(collate([short], 2))
+    among = codec.observations(collate([long, short], 5))[3:, :2]
+    torch.testing.assert_close(alone, among)
+
+
+def test_waves_show_a_centimetre_in_a_metre():
+    """A step of 0.01 moves a token by a share of itself that a linear layer can read."""
+    vectors = np.float32([[[[0.6, 0.1, -0.2]], [[0.61, 0.1, -0.2]]]])
+    shares = []
+    for waves in (0, 4):
+        torch.manual_seed(0)
+        codec = make_codec(CodecConfig(waves=waves), 32)
+        here, there = codec.observations(collate([{"vector": each} for each in vectors.reshape(2, 1, 1, 3)], 1))
+        shares.append(float(((there - here).norm() / here.norm()).detach()))
+    assert shares[1] > 4 * shares[0]
+
+
+@pytest.mark.parametrize("task", RICH, ids=lambda task: task.name)
+def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
+    StepCodec.check_task(codec.config, task, 32)
+    observations = play(task)
+    parts = take_apart(task, observations)
+    assert {part.dtype for kind, part in parts.items() if kind != "vector"} == {np.dtype(np.uint8)}
+    back = put_together(task, parts)
+    assert back.dtype == observations.dtype
+    np.testing.assert_array_equal(back, observations)
+
+
+def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
+    """A batch of three tasks; changing one part of one step moves that step's token alone."""
+    codec.eval()
+    instructed, film, cartpole = play(RICH[0], 6)[:6], play(RICH[1], 6)[:6], np.zeros((6, 4), np.float32)
+    tasks = [RICH[0], RICH[1], TASKS[0]]
+
+    def tokens(**changes):
+        items = [take_apart(task, rows.copy()) for task, rows in zip(tasks, (instructed, film, cartpole), strict=True)]
+        for kind, (item, value) in changes.items():
+            items[item][kind] = items[item][kind].copy()
+            items[item][kind][3] = value
+        return codec.observations(collate([{kind: part[None] for kind, part in item.items()} for item in items], 8))
+
+    before = tokens()
+    assert before.shape == (3, 8, 32)
+    for kind, item, value in [("text", 0, ord("x")), ("grid", 0, 9), ("vector", 0, 0.0), ("image", 1, 77)]:
+        moved = (tokens(**{kind: (item, value)}) - before).abs().amax(dim=-1) > 1e-6
+        expected = torch.zeros_like(moved)
+        expected[item, 3] = True
+        assert torch.equal(moved, expected), kind
+
+
+def test_pixels_are_seen_from_minus_one_to_one():
+    torch.manual_seed(0)
+    encoder = ImageEncoder(4, 84, 16)
+    images = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
+    torch.testing.assert_close(encoder(images), encoder.layers(images / 127.5 - 1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("text", ["bytes", "words"])
+def test_while_acting_texts_are_read_once_and_mean_the_same(text):
+    torch.manual_seed(0)
+    codec = make_codec(CodecConfig(text=text), 32)
+    observations = play(RICH[0], 12)
+    inputs = collate([{kind: part[None] for kind, part in take_apart(RICH[0], observations).items()}], 16)
+    learning = codec.observations(inputs)
+    codec.eval()
+    reads = []
+    codec.observations.text.words.register_forward_hook(lambda *_: reads.append(1))
+    with torch.inference_mode():
+        for _ in range(3):
+            torch.testing.assert_close(codec.observations(inputs), learning)
+    assert len(reads) == 1
+
+
+def as_bytes(*texts, length=64):
+    rows = torch.zeros(len(texts), length, dtype=torch.uint8)
+    for row, text in zip(rows, texts, strict=True):
+        row[: len(text)] = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    return rows
+
+
+def differ(one, other):
+    return (one - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("make", [lambda: ByteEncoder(64, 32), lambda: WordEncoder(32)], ids=["bytes", "words"])
+def test_what_a_text_says_hangs_on_the_order_of_its_words_and_letters_and_on_no_other_text(make):
+    torch.manual_seed(0)
+    read = make().eval()
+    orders = ["go to a ball, then open a door", "open a door, then go to a ball"]
+    texts = [*orders, "to a", "t oa", "ot a", "", "a, b", "a b"]
+    together = read(as_bytes(*texts))
+    for alone, one in zip((read(as_bytes(text)) for text in texts), together, strict=True):
+        torch.testing.assert_close(alone[0], one, atol=1e-5, rtol=0)
+    for number, one in enumerate(together):
+        assert all(differ(one, other) for other in together[:number]), texts[number]
+
+
+def test_words_are_read_alike_wherever_they_stand_in_a_text():
+    torch.manual_seed(0)
+    read = WordEncoder(32).eval()
+    one, spaced, other = read(as_bytes("open the door", "   open the   door", "open the doors"))
+    torch.testing.assert_close(one, spaced)
+    assert differ(one, other)
+
+
+def test_a_way_of_reading_is_part_of_what_decides_unless_it_is_the_first_one():
+    assert "text" not in CodecConfig().what_decides()  # or no network of before would be found again
+    assert CodecConfig(text="words").what_decides() == CodecConfig().what_decides() | {"text": "words"}
+
+
+def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
+    for task, setting in ((RICH[0], "grid_size"), (RICH[0], "text_length"), (RICH[1], "image_frames")):
+        with pytest.raises(GatitoError, match=f"task {task.name} has .*codec.{setting}"):
+            StepCodec.check_task(CodecConfig(**{setting: 0}), task, 32)
+
+
+def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
+    items = [{"vector": np.zeros((1, 1, size), np.float32)} for size in (4, 5)]
+    tokens = codec.observations(collate(items, 1))
+    assert (tokens[0] - tokens[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    "settings, env_id, words",
+    [
+        ({}, "tests.environments:Picture-v0", "cannot carry observations Box"),
+        ({"vector_width": 3}, "CartPole-v1", "4 observation numbers.*set codec.vector_width=4"),
+        ({"discrete_actions": 1}, "CartPole-v1", "2 discrete actions.*set codec.discrete_actions=2"),
+        ({"action_dimensions": 1}, "tests.environments:Target-v0", "set codec.action_dimensions=2"),
+        ({}, "Blackjack-v1", "cannot carry observations Tuple"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
+    with pytest.raises(GatitoError, match=words):
+        StepCodec.check_task(CodecConfig(**settings), make_task(env_id, horizon=10), 32)
+
+
+def test_an_unknown_way_of_reading_names_the_valid_ones():
+    with pytest.raises(GatitoError, match="unknown codec.text 'word'. Did you mean 'words'"):
+        make_codec(CodecConfig(text="word"), 32)
+
+
+def test_an_unknown_codec_names_the_valid_ones():
+    with pytest.raises(GatitoError, match="unknown codec 'stp'. Did you mean 'step'"):
+        make_codec(CodecConfig(name="stp"), 32)

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.errors import GatitoError
+from generalist.config.settings import ModelConfig
+from generalist.network.transformer import Transformer
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    transformer = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, window=8))
+    for parameter in transformer.parameters():  # well away from the near-identity of a fresh network
+        torch.nn.init.normal_(parameter, std=0.2)
+    return transformer.eval()
+
+
+@torch.no_grad()
+def test_cached_decoding_equals_uncached_well_beyond_the_window(model):
+    tokens = torch.randn(5, 50, 64)
+    whole = model(tokens)
+    cache = model.new_cache(5)
+    lanes = torch.arange(5)
+    for step in range(50):
+        hidden = model.step(tokens[:, step], cache, lanes, torch.full((5,), step == 0))
+        torch.testing.assert_close(hidden, whole[:, step], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_lanes_come_and_go_without_touching_each_other(model):
+    """Three lanes: one plays on, one begins a second episode at step 11, one is absent now and then."""
+    tokens = torch.randn(3, 30, 64)
+    cache = model.new_cache(3)
+    seen = {0: [], 1: [], 2: []}
+    for step in range(30):
+        lanes = [0, 1] if step % 3 == 1 else [2, 1, 0]
+        fresh = [step == 0 or (lane == 1 and step == 11) for lane in lanes]
+        rows = torch.stack([tokens[lane, step] for lane in lanes])
+        hidden = model.step(rows, cache, torch.tensor(lanes), torch.tensor(fresh))
+        for lane, row in zip(lanes, hidden, strict=True):
+            seen[lane].append((step, row))
+    expected = {
+        0: model(tokens[:1])[0],
+        1: torch.cat([model(tokens[1:2, :11])[0], model(tokens[1:2, 11:])[0]]),
+        2: model(tokens[2:, [step for step in range(30) if step % 3 != 1]])[0],
+    }
+    for lane, rows in seen.items():
+        torch.testing.assert_close(torch.stack([row for _, row in rows]), expected[lane], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_chunks_of_any_length_equal_whole_sequences_while_lanes_come_and_go(model):
+    """Chunks of 1 to 20 tokens over a window of 8, padded to the longest, and single tokens; lane 1 begins again."""
+    rng = np.random.default_rng(0)
+    tokens = torch.randn(3, 300, 64)
+    cache = model.new_cache(3)
+    episodes = {lane: [([], [])] for lane in range(3)}  # each episode's tokens and hidden states
+    used = [0, 0, 0]
+    for turn in range(24):
+        lanes = rng.permutation(3)[: rng.integers(1, 4)]
+        counts = np.ones(len(lanes), int) if turn % 5 == 4 else rng.integers(1, 21, len(lanes))
+        counts = np.minimum(counts, 300 - np.array(used)[lanes])
+        fresh = np.array([used[lane] == 0 or (lane == 1 and turn in (9, 16)) for lane in lanes])
+        rows = torch.full((len(lanes), counts.max(), 64), 1e3)
+        for row, lane, count, new in zip(rows, lanes, counts, fresh, strict=True):
+            row[:count] = tokens[lane, used[lane] : used[lane] + count]
+            if new:
+                episodes[lane].append(([], []))
+            episodes[lane][-1][0].append(row[:count].clone())
+            used[lane] += count
+        places = torch.from_numpy(lanes), torch.from_numpy(fresh)
+        if turn % 5 == 4:
+            hidden = model.step(rows[:, 0], cache, *places)[:, None]
+        else:
+            hidden = model.extend(rows, cache, *places, torch.from_numpy(counts))
+        for lane, count, row in zip(lanes, counts, hidden, strict=True):
+            episodes[lane][-1][1].append(row[:count])
+    assert [len(each) for each in episodes.values()] == [2, 4, 2] and min(used) > 50
+    for seen, hidden in (episode for each in episodes.values() for episode in each if episode[0]):
+        torch.testing.assert_close(torch.cat(hidden), model(torch.cat(seen)[None])[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_attention_sees_the_past_within_its_windows_and_nothing_else(model):
+    tokens = torch.randn(1, 40, 64)
+    base = model(tokens)
+    changed = tokens.clone()
+    changed[0, 10] += 1
+    difference = (model(changed) - base).abs().amax(dim=-1)[0]
+    reach = 3 * (8 - 1)  # every layer looks back window - 1 steps
+    assert (difference[:10] == 0).all()
+    assert (difference[10 : 10 + reach + 1] > 0).all()
+    assert (difference[10 + reach + 1 :] == 0).all()
+
+
+@torch.no_grad()
+def test_positions_are_relative_also_late_in_an_episode(model):
+    tokens = torch.randn(1, 8, 64)
+    cache = model.new_cache(1)
+    lane = torch.tensor([0])
+    for step in range(8):
+        model.step(tokens[:, step], cache, lane, torch.tensor([step == 0]))
+    early = cache.positions.item()
+    late = model.new_cache(1)
+    late.positions[:] = 20_000
+    for step in range(8):
+        hidden = model.step(tokens[:, step], late, lane, torch.tensor([False]))
+    # The ring is full after 8 tokens, so the first layer sees the same in both.
+    assert early == 8
+    again = model.new_cache(1)
+    again.positions[:] = 800
+    for step in range(8):
+        other = model.step(tokens[:, step], again, lane, torch.tensor([False]))
+    torch.testing.assert_close(hidden, other, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sizes, words", [({"heads": 5}, "multiple of 2"), ({"layers": 0}, "at least 1")])
+def test_sizes_that_do_not_fit_are_refused(sizes, words):
+    with pytest.raises(GatitoError, match=words):
+        Transformer(ModelConfig(**sizes))
+
+
+def test_a_network_that_has_acted_can_be_trained(model):
+    with torch.inference_mode():
+        model.step(torch.randn(1, 64), model.new_cache(1), torch.tensor([0]), torch.tensor([True]))
+    model(torch.randn(1, 4, 64, requires_grad=True)).sum().backward()
+
+
+@torch.no_grad()
+def test_a_token_that_sees_itself_alone_is_a_sequence_of_one():
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, window=8))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    tokens = torch.randn(5, 7, 64)
+    torch.testing.assert_close(model.alone(tokens), model(tokens.view(35, 1, 64)).view(5, 7, 64))
+    torch.testing.assert_close(model.alone(tokens), model(tokens, None, torch.ones(5, dtype=torch.long)))
+
+
+@torch.no_grad()
+def test_each_sequence_looks_back_as_far_as_it_is_told():
+    torch.manual_seed(0)
+    sizes = {"layers": 2, "heads": 4, "width": 64, "feedforward": 128}
+    model, short = (Transformer(ModelConfig(**sizes, window=window)) for window in (8, 3))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    short.load_state_dict(model.state_dict())
+    tokens = torch.randn(2, 12, 64)
+    told = model(tokens, None, torch.tensor([3, 8]))
+    torch.testing.assert_close(told[0], short(tokens)[0])
+    torch.testing.assert_close(told[1], model(tokens)[1])

@@ -1,0 +1,277 @@
+"""Learning from rewards: advantages, likelihoods, what is met, and what is learnt of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.base.seeds import Purpose
+from generalist.config.ppo import PPOConfig
+from generalist.config.settings import ModelConfig
+from generalist.network.codec import CodecConfig, Window
+from generalist.network.network import Network
+from generalist.network.policy import NetworkPolicy
+from generalist.ppo.advantages import Spread, gae
+from generalist.ppo.distributions import Choices, chances_of, divergences, entropies, log_probabilities
+from generalist.ppo.loss import Updates, deal, losses
+from generalist.ppo.rollouts import Lanes
+from tests.conftest import make_task
+
+MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, window=8)
+SMALL = {"image_frames": 0, "grid_size": 0, "text_length": 0, "vector_width": 8, "bins": 8, "critic": 1.0}
+COUNTER, TARGET, RECALL = (make_task(f"tests.environments:{name}-v0") for name in ("Counter", "Target", "Recall"))
+TASKS = (COUNTER, TARGET, RECALL)
+
+
+def network_of(model=MODEL, tasks=TASKS, **codec):
+    torch.manual_seed(0)
+    network = Network(model, CodecConfig(**SMALL | codec), [task.name for task in tasks])
+    torch.nn.init.normal_(network.codec.heads.discrete.weight, std=1.0)  # policies that are not almost uniform
+    torch.nn.init.normal_(network.codec.heads.critic.output.weight, std=0.3)
+    return network
+
+
+def lanes_for(network, tasks=TASKS, lanes=3, prompts=None):
+    contexts = {task: network.codec.steps(task, network.model.config.window - 1) for task in tasks}
+    return Lanes(contexts, lanes, 0, network.codec.config.discount, prompts or {})
+
+
+def test_advantages_worked_by_hand():
+    rewards, values = np.array([1.0, 0.0, 2.0]), np.array([0.5, 1.0, 0.2])
+    # Errors 1 + .5 - .5 = 1, 0 + .1 - 1 = -.9, and 2 - .2 = 1.8 where that was the end, 2 + .5 * 4 - .2 = 3.8 where
+    # it was not; each counts a quarter in the step before.
+    assert gae(rewards, values, 0.0, 0.5, 0.5) == pytest.approx([0.8875, -0.45, 1.8])
+    assert gae(rewards, values, 4.0, 0.5, 0.5) == pytest.approx([1.0125, 0.05, 3.8])
+
+
+def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
+    network = network_of()
+    critic = network.codec.heads.critic
+    with torch.no_grad():
+        critic.output.weight.zero_()
+        critic.output.bias[100] = 50.0  # it expects the same everywhere
+    expected = float(critic.points[100])
+    lanes = lanes_for(network)
+    lanes.collect(NetworkPolicy(network), 20, "test", 0)  # each Target is cut off at its end, and begins anew
+    met = lanes.collect(NetworkPolicy(network), 30, "test", 1)
+    ends = {
+        name: [segment.last_value for segment in met.segments if segment.window.task.name == name]
+        for name in ("toy/counter", "toy/target")
+    }
+    # In 30 steps, 3 lanes: each Target is cut off after 20 and once more at the end; each Counter ends within 11.
+    assert ends["toy/target"] == pytest.approx([expected] * 6)
+    assert len(ends["toy/counter"]) >= 9 and np.count_nonzero(ends["toy/counter"]) <= 3
+    assert len(met.returns["toy/target"]) == 3 and "toy/recall" in met.returns
+
+
+@pytest.mark.parametrize(
+    ("model", "codec"),
+    [
+        ({}, {}),
+        ({"window": 32}, {}),
+        ({}, {"previous_actions": True}),
+        ({}, {"conditioning": "task_id"}),
+        ({}, {"name": "jat", "vector_width": 9}),
+        ({}, {"conditioning": "prompt"}),
+        ({"kind": "perceptron", "window": 1}, {}),
+    ],
+    ids=str,
+)
+def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec):
+    """Over three collections, whose ends fall into episodes, shorter and longer than the window."""
+    network = network_of(replace(MODEL, **model), **codec)
+    prompts = {task.name: prompt_of(task) for task in TASKS} if codec.get("conditioning") == "prompt" else {}
+    lanes = lanes_for(network, prompts=prompts)
+    config = PPOConfig(minibatches=3)
+    for iteration in range(3):
+        met = lanes.collect(NetworkPolicy(network, prompts=prompts), 7, "test", iteration)
+        assert sum(len(segment.window) - segment.context for segment in met.segments) == 7 * 9
+        minibatches = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+        assert len(minibatches) == 3 and sum(map(len, minibatches)) == 7 * 9
+        for minibatch in minibatches:
+            hidden = minibatch.hidden(network)
+            chances = chances_of(network.codec.heads, hidden, minibatch.choices)
+            now = log_probabilities(chances, minibatch.choices)
+            torch.testing.assert_close(
+                now.exp() / minibatch.log_probabilities.exp(), torch.ones(len(now)), atol=1e-3, rtol=0
+            )
+            assert losses(network, minibatch, config)["clip_fraction"] == 0
+        for segment in met.segments:
+            batch = network.codec.collate([segment.window], 64, [np.random.default_rng(0)])
+            if not codec.get("previous_actions"):  # which this stream leaves out now and then
+                hidden = network.codec.hidden(network.model, batch)
+                hidden = hidden[0, :: 1 + (codec.get("name") == "jat")][segment.context : len(segment.window)]
+                assert network.codec.heads.critic(hidden).detach().numpy() == pytest.approx(
+                    segment.values, rel=0.01, abs=0.5
+                )
+    assert any(segment.context for segment in met.segments) == (model.get("window") != 1)
+
+
+def prompt_of(task):
+    lanes = Lanes({task: 0}, 1, 1, 0.9, {})
+    network = network_of(tasks=[task])
+    return lanes.collect(NetworkPolicy(network), 3, "demonstration").segments[0].window
+
+
+def test_what_is_read_again_is_what_an_unbroken_memory_knows():
+    """An episode met in three collections is one to the network, where its window is as long."""
+    network = network_of(replace(MODEL, window=32))
+    lanes = lanes_for(network, [TARGET], lanes=1)
+    parts = [lanes.collect(NetworkPolicy(network), 6, "test", part).segments[0] for part in range(3)]
+    assert [part.context for part in parts] == [0, 6, 12]
+    whole = parts[-1].window
+    assert len(whole) == 18
+    with torch.no_grad():
+        hidden = network.codec.hidden(network.model, network.codec.collate([whole], 18, [np.random.default_rng(0)]))[0]
+    choices = Choices.gather([(TARGET, np.concatenate([part.chosen for part in parts]))])
+    now = log_probabilities(chances_of(network.codec.heads, hidden, choices), choices)
+    expected = np.concatenate([part.log_probabilities for part in parts])
+    assert now.detach().numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_episodes_are_of_training_seeds_and_each_is_new(monkeypatch):
+    seen = []
+    original = type(make_env_of(COUNTER)).reset
+
+    def watched(self, *, seed=None, options=None):
+        seen.append(seed)
+        return original(self, seed=seed, options=options)
+
+    monkeypatch.setattr(type(make_env_of(COUNTER)), "reset", watched)
+    network = network_of()
+    lanes_for(network, [COUNTER]).collect(NetworkPolicy(network), 40, "test")
+    assert len(seen) > 9 and len(set(seen)) == len(seen)
+    assert {seed // 100_000_000 for seed in seen} == {Purpose.TRAINING}
+
+
+def make_env_of(task):
+    from benchmarks.tasks import make_env
+
+    return make_env(task)
+
+
+def test_likelihoods_entropies_and_divergences_worked_by_hand():
+    """One discrete step of two actions, one continuous step of two dimensions in eight bins."""
+    network = network_of()
+    heads = network.codec.heads
+    hidden = torch.randn(2, 16)
+    choices = Choices.gather([(RECALL, np.array([[1]])), (TARGET, np.array([[3, 5]]))])
+    chances = chances_of(heads, hidden, choices)
+    two = heads.discrete(hidden[0])[:2].softmax(dim=-1)
+    bins = heads.numbers(hidden[1], 2).softmax(dim=-1)
+    expected = [two[1].log(), bins[0, 3].log() + bins[1, 5].log()]
+    torch.testing.assert_close(log_probabilities(chances, choices), torch.stack(expected))
+    expected = [-(two * two.log()).sum(), -(bins * bins.log()).sum()]
+    torch.testing.assert_close(entropies(chances, 2), torch.stack(expected))
+    others = chances_of(heads, torch.randn(2, 16), choices)
+    other = others[0].logs[0, 0, :2], others[1].logs[0]
+    expected = [(two * (two.log() - other[0])).sum(), (bins * (bins.log() - other[1])).sum()]
+    torch.testing.assert_close(divergences(chances, others, 2), torch.stack(expected))
+    assert (divergences(chances, chances, 2) == 0).all()
+    sum([entropies(chances, 2).sum(), divergences(chances, others, 2).sum()]).backward()
+    assert all(torch.isfinite(each.grad).all() for each in heads.parameters() if each.grad is not None)
+
+
+def test_dimensions_that_an_action_lacks_count_for_nothing():
+    network = network_of()
+    none = torch.zeros(0, dtype=torch.long)
+    choices = Choices(none, none, torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([[3, 0], [3, 5]]))
+    hidden = torch.randn(1, 16).expand(2, -1)
+    with torch.no_grad():
+        chances = chances_of(network.codec.heads, hidden, choices)
+        others = chances_of(network.codec.heads, torch.randn(2, 16), choices)
+    for values in (
+        log_probabilities(chances, choices) - torch.tensor([0.0, chances[0].logs[1, 1, 5]]),
+        entropies(chances, 2) + torch.tensor([0.0, (chances[0].logs[1, 1].exp() * chances[0].logs[1, 1]).sum()]),
+        divergences(chances, [replace(others[0], logs=others[0].logs[[0, 0]])], 2)
+        - torch.tensor([0.0, (chances[0].logs[0, 1].exp() * (chances[0].logs[0, 1] - others[0].logs[0, 1])).sum()]),
+    ):
+        torch.testing.assert_close(values[0], values[1])
+
+
+def test_the_clipped_surrogate_worked_by_hand():
+    """Ratios of 2 and of 1/2: what has gone far enough the right way is cut, what has gone the wrong way is not."""
+    network = network_of()
+    lanes = lanes_for(network, [RECALL])
+    met = lanes.collect(NetworkPolicy(network), 8, "test")
+    config = PPOConfig(minibatches=1, clip=0.2)
+    [minibatch] = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+    ones = torch.ones(len(minibatch))
+    for ratio, advantage, expected in ((2, 1, -1.2), (2, -1, 2.0), (0.5, 1, -0.5), (0.5, -1, 0.8)):
+        moved = replace(
+            minibatch,
+            log_probabilities=minibatch.log_probabilities - float(np.log(ratio)),
+            advantages=advantage * ones,
+        )
+        values = losses(network, moved, config)
+        assert values["policy_loss"].item() == pytest.approx(expected, abs=1e-4)
+        assert values["clip_fraction"] == 1
+        assert float(values["kl"]) == pytest.approx(ratio - 1 - np.log(ratio), abs=1e-4)
+
+
+def test_the_spread_of_returns_is_that_of_all_of_them():
+    values = np.random.default_rng(0).normal(3, 7, 100)
+    spread = Spread()
+    assert spread.deviation == 1
+    for part in (values[:1], values[1:40], values[40:]):
+        spread.add(part)
+    assert spread.deviation == pytest.approx(values.std())
+
+
+def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
+    """Rewards of one task a thousand times as large: what policy and critic learn stays the same."""
+    network = network_of()
+    config = PPOConfig(minibatches=1)
+    dealt = []
+    for scale in (1.0, 1000.0):
+        lanes = lanes_for(network, [COUNTER, RECALL])
+        met = lanes.collect(NetworkPolicy(network), 20, "test")
+        own = [segment for segment in met.segments if segment.window.task == COUNTER]
+        scaled = [
+            replace(segment, window=replace(segment.window, rewards=segment.window.rewards * scale)) for segment in own
+        ]
+        lanes.spreads[COUNTER.name].squares *= scale**2
+        segments = scaled + [segment for segment in met.segments if segment.window.task == RECALL]
+        [minibatch] = deal(network, segments, lanes.spreads, config, np.random.default_rng(0))
+        dealt.append(minibatch)
+    torch.testing.assert_close(dealt[0].advantages, dealt[1].advantages, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(dealt[0].returns, dealt[1].returns, atol=1e-4, rtol=1e-4)
+    assert float(dealt[0].advantages.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(dealt[0].advantages.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+def test_an_update_ends_where_the_policy_has_moved_enough():
+    network = network_of()
+    lanes = lanes_for(network)
+    met = lanes.collect(NetworkPolicy(network), 20, "test")
+    updates = {}
+    for target in (0.0, 1e-4):
+        moved = network_of()
+        config = PPOConfig(minibatches=2, epochs=5, learning_rate=1e-2, target_kl=target)
+        dealt = deal(moved, met.segments, lanes.spreads, config, np.random.default_rng(0))
+        updates[target] = Updates(moved, config).learn(dealt, np.random.default_rng(0))["updates"]
+    assert updates[0.0] == 10 and updates[1e-4] == 2  # the second is looked at, and not taken
+
+
+def test_a_loss_that_is_no_number_leaves_the_weights():
+    network = network_of()
+    lanes = lanes_for(network)
+    met = lanes.collect(NetworkPolicy(network), 10, "test")
+    config = PPOConfig(minibatches=1)
+    [minibatch] = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    broken = replace(minibatch, advantages=minibatch.advantages * float("nan"))
+    with pytest.raises(FloatingPointError):
+        Updates(network, config).learn([broken], np.random.default_rng(0))
+    assert all(torch.equal(values, before[name]) for name, values in network.state_dict().items())
+
+
+def test_windows_hold_what_was_seen_and_done():
+    network = network_of()
+    lanes = lanes_for(network, [COUNTER], lanes=1)
+    first, *_ = lanes.collect(NetworkPolicy(network), 12, "test").segments
+    window = first.window
+    assert isinstance(window, Window) and first.context == 0
+    assert (window.observations[:, 1] == np.arange(len(window))).all()  # it counts its steps
+    assert (window.rewards == window.actions).all() and (window.actions == first.chosen[:, 0]).all()
