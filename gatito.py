@@ -455,13 +455,13 @@ def _help_to_distill(config: Config, name: str) -> None:
 
 
 def _learn(plan: Plan, ranks: "Ranks") -> None:
-    from generalist.distill.dagger import practise
+    from generalist.distill.dagger import run_dagger_round
     from generalist.distill.distill import distill
 
     suite, experts = plan.survivors("distill").part(plan.taught), plan.experts
     teachers = {task.name: functools.partial(load_expert, experts[task.name].folder, task) for task in suite}
     practice = functools.partial(
-        practise,
+        run_dagger_round,
         suite=suite,
         teachers=teachers,
         learner=plan.generalist,
@@ -495,7 +495,7 @@ def _amplify(plan: Plan) -> None:
 
 
 def _take_over(plan: Plan, stage: str) -> None:
-    """Take the released generalist and its experts, where the run has none of its own."""
+    """RecordingJob the released generalist and its experts, where the run has none of its own."""
     if plan.config.generalist.source == "released":
         plan.failures.stage = "experts"
         _train(plan)  # the released experts are taken over, programs play for their gates

@@ -13,7 +13,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import Noisy, Policy, RandomPolicy
-from benchmarks.play.recording import Shard, Take, finish, record
+from benchmarks.play.recording import RecordingJob, Shard, finish, record
 from benchmarks.play.trajectories import write_shard
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -81,7 +81,7 @@ def record_suite(
         GatitoError: if an expert's files are damaged.
     """
     made: dict[str, dict[str, Artifact]] = {}
-    takes: list[Take] = []
+    takes: list[RecordingJob] = []
     imports: list[Job] = []
     for task in suite:
         expert = experts[task.name]
@@ -96,7 +96,9 @@ def record_suite(
             artifact.start()
             about: dict[str, Any] = {"shards": config.shards, "seed": seed}
             if agent == "random":
-                takes.append(Take(task, RandomPolicy, artifact, config.random_steps, Purpose.RECORDING_RANDOM, **about))
+                takes.append(
+                    RecordingJob(task, RandomPolicy, artifact, config.random_steps, Purpose.RECORDING_RANDOM, **about)
+                )
             elif algorithm == DATASET:
                 arguments = {"task": task, "dataset": expert.config["recipe"]["dataset"], "artifact": artifact}
                 imports.append(Job(f"record {task.name}", 1, arguments, task.name))
@@ -104,7 +106,7 @@ def record_suite(
                 if algorithm in PLAYERS:
                     about |= {"lanes": 1}
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
-                takes.append(Take(task, load, artifact, config.steps, Purpose.RECORDING, **about))
+                takes.append(RecordingJob(task, load, artifact, config.steps, Purpose.RECORDING, **about))
     imported = run_jobs(_import_dataset, imports, workers=workers, failures=failures)
     lines = record(takes, workers=workers, failures=failures, suite=suite)
     for job, shard in imported.items():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from benchmarks.play.policy import Decision
+from benchmarks.play.policy import PolicyOutput
 from benchmarks.play.rollout import rollout
 from generalist.config.settings import ModelConfig
 from generalist.network.choice import most_likely
@@ -42,7 +42,7 @@ class Written:
             for lane, fresh, seen, action in zip(rows.lanes, rows.fresh, rows.observations, actions, strict=True):
                 state[lane] = (*(() if fresh else state[lane]), (*seen.tolist(), int(action)))
             values = np.array([self._values(observation) for observation in rows.observations])
-            decisions.append(Decision(actions, actions, logits, values=values))
+            decisions.append(PolicyOutput(actions, actions, logits, values=values))
             self.asked.append(rows)
         return decisions, state
 
@@ -100,7 +100,7 @@ class Follows:
         [decision], _ = self._policy.act(observed, state)
         actions = self._actions[step][None]
         self._policy.remember(state, rows.task, rows.lanes, actions)
-        return [Decision(actions, actions, values=decision.values)], state
+        return [PolicyOutput(actions, actions, values=decision.values)], state
 
 
 class Watched:

@@ -14,7 +14,7 @@ from benchmarks.tasks.observations import stack
 
 
 @dataclass(frozen=True)
-class Observed:
+class PolicyInput:
     """What a policy is shown of one task at one time step: a row per environment that plays it.
 
     Attributes:
@@ -38,8 +38,8 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What a policy answers for the rows of one :class:`Observed`.
+class PolicyOutput:
+    """What a policy answers for the rows of one :class:`PolicyInput`.
 
     Attributes:
         actions: shape ``(rows, *action shape)``, what the environments get.
@@ -47,14 +47,14 @@ class Decision:
         distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
             logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation, or
             ``(rows, dimensions, bins)`` logits of equal parts of the range (never recorded).
-        gave_up: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step.
+        truncated_by_policy: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step.
         values: shape ``(rows,)``, the discounted return that is expected from here on; None: the policy has no critic.
     """
 
     actions: np.ndarray
     labels: np.ndarray
     distributions: np.ndarray | None = None
-    gave_up: np.ndarray | None = None
+    truncated_by_policy: np.ndarray | None = None
     values: np.ndarray | None = None
 
 
@@ -63,7 +63,7 @@ class Policy(Protocol):
 
     Attributes:
         name: the agent's name in score rows; it seeds the episodes' random streams.
-        distribution_kind: what ``Decision.distributions`` holds, ``logits``, ``q`` or ``gaussian``, by task name;
+        distribution_kind: what ``PolicyOutput.distributions`` holds, ``logits``, ``q`` or ``gaussian``, by task name;
             a task that is not in it has none.
     """
 
@@ -74,7 +74,7 @@ class Policy(Protocol):
         """Memory for so many environments; None where the policy has none."""
         ...
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Decide for every row of every task at once; the order of the decisions is that of ``observed``."""
         ...
 
@@ -88,13 +88,13 @@ class RandomPolicy:
     def initial_state(self, lanes: int) -> None:
         """It remembers nothing."""
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Uniform over a discrete space, uniform within the bounds of a continuous one."""
         decisions = []
         for rows in observed:
             _, space = spaces(rows.task)
             actions = stack([sample(space, rng, rows.task) for rng in rows.rngs])
-            decisions.append(Decision(actions, actions))
+            decisions.append(PolicyOutput(actions, actions))
         return decisions, state
 
 
@@ -118,7 +118,7 @@ class PolicyPerTask:
         told = total_spent([spent_by(policy) for policy in self._policies.values()])
         return SimpleNamespace(**told) if told else None
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Ask each task's policy about its rows.
 
         A policy has memory for its own task's lanes alone, numbered from the first: all of them begin together.
@@ -163,12 +163,12 @@ class Noisy:
         """The wrapped policy's memory."""
         return self._policy.initial_state(lanes)
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Act as the wrapped policy, but for a uniform action with the given probability per step."""
         decisions, state = self._policy.act(observed, state)
         return [self._disturb(rows, decision) for rows, decision in zip(observed, decisions, strict=True)], state
 
-    def _disturb(self, rows: Observed, decision: Decision) -> Decision:
+    def _disturb(self, rows: PolicyInput, decision: PolicyOutput) -> PolicyOutput:
         disturbed = [row for row, rng in enumerate(rows.rngs) if rng.random() < self._probability]
         if not disturbed:
             return decision
@@ -196,7 +196,7 @@ class Labelled:
         """Memory of both, and the steps that each lane's episode has had."""
         return self._learner.initial_state(lanes), self._teacher.initial_state(lanes), np.zeros(lanes, dtype=np.int64)
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The learner's actions with the teacher's labels."""
         memory, knowledge, steps = state
         acted, memory = self._learner.act(observed, memory)
@@ -204,10 +204,10 @@ class Labelled:
         decisions = []
         for rows, action, label in zip(observed, acted, told, strict=True):
             steps[rows.lanes] = np.where(rows.fresh, 0, steps[rows.lanes] + 1)
-            gave_up = steps[rows.lanes] >= self._longest
-            if label.gave_up is not None:
-                gave_up |= label.gave_up
-            decisions.append(Decision(action.actions, label.labels, label.distributions, gave_up))
+            truncated_by_policy = steps[rows.lanes] >= self._longest
+            if label.truncated_by_policy is not None:
+                truncated_by_policy |= label.truncated_by_policy
+            decisions.append(PolicyOutput(action.actions, label.labels, label.distributions, truncated_by_policy))
         return decisions, (memory, knowledge, steps)
 
 

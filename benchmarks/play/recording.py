@@ -26,7 +26,7 @@ _LANES = 8  # few: whoever plays when the steps are reached finishes, and long e
 
 
 @dataclass(frozen=True)
-class Take:
+class RecordingJob:
     """One recording to be made.
 
     Attributes:
@@ -77,7 +77,7 @@ class Shard:
     spent: Mapping[str, float] = field(default_factory=dict)
 
 
-def record(takes: Sequence[Take], *, workers: int, failures: Failures, suite: Suite) -> dict[str, float]:
+def record(takes: Sequence[RecordingJob], *, workers: int, failures: Failures, suite: Suite) -> dict[str, float]:
     """Make recordings that are not there yet; tasks that fail are left out.
 
     Args:
@@ -137,7 +137,7 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     }
 
 
-def _record_shard(*, take: Take, shard: int, report: Report) -> Shard:
+def _record_shard(*, take: RecordingJob, shard: int, report: Report) -> Shard:
     """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
     start = time.monotonic()
     steps = math.ceil(take.steps / take.shards)
@@ -154,7 +154,7 @@ def _record_shard(*, take: Take, shard: int, report: Report) -> Shard:
 
 
 def _finished(
-    take: Take, policy: Policy, shard: int, steps: int, counted: Path, report: Callable[[int], None]
+    take: RecordingJob, policy: Policy, shard: int, steps: int, counted: Path, report: Callable[[int], None]
 ) -> Iterator[Episode]:
     """Episodes with so many steps between them, without those given up, whose number goes to a file at the end.
 
@@ -169,7 +169,7 @@ def _finished(
         before = finished + discarded
         further = {"enough_steps": steps - kept, "report": functools.partial(_report_from, report, kept, steps)}
         for episode in _episodes(take, policy, seeds, **further):
-            if episode.gave_up and not (take.keep_given_up and episode.length):
+            if episode.truncated_by_policy and not (take.keep_given_up and episode.length):
                 discarded += 1
             else:
                 finished, kept = finished + 1, kept + episode.length
@@ -183,7 +183,7 @@ def _finished(
 
 
 def _episodes(
-    take: Take, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
+    take: RecordingJob, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
 ) -> Iterator[Episode]:
     """One episode of each seed, until there are enough steps: the only one, or the best of several tries."""
     about: dict[str, Any] = {"lanes_per_task": take.lanes, "keep_steps": True}

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.base.seeds import stream
-from benchmarks.play.policy import Observed, Policy
+from benchmarks.play.policy import Policy, PolicyInput
 from benchmarks.tasks import Task, make_env
 from benchmarks.tasks.observations import FrameStack, packer, stack
 
@@ -33,7 +33,8 @@ class Episode:
         total_return: undiscounted sum of rewards.
         length: steps.
         success: whether the environment said so at any step; None if it never speaks of it.
-        gave_up: whether the player could not go on (a planner that stalls); the episode ends there, unfinished.
+        truncated_by_policy: whether the policy could not continue (a planner that stalls); the episode ends
+            there, unfinished.
         steps: the episode's arrays, or None if they were not asked for.
     """
 
@@ -42,7 +43,7 @@ class Episode:
     total_return: float
     length: int
     success: bool | None
-    gave_up: bool
+    truncated_by_policy: bool
     steps: Steps | None
 
 
@@ -83,7 +84,7 @@ def rollout(
                 told = group[0].task.name in policy.distribution_kind
                 distributions = decision.distributions if told else None
                 for row, lane in enumerate(group):
-                    if decision.gave_up is not None and decision.gave_up[row]:
+                    if decision.truncated_by_policy is not None and decision.truncated_by_policy[row]:
                         episode = lane.give_up()
                     else:
                         distribution = None if distributions is None else distributions[row]
@@ -171,19 +172,19 @@ class _Lane:
                 row["distributions"] = distribution
             for name, value in row.items():
                 self._rows.setdefault(name, []).append(value)
-        return self._end(gave_up=False) if terminated or truncated else None
+        return self._end(truncated_by_policy=False) if terminated or truncated else None
 
     def _newest(self) -> np.ndarray:
         return self.observation[-1].copy() if self._stacked else self.observation
 
     def give_up(self) -> Episode:
         """End the episode where it is."""
-        return self._end(gave_up=True)
+        return self._end(truncated_by_policy=True)
 
-    def _end(self, gave_up: bool) -> Episode:
+    def _end(self, truncated_by_policy: bool) -> Episode:
         steps = {name: stack(rows) for name, rows in self._rows.items()} if self._keep else None
-        success = bool(self._success) if gave_up else self._success
-        return Episode(self.task.name, self._seed, self._return, self._length, success, gave_up, steps)
+        success = bool(self._success) if truncated_by_policy else self._success
+        return Episode(self.task.name, self._seed, self._return, self._length, success, truncated_by_policy, steps)
 
 
 def _make_lanes(
@@ -202,8 +203,8 @@ def _make_lanes(
     return lanes
 
 
-def _observe(task: Task, lanes: list[_Lane]) -> Observed:
-    return Observed(
+def _observe(task: Task, lanes: list[_Lane]) -> PolicyInput:
+    return PolicyInput(
         task=task,
         observations=stack([lane.observation for lane in lanes]),
         lanes=np.array([lane.index for lane in lanes]),

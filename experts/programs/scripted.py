@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Decision, Observed, Policy, RandomPolicy
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, RandomPolicy
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.babyai import BabyAI
 from benchmarks.tasks.observations import stack
@@ -78,13 +78,13 @@ class ScriptPolicy:
     def initial_state(self, lanes: int) -> None:
         """It remembers nothing."""
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The controller's action, within its bounds."""
         decisions = []
         for rows in observed:
             actions = stack([self._script.get_action(row) for row in rows.observations])
             actions = actions.clip(self._low, self._high).astype(np.float32)
-            decisions.append(Decision(actions, actions))
+            decisions.append(PolicyOutput(actions, actions))
         return decisions, state
 
 
@@ -107,16 +107,16 @@ class BotPolicy:
         """Each lane's bot, by lane."""
         return {}
 
-    def act(self, observed: Sequence[Observed], state: dict[int, Any]) -> tuple[list[Decision], dict[int, Any]]:
+    def act(self, observed: Sequence[PolicyInput], state: dict[int, Any]) -> tuple[list[PolicyOutput], dict[int, Any]]:
         """The bot's next action."""
         _TIMER.keep_running()
         return [self._decide(rows, state) for rows in observed], state
 
-    def _decide(self, rows: Observed, lanes: dict[int, Any]) -> Decision:
+    def _decide(self, rows: PolicyInput, lanes: dict[int, Any]) -> PolicyOutput:
         from experts.programs.bot import Bot
 
         actions = np.zeros(len(rows.envs), dtype=np.int64)
-        gave_up = np.zeros(len(rows.envs), dtype=bool)
+        truncated_by_policy = np.zeros(len(rows.envs), dtype=bool)
         images = rows.observations["image"]
         for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
             action = None
@@ -128,9 +128,9 @@ class BotPolicy:
                 _TIMER.thinker = None
             except Exception:  # whatever the bot stumbles over ends an episode, not a recording
                 _TIMER.thinker = None
-            gave_up[row] = action is None
+            truncated_by_policy[row] = action is None
             actions[row] = 0 if action is None else action
-        return Decision(actions, actions, gave_up=gave_up)
+        return PolicyOutput(actions, actions, truncated_by_policy=truncated_by_policy)
 
 
 @dataclass

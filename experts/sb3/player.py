@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from experts.recipe import ExpertRecipe
 from experts.sb3.algorithms import build, make_vec_env
@@ -47,11 +47,11 @@ class ExpertPolicy:
         """It remembers nothing."""
 
     @torch.no_grad()
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The greedy action and the distribution behind it."""
         return [self._decide(rows.observations) for rows in observed], state
 
-    def _decide(self, observations: np.ndarray) -> Decision:
+    def _decide(self, observations: np.ndarray) -> PolicyOutput:
         policy: Any = self._model.policy
         tensor, _ = policy.obs_to_tensor(
             observations if self._normalizer is None else normalize(observations, self._normalizer)
@@ -59,7 +59,7 @@ class ExpertPolicy:
         if self._algorithm == "dqn":
             values = self._model.q_net(tensor).numpy()
             actions = values.argmax(axis=1)
-            return Decision(actions, actions, values)
+            return PolicyOutput(actions, actions, values)
         if self._algorithm == "td3":
             return self._continuous(policy.unscale_action(policy.actor(tensor).numpy()), None)
         if self._algorithm == "sac":
@@ -73,16 +73,16 @@ class ExpertPolicy:
             return self._continuous(distribution.mean.numpy(), distribution.stddev.numpy())
         logits = distribution.logits.numpy()
         actions = logits.argmax(axis=1)
-        return Decision(actions, actions, logits)
+        return PolicyOutput(actions, actions, logits)
 
-    def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> Decision:
+    def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> PolicyOutput:
         space = self._space
         assert isinstance(space, gym.spaces.Box)
         rows = len(means)
         actions = means.reshape(rows, *space.shape).clip(space.low, space.high).astype(space.dtype)
         if deviations is None:
-            return Decision(actions, actions)
-        return Decision(actions, actions, np.stack([means.reshape(rows, -1), deviations.reshape(rows, -1)], axis=1))
+            return PolicyOutput(actions, actions)
+        return PolicyOutput(actions, actions, np.stack([means.reshape(rows, -1), deviations.reshape(rows, -1)], axis=1))
 
 
 def _half_range(space: gym.Space) -> np.ndarray:

@@ -32,7 +32,7 @@ AMPLIFIERS = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class AmplifierContext:
     """Where an amplifier works.
 
     Attributes:
@@ -65,9 +65,9 @@ class Setting:
 class Amplifier(Protocol):
     """A frozen dataclass of an amplifier's settings, the fields of its YAML file but for ``name``.
 
-    A policy has the attribute ``spent``, see :class:`generalist.network.inference_cost.Spent`. An amplifier may have
-    ``tries``, how often it plays each episode to keep the best, and ``while_recording``, the options that are not for
-    who is scored.
+    A policy has the attribute ``spent``, an :class:`~generalist.network.inference_cost.InferenceCost`. An amplifier may
+    have ``tries``, how often it plays each episode to keep the best, and ``while_recording``, the options that do not
+    apply when it is scored.
     """
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
@@ -78,11 +78,11 @@ class Amplifier(Protocol):
         """
         ...
 
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
         """What is made once in a round, before anybody plays; ``generalist`` itself where nothing is."""
         ...
 
-    def make(self, generalist: Artifact, setting: Setting) -> None:
+    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
         """Make that artifact, unless it is there; an interrupted making is taken up again.
 
         Raises:
@@ -105,11 +105,11 @@ class Amplifier(Protocol):
 class Planner:
     """An amplifier that learns nothing: what plays is the generalist as it is, with more thought."""
 
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
         """The generalist itself."""
         return generalist
 
-    def make(self, generalist: Artifact, setting: Setting) -> None:
+    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
         """There is nothing to be made."""
 
 

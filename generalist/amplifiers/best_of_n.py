@@ -17,18 +17,18 @@ import torch
 
 from benchmarks.base.errors import check_at_least
 from benchmarks.base.seeds import alike, branch
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers import Planner
 from generalist.amplifiers.rollouts import ask, play_on, prove
-from generalist.amplifiers.simulator import Imagination, Spot, uncollected
+from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.choice import Chooser, drawn, most_likely
 from generalist.network.heads import action_count, check_samples
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 
@@ -87,27 +87,27 @@ class BestOfNPolicy:
     def __init__(self, policy: NetworkPolicy, config: BestOfN) -> None:
         """Args: who is to be amplified, and how."""
         self.name = policy.name
-        self.spent = Spent()
+        self.spent = InferenceCost()
         self._policy = policy
         self._config = config
-        self._imagined: dict[str, Imagination] = {}
+        self._imagined: dict[str, Simulator] = {}
 
     def initial_state(self, lanes: int) -> _State:
         """Memory for so many environments."""
         each = 1 + self._config.candidates * (1 + self._config.rollouts)
         return _State(self._policy.initial_state(lanes * each), lanes)
 
-    def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
+    def act(self, observed: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Try candidates for every row, task by task; the value of a decision is what its futures brought."""
         with self.spent.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in observed]
         self.spent.decisions += sum(len(rows.lanes) for rows in observed)
         return decisions, state
 
-    def _decide(self, rows: Observed, state: _State) -> Decision:
+    def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         task, count = rows.task, len(rows.lanes)
         n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
-        imagined = self._imagined.setdefault(task.name, Imagination(task, self.spent))
+        imagined = self._imagined.setdefault(task.name, Simulator(task, self.spent))
         saved = [imagined.spot(env) for env in rows.envs]
         # Every candidate is decided on a lane of its own, which remembers that it was done.
         lanes = self._candidates(state, rows.lanes)[:, :n]
@@ -140,14 +140,14 @@ class BestOfNPolicy:
         best[doubted[~won]] = 0
         self._policy.fork(state.memory, lanes[np.arange(count), best], rows.lanes)
         chosen = actions[np.arange(count), best]
-        return Decision(chosen, chosen, values=value)
+        return PolicyOutput(chosen, chosen, values=value)
 
     def _estimate(
         self,
-        imagined: Imagination,
-        rows: Observed,
+        imagined: Simulator,
+        rows: PolicyInput,
         state: _State,
-        saved: Sequence[Spot],
+        saved: Sequence[Snapshot],
         actions: np.ndarray,
         pairs: Sequence[tuple[int, int]],
     ) -> np.ndarray:

@@ -30,14 +30,14 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
-from benchmarks.play.policy import Decision, Observed, Policy
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import pack, text_of
 from generalist.amplifiers import Planner
 from generalist.amplifiers.missions import Part, split
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from generalist.network.modalities import part_spaces
 from generalist.network.policy import NetworkPolicy
 
@@ -170,7 +170,7 @@ class Decomposed:
         """
         self.name = policy.name
         self.distribution_kind = kinds
-        self.spent = Spent()
+        self.spent = InferenceCost()
         self._policy = policy
         self._judge = judge
         self._forget = forget
@@ -182,9 +182,9 @@ class Decomposed:
 
     def act(
         self,
-        observed: Sequence[Observed],
+        observed: Sequence[PolicyInput],
         state: tuple[Any, dict[int, Progress]],
-    ) -> tuple[list[Decision], tuple[Any, dict[int, Progress]]]:
+    ) -> tuple[list[PolicyOutput], tuple[Any, dict[int, Progress]]]:
         """The policy's decision about every row's current part.
 
         Values are left out: what a critic expects of a part says nothing of the mission.
@@ -202,10 +202,12 @@ class Decomposed:
                     lanes[lane].said_done = bool(action == _DONE)
                 self.spent.passes += len(rows.lanes)
                 self.spent.decisions += len(rows.lanes)
-        told = [replace(each, values=None, gave_up=gone) for each, gone in zip(decisions, given_up, strict=True)]
+        told = [
+            replace(each, values=None, truncated_by_policy=gone) for each, gone in zip(decisions, given_up, strict=True)
+        ]
         return told, (memory, lanes)
 
-    def _shown(self, rows: Observed, lanes: dict[int, Progress]) -> Observed:
+    def _shown(self, rows: PolicyInput, lanes: dict[int, Progress]) -> PolicyInput:
         """The same rows with the current part's text for a mission."""
         observations, fresh = rows.observations.copy(), rows.fresh.copy()
         space = part_spaces(spaces(rows.task)[0])["mission"]

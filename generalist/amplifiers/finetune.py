@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.tasks import Task
-from generalist.amplifiers import Setting
+from generalist.amplifiers import AmplifierContext
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import PPOConfig, check_learnable, settings_of
 from generalist.config.settings import ModelConfig
@@ -28,12 +28,12 @@ class Finetune(PPOConfig):
         check_learnable("amplifier finetune", tasks, codec)
         self.check_training("amplifier")
 
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
         """The network that comes of it."""
         config = settings_of(setting.suite.tasks, self, setting.seed)
         return Artifact(setting.folder / "finetuned", "finetuned", config, {"generalist": generalist.fingerprint})
 
-    def make(self, generalist: Artifact, setting: Setting) -> None:
+    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
         """Train it in a process of its own, from the last checkpoint if there is one."""
         made = self.artifact(generalist, setting)
         about = (self, setting.model, setting.codec, setting.seed, "amplifier")

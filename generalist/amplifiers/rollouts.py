@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.play.policy import Decision, Observed
-from generalist.amplifiers.simulator import Imagination, Spot
+from benchmarks.play.policy import PolicyInput, PolicyOutput
+from generalist.amplifiers.simulator import Simulator, Snapshot
 from generalist.network.choice import Chooser
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 
 def ask(
     policy: NetworkPolicy,
-    shown: Observed,
+    shown: PolicyInput,
     memory: Any,  # noqa: ANN401
-    spent: Spent,
+    spent: InferenceCost,
     choose: Chooser | None = None,
-) -> Decision:
+) -> PolicyOutput:
     """What the policy does in these rows, counted."""
     with spent.timed("passing"):
         [decision], _ = policy.act([shown], memory, choose)
@@ -28,10 +28,10 @@ def ask(
 
 def play_on(
     policy: NetworkPolicy,
-    imagined: Imagination,
+    imagined: Simulator,
     memory: Any,  # noqa: ANN401
-    spent: Spent,
-    starts: Sequence[Spot],
+    spent: InferenceCost,
+    starts: Sequence[Snapshot],
     actions: np.ndarray,
     lanes: np.ndarray,
     rngs: Sequence[np.random.Generator],

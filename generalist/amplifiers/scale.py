@@ -16,15 +16,15 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.base.seeds import derive
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
-from generalist.amplifiers import Setting
+from generalist.amplifiers import AmplifierContext
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import DistillConfig, ModelConfig, what_decides
 from generalist.network.batches import is_discrete
 from generalist.network.choice import Chooser, drawn, most_likely
 from generalist.network.continuous import bin_middles, from_unit
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 
@@ -63,7 +63,7 @@ class Scale:
                 "codec gato tells no distributions to be averaged: set amplifier.members=1, or codec=step."
             )
 
-    def artifact(self, generalist: Artifact, setting: Setting) -> Artifact:
+    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
         """The larger networks."""
         settings = {
             "tasks": [task.name for task in setting.suite],
@@ -76,7 +76,7 @@ class Scale:
         inputs = {name: recording.fingerprint for name, recording in self._taught(setting).items()}
         return Artifact(setting.folder / "scaled", "scaled", settings, inputs)
 
-    def make(self, generalist: Artifact, setting: Setting) -> None:
+    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
         """Distil them, one after another; those that are there are kept.
 
         Raises:
@@ -116,11 +116,11 @@ class Scale:
         larger = {name: getattr(self, name) for name in _SIZES if getattr(self, name)}
         return replace(model, name="scaled", **larger)
 
-    def _taught(self, setting: Setting) -> dict[str, Artifact]:
+    def _taught(self, setting: AmplifierContext) -> dict[str, Artifact]:
         """The recordings that they learn from: of held-out tasks there are none."""
         return {task.name: setting.recordings[task.name] for task in setting.suite if task.name in setting.recordings}
 
-    def _distill(self, setting: Setting) -> DistillConfig:
+    def _distill(self, setting: AmplifierContext) -> DistillConfig:
         window = self._model(setting.model).window
         steps, length = self.steps or setting.distill.steps, max(window, setting.distill.length)
         return replace(setting.distill, steps=steps, length=length, rounds=0, flops=None)
@@ -142,7 +142,7 @@ class Ensemble:
         """Args: the networks, what they play, and whether several of them draw."""
         self.name = members[0].name
         self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks if is_discrete(task)}
-        self.spent = Spent()
+        self.spent = InferenceCost()
         self._members = members
         self._choose = drawn if draws else most_likely
 
@@ -150,7 +150,7 @@ class Ensemble:
         """Each network's own memory."""
         return [member.initial_state(lanes) for member in self._members]
 
-    def act(self, observed: Sequence[Observed], state: list[Any]) -> tuple[list[Decision], list[Any]]:
+    def act(self, observed: Sequence[PolicyInput], state: list[Any]) -> tuple[list[PolicyOutput], list[Any]]:
         """Ask all of them."""
         with self.spent.timed("seconds"), self.spent.timed("passing"):
             told = [member.act(observed, memory)[0] for member, memory in zip(self._members, state, strict=True)]
@@ -170,16 +170,16 @@ class Ensemble:
 
 def together(
     task: Task,
-    answers: Sequence[Decision],
+    answers: Sequence[PolicyOutput],
     choose: Chooser = most_likely,
     rngs: Sequence[np.random.Generator] = (),
-) -> Decision:
+) -> PolicyOutput:
     """What several decide: the most likely action by their mean probabilities, or a draw; or the mean of numbers."""
     space = spaces(task)[1]
     told = [answer.distributions for answer in answers if answer.distributions is not None]
     if len(told) < len(answers):
         actions = np.mean([answer.actions for answer in answers], axis=0).astype(answers[0].actions.dtype)
-        return Decision(actions, actions)
+        return PolicyOutput(actions, actions)
     logits = np.logaddexp.reduce([each - np.logaddexp.reduce(each, axis=-1, keepdims=True) for each in told])
     chosen = choose(torch.from_numpy(logits), rngs).numpy()
     if isinstance(space, gym.spaces.Discrete):
@@ -187,4 +187,4 @@ def together(
     else:
         assert isinstance(space, gym.spaces.Box)
         actions = from_unit(space, bin_middles(chosen, logits.shape[-1]))
-    return Decision(actions, actions, logits.astype(np.float32))
+    return PolicyOutput(actions, actions, logits.astype(np.float32))

@@ -24,19 +24,19 @@ import numpy as np
 
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
 from benchmarks.base.seeds import alike
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers import Planner
 from generalist.amplifiers.rollouts import ask, play_on, prove
-from generalist.amplifiers.simulator import Imagination, Spot, uncollected
+from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.continuous import bin_middles, from_unit
 from generalist.network.heads import check_samples
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 SELECTIONS = ("gumbel", "puct")
@@ -118,24 +118,24 @@ class SearchPolicy:
         """Args: who is to be amplified, on which tasks, and how."""
         self.name = policy.name
         self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks if is_discrete(task)}
-        self.spent = Spent()
+        self.spent = InferenceCost()
         self._policy = policy
         self._config = config
-        self._imagined: dict[str, Imagination] = {}
+        self._imagined: dict[str, Simulator] = {}
 
     def initial_state(self, lanes: int) -> _State:
         """Memory for so many environments."""
         return _State(self._policy.initial_state(lanes * (1 + self._config.simulations + _FUTURES)), lanes)
 
-    def act(self, observed: Sequence[Observed], state: _State) -> tuple[list[Decision], _State]:
+    def act(self, observed: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
         with self.spent.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in observed]
         self.spent.decisions += sum(len(rows.lanes) for rows in observed)
         return decisions, state
 
-    def _decide(self, rows: Observed, state: _State) -> Decision:
-        imagined = self._imagined.setdefault(rows.task.name, Imagination(rows.task, self.spent))
+    def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
+        imagined = self._imagined.setdefault(rows.task.name, Simulator(rows.task, self.spent))
         trees = Trees(self._look(rows, state), 1 + self._config.simulations, self._config.scale)
         forest = _Forest(trees, rows, imagined, state)
         for tree, env in enumerate(rows.envs):
@@ -156,8 +156,8 @@ class SearchPolicy:
         self._policy.remember(state.memory, rows.task, rows.lanes, actions)
         values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
         if not is_discrete(rows.task):
-            return Decision(actions, actions, values=values)
-        return Decision(actions, trees.actions[every, roots, best], logits.astype(np.float32), values=values)
+            return PolicyOutput(actions, actions, values=values)
+        return PolicyOutput(actions, trees.actions[every, roots, best], logits.astype(np.float32), values=values)
 
     def _gumbel(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each root's choice, ``(T,)``, and its improved policy's logits, ``(T, k)``."""
@@ -249,7 +249,7 @@ class SearchPolicy:
             foresees=True,
         ).reshape(-1, _FUTURES)
 
-    def _look(self, rows: Observed, state: _State) -> Seen:
+    def _look(self, rows: PolicyInput, state: _State) -> Seen:
         """What the network says of each row."""
         decision = ask(self._policy, rows, state.memory, self.spent)
         assert decision.distributions is not None
@@ -283,10 +283,10 @@ class _Forest:
     """
 
     trees: Trees
-    rows: Observed
-    imagined: Imagination
+    rows: PolicyInput
+    imagined: Simulator
     state: _State
-    places: dict[tuple[int, int], Spot] = field(default_factory=dict)
+    places: dict[tuple[int, int], Snapshot] = field(default_factory=dict)
     arrived: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def keep(self, which: np.ndarray, first: np.ndarray, every: bool) -> None:

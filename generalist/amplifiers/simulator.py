@@ -15,11 +15,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.play.policy import Observed
+from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.observations import packer, stack
 from benchmarks.tasks.snapshots.snapshot import State, restore, save
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Spot:
+class Snapshot:
     """Somewhere in the future of an environment that is played.
 
     Attributes:
@@ -52,14 +52,14 @@ class Spot:
     state: State
 
 
-class Imagination:
+class Simulator:
     """Environments of one task, made when they are first needed.
 
     Each belongs to one environment that is played: to go on in the same episode may cost less (LunarLander's ground is
     there already).
     """
 
-    def __init__(self, task: Task, spent: Spent) -> None:
+    def __init__(self, task: Task, spent: InferenceCost) -> None:
         """Args: the task, and where steps and their seconds are counted."""
         self.task = task
         self._spent = spent
@@ -69,11 +69,11 @@ class Imagination:
         self._owned: weakref.WeakKeyDictionary[gym.Env, list[gym.Env]] = weakref.WeakKeyDictionary()
         self._entered: list[tuple[gym.Env, gym.Env]] = []
 
-    def spot(self, env: gym.Env) -> Spot:
+    def spot(self, env: gym.Env) -> Snapshot:
         """Where an environment that is played is."""
-        return Spot(env, save(env))
+        return Snapshot(env, save(env))
 
-    def enter(self, spots: Sequence[Spot], rngs: Sequence[np.random.Generator]) -> None:
+    def enter(self, spots: Sequence[Snapshot], rngs: Sequence[np.random.Generator]) -> None:
         """Go to these spots: the first is place 0 from now on. What is drawn there follows from its ``rng``."""
         taken: dict[gym.Env, int] = {}
         self._entered = []
@@ -97,10 +97,10 @@ class Imagination:
             for observation, reward, terminated, truncated, _ in steps
         ]
 
-    def reached(self, place: int) -> Spot:
+    def reached(self, place: int) -> Snapshot:
         """Where the environment there is by now."""
         origin, env = self._entered[place]
-        return Spot(origin, save(env))
+        return Snapshot(origin, save(env))
 
     def observed(
         self,
@@ -108,9 +108,9 @@ class Imagination:
         lanes: np.ndarray,
         last: Sequence[Transition],
         rngs: Sequence[np.random.Generator],
-    ) -> Observed:
+    ) -> PolicyInput:
         """What a policy is shown of these places after their last transitions; ``lanes`` are those of its memory."""
-        return Observed(
+        return PolicyInput(
             task=self.task,
             observations=stack([transition.observation for transition in last]),
             lanes=lanes,

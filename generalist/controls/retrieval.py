@@ -18,10 +18,10 @@ import numpy as np
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost
-from benchmarks.play.policy import Decision, Observed, PolicyPerTask
+from benchmarks.play.policy import PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite, Task
-from generalist.network.modalities import Parts, take_apart
+from generalist.network.modalities import Parts, split_modalities
 
 MEMORY = "memory.safetensors"
 _LEAST_DEVIATION = 1e-6  # of an observation's number; one that never changes must not divide by zero
@@ -59,13 +59,13 @@ class RetrievalPolicy:
     def initial_state(self, lanes: int) -> None:
         """It remembers nothing of an episode."""
 
-    def act(self, observed: Sequence[Observed], state: Any) -> tuple[list[Decision], Any]:  # noqa: ANN401
+    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Each row's nearest recorded action."""
         decisions = []
         for rows in observed:
-            asked, _ = features_of(take_apart(rows.task, rows.observations))
+            asked, _ = features_of(split_modalities(rows.task, rows.observations))
             actions = self._actions[self._nearest(asked / self._scale)]
-            decisions.append(Decision(actions, actions))
+            decisions.append(PolicyOutput(actions, actions))
         return decisions, state
 
     def _nearest(self, asked: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ def memorize(task: Task, recording: Artifact, artifact: Artifact, runs: Path) ->
     features, actions, numbers, seen = [], [], 0, 0
     for steps in trajectories.episodes():
         # An episode's last observation has no action.
-        own, numbers = features_of(take_apart(task, steps["observations"][:-1]))
+        own, numbers = features_of(split_modalities(task, steps["observations"][:-1]))
         stride = -(-trajectories.steps * own.shape[1] // _MOST_NUMBERS)
         features.append(own[-seen % stride :: stride])
         actions.append(steps["labels"][-seen % stride :: stride])

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import Labelled, Policy
-from benchmarks.play.recording import Take, record
+from benchmarks.play.recording import RecordingJob, record
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.runs.wandb import log_lineage
@@ -31,7 +31,7 @@ def practice_artifact(run: Path, task: Task, number: int, learner: Artifact, con
     return Artifact(folder, "trajectories", settings, {"learner": learner.fingerprint})
 
 
-def practise(
+def run_dagger_round(
     number: int,
     student: Path,
     *,
@@ -74,7 +74,7 @@ def practise(
             made[task.name].start()
             load = functools.partial(_load, student, task, teachers[task.name], config.practice_steps)
             about = {"first_seed": number * _SEEDS_PER_ROUND, "lanes": _LANES, "keep_given_up": True}
-            take = Take(task, load, made[task.name], config.practice_steps, Purpose.PRACTICE, seed, **about)
+            take = RecordingJob(task, load, made[task.name], config.practice_steps, Purpose.PRACTICE, seed, **about)
             takes.append(take)
     lines = record(takes, workers=workers, failures=failures, suite=suite)
     finished = {name: artifact for name, artifact in made.items() if artifact.is_complete()}

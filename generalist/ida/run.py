@@ -21,12 +21,12 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.compute import Cost
 from benchmarks.base.seeds import Purpose, derive
 from benchmarks.play.policy import Noisy, Policy, PolicyPerTask
-from benchmarks.play.recording import SEEDS_PER_SHARD, Take, record
+from benchmarks.play.recording import SEEDS_PER_SHARD, RecordingJob, record
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Suite, Task, full_names
-from generalist.amplifiers import Setting, make_amplifier
+from generalist.amplifiers import AmplifierContext, make_amplifier
 from generalist.config.codec import CodecConfig
 from generalist.config.ida import IdaConfig
 from generalist.config.settings import DistillConfig, ModelConfig, what_decides
@@ -170,8 +170,8 @@ class Ida:
     def _amplifier(self) -> Any:  # noqa: ANN401
         return make_amplifier(self.options)
 
-    def _setting(self, number: int, before: Artifact) -> Setting:
-        return Setting(
+    def _setting(self, number: int, before: Artifact) -> AmplifierContext:
+        return AmplifierContext(
             suite=self.amplified,
             folder=self._folder(number),
             recordings=self.recordings,
@@ -273,7 +273,7 @@ class Ida:
                 "lanes": _LANES,
             }
             about |= {"tries": tries, "parameters": Cost.read(each.player.folder).parameters}
-            takes.append(Take(task, load, artifact, steps, Purpose.AMPLIFIED, self.seed, **about))
+            takes.append(RecordingJob(task, load, artifact, steps, Purpose.AMPLIFIED, self.seed, **about))
         lines = record(takes, workers=self.workers, failures=failures, suite=self.amplified)
         failures.stop_if_any()
         if lines:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.base.errors import unknown
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Batch, Window
@@ -66,10 +66,10 @@ class Codec(Protocol):
     def act(
         self,
         model: Any,  # noqa: ANN401
-        observed: Sequence[Observed],
+        observed: Sequence[PolicyInput],
         memory: Any,  # noqa: ANN401
         choose: Chooser = most_likely,
-    ) -> list[Decision]:
+    ) -> list[PolicyOutput]:
         """Decide for every row of every task; ``memory`` is updated in place.
 
         Decisions carry the distribution (logits of discrete actions, of bins of continuous ones) where it is known at

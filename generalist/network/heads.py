@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Decision
+from benchmarks.play.policy import PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Window, is_discrete, valid_steps
@@ -160,7 +160,7 @@ class ActionHeads(nn.Module):
         hidden: torch.Tensor,
         choose: Chooser = most_likely,
         rngs: Sequence[np.random.Generator] = (),
-    ) -> Decision:
+    ) -> PolicyOutput:
         """Actions, their distributions and the returns foreseen, of ``(rows, width)`` hidden states."""
         if is_discrete(task):
             counts = torch.full((len(hidden),), action_count(task), device=hidden.device)
@@ -172,7 +172,7 @@ class ActionHeads(nn.Module):
         told = is_discrete(task) or self.config.continuous != "regression"
         distributions = logits.float().cpu().numpy() if told else None
         values = None if self.critic is None else self.critic(hidden).cpu().numpy()
-        return Decision(actions, actions, distributions, values=values)
+        return PolicyOutput(actions, actions, distributions, values=values)
 
     def actions(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Spent:
+class InferenceCost:
     """What a policy has spent on its decisions so far.
 
     Attributes:
@@ -35,5 +35,5 @@ class Spent:
         finally:
             setattr(self, what, getattr(self, what) + time.perf_counter() - start)
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+    def __add__(self, other: "InferenceCost") -> "InferenceCost":
+        return InferenceCost(**{name: value + getattr(other, name) for name, value in vars(self).items()})

@@ -68,7 +68,7 @@ def choices(space: gym.Space) -> np.ndarray:
     return np.array(numbers, dtype=np.int64)
 
 
-def take_apart(task: Task, observations: np.ndarray) -> Parts:
+def split_modalities(task: Task, observations: np.ndarray) -> Parts:
     """Packed observations (see ``tasks.observations``), ``(n, *shape)``, as parts.
 
     Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
@@ -87,8 +87,8 @@ def take_apart(task: Task, observations: np.ndarray) -> Parts:
     return ({"vector": np.concatenate(numbers, axis=1)} if numbers else {}) | parts
 
 
-def put_together(task: Task, parts: Parts) -> np.ndarray:
-    """The inverse of :func:`take_apart`: packed observations."""
+def join_modalities(task: Task, parts: Parts) -> np.ndarray:
+    """The inverse of :func:`split_modalities`: packed observations."""
     from benchmarks.tasks.observations import packed_dtype
 
     whole = spaces(task)[0]

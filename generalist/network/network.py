@@ -14,7 +14,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig, Window, make_codec
-from generalist.network.modalities import put_together, take_apart
+from generalist.network.modalities import join_modalities, split_modalities
 from generalist.network.perceptron import Perceptron
 from generalist.network.transformer import Transformer
 
@@ -43,7 +43,7 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
     save_state(folder / WEIGHTS, network.state_dict())
     shown = {
         name: {
-            "parts": take_apart(window.task, window.observations),
+            "parts": split_modalities(window.task, window.observations),
             "labels": window.labels,
             "rewards": window.rewards,
         }
@@ -86,6 +86,6 @@ def load_prompts(folder: Path, tasks: Sequence[Task]) -> dict[str, Window]:
         if task.name not in saved:
             raise GatitoError(f"{folder} has no demonstration of task {task.name}: distil with this task in the suite.")
         labels = saved[task.name]["labels"].numpy()
-        observations = put_together(task, {kind: part.numpy() for kind, part in saved[task.name]["parts"].items()})
+        observations = join_modalities(task, {kind: part.numpy() for kind, part in saved[task.name]["parts"].items()})
         prompts[task.name] = Window(task, observations, labels, None, labels, saved[task.name]["rewards"].numpy())
     return prompts

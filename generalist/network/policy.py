@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from generalist.network.choice import Chooser, drawn, most_likely
 from generalist.network.codec import Window
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from generalist.network.network import Network, load_network, load_prompts
 
 
@@ -43,7 +43,7 @@ class NetworkPolicy:
         """
         self.name = name
         self.network = network
-        self.spent = Spent()
+        self.spent = InferenceCost()
         self._prompts = prompts or {}
         self._choose = drawn if draws else most_likely
 
@@ -60,10 +60,10 @@ class NetworkPolicy:
     @torch.inference_mode()
     def act(
         self,
-        observed: Sequence[Observed],
+        observed: Sequence[PolicyInput],
         state: Any,  # noqa: ANN401
         choose: Chooser | None = None,
-    ) -> tuple[list[Decision], Any]:
+    ) -> tuple[list[PolicyOutput], Any]:
         """Decide for all rows; see :meth:`generalist.network.codec.Codec.act`."""
         rows = sum(len(each.lanes) for each in observed)
         self.spent.decisions += rows

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from benchmarks.base.errors import FatalError
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Window, moved
 from generalist.network.choice import Chooser, most_likely
 from generalist.network.heads import Targets, check_actions, check_limits
 from generalist.network.inputs import Inputs, collate
-from generalist.network.modalities import Parts, take_apart
+from generalist.network.modalities import Parts, split_modalities
 from generalist.network.observations import check_observations
 from generalist.network.perceptron import Perceptron
 from generalist.network.stepwise import Memory, Shown, StepwiseCodec
@@ -95,7 +95,7 @@ class StepCodec(StepwiseCodec):
     @staticmethod
     def seen(window: Window) -> Parts:
         """What is seen in a window, each part of shape ``(1, steps, …)``."""
-        return {kind: part[None] for kind, part in take_apart(window.task, window.observations).items()}
+        return {kind: part[None] for kind, part in split_modalities(window.task, window.observations).items()}
 
     def demonstration_tokens(self, shown: Shown) -> tuple[torch.Tensor, torch.Tensor]:
         """One token for each step of a demonstration."""
@@ -117,12 +117,12 @@ class StepCodec(StepwiseCodec):
     def act(
         self,
         model: Transformer | Perceptron,
-        observed: Sequence[Observed],
+        observed: Sequence[PolicyInput],
         memory: Memory,
         choose: Chooser = most_likely,
-    ) -> list[Decision]:
+    ) -> list[PolicyOutput]:
         """One token per row, of all tasks at once; then each task's own head."""
-        items = [take_apart(rows.task, rows.observations) for rows in observed]
+        items = [split_modalities(rows.task, rows.observations) for rows in observed]
         inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
         lanes = np.concatenate([rows.lanes for rows in observed])
         fresh = np.concatenate([rows.fresh for rows in observed])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Window, moved, valid_steps
@@ -155,7 +155,7 @@ class StepwiseCodec(nn.Module):
         actions = np.zeros((lanes, self.acts.project.in_features if self.acts else 0), np.float32)
         return Memory(model.new_cache(lanes), actions, {name: row for row, name in enumerate(prompts)}, prefix)
 
-    def told(self, observed: Sequence[Observed], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
+    def told(self, observed: Sequence[PolicyInput], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
         """Of each row that is played, the vector that tells its task, ``(rows, width)`` or 0, and its demonstration."""
         counts = [len(rows.lanes) for rows in observed]
         who: torch.Tensor | float = 0.0
@@ -192,8 +192,8 @@ class StepwiseCodec(nn.Module):
         return hidden
 
     def decide(
-        self, observed: Sequence[Observed], hidden: torch.Tensor, memory: Memory, choose: Chooser
-    ) -> list[Decision]:
+        self, observed: Sequence[PolicyInput], hidden: torch.Tensor, memory: Memory, choose: Chooser
+    ) -> list[PolicyOutput]:
         """What ``(rows, width)`` hidden states decide; actions are remembered where they are inputs."""
         decisions = []
         for rows, part in zip(observed, hidden.split([len(rows.lanes) for rows in observed]), strict=True):

@@ -47,7 +47,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Chances:
+class ActionDistribution:
     """The distributions of the choices of some of N steps, n of them.
 
     Attributes:
@@ -61,22 +61,22 @@ class Chances:
     there: torch.Tensor
 
 
-def chances_of(heads: ActionHeads, hidden: torch.Tensor, choices: Choices) -> list[Chances]:
+def chances_of(heads: ActionHeads, hidden: torch.Tensor, choices: Choices) -> list[ActionDistribution]:
     """The distributions that ``(N, width)`` hidden states mean."""
     found = []
     if len(choices.discrete):
         logits = heads.discrete_logits(hidden[choices.discrete], choices.counts)[:, None]
         there = torch.ones(logits.shape[:2], dtype=torch.bool)
-        found.append(Chances(choices.discrete, logits.float().log_softmax(dim=-1), there))
+        found.append(ActionDistribution(choices.discrete, logits.float().log_softmax(dim=-1), there))
     if len(choices.continuous):
         most = int(choices.dimensions.max())
         logits = heads.numbers(hidden[choices.continuous], most)
         there = torch.arange(most) < choices.dimensions[:, None]
-        found.append(Chances(choices.continuous, logits.float().log_softmax(dim=-1), there))
+        found.append(ActionDistribution(choices.continuous, logits.float().log_softmax(dim=-1), there))
     return found
 
 
-def log_probabilities(chances: Sequence[Chances], choices: Choices) -> torch.Tensor:
+def log_probabilities(chances: Sequence[ActionDistribution], choices: Choices) -> torch.Tensor:
     """Of what was chosen, ``(N,)``."""
     parts = []
     for each in chances:
@@ -85,13 +85,15 @@ def log_probabilities(chances: Sequence[Chances], choices: Choices) -> torch.Ten
     return _added_up(parts, len(choices.chosen))
 
 
-def entropies(chances: Sequence[Chances], steps: int) -> torch.Tensor:
+def entropies(chances: Sequence[ActionDistribution], steps: int) -> torch.Tensor:
     """Of each step's action in nats, ``(N,)``."""
     parts = [(each.steps, -(each.logs.exp() * _finite(each.logs)).sum(dim=-1), each.there) for each in chances]
     return _added_up(parts, steps)
 
 
-def divergences(chances: Sequence[Chances], others: Sequence[Chances], steps: int) -> torch.Tensor:
+def divergences(
+    chances: Sequence[ActionDistribution], others: Sequence[ActionDistribution], steps: int
+) -> torch.Tensor:
     """KL(chances || others) of each step's action in nats, ``(N,)``; both are of the same steps."""
     parts = []
     for each, other in zip(chances, others, strict=True):

@@ -19,7 +19,14 @@ import torch
 from generalist.config.ppo import PPOConfig
 from generalist.network.network import Network
 from generalist.ppo.advantages import Segment, Spread
-from generalist.ppo.distributions import Chances, Choices, chances_of, divergences, entropies, log_probabilities
+from generalist.ppo.distributions import (
+    ActionDistribution,
+    Choices,
+    chances_of,
+    divergences,
+    entropies,
+    log_probabilities,
+)
 
 _WARMUP_EPOCHS = 40  # of the critic alone: its inputs are computed once, so they cost next to nothing
 
@@ -44,7 +51,7 @@ class Minibatch:
     log_probabilities: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
-    start: list[Chances] | None = None
+    start: list[ActionDistribution] | None = None
 
     def __len__(self) -> int:
         return len(self.returns)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.base.seeds import stream, training_seed
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.observations import packer, stack
 from generalist.network.batches import Window
@@ -137,7 +137,7 @@ class Lanes:
         policy: NetworkPolicy,
         memory: Any,  # noqa: ANN401
         lanes: Sequence["_Lane"],
-    ) -> Iterator[tuple["_Lane", Decision, int, tuple[np.ndarray, float]]]:
+    ) -> Iterator[tuple["_Lane", PolicyOutput, int, tuple[np.ndarray, float]]]:
         """Each lane with what it does: a row of a decision, what was chosen and its log-probability."""
         noted: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -197,7 +197,7 @@ class _Lane:
         self.context.clear()
         self.observation = None
 
-    def step(self, decision: Decision, row: int, chosen: np.ndarray, log_probability: float) -> bool:
+    def step(self, decision: PolicyOutput, row: int, chosen: np.ndarray, log_probability: float) -> bool:
         """Take one step; whether it was the last one that there is."""
         action = decision.actions[row]
         sent = int(action) if isinstance(spaces(self.task)[1], gym.spaces.Discrete) else action
@@ -240,7 +240,7 @@ def _by_task(lanes: Sequence[_Lane]) -> list[tuple[Task, list[_Lane]]]:
     return [(task, list(group)) for task, group in itertools.groupby(lanes, key=lambda lane: lane.task)]
 
 
-def _observed(task: Task, lanes: Sequence[_Lane], ago: int = 0) -> Observed:
+def _observed(task: Task, lanes: Sequence[_Lane], ago: int = 0) -> PolicyInput:
     """What lanes show now, or showed so many steps ago; the oldest step that is kept looks like an episode's first."""
     if ago:
         fresh = [len(lane.context) == ago for lane in lanes]
@@ -249,7 +249,7 @@ def _observed(task: Task, lanes: Sequence[_Lane], ago: int = 0) -> Observed:
     else:
         fresh, earlier = [lane.fresh for lane in lanes], [lane.reward for lane in lanes]
         observations = [lane.observation for lane in lanes]
-    return Observed(
+    return PolicyInput(
         task=task,
         observations=stack(observations),
         lanes=np.array([lane.index for lane in lanes]),

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.base.errors import FatalError, GatitoError
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Window, is_discrete, moved
@@ -199,10 +199,10 @@ class GatoCodec(nn.Module):
     def act(
         self,
         model: Transformer,
-        observed: Sequence[Observed],
+        observed: Sequence[PolicyInput],
         memory: GatoMemory,
         choose: Chooser = most_likely,
-    ) -> list[Decision]:
+    ) -> list[PolicyOutput]:
         """Observations task by task, then the actions' tokens one by one for all rows at once."""
         hidden = torch.cat([self._look(model, rows, memory) for rows in observed])
         counts = [len(rows.lanes) for rows in observed]
@@ -232,10 +232,10 @@ class GatoCodec(nn.Module):
             observed, sizes, np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1]), strict=True
         ):
             actions = actions_of(rows.task, own[:, :size], self.vocabulary)
-            decisions.append(Decision(actions, actions))
+            decisions.append(PolicyOutput(actions, actions))
         return decisions
 
-    def _look(self, model: Transformer, rows: Observed, memory: GatoMemory) -> torch.Tensor:
+    def _look(self, model: Transformer, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
         """What the model knows at the separators, ``(rows, width)``; new episodes begin with a demonstration."""
         lanes, fresh = self._tensor(rows.lanes), self._tensor(rows.fresh)
         prompt = memory.prompts.get(rows.task.name)

@@ -28,14 +28,14 @@ import numpy as np
 import torch
 
 from benchmarks.base.errors import FatalError, GatitoError
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Window, moved
 from generalist.network.choice import Chooser, most_likely
 from generalist.network.heads import Targets, check_actions, check_limits
 from generalist.network.inputs import Inputs, collate
-from generalist.network.modalities import Parts, choices, take_apart
+from generalist.network.modalities import Parts, choices, split_modalities
 from generalist.network.observations import ActionEncoder, check_observations
 from generalist.network.prediction import NextObservation
 from generalist.network.stepwise import Memory, Shown, StepwiseCodec
@@ -121,7 +121,7 @@ class JatCodec(StepwiseCodec):
     @staticmethod
     def seen(window: Window) -> Parts:
         """What is seen in a window, and the rewards before it, each part of shape ``(1, steps, …)``."""
-        parts = with_rewards(take_apart(window.task, window.observations), window.previous_rewards)
+        parts = with_rewards(split_modalities(window.task, window.observations), window.previous_rewards)
         return {kind: part[None] for kind, part in parts.items()}
 
     def demonstration_tokens(self, shown: Shown) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,12 +152,12 @@ class JatCodec(StepwiseCodec):
     def act(
         self,
         model: Transformer,
-        observed: Sequence[Observed],
+        observed: Sequence[PolicyInput],
         memory: Memory,
         choose: Chooser = most_likely,
-    ) -> list[Decision]:
+    ) -> list[PolicyOutput]:
         """Two tokens per row, of all tasks at once: what was done last, unless nothing was, and what is seen now."""
-        items = [with_rewards(take_apart(rows.task, rows.observations), rows.rewards) for rows in observed]
+        items = [with_rewards(split_modalities(rows.task, rows.observations), rows.rewards) for rows in observed]
         inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
         lanes = np.concatenate([rows.lanes for rows in observed])
         fresh = np.concatenate([rows.fresh for rows in observed])

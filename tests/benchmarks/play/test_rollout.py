@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Decision, Noisy, PolicyPerTask, RandomPolicy, spent_by
+from benchmarks.play.policy import Noisy, PolicyOutput, PolicyPerTask, RandomPolicy, spent_by
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks.observations import stack
 from generalist.config.settings import ModelConfig
@@ -102,7 +102,7 @@ def test_noise_changes_actions_and_leaves_labels():
         def act(self, observed, state):
             rows = len(observed[0].observations)
             ones = np.ones(rows, np.int64)
-            return [Decision(ones, ones, np.tile([0.0, 5.0, 0.0], (rows, 1)))], state
+            return [PolicyOutput(ones, ones, np.tile([0.0, 5.0, 0.0], (rows, 1)))], state
 
     episodes = play(Noisy(Ones(), 0.5), {COUNTER: range(60)}).values()
     actions = np.concatenate([episode.steps["actions"] for episode in episodes])

@@ -13,7 +13,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
 from benchmarks.play import recording
 from benchmarks.play.policy import Noisy
-from benchmarks.play.recording import Take
+from benchmarks.play.recording import RecordingJob
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.failures import Failures
@@ -65,8 +65,8 @@ def check_same_decisions(name, seeds, noise):
     for episode in rollout(Noisy(make_player(task, BOT), noise), {task: seeds}, keep_steps=True):
         env = make_env(task)
         env.reset(seed=episode.seed)
-        actions = [*episode.steps.get("actions", []), *([0] if episode.gave_up else [])]
-        labels = [*episode.steps.get("labels", []), *([None] if episode.gave_up else [])]
+        actions = [*episode.steps.get("actions", []), *([0] if episode.truncated_by_policy else [])]
+        labels = [*episode.steps.get("labels", []), *([None] if episode.truncated_by_policy else [])]
         assert stock_actions(env, actions) == labels, f"{name} {episode.seed}"
 
 
@@ -125,8 +125,8 @@ def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
 def test_a_bot_that_changes_its_plan_for_ever_gives_up():
     task = level("UnlockToUnlock")
     episodes = list(rollout(make_player(task, BOT), {task: range(6)}, keep_steps=True))
-    assert any(episode.gave_up for episode in episodes)
-    assert all(episode.success is False for episode in episodes if episode.gave_up)
+    assert any(episode.truncated_by_policy for episode in episodes)
+    assert all(episode.success is False for episode in episodes if episode.truncated_by_policy)
     values, _ = train._scores(make_player(task, BOT), task, Purpose.GATE, 6, 0)
     assert len(values) == 6 and set(values) <= {0.0, 1.0}  # given up is failed
 
@@ -142,7 +142,7 @@ def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", hang)
     [episode] = rollout(make_player(task, ExpertRecipe(algorithm="bot", episode_seconds=1)), {task: [0]})
-    assert episode.gave_up
+    assert episode.truncated_by_policy
 
 
 def test_no_timer_outlives_its_process():
@@ -163,7 +163,7 @@ def test_a_bot_that_fails_gives_up(monkeypatch):
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", lambda *_: [].pop())
     [episode] = rollout(make_player(task, BOT), {task: [0]})
-    assert (episode.gave_up, episode.success, episode.length) == (True, False, 0)
+    assert (episode.truncated_by_policy, episode.success, episode.length) == (True, False, 0)
 
 
 def make_expert(run, task, recipe, episodes=4):
@@ -223,7 +223,7 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
         artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
-        take = Take(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, lanes=1)
+        take = RecordingJob(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, lanes=1)
         recording._record_shard(take=take, shard=0, report=lambda _: None)
 
 

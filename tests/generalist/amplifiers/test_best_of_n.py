@@ -9,10 +9,10 @@ from benchmarks.base.seeds import stream
 from benchmarks.tasks import make_env
 from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy, _first_and_others
-from generalist.amplifiers.simulator import Imagination
+from generalist.amplifiers.simulator import Simulator
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig
-from generalist.network.inference_cost import Spent
+from generalist.network.inference_cost import InferenceCost
 from tests.conftest import make_task
 from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
 
@@ -98,7 +98,7 @@ def test_futures_that_are_compared_share_their_luck():
 
 
 def test_each_environment_that_is_played_has_clones_of_its_own():
-    imagined, played, rngs = Imagination(COUNTER, Spent()), [make_env(COUNTER) for _ in range(2)], [stream(0)] * 3
+    imagined, played, rngs = Simulator(COUNTER, InferenceCost()), [make_env(COUNTER) for _ in range(2)], [stream(0)] * 3
     for env in played:
         env.reset(seed=0)
     one, other = map(imagined.spot, played)

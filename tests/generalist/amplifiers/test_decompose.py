@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack, packed_dtype, text_of
@@ -111,7 +111,7 @@ class Listener:
         texts = [text_of(row) for row in rows.observations["mission"]]
         self.shown.append(list(zip(texts, rows.fresh.tolist(), rows.rewards.tolist(), strict=True)))
         actions = np.full(len(rows.lanes), self.action)
-        return [Decision(actions, actions, np.eye(7)[actions], values=np.ones(len(actions)))], state
+        return [PolicyOutput(actions, actions, np.eye(7)[actions], values=np.ones(len(actions)))], state
 
 
 def joint(a=None, b=None):
@@ -135,7 +135,7 @@ class Table:
             row["mission"] = pack(space["mission"], self.missions[lane])
         envs = [SimpleNamespace(unwrapped=SimpleNamespace(instrs=self.trees[lane])) for lane in lanes]
         rngs = [np.random.default_rng(0)] * len(lanes)
-        return Observed(
+        return PolicyInput(
             task, rows, lanes, np.full(len(lanes), fresh), np.full(len(lanes), 0.0 if fresh else 0.5), rngs, envs
         )
 
@@ -233,8 +233,8 @@ def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
         if step == 3:
             table.trees[0].a_done = "success"  # the second part has steps of its own
         [decision], state = policy.act([table.observed(step in (0, 7))], state)
-        assert decision.gave_up is not None
-        gone += decision.gave_up.tolist()
+        assert decision.truncated_by_policy is not None
+        gone += decision.truncated_by_policy.tolist()
         if step == 6:
             table.trees[0] = joint()  # and so has the next episode
     assert gone == [False] * 6 + [True, False]
@@ -308,7 +308,7 @@ class Soloist:
             last = None if rows.fresh[row] else env.get_wrapper_attr("last_action")
             action = bot.decide(rows.observations["image"][row], last)
             actions[row] = self._afterwards if action is None else action
-        return [Decision(actions, actions)], state
+        return [PolicyOutput(actions, actions)], state
 
 
 @pytest.mark.parametrize("name", ["GoToSeq", "OpenDoorsOrderN4", "OpenTwoDoors"])

@@ -16,7 +16,7 @@ from benchmarks.play.rollout import rollout
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
 from benchmarks.tasks import Suite
-from generalist.amplifiers import Setting, make_amplifier
+from generalist.amplifiers import AmplifierContext, make_amplifier
 from generalist.amplifiers.finetune import Finetune
 from generalist.config.ppo import PPOConfig
 from generalist.config.settings import DistillConfig, ModelConfig
@@ -71,7 +71,7 @@ def setting(folder, tasks=(COUNTER,), **others):
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
     about = {"recordings": {}, "distill": DistillConfig(), "model": MODEL, "codec": CODEC, "run": folder / "runs" / "r"}
     about |= {"seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([t.name for t in tasks])}
-    return Setting(Suite("toy", tuple(tasks)), folder / "runs" / "r" / "round-1", **about | others)
+    return AmplifierContext(Suite("toy", tuple(tasks)), folder / "runs" / "r" / "round-1", **about | others)
 
 
 def mean_return(folder, task):

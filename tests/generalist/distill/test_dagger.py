@@ -10,14 +10,14 @@ import torch
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
-from benchmarks.play.policy import Decision, Labelled
+from benchmarks.play.policy import Labelled, PolicyOutput
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import Suite
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill import train as module
-from generalist.distill.dagger import practise
+from generalist.distill.dagger import run_dagger_round
 from generalist.distill.distill import distill
 from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
@@ -47,7 +47,7 @@ class Always:
         for rows in observed:
             actions = np.full(len(rows.lanes), self._action)
             logits = np.eye(3, dtype=np.float32)[actions]
-            decisions.append(Decision(actions, actions, logits, rows.observations[:, 1] >= self._last))
+            decisions.append(PolicyOutput(actions, actions, logits, rows.observations[:, 1] >= self._last))
         return decisions, state
 
 
@@ -66,7 +66,7 @@ def test_an_episode_ends_where_the_teacher_knows_no_further_or_it_gets_long(long
     played = list(rollout(policy, {TASK: [5, 5, 5]}, lanes_per_task=1, keep_steps=True))
     whole = next(rollout(Always(0), {TASK: [5]})).length
     assert [episode.length for episode in played] == [min(length, whole)] * 3
-    assert all(episode.gave_up == (length < whole) for episode in played)
+    assert all(episode.truncated_by_policy == (length < whole) for episode in played)
 
 
 def parts(folder, teacher=2, **settings):
@@ -80,7 +80,7 @@ def parts(folder, teacher=2, **settings):
 
     def practice(number, student):
         teachers = {TASK.name: Teacher(teacher)}
-        return practise(
+        return run_dagger_round(
             number, student, suite=SUITE, teachers=teachers, learner=learner, config=config, workers=1, **about
         )
 

@@ -36,17 +36,17 @@ class Parity:
 
     def act(self, observed, state):
 
-        from benchmarks.play.policy import Decision
+        from benchmarks.play.policy import PolicyOutput
 
         decisions = []
         for rows in observed:
             if rows.task.name == "toy/counter":
                 actions = (rows.observations[:, 1] % 2).astype(np.int64)
-                decisions.append(Decision(actions, actions, 4.0 * np.eye(3, dtype=np.float32)[actions]))
+                decisions.append(PolicyOutput(actions, actions, 4.0 * np.eye(3, dtype=np.float32)[actions]))
             else:
                 actions = np.tile(np.array([0.5, 5.0], np.float32), (len(rows.observations), 1))
                 spread = np.full_like(actions, 0.1)
-                decisions.append(Decision(actions, actions, np.stack([actions, spread], axis=1)))
+                decisions.append(PolicyOutput(actions, actions, np.stack([actions, spread], axis=1)))
         return decisions, state
 
 
@@ -241,7 +241,7 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     """Sights tell nothing in this environment: only who reads the mission knows what to do."""
     import numpy as np
 
-    from benchmarks.play.policy import Decision
+    from benchmarks.play.policy import PolicyOutput
     from benchmarks.tasks.observations import text_of
     from tests.environments import MISSIONS
 
@@ -255,7 +255,7 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
                 np.array([2 * MISSIONS.index(text_of(row)) for row in rows.observations["mission"]])
                 for rows in observed
             ]
-            return [Decision(actions, actions) for actions in chosen], state
+            return [PolicyOutput(actions, actions) for actions in chosen], state
 
     artifact = Artifact(tmp_path / "runs" / "r" / "trajectories" / task.name, "trajectories", {"task": task.digest})
     artifact.start()

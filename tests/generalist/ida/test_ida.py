@@ -11,8 +11,8 @@ from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play import recording
-from benchmarks.play.policy import Decision, Noisy
-from benchmarks.play.recording import SEEDS_PER_SHARD, Take, record
+from benchmarks.play.policy import Noisy, PolicyOutput
+from benchmarks.play.recording import SEEDS_PER_SHARD, RecordingJob, record
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.failures import Failures
@@ -211,7 +211,7 @@ def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_anothe
 def test_an_ensemble_draws_from_the_mean_of_its_members():
     rows, rngs = 4000, [np.random.default_rng(number) for number in range(4000)]
     sure, unsure = (np.log(np.tile(each, (rows, 1))) for each in ([0.98, 0.01, 0.01], [0.02, 0.49, 0.49]))
-    told = [Decision(np.zeros(rows), np.zeros(rows), logits) for logits in (sure, unsure)]
+    told = [PolicyOutput(np.zeros(rows), np.zeros(rows), logits) for logits in (sure, unsure)]
     shares = np.bincount(together(TASK, told, drawn, rngs).actions, minlength=3) / rows
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
     assert set(together(TASK, told).actions) == {0}
@@ -263,7 +263,7 @@ def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
     for tries in (1, 5):
         artifact = replace(ida.start, folder=tmp_path / f"tries-{tries}", config={"agent": "it"})
         artifact.start()
-        take = Take(TASK, lambda: Noisy(Drawing(0), 0.0), artifact, 100, Purpose.AMPLIFIED, 0, tries=tries)
+        take = RecordingJob(TASK, lambda: Noisy(Drawing(0), 0.0), artifact, 100, Purpose.AMPLIFIED, 0, tries=tries)
         record([take], workers=1, failures=Failures([TASK.name]), suite=Suite("toy", (TASK,)))
         played[tries] = Trajectories(artifact.folder)
     first = [episode_seed(Purpose.AMPLIFIED, index) for index in range(8)]

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Decision, Observed
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.runs.tracking import Tracker, TrackingConfig
@@ -34,7 +34,7 @@ class Twin:
 
     def act(self, observed, state):
         chosen = [np.full(len(rows.lanes), 0 if rows.task.name == "toy/left" else 2) for rows in observed]
-        return [Decision(actions, actions) for actions in chosen], state
+        return [PolicyOutput(actions, actions) for actions in chosen], state
 
 
 def record(folder, task, policy, episodes=40):
@@ -179,7 +179,7 @@ def test_while_acting_the_previous_action_is_the_lanes_own():
     state, acted = policy.initial_state(2), []
     for step in range(12):
         fresh = np.array([step == 0, step in (0, 5)])
-        shown = Observed(task, observations[:, step], np.arange(2), fresh, np.zeros(2), [], [])
+        shown = PolicyInput(task, observations[:, step], np.arange(2), fresh, np.zeros(2), [], [])
         [decision], state = policy.act([shown], state)
         acted.append(decision.actions)
     acted = np.stack(acted, axis=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Observed
+from benchmarks.play.policy import PolicyInput
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CODECS, CodecConfig, Window, codec_class
 from generalist.network.network import Network
@@ -74,7 +74,7 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
     for step in range(LENGTH):
         fresh = np.full(1, step == 0)
         rows = [
-            Observed(each.task, each.observations[[step]], np.array([lane]), fresh, np.zeros(1), [], [])
+            PolicyInput(each.task, each.observations[[step]], np.array([lane]), fresh, np.zeros(1), [], [])
             for lane, each in enumerate(every)
         ]
         decisions, state = policy.act(rows, state)
@@ -108,7 +108,9 @@ def test_a_lane_goes_on_from_where_another_was(task):
     state = policy.initial_state(2)
 
     def decided(step, lane):
-        rows = Observed(task, window.observations[[step]], np.array([lane]), np.full(1, step == 0), np.zeros(1), [], [])
+        rows = PolicyInput(
+            task, window.observations[[step]], np.array([lane]), np.full(1, step == 0), np.zeros(1), [], []
+        )
         return policy.act([rows], state)[0][0].distributions
 
     for step in range(4):

@@ -10,7 +10,7 @@ from generalist.network.codec import CodecConfig, Window, make_codec
 from generalist.network.continuous import Normal, binned
 from generalist.network.encoders import ByteEncoder, ImageEncoder, WordEncoder
 from generalist.network.inputs import collate
-from generalist.network.modalities import put_together, take_apart
+from generalist.network.modalities import join_modalities, split_modalities
 from generalist.network.step import StepCodec
 from tests.conftest import make_task
 
@@ -53,9 +53,9 @@ def test_observations_come_back_exactly(codec, task):
     space, _ = spaces(task)
     space.seed(0)
     observations = np.stack([space.sample() for _ in range(20)])
-    parts = take_apart(task, observations)
+    parts = split_modalities(task, observations)
     assert list(parts) == ["vector"] and parts["vector"].dtype == np.float32 and parts["vector"].ndim == 2
-    back = put_together(task, parts)
+    back = join_modalities(task, parts)
     assert back.dtype == observations.dtype
     np.testing.assert_array_equal(back, observations)
 
@@ -199,9 +199,9 @@ def test_waves_show_a_centimetre_in_a_metre():
 def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
     StepCodec.check_task(codec.config, task, 32)
     observations = play(task)
-    parts = take_apart(task, observations)
+    parts = split_modalities(task, observations)
     assert {part.dtype for kind, part in parts.items() if kind != "vector"} == {np.dtype(np.uint8)}
-    back = put_together(task, parts)
+    back = join_modalities(task, parts)
     assert back.dtype == observations.dtype
     np.testing.assert_array_equal(back, observations)
 
@@ -213,7 +213,9 @@ def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
     tasks = [RICH[0], RICH[1], TASKS[0]]
 
     def tokens(**changes):
-        items = [take_apart(task, rows.copy()) for task, rows in zip(tasks, (instructed, film, cartpole), strict=True)]
+        items = [
+            split_modalities(task, rows.copy()) for task, rows in zip(tasks, (instructed, film, cartpole), strict=True)
+        ]
         for kind, (item, value) in changes.items():
             items[item][kind] = items[item][kind].copy()
             items[item][kind][3] = value
@@ -240,7 +242,7 @@ def test_while_acting_texts_are_read_once_and_mean_the_same(text):
     torch.manual_seed(0)
     codec = make_codec(CodecConfig(text=text), 32)
     observations = play(RICH[0], 12)
-    inputs = collate([{kind: part[None] for kind, part in take_apart(RICH[0], observations).items()}], 16)
+    inputs = collate([{kind: part[None] for kind, part in split_modalities(RICH[0], observations).items()}], 16)
     learning = codec.observations(inputs)
     codec.eval()
     reads = []

@@ -8,7 +8,7 @@ import torch
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
-from benchmarks.play.policy import Noisy, Observed
+from benchmarks.play.policy import Noisy, PolicyInput
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import write_shard
 from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
@@ -190,7 +190,7 @@ def test_acting_equals_teacher_forcing_beyond_the_window_while_lanes_come_and_go
                 rows = np.stack([windows[lane].observations[len(done[lane])] for lane in lanes])
                 fresh = np.array([not done[lane] for lane in lanes])
                 rngs = [stream(0)] * len(lanes)
-                observed.append(Observed(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), rngs, []))
+                observed.append(PolicyInput(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), rngs, []))
         for rows, decision in zip(observed, codec.act(model, observed, memory) if observed else [], strict=True):
             assert decision.actions is decision.labels
             for lane, action in zip(rows.lanes, decision.actions, strict=True):
