@@ -7,89 +7,41 @@ again, in this run or in a neighbouring one, and a damaged file is named before 
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.base import console
 from benchmarks.base.errors import FatalError
+from benchmarks.base.files import (  # noqa: F401 (until every import names the module that it is of)
+    MANIFEST,
+    STARTED,
+    TEMPORARY,
+    atomic_write,
+    digest,
+    file_digest,
+    make_folder,
+    read_json,
+    removal,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from benchmarks.base.names import inside
 
-MANIFEST = "manifest.json"
-STARTED = "started.json"
 CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = 2  # raise it when artifacts of an older gatito must not be taken over
+_STARTED_SHAPE = {"fingerprint": str, "kind": str}
+_MANIFEST_SHAPE = _STARTED_SHAPE | {"digest": str, "config": dict, "inputs": dict, "files": dict, "facts": dict}
+_COSTLY = ("expert", "generalist", "clone", "specialist", "multitask-rl")
 _PACKAGES = ("gymnasium", "numpy", "stable-baselines3", "torch", "gatito")
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; when the block ends well, it becomes ``path`` in one step.
-
-    Killed midway, ``path`` is what it was before. An exception removes the temporary file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it was
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write ``content`` atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` atomically, as UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
-    """Write ``value`` atomically as indented JSON with sorted keys."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Read a JSON file.
-
-    Raises:
-        FatalError: if it is not valid JSON; the line names the file.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FatalError(f"{path} is damaged ({error}). {_remedy(path.parent)}") from None
-
-
-def digest(value: Any) -> str:  # noqa: ANN401
-    """SHA-256 of a JSON-like value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -120,19 +72,28 @@ class Artifact:
             FatalError: if it was finished and a file has been changed, cut or lost since.
         """
         manifest = read_manifest(self.folder)
-        if manifest is None or manifest.get("fingerprint") != self.fingerprint:
+        if manifest is None or manifest["fingerprint"] != self.fingerprint:
             return False
         verify(self.folder, manifest)
         return True
 
     def start(self) -> None:
-        """Make the folder ready: work for the same fingerprint is kept to resume from, any other is cleared."""
+        """Make the folder ready: work for the same fingerprint is kept to resume from, any other is cleared.
+
+        Raises:
+            FatalError: if the folder holds what gatito has not made.
+        """
         started = self.folder / STARTED
-        if not started.exists() or read_json(started).get("fingerprint") != self.fingerprint:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not started.exists() or read_json(started, _STARTED_SHAPE)["fingerprint"] != self.fingerprint:
+            _announce_loss(self.folder)
+            clear(self.folder)
             write_json(started, {"fingerprint": self.fingerprint, "kind": self.kind})
-        for litter in self.folder.glob(".*"):  # what a kill in the middle of a write left
-            shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+        self._remove_litter()
+
+    def _remove_litter(self) -> None:
+        """Remove what a kill in the middle of a write left."""
+        for litter in self.folder.glob(".*"):
+            shutil.rmtree(litter) if litter.is_dir() and not litter.is_symlink() else litter.unlink()
 
     def finish(self, wall_seconds: float, **facts: Any) -> None:  # noqa: ANN401
         """Write the manifest over all files in the folder, ``complete: true`` with it, in one atomic step.
@@ -140,6 +101,7 @@ class Artifact:
         What only serves to resume (``started.json`` and the checkpoint) is left out and removed afterwards: killed
         before that, nothing is lost.
         """
+        self._remove_litter()
         manifest = {
             "kind": self.kind,
             "fingerprint": self.fingerprint,
@@ -164,9 +126,8 @@ class Artifact:
             Whether there was one. Sweeps thus train each expert once, and a run's folder still stands on its own.
         """
         stage = _relative_to_run(self.folder, runs)
-        for manifest_path in sorted(runs.glob(f"*/{stage}/{MANIFEST}")):
-            source = manifest_path.parent
-            if source == self.folder:
+        for source in sorted(run / stage for run in runs.iterdir()):
+            if source == self.folder or not (source / MANIFEST).is_file():
                 continue
             try:
                 manifest = read_manifest(source)
@@ -175,27 +136,79 @@ class Artifact:
                 verify(source, manifest)
             except FatalError:  # damaged over there: that run will say so when it is asked for
                 continue
-            shutil.rmtree(self.folder, ignore_errors=True)
+            clear(self.folder)
+            write_json(self.folder / STARTED, {"fingerprint": self.fingerprint, "kind": self.kind})
             for name in manifest["files"]:
-                _link(source / name, self.folder / name)
+                _link(inside(source, name), inside(self.folder, name))
             write_manifest(self.folder, manifest | {"adopted_from": str(source)})
+            (self.folder / STARTED).unlink()
             return True
         return False
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a finished artifact, or None where there is none.
+def clear(folder: Path) -> None:
+    """Empty a folder that an artifact is made in. A symbolic link in its place is followed, and stays.
+
+    What shows that the folder is gatito's goes last, so that a kill in between leaves it recognisable.
 
     Raises:
-        FatalError: if the manifest has been changed since it was written.
+        FatalError: if the folder holds something and no manifest of gatito's; nothing is removed.
+    """
+    folder = folder.resolve()
+    if not folder.exists():
+        return
+    check_ours(folder)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name in (MANIFEST, STARTED)):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def check_ours(folder: Path, *further: str) -> None:
+    """Refuse to replace a folder that gatito has not made. An empty one, and one that does not exist, may be used.
+
+    Args:
+        folder: what is to be replaced.
+        further: names of folders below it, one of which may hold the manifest in its place.
+
+    Raises:
+        FatalError: if the folder is a file, or holds something and no manifest of gatito's.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FatalError(f"{folder} is a file, and a folder is needed in its place: move it away.")
+    for marker in [folder / part / name for part in ("", *further) for name in (MANIFEST, STARTED)]:
+        with contextlib.suppress(FatalError, OSError):
+            read_json(marker, _STARTED_SHAPE)
+            return
+    if any(not path.name.endswith(TEMPORARY) for path in folder.iterdir()):
+        raise FatalError(
+            f"{folder} holds files that gatito did not make, and would be replaced: move them away, or choose another "
+            "folder."
+        )
+
+
+def read_manifest(folder: Path, remedy: str = "") -> dict[str, Any] | None:
+    """The manifest of a finished artifact, or None where there is none.
+
+    Args:
+        folder: the artifact's.
+        remedy: what to do if it is damaged; by default the artifact is to be removed.
+
+    Raises:
+        FatalError: if the manifest has been changed since it was written, or names files outside of its folder.
     """
     path = folder / MANIFEST
     if not path.exists():
         return None
-    manifest = read_json(path)
+    remedy = remedy or removal(folder)
+    manifest = read_json(path, _MANIFEST_SHAPE, remedy)
     body = {name: value for name, value in manifest.items() if name != "digest"}
-    if manifest.get("digest") != digest(body):
-        raise FatalError(f"{path} is damaged: it does not match its own digest. {_remedy(folder)}")
+    if manifest["digest"] != digest(body):
+        raise FatalError(f"{path} is damaged: it does not match its own digest. {remedy}")
+    for name, entry in body["files"].items():
+        inside(folder, name)
+        if not isinstance(entry, dict) or (type(entry.get("bytes")), type(entry.get("sha256"))) != (int, str):
+            raise FatalError(f"{path} is damaged: it does not describe {name}. {remedy}")
     return body
 
 
@@ -213,21 +226,27 @@ def write_manifest(folder: Path, body: dict[str, Any]) -> None:
     write_json(folder / MANIFEST, body | {"digest": digest(body)})
 
 
-def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+def verify(folder: Path, manifest: Mapping[str, Any], remedy: str = "") -> None:
     """Check every file of a finished artifact against its size and SHA-256.
+
+    Args:
+        folder: the artifact's.
+        manifest: what :func:`read_manifest` returned.
+        remedy: what to do if a file is damaged; by default the artifact is to be removed.
 
     Raises:
         FatalError: naming the first file that is lost, cut or changed.
     """
+    remedy = remedy or removal(folder)
     for name, expected in manifest["files"].items():
-        path = folder / name
+        path = inside(folder, name)
         if not path.is_file():
-            raise FatalError(f"{path} is missing. {_remedy(folder)}")
+            raise FatalError(f"{path} is missing. {remedy}")
         size = path.stat().st_size
         if size != expected["bytes"]:
-            raise FatalError(f"{path} has {size} bytes instead of {expected['bytes']}. {_remedy(folder)}")
+            raise FatalError(f"{path} has {size} bytes instead of {expected['bytes']}. {remedy}")
         if file_digest(path) != expected["sha256"]:
-            raise FatalError(f"{path} is damaged: its checksum differs from its manifest's. {_remedy(folder)}")
+            raise FatalError(f"{path} is damaged: its checksum differs from its manifest's. {remedy}")
 
 
 @functools.cache
@@ -250,8 +269,16 @@ def git_commit() -> str | None:
         return None
 
 
-def _remedy(folder: Path) -> str:
-    return f"Remove the folder {folder} and run the same command again: only that part is made anew."
+def _announce_loss(folder: Path) -> None:
+    """Say that finished work is about to be replaced, since it may have taken hours."""
+    with contextlib.suppress(FatalError):
+        manifest = read_manifest(folder)
+        unfinished = manifest is None and (folder / CHECKPOINT).exists()
+        if unfinished or (manifest is not None and manifest["kind"] in _COSTLY):
+            console.warn(
+                f"{folder} is made anew, as its settings have changed; other settings under another name=NAME would "
+                "have kept what was there."
+            )
 
 
 def _relative_to_run(folder: Path, runs: Path) -> Path:
@@ -260,17 +287,9 @@ def _relative_to_run(folder: Path, runs: Path) -> Path:
 
 
 def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         os.link(source, target)
     except OSError:  # another file system: copy
         with atomic_write(target) as temporary:
             shutil.copyfile(source, temporary)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -133,3 +133,129 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_text(path, "new")
     assert path.read_text() == "old"
+
+
+def forge(folder, **changes):
+    """Change a manifest and give it a digest that fits, as an attacker would."""
+    manifest = json.loads((folder / "manifest.json").read_text()) | changes
+    artifacts.write_manifest(folder, {name: value for name, value in manifest.items() if name != "digest"})
+
+
+OUTSIDE = ("../../../victim.py", "/tmp/victim.py", "a/../../../../victim.py", "link/victim.py")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_manifest_that_names_a_file_outside_of_its_folder_is_neither_read_nor_taken_over(tmp_path, name):
+    source = tmp_path / "run1" / "stage" / "x"
+    finished(source)
+    (source / "link").symlink_to(tmp_path)
+    write_text(tmp_path / "victim.py", "innocent")
+    entry = {"bytes": 8, "sha256": artifacts.file_digest(tmp_path / "victim.py")}
+    forge(source, files={name: entry})
+    with pytest.raises(GatitoError, match="outside of it|symbolic link"):
+        artifacts.read_manifest(source)
+    assert not Artifact(tmp_path / "run2" / "stage" / "x", "thing", {"a": 1}).adopt(tmp_path)
+    assert not (tmp_path / "run2").exists() and (tmp_path / "victim.py").read_text() == "innocent"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": []},
+        {"files": {"data.txt": 3}},
+        {"files": {"data.txt": {"bytes": "12", "sha256": "x"}}},
+        {"facts": None},
+        {"fingerprint": 7},
+        {"config": "x"},
+    ],
+)
+def test_a_manifest_of_another_shape_is_named(tmp_path, changes):
+    artifact = finished(tmp_path / "a")
+    forge(tmp_path / "a", **changes)
+    with pytest.raises(GatitoError, match=r"manifest.json is damaged"):
+        artifact.is_complete()
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"fingerprint": 3}', "\xff", "[" * 100_000, "1" * 5000])
+def test_json_of_another_shape_is_named_with_the_way_out(tmp_path, content):
+    artifact = Artifact(tmp_path / "a", "thing", {"a": 1})
+    artifact.start()
+    (tmp_path / "a" / "started.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(GatitoError, match=rf"started.json is damaged .*Remove the folder {tmp_path / 'a'} and"):
+        artifact.start()
+    write_text(tmp_path / "environment.json", "{")
+    with pytest.raises(GatitoError, match=rf"Remove the file {tmp_path / 'environment.json'} and"):
+        artifacts.read_json(tmp_path / "environment.json", dict)
+
+
+def test_a_folder_that_gatito_has_not_made_is_not_cleared(tmp_path):
+    write_text(tmp_path / "a" / "thesis.tex", "years of work")
+    with pytest.raises(GatitoError, match="holds files that gatito did not make"):
+        Artifact(tmp_path / "a", "thing", {"a": 1}).start()
+    write_text(tmp_path / "a" / "manifest.json", '{"name": "a browser extension"}')
+    with pytest.raises(GatitoError, match="holds files that gatito did not make"):
+        artifacts.clear(tmp_path / "a")
+    assert (tmp_path / "a" / "thesis.tex").exists()
+    write_text(tmp_path / "file", "")
+    with pytest.raises(GatitoError, match="is a file"):
+        artifacts.clear(tmp_path / "file")
+
+
+def test_a_folder_that_a_kill_left_with_half_a_first_write_is_taken(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".started.json.x7.tmp").touch()
+    finished(tmp_path / "a")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data.txt", "manifest.json"]
+
+
+def test_what_a_linked_folder_held_is_cleared_and_the_link_stays(tmp_path):
+    finished(tmp_path / "disk")
+    (tmp_path / "a").symlink_to(tmp_path / "disk")
+    Artifact(tmp_path / "a", "thing", {"a": 2}).start()
+    assert (tmp_path / "a").is_symlink() and not (tmp_path / "disk" / "data.txt").exists()
+
+
+def test_a_kill_while_clearing_leaves_a_folder_that_can_be_cleared(tmp_path, monkeypatch):
+    finished(tmp_path / "a")
+    write_text(tmp_path / "a" / "more" / "data.txt", "x")
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(artifacts.shutil, "rmtree", killed)
+        artifacts.clear(tmp_path / "a")
+    artifacts.clear(tmp_path / "a")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_finished_artifact_holds_no_litter(tmp_path):
+    artifact = Artifact(tmp_path / "a", "thing", {"a": 1})
+    artifact.start()
+    (tmp_path / "a" / ".shard-000.x7.tmp").mkdir()
+    (tmp_path / "a" / ".data.txt.x7.tmp").touch()
+    artifact.finish(1.0)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["manifest.json"]
+
+
+def test_settings_that_replace_an_expert_say_so(tmp_path, capfd):
+    Artifact(tmp_path / "a", "expert", {"steps": 1}).start()
+    write_text(tmp_path / "a" / "checkpoint.safetensors", "hours")
+    Artifact(tmp_path / "a", "expert", {"steps": 2}).start()
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1 and f"{tmp_path / 'a'} is made anew, as its settings have changed" in told
+    assert "name=NAME" in told
+
+
+def test_adoption_that_is_killed_is_taken_up_again(tmp_path, monkeypatch):
+    finished(tmp_path / "run1" / "stage" / "x")
+    mine = Artifact(tmp_path / "run2" / "stage" / "x", "thing", {"a": 1})
+
+    def killed(folder, body):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(artifacts, "write_manifest", killed)
+        mine.adopt(tmp_path)
+    assert mine.adopt(tmp_path) and mine.is_complete()
+    assert sorted(path.name for path in mine.folder.iterdir()) == ["data.txt", "manifest.json"]
