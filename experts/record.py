@@ -104,7 +104,7 @@ def record_suite(
                 imports.append(Job(f"record {task.name}", 1, arguments, task.name))
             else:
                 if algorithm in PLAYERS:
-                    about |= {"lanes": 1}
+                    about |= {"num_envs": 1}
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
                 takes.append(RecordingJob(task, load, artifact, config.steps, Purpose.RECORDING, **about))
     imported = run_jobs(_import_dataset, imports, workers=workers, failures=failures)

@@ -287,6 +287,6 @@ def _scores(
     """
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
-    played = sorted(rollout(policy, {task: seeds}, lanes_per_task=lanes), key=lambda episode: episode.seed)
+    played = sorted(rollout(policy, {task: seeds}, envs_per_task=lanes), key=lambda episode: episode.seed)
     values = [metric_value(task.metric, episode) for episode in played]
     return values, sum(episode.length for episode in played)

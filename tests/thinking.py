@@ -20,7 +20,7 @@ MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, window=4)
 
 
 class Written:
-    """Logits and values as functions of the observation; a lane's memory is all that was seen and done in it."""
+    """Logits and values as functions of the observation; memory is all that was seen and done in an environment."""
 
     name = "written"
     distribution_kind = {}
@@ -30,17 +30,19 @@ class Written:
         self.network = SimpleNamespace(codec=SimpleNamespace(config=CodecConfig(critic=1.0, discount=discount)))
         self.asked = []
 
-    def initial_state(self, lanes):
-        return [()] * lanes
+    def initial_state(self, num_envs):
+        return [()] * num_envs
 
-    def act(self, observed, state, choose=None):
+    def act(self, inputs, state, choose=None):
         decisions = []
-        for rows in observed:
-            assert len(set(rows.lanes.tolist())) == len(rows.lanes)
+        for rows in inputs:
+            assert len(set(rows.env_ids.tolist())) == len(rows.env_ids)
             logits = np.array([self._logits(observation) for observation in rows.observations], np.float32)
             actions = (choose or most_likely)(torch.from_numpy(logits), rows.rngs).numpy()
-            for lane, fresh, seen, action in zip(rows.lanes, rows.fresh, rows.observations, actions, strict=True):
-                state[lane] = (*(() if fresh else state[lane]), (*seen.tolist(), int(action)))
+            for env_id, episode_start, seen, action in zip(
+                rows.env_ids, rows.episode_start, rows.observations, actions, strict=True
+            ):
+                state[env_id] = (*(() if episode_start else state[env_id]), (*seen.tolist(), int(action)))
             values = np.array([self._values(observation) for observation in rows.observations])
             decisions.append(PolicyOutput(actions, actions, logits, values=values))
             self.asked.append(rows)
@@ -51,9 +53,9 @@ class Written:
         for source, target in zip(sources, targets, strict=True):
             state[target] = state[source]
 
-    def remember(self, state, task, lanes, actions):
-        for lane, action in zip(lanes, actions, strict=True):
-            state[lane] = (*state[lane][:-1], (*state[lane][-1][:-1], int(action)))
+    def remember(self, state, task, env_ids, actions):
+        for env_id, action in zip(env_ids, actions, strict=True):
+            state[env_id] = (*state[env_id][:-1], (*state[env_id][-1][:-1], int(action)))
 
 
 def made_up(**codec):
@@ -90,16 +92,16 @@ class Follows:
     def __init__(self, policy, actions):
         self.name, self._policy, self._actions = policy.name, policy, actions
 
-    def initial_state(self, lanes):
-        self.memory, self._step = self._policy.initial_state(lanes), 0
+    def initial_state(self, num_envs):
+        self.memory, self._step = self._policy.initial_state(num_envs), 0
         return self.memory
 
-    def act(self, observed, state):
-        [rows], step = observed, self._step
+    def act(self, inputs, state):
+        [rows], step = inputs, self._step
         self._step += 1
-        [decision], _ = self._policy.act(observed, state)
+        [decision], _ = self._policy.act(inputs, state)
         actions = self._actions[step][None]
-        self._policy.remember(state, rows.task, rows.lanes, actions)
+        self._policy.remember(state, rows.task, rows.env_ids, actions)
         return [PolicyOutput(actions, actions, values=decision.values)], state
 
 
@@ -109,18 +111,18 @@ class Watched:
     def __init__(self, policy):
         self.name, self.distribution_kind, self._policy = policy.name, policy.distribution_kind, policy
 
-    def initial_state(self, lanes):
-        self.memory, self.decisions = self._policy.initial_state(lanes), []
+    def initial_state(self, num_envs):
+        self.memory, self.decisions = self._policy.initial_state(num_envs), []
         return self.memory
 
-    def act(self, observed, state):
-        decided, state = self._policy.act(observed, state)
+    def act(self, inputs, state):
+        decided, state = self._policy.act(inputs, state)
         self.decisions += decided
         return decided, state
 
 
-def memory_of_lane(memory, lane=0):
-    """What a codec remembers of a lane, as arrays: the model's cache, and the last action where it is an input."""
+def memory_of_env(memory, env_id=0):
+    """A codec's memory of an environment, as arrays: the model's cache, and the last action where it is an input."""
     cache = memory.cache
-    arrays = [cache.keys[:, lane], cache.values[:, lane], cache.positions[lane]]
-    return [part.numpy() for part in arrays] + ([memory.actions[lane]] if hasattr(memory, "actions") else [])
+    arrays = [cache.keys[:, env_id], cache.values[:, env_id], cache.positions[env_id]]
+    return [part.numpy() for part in arrays] + ([memory.actions[env_id]] if hasattr(memory, "actions") else [])

@@ -20,18 +20,19 @@ class PolicyInput:
     Attributes:
         task: the task that all rows play.
         observations: shape ``(rows, *observation shape)``, packed (see ``tasks.observations``).
-        lanes: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
-            a policy with memory keeps it per lane.
-        fresh: shape ``(rows,)``, true on the first step of an episode: the lane's memory must be forgotten.
-        rewards: shape ``(rows,)``, what followed from the lane's last step; 0 on a fresh one.
+        env_ids: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
+            a policy with memory keeps it per environment.
+        episode_start: shape ``(rows,)``, true on the first step of an episode: memory of the one before must be
+            forgotten.
+        rewards: shape ``(rows,)``, what followed from the environment's last step; 0 on the first.
         rngs: each row's own random stream, one per episode.
         envs: each row's environment, for players that plan in its state; a learner must not look at them.
     """
 
     task: Task
     observations: np.ndarray
-    lanes: np.ndarray
-    fresh: np.ndarray
+    env_ids: np.ndarray
+    episode_start: np.ndarray
     rewards: np.ndarray
     rngs: Sequence[np.random.Generator]
     envs: Sequence[gym.Env]
@@ -70,12 +71,12 @@ class Policy(Protocol):
     name: str
     distribution_kind: Mapping[str, str]
 
-    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+    def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """Memory for so many environments; None where the policy has none."""
         ...
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """Decide for every row of every task at once; the order of the decisions is that of ``observed``."""
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+        """Decide for every row of every task at once; the order of the decisions is that of ``inputs``."""
         ...
 
 
@@ -85,13 +86,13 @@ class RandomPolicy:
     name = "random"
     distribution_kind: Mapping[str, str] = {}
 
-    def initial_state(self, lanes: int) -> None:
+    def initial_state(self, num_envs: int) -> None:
         """It remembers nothing."""
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Uniform over a discrete space, uniform within the bounds of a continuous one."""
         decisions = []
-        for rows in observed:
+        for rows in inputs:
             _, space = spaces(rows.task)
             actions = stack([sample(space, rng, rows.task) for rng in rows.rngs])
             decisions.append(PolicyOutput(actions, actions))
@@ -108,8 +109,8 @@ class PolicyPerTask:
             task: kind for policy in policies.values() for task, kind in policy.distribution_kind.items()
         }
 
-    def initial_state(self, lanes: int) -> dict[str, Any]:
-        """Each policy's own memory, by task name; made when the task's lanes are first seen."""
+    def initial_state(self, num_envs: int) -> dict[str, Any]:
+        """Each policy's own memory, by task name; made when the task is first seen."""
         return {}
 
     @property
@@ -118,23 +119,23 @@ class PolicyPerTask:
         told = total_spent([spent_by(policy) for policy in self._policies.values()])
         return SimpleNamespace(**told) if told else None
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Ask each task's policy about its rows.
 
-        A policy has memory for its own task's lanes alone, numbered from the first: all of them begin together.
+        A policy has memory for its own task's environments alone, numbered from the first: all of them begin together.
         """
         decisions = []
-        for rows in observed:
+        for rows in inputs:
             name = rows.task.name
             if name not in self._policies:
                 raise GatitoError(
                     f"agent {self.name} has no policy for task {name}: run its stage for this task first."
                 )
             if name not in state:
-                first = int(rows.lanes.min())
-                state[name] = (first, self._policies[name].initial_state(int(rows.lanes.max()) - first + 1))
+                first = int(rows.env_ids.min())
+                state[name] = (first, self._policies[name].initial_state(int(rows.env_ids.max()) - first + 1))
             first, memory = state[name]
-            own = replace(rows, lanes=rows.lanes - first)
+            own = replace(rows, env_ids=rows.env_ids - first)
             [decision], memory = self._policies[name].act([own], memory)
             state[name] = (first, memory)
             decisions.append(decision)
@@ -159,14 +160,14 @@ class Noisy:
         """What the wrapped policy has spent on its decisions, if it counts that."""
         return getattr(self._policy, "spent", None)
 
-    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+    def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The wrapped policy's memory."""
-        return self._policy.initial_state(lanes)
+        return self._policy.initial_state(num_envs)
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Act as the wrapped policy, but for a uniform action with the given probability per step."""
-        decisions, state = self._policy.act(observed, state)
-        return [self._disturb(rows, decision) for rows, decision in zip(observed, decisions, strict=True)], state
+        decisions, state = self._policy.act(inputs, state)
+        return [self._disturb(rows, decision) for rows, decision in zip(inputs, decisions, strict=True)], state
 
     def _disturb(self, rows: PolicyInput, decision: PolicyOutput) -> PolicyOutput:
         disturbed = [row for row, rng in enumerate(rows.rngs) if rng.random() < self._probability]
@@ -179,7 +180,7 @@ class Noisy:
         return replace(decision, actions=actions)
 
 
-class Labelled:
+class TeacherLabelled:
     """A learner that acts, and its teacher, who says at every step what should have been done (DAgger).
 
     Steps are labelled with the teacher's action and distribution. An episode is given up where the teacher does not
@@ -192,19 +193,23 @@ class Labelled:
         self.name = learner.name
         self.distribution_kind = teacher.distribution_kind
 
-    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
-        """Memory of both, and the steps that each lane's episode has had."""
-        return self._learner.initial_state(lanes), self._teacher.initial_state(lanes), np.zeros(lanes, dtype=np.int64)
+    def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
+        """Memory of both, and the steps that each environment's episode has had."""
+        return (
+            self._learner.initial_state(num_envs),
+            self._teacher.initial_state(num_envs),
+            np.zeros(num_envs, dtype=np.int64),
+        )
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The learner's actions with the teacher's labels."""
         memory, knowledge, steps = state
-        acted, memory = self._learner.act(observed, memory)
-        told, knowledge = self._teacher.act(observed, knowledge)
+        acted, memory = self._learner.act(inputs, memory)
+        told, knowledge = self._teacher.act(inputs, knowledge)
         decisions = []
-        for rows, action, label in zip(observed, acted, told, strict=True):
-            steps[rows.lanes] = np.where(rows.fresh, 0, steps[rows.lanes] + 1)
-            truncated_by_policy = steps[rows.lanes] >= self._longest
+        for rows, action, label in zip(inputs, acted, told, strict=True):
+            steps[rows.env_ids] = np.where(rows.episode_start, 0, steps[rows.env_ids] + 1)
+            truncated_by_policy = steps[rows.env_ids] >= self._longest
             if label.truncated_by_policy is not None:
                 truncated_by_policy |= label.truncated_by_policy
             decisions.append(PolicyOutput(action.actions, label.labels, label.distributions, truncated_by_policy))

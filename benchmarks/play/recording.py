@@ -22,7 +22,7 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.tasks import Suite, Task, spaces
 
 SEEDS_PER_SHARD = 10_000
-_LANES = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
+_NUM_ENVS = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RecordingJob:
         seed: the training seed.
         first_seed: of the purpose's seeds, where this recording begins.
         shards: parts that it is made in; each is a unit of resuming and of parallel work.
-        lanes: environments side by side. Only a network gains from several, and some take long to make.
+        num_envs: environments side by side. Only a network gains from several, and some take long to make.
         keep_given_up: whether episodes that the player gave up are kept up to there.
         parameters: of the network that plays, where its thought is to be counted as compute: its policy tells what it
             has spent.
@@ -53,7 +53,7 @@ class RecordingJob:
     seed: int
     first_seed: int = 0
     shards: int = 1
-    lanes: int = _LANES
+    num_envs: int = _NUM_ENVS
     keep_given_up: bool = False
     parameters: int = 0
     tries: int = 1
@@ -186,12 +186,12 @@ def _episodes(
     take: RecordingJob, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
 ) -> Iterator[Episode]:
     """One episode of each seed, until there are enough steps: the only one, or the best of several tries."""
-    about: dict[str, Any] = {"lanes_per_task": take.lanes, "keep_steps": True}
+    about: dict[str, Any] = {"envs_per_task": take.num_envs, "keep_steps": True}
     if take.tries == 1:
         yield from rollout(policy, {take.task: seeds}, enough_steps=enough_steps, report=report, **about)
         return
     name, kept = policy.name, 0
-    while kept < enough_steps and (batch := list(itertools.islice(seeds, take.lanes))):
+    while kept < enough_steps and (batch := list(itertools.islice(seeds, take.num_envs))):
         best: dict[int, Episode] = {}
         for number in range(take.tries):
             policy.name = f"{name}-{number}"  # it seeds the policy's draws

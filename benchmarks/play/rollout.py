@@ -51,7 +51,7 @@ def rollout(
     policy: Policy,
     seeds: Mapping[Task, Iterable[int]],
     *,
-    lanes_per_task: int = 32,
+    envs_per_task: int = 32,
     keep_steps: bool = False,
     enough_steps: int | None = None,
     make: Callable[[Task], gym.Env] = make_env,
@@ -62,7 +62,7 @@ def rollout(
     Args:
         policy: who plays.
         seeds: the episodes to play, by task.
-        lanes_per_task: environments that play one task side by side.
+        envs_per_task: environments that play one task side by side.
         keep_steps: whether episodes carry their arrays.
         enough_steps: begin no further episode of a task once it has so many steps (episodes under way are finished).
         make: makes a task's environment.
@@ -71,33 +71,33 @@ def rollout(
     Raises:
         GatitoError: if an environment raises; the line names task and seed.
     """
-    lanes = _make_lanes(policy.name, seeds, lanes_per_task, keep_steps, enough_steps, make)
-    state = policy.initial_state(len(lanes))
+    slots = _make_slots(policy.name, seeds, envs_per_task, keep_steps, enough_steps, make)
+    state = policy.initial_state(len(slots))
     done_steps = 0
-    active = [lane for lane in lanes if lane.begin()]
+    active = [slot for slot in slots if slot.begin()]
     try:
         while active:
-            groups = [(task, list(group)) for task, group in itertools.groupby(active, key=lambda lane: lane.task)]
-            observed = [_observe(task, group) for task, group in groups]
-            decisions, state = policy.act(observed, state)
+            groups = [(task, list(group)) for task, group in itertools.groupby(active, key=lambda slot: slot.task)]
+            inputs = [_observe(task, group) for task, group in groups]
+            decisions, state = policy.act(inputs, state)
             for (_, group), decision in zip(groups, decisions, strict=True):
                 told = group[0].task.name in policy.distribution_kind
                 distributions = decision.distributions if told else None
-                for row, lane in enumerate(group):
+                for row, slot in enumerate(group):
                     if decision.truncated_by_policy is not None and decision.truncated_by_policy[row]:
-                        episode = lane.give_up()
+                        episode = slot.give_up()
                     else:
                         distribution = None if distributions is None else distributions[row]
-                        episode = lane.step(decision.actions[row], decision.labels[row], distribution)
+                        episode = slot.step(decision.actions[row], decision.labels[row], distribution)
                     if episode is not None:
                         yield episode
-                        lane.begin()
+                        slot.begin()
             done_steps += len(active)
             report(done_steps)
-            active = [lane for lane in active if not lane.idle]
+            active = [slot for slot in active if not slot.idle]
     finally:
-        for lane in lanes:
-            lane.env.close()
+        for slot in slots:
+            slot.env.close()
 
 
 class _Queue:
@@ -114,7 +114,7 @@ class _Queue:
         return next(self._seeds, None)
 
 
-class _Lane:
+class _Slot:
     """One environment and the episode that it is in."""
 
     def __init__(self, index: int, task: Task, env: gym.Env, agent: str, queue: _Queue, keep_steps: bool) -> None:
@@ -122,7 +122,7 @@ class _Lane:
         self.task = task
         self.env = env
         self.idle = True
-        self.fresh = True
+        self.episode_start = True
         self.reward = 0.0
         self.observation: Any = None
         self.rng = np.random.default_rng(0)
@@ -143,7 +143,7 @@ class _Lane:
         self.rng = stream(self.task.name, self._agent, seed)
         observation, _ = self.env.reset(seed=seed)
         self.observation = self._pack(observation)
-        self.fresh, self.reward = True, 0.0
+        self.episode_start, self.reward = True, 0.0
         self._return, self._length, self._success = 0.0, 0, None
         self._rows: dict[str, list[Any]] = {"observations": [self._newest()]} if self._keep else {}
         return True
@@ -152,7 +152,7 @@ class _Lane:
         """Take one step; the finished episode if this ended it."""
         observation, reward, terminated, truncated, info = self.env.step(int(action) if self._discrete else action)
         self.observation = self._pack(observation)
-        self.fresh, self.reward = False, float(reward)
+        self.episode_start, self.reward = False, float(reward)
         self._return += self.reward
         self._length += 1
         self._queue.steps += 1
@@ -187,29 +187,29 @@ class _Lane:
         return Episode(self.task.name, self._seed, self._return, self._length, success, truncated_by_policy, steps)
 
 
-def _make_lanes(
+def _make_slots(
     agent: str,
     seeds: Mapping[Task, Iterable[int]],
-    lanes_per_task: int,
+    envs_per_task: int,
     keep_steps: bool,
     enough: int | None,
     make: Callable[[Task], gym.Env],
-) -> list[_Lane]:
-    lanes: list[_Lane] = []
+) -> list[_Slot]:
+    slots: list[_Slot] = []
     for task, task_seeds in seeds.items():
-        count = min(lanes_per_task, len(task_seeds)) if hasattr(task_seeds, "__len__") else lanes_per_task  # type: ignore[arg-type]
+        count = min(envs_per_task, len(task_seeds)) if hasattr(task_seeds, "__len__") else envs_per_task  # type: ignore[arg-type]
         queue = _Queue(task_seeds, enough)
-        lanes += [_Lane(len(lanes) + offset, task, make(task), agent, queue, keep_steps) for offset in range(count)]
-    return lanes
+        slots += [_Slot(len(slots) + offset, task, make(task), agent, queue, keep_steps) for offset in range(count)]
+    return slots
 
 
-def _observe(task: Task, lanes: list[_Lane]) -> PolicyInput:
+def _observe(task: Task, slots: list[_Slot]) -> PolicyInput:
     return PolicyInput(
         task=task,
-        observations=stack([lane.observation for lane in lanes]),
-        lanes=np.array([lane.index for lane in lanes]),
-        fresh=np.array([lane.fresh for lane in lanes]),
-        rewards=np.array([lane.reward for lane in lanes]),
-        rngs=[lane.rng for lane in lanes],
-        envs=[lane.env for lane in lanes],
+        observations=stack([slot.observation for slot in slots]),
+        env_ids=np.array([slot.index for slot in slots]),
+        episode_start=np.array([slot.episode_start for slot in slots]),
+        rewards=np.array([slot.reward for slot in slots]),
+        rngs=[slot.rng for slot in slots],
+        envs=[slot.env for slot in slots],
     )

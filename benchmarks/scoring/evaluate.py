@@ -341,7 +341,7 @@ def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateC
     episodes: list[Episode] = []
     lanes = agent.lanes or config.lanes_for(len(suite.tasks))
     policy = agent.load()
-    for episode in rollout(policy, {task: seeds for task in suite}, lanes_per_task=lanes):
+    for episode in rollout(policy, {task: seeds for task in suite}, envs_per_task=lanes):
         episodes.append(episode)
         report(len(episodes))
     return _Played(episodes, time.monotonic() - start, spent_by(policy))

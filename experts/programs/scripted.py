@@ -75,13 +75,13 @@ class ScriptPolicy:
         assert isinstance(space, gym.spaces.Box)
         self._low, self._high = space.low, space.high
 
-    def initial_state(self, lanes: int) -> None:
+    def initial_state(self, num_envs: int) -> None:
         """It remembers nothing."""
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The controller's action, within its bounds."""
         decisions = []
-        for rows in observed:
+        for rows in inputs:
             actions = stack([self._script.get_action(row) for row in rows.observations])
             actions = actions.clip(self._low, self._high).astype(np.float32)
             decisions.append(PolicyOutput(actions, actions))
@@ -103,27 +103,27 @@ class BotPolicy:
         self._task = task
         self._seconds = episode_seconds
 
-    def initial_state(self, lanes: int) -> dict[int, Any]:
-        """Each lane's bot, by lane."""
+    def initial_state(self, num_envs: int) -> dict[int, Any]:
+        """Each environment's bot, by its number."""
         return {}
 
-    def act(self, observed: Sequence[PolicyInput], state: dict[int, Any]) -> tuple[list[PolicyOutput], dict[int, Any]]:
+    def act(self, inputs: Sequence[PolicyInput], state: dict[int, Any]) -> tuple[list[PolicyOutput], dict[int, Any]]:
         """The bot's next action."""
         _TIMER.keep_running()
-        return [self._decide(rows, state) for rows in observed], state
+        return [self._decide(rows, state) for rows in inputs], state
 
-    def _decide(self, rows: PolicyInput, lanes: dict[int, Any]) -> PolicyOutput:
+    def _decide(self, rows: PolicyInput, env_ids: dict[int, Any]) -> PolicyOutput:
         from experts.programs.bot import Bot
 
         actions = np.zeros(len(rows.envs), dtype=np.int64)
         truncated_by_policy = np.zeros(len(rows.envs), dtype=bool)
         images = rows.observations["image"]
-        for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
+        for row, (env_id, env) in enumerate(zip(rows.env_ids, rows.envs, strict=True)):
             action = None
             try:
-                if rows.fresh[row]:
-                    lanes[lane] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
-                thinker = _TIMER.thinker = lanes[lane]
+                if rows.episode_start[row]:
+                    env_ids[env_id] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
+                thinker = _TIMER.thinker = env_ids[env_id]
                 action = thinker.bot.decide(images[row], thinker.env.last_action)
                 _TIMER.thinker = None
             except Exception:  # whatever the bot stumbles over ends an episode, not a recording
@@ -135,7 +135,7 @@ class BotPolicy:
 
 @dataclass
 class _Thinker:
-    """A lane's bot, its environment, and the seconds of thought that its episode has left."""
+    """A environment's bot, its environment, and the seconds of thought that its episode has left."""
 
     bot: Any
     env: BabyAI

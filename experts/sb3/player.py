@@ -43,13 +43,13 @@ class ExpertPolicy:
         kind = kinds.get(recipe.algorithm, "gaussian" if isinstance(self._space, gym.spaces.Box) else "logits")
         self.distribution_kind: Mapping[str, str] = {task.name: kind} if kind else {}
 
-    def initial_state(self, lanes: int) -> None:
+    def initial_state(self, num_envs: int) -> None:
         """It remembers nothing."""
 
     @torch.no_grad()
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The greedy action and the distribution behind it."""
-        return [self._decide(rows.observations) for rows in observed], state
+        return [self._decide(rows.observations) for rows in inputs], state
 
     def _decide(self, observations: np.ndarray) -> PolicyOutput:
         policy: Any = self._model.policy

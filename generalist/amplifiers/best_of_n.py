@@ -68,10 +68,10 @@ class BestOfN(Planner):
 
 @dataclass
 class _State:
-    """The policy's memory: of the lanes that are played, then of their candidates, then of the candidates' futures."""
+    """The policy's memory: of the environments that are played, of their candidates, and of the candidates' futures."""
 
     memory: Any
-    lanes: int
+    num_envs: int
 
 
 class BestOfNPolicy:
@@ -92,31 +92,31 @@ class BestOfNPolicy:
         self._config = config
         self._imagined: dict[str, Simulator] = {}
 
-    def initial_state(self, lanes: int) -> _State:
+    def initial_state(self, num_envs: int) -> _State:
         """Memory for so many environments."""
         each = 1 + self._config.candidates * (1 + self._config.rollouts)
-        return _State(self._policy.initial_state(lanes * each), lanes)
+        return _State(self._policy.initial_state(num_envs * each), num_envs)
 
-    def act(self, observed: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
+    def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Try candidates for every row, task by task; the value of a decision is what its futures brought."""
         with self.spent.timed("seconds"), uncollected():
-            decisions = [self._decide(rows, state) for rows in observed]
-        self.spent.decisions += sum(len(rows.lanes) for rows in observed)
+            decisions = [self._decide(rows, state) for rows in inputs]
+        self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
         return decisions, state
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
-        task, count = rows.task, len(rows.lanes)
+        task, count = rows.task, len(rows.env_ids)
         n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
         imagined = self._imagined.setdefault(task.name, Simulator(task, self.spent))
         saved = [imagined.spot(env) for env in rows.envs]
-        # Every candidate is decided on a lane of its own, which remembers that it was done.
-        lanes = self._candidates(state, rows.lanes)[:, :n]
-        self._policy.fork(state.memory, np.repeat(rows.lanes, n), lanes.ravel())
+        # Every candidate is decided on an environment of its own, which remembers that it was done.
+        env_ids = self._candidates(state, rows.env_ids)[:, :n]
+        self._policy.fork(state.memory, np.repeat(rows.env_ids, n), env_ids.ravel())
         each = replace(
             rows,
             observations=np.repeat(rows.observations, n, axis=0),
-            lanes=lanes.ravel(),
-            fresh=np.repeat(rows.fresh, n),
+            env_ids=env_ids.ravel(),
+            episode_start=np.repeat(rows.episode_start, n),
             rewards=np.repeat(rows.rewards, n),
             rngs=[branch(rng) for rng in rows.rngs for _ in range(n)],
             envs=[env for env in rows.envs for _ in range(n)],
@@ -138,7 +138,7 @@ class BestOfNPolicy:
         if self._config.proofs:
             value[doubted] = np.where(won, told[:, 0], told[:, 1])
         best[doubted[~won]] = 0
-        self._policy.fork(state.memory, lanes[np.arange(count), best], rows.lanes)
+        self._policy.fork(state.memory, env_ids[np.arange(count), best], rows.env_ids)
         chosen = actions[np.arange(count), best]
         return PolicyOutput(chosen, chosen, values=value)
 
@@ -161,9 +161,11 @@ class BestOfNPolicy:
             for future in range(config.rollouts)
         }
         rngs = [next(lucks[row, future]) for row, _, future in tries]
-        decided = self._candidates(state, rows.lanes)
-        lanes = np.array([self._futures(state, rows.lanes[row])[candidate, future] for row, candidate, future in tries])
-        self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), lanes)
+        decided = self._candidates(state, rows.env_ids)
+        env_ids = np.array(
+            [self._futures(state, rows.env_ids[row])[candidate, future] for row, candidate, future in tries]
+        )
+        self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), env_ids)
         returns = play_on(
             self._policy,
             imagined,
@@ -171,7 +173,7 @@ class BestOfNPolicy:
             self.spent,
             [saved[row] for row, _, _ in tries],
             np.stack([actions[row, candidate] for row, candidate, _ in tries]),
-            lanes,
+            env_ids,
             rngs,
             config.horizon,
             drawn if config.draws else most_likely,
@@ -179,14 +181,14 @@ class BestOfNPolicy:
         )
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
 
-    def _candidates(self, state: _State, lanes: np.ndarray) -> np.ndarray:
-        """``(rows, candidates)``, the lanes on which the rows' candidates are decided."""
-        return state.lanes + lanes[:, None] * self._config.candidates + np.arange(self._config.candidates)
+    def _candidates(self, state: _State, env_ids: np.ndarray) -> np.ndarray:
+        """``(rows, candidates)``, the memory slots on which the rows' candidates are decided."""
+        return state.num_envs + env_ids[:, None] * self._config.candidates + np.arange(self._config.candidates)
 
-    def _futures(self, state: _State, lane: int) -> np.ndarray:
-        """``(candidates, rollouts)``, the lanes of a lane's futures."""
+    def _futures(self, state: _State, env_id: int) -> np.ndarray:
+        """``(candidates, rollouts)``, the memory slots of the futures of one environment."""
         size = self._config.candidates * self._config.rollouts
-        first = state.lanes * (1 + self._config.candidates) + lane * size
+        first = state.num_envs * (1 + self._config.candidates) + env_id * size
         return first + np.arange(size).reshape(self._config.candidates, self._config.rollouts)
 
 

@@ -176,49 +176,54 @@ class Decomposed:
         self._forget = forget
         self._give_up = give_up or math.inf
 
-    def initial_state(self, lanes: int) -> tuple[Any, dict[int, Progress]]:
-        """The policy's own memory, and each lane's progress."""
-        return self._policy.initial_state(lanes), {}
+    def initial_state(self, num_envs: int) -> tuple[Any, dict[int, Progress]]:
+        """The policy's own memory, and each environment's progress."""
+        return self._policy.initial_state(num_envs), {}
 
     def act(
         self,
-        observed: Sequence[PolicyInput],
+        inputs: Sequence[PolicyInput],
         state: tuple[Any, dict[int, Progress]],
     ) -> tuple[list[PolicyOutput], tuple[Any, dict[int, Progress]]]:
         """The policy's decision about every row's current part.
 
         Values are left out: what a critic expects of a part says nothing of the mission.
         """
-        memory, lanes = state
+        memory, env_ids = state
         with self.spent.timed("seconds"):
-            shown = [self._shown(rows, lanes) for rows in observed]
+            shown = [self._shown(rows, env_ids) for rows in inputs]
             with self.spent.timed("passing"):
                 decisions, memory = self._policy.act(shown, memory)
             given_up = []
-            for rows, decision in zip(observed, decisions, strict=True):
-                given_up.append(np.array([lanes[lane].steps >= self._give_up for lane in rows.lanes]))
-                for lane, action in zip(rows.lanes, decision.actions, strict=True):
-                    lanes[lane].steps += 1
-                    lanes[lane].said_done = bool(action == _DONE)
-                self.spent.passes += len(rows.lanes)
-                self.spent.decisions += len(rows.lanes)
+            for rows, decision in zip(inputs, decisions, strict=True):
+                given_up.append(np.array([env_ids[env_id].steps >= self._give_up for env_id in rows.env_ids]))
+                for env_id, action in zip(rows.env_ids, decision.actions, strict=True):
+                    env_ids[env_id].steps += 1
+                    env_ids[env_id].said_done = bool(action == _DONE)
+                self.spent.passes += len(rows.env_ids)
+                self.spent.decisions += len(rows.env_ids)
         told = [
             replace(each, values=None, truncated_by_policy=gone) for each, gone in zip(decisions, given_up, strict=True)
         ]
-        return told, (memory, lanes)
+        return told, (memory, env_ids)
 
-    def _shown(self, rows: PolicyInput, lanes: dict[int, Progress]) -> PolicyInput:
+    def _shown(self, rows: PolicyInput, env_ids: dict[int, Progress]) -> PolicyInput:
         """The same rows with the current part's text for a mission."""
-        observations, fresh = rows.observations.copy(), rows.fresh.copy()
+        observations, episode_start = rows.observations.copy(), rows.episode_start.copy()
         space = part_spaces(spaces(rows.task)[0])["mission"]
-        for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
-            if rows.fresh[row]:
-                lanes[lane] = Progress(split(text_of(rows.observations["mission"][row])))
-            progress = lanes[lane]
+        for row, (env_id, env) in enumerate(zip(rows.env_ids, rows.envs, strict=True)):
+            if rows.episode_start[row]:
+                env_ids[env_id] = Progress(split(text_of(rows.observations["mission"][row])))
+            progress = env_ids[env_id]
             current = self._judge(progress, env)
             if current != progress.current:
                 progress.current, progress.steps, progress.said_done = current, 0, False
-                fresh[row] |= self._forget
+                episode_start[row] |= self._forget
             observations["mission"][row] = pack(space, progress.parts[current].text)
         # A first step follows from nothing, so that it has no reward.
-        return replace(rows, observations=observations, fresh=fresh, rewards=np.where(fresh, 0.0, rows.rewards))
+        return replace(
+            rows,
+            observations=observations,
+            episode_start=episode_start,
+            rewards=np.where(episode_start, 0.0, rows.rewards),
+        )

@@ -22,7 +22,7 @@ def ask(
     """What the policy does in these rows, counted."""
     with spent.timed("passing"):
         [decision], _ = policy.act([shown], memory, choose)
-    spent.passes += len(shown.lanes)
+    spent.passes += len(shown.env_ids)
     return decision
 
 
@@ -33,7 +33,7 @@ def play_on(
     spent: InferenceCost,
     starts: Sequence[Snapshot],
     actions: np.ndarray,
-    lanes: np.ndarray,
+    env_ids: np.ndarray,
     rngs: Sequence[np.random.Generator],
     horizon: int,
     choose: Chooser | None = None,
@@ -52,7 +52,7 @@ def play_on(
         spent: where it is counted.
         starts: ``n`` spots, from which
         actions: ``(n, *action shape)`` come first.
-        lanes: ``(n,)``, each future's in the memory, which knows of its first action already.
+        env_ids: ``(n,)``, each future's in the memory, which knows of its first action already.
         rngs: each future's stream.
         horizon: steps, at most.
         choose: how the policy does.
@@ -70,7 +70,7 @@ def play_on(
         going, last = going[on], [last[at] for at in on]
         if not len(going) or (step == horizon and not foresees):
             break
-        shown = imagined.observed(going.tolist(), lanes[going], last, [rngs[place] for place in going])
+        shown = imagined.policy_input(going.tolist(), env_ids[going], last, [rngs[place] for place in going])
         decision = ask(policy, shown, memory, spent, choose)
         over = np.array([transition.truncated or step == horizon for transition in last])
         if over.any():

@@ -146,24 +146,24 @@ class Ensemble:
         self._members = members
         self._choose = drawn if draws else most_likely
 
-    def initial_state(self, lanes: int) -> list[Any]:
+    def initial_state(self, num_envs: int) -> list[Any]:
         """Each network's own memory."""
-        return [member.initial_state(lanes) for member in self._members]
+        return [member.initial_state(num_envs) for member in self._members]
 
-    def act(self, observed: Sequence[PolicyInput], state: list[Any]) -> tuple[list[PolicyOutput], list[Any]]:
+    def act(self, inputs: Sequence[PolicyInput], state: list[Any]) -> tuple[list[PolicyOutput], list[Any]]:
         """Ask all of them."""
         with self.spent.timed("seconds"), self.spent.timed("passing"):
-            told = [member.act(observed, memory)[0] for member, memory in zip(self._members, state, strict=True)]
-        rows = sum(len(each.lanes) for each in observed)
+            told = [member.act(inputs, memory)[0] for member, memory in zip(self._members, state, strict=True)]
+        rows = sum(len(each.env_ids) for each in inputs)
         self.spent.decisions += rows
         self.spent.passes += rows * len(self._members)
         if len(self._members) == 1:
             return told[0], state
         decisions = []
-        for rows, answers in zip(observed, zip(*told, strict=True), strict=True):
+        for rows, answers in zip(inputs, zip(*told, strict=True), strict=True):
             decision = together(rows.task, answers, self._choose, rows.rngs)
             for member, memory in zip(self._members, state, strict=True):
-                member.remember(memory, rows.task, rows.lanes, decision.actions)
+                member.remember(memory, rows.task, rows.env_ids, decision.actions)
             decisions.append(decision)
         return decisions, state
 

@@ -99,10 +99,10 @@ class Search(Planner):
 
 @dataclass
 class _State:
-    """The policy's memory: of the lanes that are played, of their trees' nodes, and of two futures of each."""
+    """The policy's memory: of the environments that are played, of their trees' nodes, and of two futures of each."""
 
     memory: Any
-    lanes: int
+    num_envs: int
 
 
 class SearchPolicy:
@@ -123,15 +123,15 @@ class SearchPolicy:
         self._config = config
         self._imagined: dict[str, Simulator] = {}
 
-    def initial_state(self, lanes: int) -> _State:
+    def initial_state(self, num_envs: int) -> _State:
         """Memory for so many environments."""
-        return _State(self._policy.initial_state(lanes * (1 + self._config.simulations + _FUTURES)), lanes)
+        return _State(self._policy.initial_state(num_envs * (1 + self._config.simulations + _FUTURES)), num_envs)
 
-    def act(self, observed: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
+    def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
         with self.spent.timed("seconds"), uncollected():
-            decisions = [self._decide(rows, state) for rows in observed]
-        self.spent.decisions += sum(len(rows.lanes) for rows in observed)
+            decisions = [self._decide(rows, state) for rows in inputs]
+        self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
         return decisions, state
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
@@ -140,7 +140,7 @@ class SearchPolicy:
         forest = _Forest(trees, rows, imagined, state)
         for tree, env in enumerate(rows.envs):
             forest.places[tree, 0] = imagined.spot(env)
-        every, roots = np.arange(len(rows.lanes)), np.zeros(len(rows.lanes), dtype=np.int64)
+        every, roots = np.arange(len(rows.env_ids)), np.zeros(len(rows.env_ids), dtype=np.int64)
         prior = trees.logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
         chosen, logits = searching(forest, every, roots)
@@ -153,7 +153,7 @@ class SearchPolicy:
             logits = np.where((proven == best)[:, None], logits, prior)
             best = proven
         actions = trees.actions[every, roots, chosen]
-        self._policy.remember(state.memory, rows.task, rows.lanes, actions)
+        self._policy.remember(state.memory, rows.task, rows.env_ids, actions)
         values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
         if not is_discrete(rows.task):
             return PolicyOutput(actions, actions, values=values)
@@ -207,11 +207,11 @@ class SearchPolicy:
         ]
         going = np.flatnonzero(~terminated)
         if len(going):
-            lanes = forest.lanes(owners[going], nodes[going])
-            self._policy.fork(forest.state.memory, forest.lanes(owners[going], parents[going]), lanes)
-            self._policy.remember(forest.state.memory, rows.task, lanes, done[going])
-            shown = imagined.observed(
-                going.tolist(), lanes, [last[place] for place in going], [rngs[place] for place in going]
+            env_ids = forest.env_ids(owners[going], nodes[going])
+            self._policy.fork(forest.state.memory, forest.env_ids(owners[going], parents[going]), env_ids)
+            self._policy.remember(forest.state.memory, rows.task, env_ids, done[going])
+            shown = imagined.policy_input(
+                going.tolist(), env_ids, [last[place] for place in going], [rngs[place] for place in going]
             )
             trees.tell(owners[going], nodes[going], self._look(shown, forest.state))
         trees.backup(paths, self._policy.network.codec.config.discount)
@@ -233,9 +233,9 @@ class SearchPolicy:
         trees, rows, memory = forest.trees, forest.rows, forest.state.memory
         both = np.repeat(which, _FUTURES)
         actions = trees.actions[both, 0, np.stack([choices, own], axis=1).ravel()]
-        lanes = forest.futures(which)
-        self._policy.fork(memory, rows.lanes[both], lanes)
-        self._policy.remember(memory, rows.task, lanes, actions)
+        env_ids = forest.futures(which)
+        self._policy.fork(memory, rows.env_ids[both], env_ids)
+        self._policy.remember(memory, rows.task, env_ids, actions)
         return play_on(
             self._policy,
             forest.imagined,
@@ -243,7 +243,7 @@ class SearchPolicy:
             self.spent,
             [forest.places[tree, 0] for tree in both.tolist()],
             actions,
-            lanes,
+            env_ids,
             [luck for tree in which.tolist() for luck in alike(rows.rngs[tree], _FUTURES)],
             self._config.horizon,
             foresees=True,
@@ -302,13 +302,13 @@ class _Forest:
             if every or (tree, action) in visited:
                 self.places[tree, node] = self.imagined.reached(place)
 
-    def lanes(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Of each node, the lane of the policy's memory that has seen it."""
-        played = self.rows.lanes[trees]
+    def env_ids(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """Of each node, the environment of the policy's memory that has seen it."""
+        played = self.rows.env_ids[trees]
         room = self.trees.logits.shape[1] - 1
-        return np.where(nodes == 0, played, self.state.lanes + played * room + nodes - 1)
+        return np.where(nodes == 0, played, self.state.num_envs + played * room + nodes - 1)
 
     def futures(self, trees: np.ndarray) -> np.ndarray:
-        """``(2 n,)``, the lanes of these trees' two futures."""
-        first = self.state.lanes * self.trees.logits.shape[1]
-        return (first + self.rows.lanes[trees, None] * _FUTURES + np.arange(_FUTURES)).ravel()
+        """``(2 n,)``, the memory slots of these trees' two futures."""
+        first = self.state.num_envs * self.trees.logits.shape[1]
+        return (first + self.rows.env_ids[trees, None] * _FUTURES + np.arange(_FUTURES)).ravel()

@@ -102,19 +102,19 @@ class Simulator:
         origin, env = self._entered[place]
         return Snapshot(origin, save(env))
 
-    def observed(
+    def policy_input(
         self,
         places: Sequence[int],
-        lanes: np.ndarray,
+        env_ids: np.ndarray,
         last: Sequence[Transition],
         rngs: Sequence[np.random.Generator],
     ) -> PolicyInput:
-        """What a policy is shown of these places after their last transitions; ``lanes`` are those of its memory."""
+        """What a policy is shown of these places after their last transitions; ``env_ids`` index its memory."""
         return PolicyInput(
             task=self.task,
             observations=stack([transition.observation for transition in last]),
-            lanes=lanes,
-            fresh=np.zeros(len(places), dtype=bool),
+            env_ids=env_ids,
+            episode_start=np.zeros(len(places), dtype=bool),
             rewards=np.array([transition.reward for transition in last]),
             rngs=rngs,
             envs=[self._entered[place][1] for place in places],

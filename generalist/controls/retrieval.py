@@ -56,13 +56,13 @@ class RetrievalPolicy:
         self._tree = KDTree(self._memory) if features.shape[1] <= _TREE_SIZE else None
         self._actions = actions
 
-    def initial_state(self, lanes: int) -> None:
+    def initial_state(self, num_envs: int) -> None:
         """It remembers nothing of an episode."""
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Each row's nearest recorded action."""
         decisions = []
-        for rows in observed:
+        for rows in inputs:
             asked, _ = features_of(split_modalities(rows.task, rows.observations))
             actions = self._actions[self._nearest(asked / self._scale)]
             decisions.append(PolicyOutput(actions, actions))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.seeds import Purpose
-from benchmarks.play.policy import Labelled, Policy
+from benchmarks.play.policy import Policy, TeacherLabelled
 from benchmarks.play.recording import RecordingJob, record
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker
@@ -17,7 +17,7 @@ from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Suite, Task
 from generalist.config.settings import DistillConfig
 
-_LANES = 4  # few: episodes that are under way when the steps are reached are finished
+_NUM_ENVS = 4  # few: episodes that are under way when the steps are reached are finished
 _SEEDS_PER_ROUND = 10_000
 
 Teacher = Callable[[], Policy]
@@ -73,7 +73,7 @@ def run_dagger_round(
         if not made[task.name].is_complete():
             made[task.name].start()
             load = functools.partial(_load, student, task, teachers[task.name], config.practice_steps)
-            about = {"first_seed": number * _SEEDS_PER_ROUND, "lanes": _LANES, "keep_given_up": True}
+            about = {"first_seed": number * _SEEDS_PER_ROUND, "num_envs": _NUM_ENVS, "keep_given_up": True}
             take = RecordingJob(task, load, made[task.name], config.practice_steps, Purpose.PRACTICE, seed, **about)
             takes.append(take)
     lines = record(takes, workers=workers, failures=failures, suite=suite)
@@ -90,4 +90,4 @@ def run_dagger_round(
 def _load(student: Path, task: Task, teacher: Teacher, longest: int) -> Policy:
     from generalist.network.policy import NetworkPolicy
 
-    return Labelled(NetworkPolicy.load(student, [task], "student"), teacher(), longest)
+    return TeacherLabelled(NetworkPolicy.load(student, [task], "student"), teacher(), longest)

@@ -31,7 +31,7 @@ from generalist.config.codec import CodecConfig
 from generalist.config.ida import IdaConfig
 from generalist.config.settings import DistillConfig, ModelConfig, what_decides
 
-_LANES = 16  # planners think for all lanes at once
+_NUM_ENVS = 16  # planners think for all environments at once
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Ida:
     @property
     def lanes(self) -> int:
         """Environments of a task that an amplified policy plays side by side."""
-        return _LANES
+        return _NUM_ENVS
 
     def before(self, each: Round) -> list[Artifact]:
         """What was made for a round's player before it."""
@@ -270,7 +270,7 @@ class Ida:
             about: dict[str, Any] = {
                 "first_seed": (each.number - 1) * self.config.shards * SEEDS_PER_SHARD,
                 "shards": self.config.shards,
-                "lanes": _LANES,
+                "num_envs": _NUM_ENVS,
             }
             about |= {"tries": tries, "parameters": Cost.read(each.player.folder).parameters}
             takes.append(RecordingJob(task, load, artifact, steps, Purpose.AMPLIFIED, self.seed, **about))

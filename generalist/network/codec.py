@@ -59,14 +59,14 @@ class Codec(Protocol):
         """Averages over the real steps of a batch: ``loss``, to be lowered, and what else there is to know."""
         ...
 
-    def new_memory(self, model: Any, lanes: int, prompts: Mapping[str, Window]) -> Any:  # noqa: ANN401
+    def new_memory(self, model: Any, num_envs: int, prompts: Mapping[str, Window]) -> Any:  # noqa: ANN401
         """Memory for so many environments; ``prompts`` are demonstrations by task name."""
         ...
 
     def act(
         self,
         model: Any,  # noqa: ANN401
-        observed: Sequence[PolicyInput],
+        inputs: Sequence[PolicyInput],
         memory: Any,  # noqa: ANN401
         choose: Chooser = most_likely,
     ) -> list[PolicyOutput]:
@@ -78,10 +78,10 @@ class Codec(Protocol):
         ...
 
     def fork(self, model: Any, memory: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
-        """Let the lanes ``targets`` go on from where ``sources`` are: ``(n,)`` each; targets are no sources."""
+        """Let the environments ``targets`` continue from the memory of ``sources``: ``(n,)`` each, disjoint."""
         ...
 
-    def remember(self, memory: Any, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
+    def remember(self, memory: Any, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
         """These actions, ``(rows, *action shape)``, were done in place of those that :meth:`act` decided just before.
 
         Raises:

@@ -24,7 +24,7 @@ class Perceptron(nn.Module):
         """No step sees another anyhow."""
         return self.layers(tokens)
 
-    def new_cache(self, lanes: int) -> None:
+    def new_cache(self, num_envs: int) -> None:
         """It remembers nothing."""
 
     @staticmethod
@@ -32,7 +32,12 @@ class Perceptron(nn.Module):
         """It remembers nothing."""
 
     def step(
-        self, tokens: torch.Tensor, cache: object, lanes: torch.Tensor, fresh: torch.Tensor, prefix: None = None
+        self,
+        tokens: torch.Tensor,
+        cache: object,
+        env_ids: torch.Tensor,
+        episode_start: torch.Tensor,
+        prefix: None = None,
     ) -> torch.Tensor:
         """``(rows, width)`` in and out; the rest is the transformer's."""
         return self.layers(tokens)

@@ -52,30 +52,30 @@ class NetworkPolicy:
         """The policy of a finished network's folder, as a player of these tasks."""
         return NetworkPolicy(load_network(folder), name, load_prompts(folder, tasks), draws=draws)
 
-    def initial_state(self, lanes: int) -> Any:  # noqa: ANN401
+    def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The codec's memory of so many environments."""
         with torch.inference_mode():
-            return self.network.codec.new_memory(self.network.model, lanes, self._prompts)
+            return self.network.codec.new_memory(self.network.model, num_envs, self._prompts)
 
     @torch.inference_mode()
     def act(
         self,
-        observed: Sequence[PolicyInput],
+        inputs: Sequence[PolicyInput],
         state: Any,  # noqa: ANN401
         choose: Chooser | None = None,
     ) -> tuple[list[PolicyOutput], Any]:
         """Decide for all rows; see :meth:`generalist.network.codec.Codec.act`."""
-        rows = sum(len(each.lanes) for each in observed)
+        rows = sum(len(each.env_ids) for each in inputs)
         self.spent.decisions += rows
         self.spent.passes += rows
         with self.spent.timed("seconds"), self.spent.timed("passing"):
-            return self.network.codec.act(self.network.model, observed, state, choose or self._choose), state
+            return self.network.codec.act(self.network.model, inputs, state, choose or self._choose), state
 
     @torch.inference_mode()
     def fork(self, state: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
-        """Let lanes go on from where others are; see :meth:`generalist.network.codec.Codec.fork`."""
+        """Let environments continue from the memory of others; see :meth:`generalist.network.codec.Codec.fork`."""
         self.network.codec.fork(self.network.model, state, sources, targets)
 
-    def remember(self, state: Any, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
+    def remember(self, state: Any, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
         """Other actions were done than decided; see :meth:`generalist.network.codec.Codec.remember`."""
-        self.network.codec.remember(state, task, lanes, actions)
+        self.network.codec.remember(state, task, env_ids, actions)

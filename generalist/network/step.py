@@ -117,21 +117,21 @@ class StepCodec(StepwiseCodec):
     def act(
         self,
         model: Transformer | Perceptron,
-        observed: Sequence[PolicyInput],
+        inputs: Sequence[PolicyInput],
         memory: Memory,
         choose: Chooser = most_likely,
     ) -> list[PolicyOutput]:
         """One token per row, of all tasks at once; then each task's own head."""
-        items = [split_modalities(rows.task, rows.observations) for rows in observed]
-        inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
-        lanes = np.concatenate([rows.lanes for rows in observed])
-        fresh = np.concatenate([rows.fresh for rows in observed])
-        who, prefix = self.told(observed, memory)
-        tokens = self.observations(moved(inputs, self.device))[:, 0] + who
+        items = [split_modalities(rows.task, rows.observations) for rows in inputs]
+        collated = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
+        env_ids = np.concatenate([rows.env_ids for rows in inputs])
+        episode_start = np.concatenate([rows.episode_start for rows in inputs])
+        who, prefix = self.told(inputs, memory)
+        tokens = self.observations(moved(collated, self.device))[:, 0] + who
         if self.config.previous_actions:
             assert self.acts is not None
-            memory.actions[lanes[fresh]] = 0.0
-            tokens = tokens + self.acts(self.tensor(memory.actions[lanes]))
-        remembers = np.concatenate([np.full(len(rows.lanes), self.remembers(rows.task)) for rows in observed])
-        hidden = self.step(model, tokens, memory, lanes, fresh, prefix, remembers)
-        return self.decide(observed, hidden, memory, choose)
+            memory.actions[env_ids[episode_start]] = 0.0
+            tokens = tokens + self.acts(self.tensor(memory.actions[env_ids]))
+        remembers = np.concatenate([np.full(len(rows.env_ids), self.remembers(rows.task)) for rows in inputs])
+        hidden = self.step(model, tokens, memory, env_ids, episode_start, prefix, remembers)
+        return self.decide(inputs, hidden, memory, choose)

@@ -46,7 +46,7 @@ class Memory:
 
     Attributes:
         cache: the model's.
-        actions: ``(lanes, size)``, each lane's last action, see :meth:`ActionEncoder.numbers`.
+        actions: ``(num_envs, size)``, each environment's last action, see :meth:`ActionEncoder.numbers`.
         prompts: the row of each task's demonstration in ``prefix``.
         prefix: what the model sees of the demonstrations; None: there are none.
         used: whether there is anything in the cache: steps that see themselves alone leave nothing there.
@@ -148,24 +148,24 @@ class StepwiseCodec(nn.Module):
             hidden[rows] = part
         return hidden
 
-    def new_memory(self, model: Any, lanes: int, prompts: Mapping[str, Window]) -> Memory:  # noqa: ANN401
+    def new_memory(self, model: Any, num_envs: int, prompts: Mapping[str, Window]) -> Memory:  # noqa: ANN401
         """Memory for so many environments; ``prompts`` are demonstrations by task name."""
         shown = self.show(list(prompts.values()))
         prefix = None if shown is None else self._read(model, moved(shown, self.device))
-        actions = np.zeros((lanes, self.acts.project.in_features if self.acts else 0), np.float32)
-        return Memory(model.new_cache(lanes), actions, {name: row for row, name in enumerate(prompts)}, prefix)
+        actions = np.zeros((num_envs, self.acts.project.in_features if self.acts else 0), np.float32)
+        return Memory(model.new_cache(num_envs), actions, {name: row for row, name in enumerate(prompts)}, prefix)
 
-    def told(self, observed: Sequence[PolicyInput], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
+    def told(self, inputs: Sequence[PolicyInput], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
         """Of each row that is played, the vector that tells its task, ``(rows, width)`` or 0, and its demonstration."""
-        counts = [len(rows.lanes) for rows in observed]
+        counts = [len(rows.env_ids) for rows in inputs]
         who: torch.Tensor | float = 0.0
-        numbers = self.numbers_of([rows.task for rows in observed])
+        numbers = self.numbers_of([rows.task for rows in inputs])
         if numbers is not None:
             assert self.identity is not None
             who = self.identity(self.tensor(np.repeat(numbers.numpy(), counts)))
         if memory.prefix is None:
             return who, None
-        rows = np.repeat([memory.prompts[each.task.name] for each in observed], counts)
+        rows = np.repeat([memory.prompts[each.task.name] for each in inputs], counts)
         return who, memory.prefix.rows(self.tensor(rows))
 
     def step(
@@ -173,43 +173,43 @@ class StepwiseCodec(nn.Module):
         model: Any,  # noqa: ANN401
         tokens: torch.Tensor,
         memory: Memory,
-        lanes: np.ndarray,
-        fresh: np.ndarray,
+        env_ids: np.ndarray,
+        episode_start: np.ndarray,
         prefix: Prefix | None,
         remembers: np.ndarray | None = None,
     ) -> torch.Tensor:
-        """Hidden states of one further token per lane: see :meth:`Transformer.step`, and of memory, :meth:`run`."""
-        remembers = np.ones(len(lanes), dtype=bool) if remembers is None else remembers
+        """Hidden states of one further token per environment: see :meth:`Transformer.step` and :meth:`run`."""
+        remembers = np.ones(len(env_ids), dtype=bool) if remembers is None else remembers
         if prefix is not None or remembers.all():
             memory.used = True
-            fresh = fresh | ~remembers  # what is forgotten at every step begins at every step
-            return model.step(tokens, memory.cache, self.tensor(lanes), self.tensor(fresh), prefix)
+            episode_start = episode_start | ~remembers  # what is forgotten at every step begins at every step
+            return model.step(tokens, memory.cache, self.tensor(env_ids), self.tensor(episode_start), prefix)
         if not remembers.any():
             return model.alone(tokens)
         hidden, which = tokens.new_empty(tokens.shape), self.tensor(remembers)
         hidden[~which] = model.alone(tokens[~which])
-        hidden[which] = self.step(model, tokens[which], memory, lanes[remembers], fresh[remembers], None)
+        hidden[which] = self.step(model, tokens[which], memory, env_ids[remembers], episode_start[remembers], None)
         return hidden
 
     def decide(
-        self, observed: Sequence[PolicyInput], hidden: torch.Tensor, memory: Memory, choose: Chooser
+        self, inputs: Sequence[PolicyInput], hidden: torch.Tensor, memory: Memory, choose: Chooser
     ) -> list[PolicyOutput]:
         """What ``(rows, width)`` hidden states decide; actions are remembered where they are inputs."""
         decisions = []
-        for rows, part in zip(observed, hidden.split([len(rows.lanes) for rows in observed]), strict=True):
+        for rows, part in zip(inputs, hidden.split([len(rows.env_ids) for rows in inputs]), strict=True):
             decision = self.heads.decide(rows.task, part, choose, rows.rngs)
-            self.remember(memory, rows.task, rows.lanes, decision.actions)
+            self.remember(memory, rows.task, rows.env_ids, decision.actions)
             decisions.append(decision)
         return decisions
 
-    def remember(self, memory: Memory, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:
-        """What was done last on these lanes, ``(rows, *action shape)``, whatever was decided."""
+    def remember(self, memory: Memory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
+        """What was done last in these environments, ``(rows, *action shape)``, whatever was decided."""
         if self.acts is not None:
-            memory.actions[lanes] = self.acts.numbers(task, actions)
+            memory.actions[env_ids] = self.acts.numbers(task, actions)
 
     @staticmethod
     def fork(model: Any, memory: Memory, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
-        """Let lanes go on from where others are; see :meth:`generalist.network.codec.Codec.fork`."""
+        """Let environments continue from the memory of others; see :meth:`generalist.network.codec.Codec.fork`."""
         if memory.used:
             model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
         memory.actions[targets] = memory.actions[sources]

@@ -19,12 +19,12 @@ from generalist.config.settings import ModelConfig
 
 @dataclass
 class Cache:
-    """What :meth:`Transformer.step` remembers of each lane: the keys and values of its last ``window`` tokens.
+    """What :meth:`Transformer.step` remembers of each environment: the keys and values of its last ``window`` tokens.
 
     Attributes:
-        keys: shape ``(layers, lanes, heads, window, head width)``, a ring indexed by position modulo window.
+        keys: shape ``(layers, num_envs, heads, window, head width)``, a ring indexed by position modulo window.
         values: the same shape.
-        positions: shape ``(lanes,)``, tokens seen since the lane's episode began.
+        positions: shape ``(num_envs,)``, tokens seen since the environment's episode began.
     """
 
     keys: torch.Tensor
@@ -195,18 +195,18 @@ class Transformer(nn.Module):
             values.append(value)
         return self.norm(tokens), keys, values
 
-    def new_cache(self, lanes: int) -> Cache:
+    def new_cache(self, num_envs: int) -> Cache:
         """An empty cache for so many environments."""
         config = self.config
-        shape = (config.layers, lanes, config.heads, config.window, config.width // config.heads)
+        shape = (config.layers, num_envs, config.heads, config.window, config.width // config.heads)
         weight = self.norm.weight
         keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-        positions = torch.zeros(lanes, dtype=torch.long, device=weight.device)
+        positions = torch.zeros(num_envs, dtype=torch.long, device=weight.device)
         return Cache(keys, torch.zeros_like(keys), positions)
 
     @staticmethod
     def fork(cache: Cache, sources: torch.Tensor, targets: torch.Tensor) -> None:
-        """Let the lanes ``targets`` go on from where ``sources`` are; both ``(n,)``, and targets all different."""
+        """Let the environments ``targets`` continue from the memory of ``sources``: ``(n,)`` each, targets distinct."""
         for memory in (*cache.keys, *cache.values):  # layer by layer, in pieces that fit into a processor's own memory
             memory.index_copy_(0, targets, memory.index_select(0, sources))
         cache.positions[targets] = cache.positions[sources]
@@ -215,43 +215,46 @@ class Transformer(nn.Module):
         self,
         tokens: torch.Tensor,
         cache: Cache,
-        lanes: torch.Tensor,
-        fresh: torch.Tensor,
+        env_ids: torch.Tensor,
+        episode_start: torch.Tensor,
         prefix: Prefix | None = None,
     ) -> torch.Tensor:
-        """Hidden states of one further token per lane; the cache is updated in place.
+        """Hidden states of one further token per environment; the cache is updated in place.
 
         Args:
             tokens: shape ``(rows, width)``.
             cache: from :meth:`new_cache`.
-            lanes: shape ``(rows,)``, each row's place in the cache, all different.
-            fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+            env_ids: shape ``(rows,)``, each row's place in the cache, all different.
+            episode_start: shape ``(rows,)``, true where an episode begins: the environment's memory is forgotten.
             prefix: of each row's prompt, see :meth:`read`.
 
         Returns:
             Shape ``(rows, width)``, equal to the last entry of :meth:`forward` over the whole episode so far.
         """
         size = self.config.window
-        positions = cache.positions[lanes].masked_fill(fresh, 0)
+        positions = cache.positions[env_ids].masked_fill(episode_start, 0)
         slots = positions % size
         longest = int(positions.max()) + 1
         used = min(size, longest)
         # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
         mask = torch.arange(used, device=tokens.device)[None, :] <= positions[:, None]
         angles = self.angles(longest).to(tokens.device)[positions][:, None, None]
-        every_lane = len(lanes) == cache.keys.shape[1] and bool(
-            (lanes == torch.arange(len(lanes), device=lanes.device)).all()
+        every_env = len(env_ids) == cache.keys.shape[1] and bool(
+            (env_ids == torch.arange(len(env_ids), device=env_ids.device)).all()
         )
         x = tokens[:, None]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             unrotated, key, value = block.attention.project(block.attention_norm(x))
             keys, values = cache.keys[layer], cache.values[layer]
-            keys[lanes, :, slots] = rotate(key, angles)[:, :, 0]
-            values[lanes, :, slots] = value[:, :, 0]
-            keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no lane has filled are not read
-            if not every_lane:  # gathering copies the memory of the lanes that are still playing
-                keys, values = keys.index_select(0, lanes), values.index_select(0, lanes)  # far faster than keys[lanes]
+            keys[env_ids, :, slots] = rotate(key, angles)[:, :, 0]
+            values[env_ids, :, slots] = value[:, :, 0]
+            keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no environment has filled are not read
+            if not every_env:  # gathering copies the memory of the environments that are still playing
+                keys, values = (
+                    keys.index_select(0, env_ids),
+                    values.index_select(0, env_ids),
+                )  # far faster than keys[env_ids]
             window = (rotate(unrotated, angles), keys, values, mask[:, None, None])
             if prefix is None:
                 x = x + block.attention.attend(*window)
@@ -259,24 +262,24 @@ class Transformer(nn.Module):
                 shown = (prefix.keys[layer], prefix.values[layer], prefix.there)
                 x = x + block.attention.attend_with(shown, unrotated, *window)
             x = x + block.feedforward(block.feedforward_norm(x))
-        cache.positions[lanes] = positions + 1
+        cache.positions[env_ids] = positions + 1
         return self.norm(x)[:, 0]
 
     def extend(
         self,
         tokens: torch.Tensor,
         cache: Cache,
-        lanes: torch.Tensor,
-        fresh: torch.Tensor,
+        env_ids: torch.Tensor,
+        episode_start: torch.Tensor,
         counts: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states of several further tokens per lane; the cache is updated in place.
+        """Hidden states of several further tokens per environment; the cache is updated in place.
 
         Args:
             tokens: shape ``(rows, n, width)``.
             cache: from :meth:`new_cache`.
-            lanes: shape ``(rows,)``, each row's place in the cache, all different.
-            fresh: shape ``(rows,)``, true where an episode begins: the lane's memory is forgotten.
+            env_ids: shape ``(rows,)``, each row's place in the cache, all different.
+            episode_start: shape ``(rows,)``, true where an episode begins: the environment's memory is forgotten.
             counts: shape ``(rows,)``, tokens of each row, the rest is padding; None: all.
 
         Returns:
@@ -285,8 +288,8 @@ class Transformer(nn.Module):
         """
         rows, length, _ = tokens.shape
         size, device = self.config.window, tokens.device
-        counts = torch.full_like(lanes, length) if counts is None else counts
-        seen = cache.positions[lanes].masked_fill(fresh, 0)[:, None]
+        counts = torch.full_like(env_ids, length) if counts is None else counts
+        seen = cache.positions[env_ids].masked_fill(episode_start, 0)[:, None]
         place = torch.arange(length, device=device)
         positions = seen + place
         # Each slot's latest position before these tokens; below 0 where there is none.
@@ -298,7 +301,7 @@ class Transformer(nn.Module):
         # All keys are seen before any is written: an early token may need what a later one takes the slot of.
         written = (place < counts[:, None]) & (place >= counts[:, None] - size)
         row, column = written.nonzero(as_tuple=True)
-        lane, slot = lanes[row], positions[row, column] % size
+        env_id, slot = env_ids[row], positions[row, column] % size
         angles = self.angles(int(positions.max()) + 1).to(device)[positions][:, None]
         x = tokens
         for layer, block in enumerate(self.blocks):
@@ -306,12 +309,12 @@ class Transformer(nn.Module):
             query, key, value = block.attention.project(block.attention_norm(x))
             key = rotate(key, angles)
             keys, values = cache.keys[layer], cache.values[layer]
-            every_key, every_value = torch.cat([keys[lanes], key], dim=2), torch.cat([values[lanes], value], dim=2)
+            every_key, every_value = torch.cat([keys[env_ids], key], dim=2), torch.cat([values[env_ids], value], dim=2)
             x = x + block.attention.attend(rotate(query, angles), every_key, every_value, mask)
             x = x + block.feedforward(block.feedforward_norm(x))
-            keys[lane, :, slot] = key[row, :, column]
-            values[lane, :, slot] = value[row, :, column]
-        cache.positions[lanes] = seen[:, 0] + counts
+            keys[env_id, :, slot] = key[row, :, column]
+            values[env_id, :, slot] = value[row, :, column]
+        cache.positions[env_ids] = seen[:, 0] + counts
         return self.norm(x)
 
     def angles(self, length: int) -> torch.Tensor:

@@ -67,78 +67,78 @@ class Lanes:
         """
         self.spreads = {task.name: Spread() for task in tasks}
         self._seed, self._discount, self._prompts = seed, discount, prompts
-        self._lanes: list[_Lane] = []
+        self._lanes: list[_Slot] = []
         for task, context in tasks.items():
-            self._lanes += [_Lane(len(self._lanes) + row, task, make(task), context) for row in range(lanes)]
+            self._lanes += [_Slot(len(self._lanes) + row, task, make(task), context) for row in range(lanes)]
         self.episodes = [0] * len(self._lanes)
 
     def close(self) -> None:
         """End the environments."""
-        for lane in self._lanes:
-            lane.env.close()
+        for slot in self._lanes:
+            slot.env.close()
 
     def collect(self, policy: NetworkPolicy, steps: int, *names: object) -> Experience:
-        """Play so many steps on every lane; ``names`` are those of the random streams that actions are drawn from.
+        """Play so many steps on every slot; ``names`` are those of the random streams that actions are drawn from.
 
         Raises:
             GatitoError: if an environment raises; the line names task and seed.
         """
-        for lane in self._lanes:
-            lane.rng = stream(*names, lane.index)
+        for slot in self._lanes:
+            slot.rng = stream(*names, slot.index)
         memory = policy.initial_state(len(self._lanes))
         self._read_again(policy, memory)
         met, sums = Experience(), {name: [] for name in self.spreads}
         for _ in range(steps):
             cut = []
-            for lane in self._lanes:
-                if lane.observation is None:
-                    self._begin(lane)
-            for lane, decision, row, drawn_here in self._act(policy, memory, self._lanes):
-                if lane.step(decision, row, *drawn_here):
-                    lane.last_value = 0.0
-                elif lane.truncated:
-                    cut.append(lane)
-                lane.discounted = self._discount * lane.discounted + lane.reward
-                sums[lane.task.name].append(lane.discounted)
+            for slot in self._lanes:
+                if slot.observation is None:
+                    self._begin(slot)
+            for slot, decision, row, drawn_here in self._act(policy, memory, self._lanes):
+                if slot.step(decision, row, *drawn_here):
+                    slot.last_value = 0.0
+                elif slot.truncated:
+                    cut.append(slot)
+                slot.discounted = self._discount * slot.discounted + slot.reward
+                sums[slot.task.name].append(slot.discounted)
             self._foresee(policy, memory, cut)
-            for lane in self._lanes:
-                if lane.terminated or lane.truncated:
-                    met.segments.append(lane.close(self._prompts))
-                    met.returns.setdefault(lane.task.name, []).append(lane.total)
-                    lane.end()
-        going = [lane for lane in self._lanes if lane.steps]
+            for slot in self._lanes:
+                if slot.terminated or slot.truncated:
+                    met.segments.append(slot.close(self._prompts))
+                    met.returns.setdefault(slot.task.name, []).append(slot.total)
+                    slot.end()
+        going = [slot for slot in self._lanes if slot.steps]
         self._foresee(policy, memory, going)
-        met.segments += [lane.close(self._prompts) for lane in going]
+        met.segments += [slot.close(self._prompts) for slot in going]
         for name, values in sums.items():
             self.spreads[name].add(values)
         return met
 
-    def _begin(self, lane: "_Lane") -> None:
-        number = self.episodes[lane.index]
-        self.episodes[lane.index] += 1
-        lane.begin(training_seed("ppo", lane.task.name, self._seed, lane.index, number))
+    def _begin(self, slot: "_Slot") -> None:
+        number = self.episodes[slot.index]
+        self.episodes[slot.index] += 1
+        slot.begin(training_seed("ppo", slot.task.name, self._seed, slot.index, number))
 
     def _read_again(self, policy: NetworkPolicy, memory: Any) -> None:  # noqa: ANN401
         """Bring the network's memory to where every episode is, with its weights of now."""
-        longest = max(len(lane.context) for lane in self._lanes)
+        longest = max(len(slot.context) for slot in self._lanes)
         for ago in range(longest, 0, -1):
-            reading = [lane for lane in self._lanes if len(lane.context) >= ago]
+            reading = [slot for slot in self._lanes if len(slot.context) >= ago]
             groups = _by_task(reading)
             policy.act([_observed(task, group, ago) for task, group in groups], memory)
             for task, group in groups:
-                actions = np.stack([lane.context[-ago].action for lane in group])
-                policy.remember(memory, task, np.array([lane.index for lane in group]), actions)
-        for lane in self._lanes:
-            lane.fresh = not lane.context
-            lane.reward = lane.context[-1].reward if lane.context else 0.0
+                actions = np.stack([slot.context[-ago].action for slot in group])
+                policy.remember(memory, task, np.array([slot.index for slot in group]), actions)
+        for slot in self._lanes:
+            slot.episode_start = not slot.context
+            slot.reward = slot.context[-1].reward if slot.context else 0.0
 
     def _act(
         self,
         policy: NetworkPolicy,
         memory: Any,  # noqa: ANN401
-        lanes: Sequence["_Lane"],
-    ) -> Iterator[tuple["_Lane", PolicyOutput, int, tuple[np.ndarray, float]]]:
-        """Each lane with what it does: a row of a decision, what was chosen and its log-probability."""
+        lanes: Sequence["_Slot"],
+    ) -> Iterator[tuple["_Slot", PolicyOutput, int, tuple[np.ndarray, float]]]:
+        """Each slot with what it does: a row of a decision, what was chosen and its log-probability."""
         noted: list[tuple[np.ndarray, np.ndarray]] = []
 
         def choose(logits: torch.Tensor, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
@@ -150,10 +150,10 @@ class Lanes:
         groups = _by_task(lanes)
         decisions, _ = policy.act([_observed(task, group) for task, group in groups], memory, choose)
         for (_, group), decision, (options, logs) in zip(groups, decisions, noted, strict=True):
-            for row, lane in enumerate(group):
-                yield lane, decision, row, (options[row], float(logs[row]))
+            for row, slot in enumerate(group):
+                yield slot, decision, row, (options[row], float(logs[row]))
 
-    def _foresee(self, policy: NetworkPolicy, memory: Any, lanes: Sequence["_Lane"]) -> None:  # noqa: ANN401
+    def _foresee(self, policy: NetworkPolicy, memory: Any, lanes: Sequence["_Slot"]) -> None:  # noqa: ANN401
         """Ask what the critic expects after the last step of these lanes."""
         if not lanes:
             return
@@ -161,8 +161,8 @@ class Lanes:
         decisions, _ = policy.act([_observed(task, group) for task, group in groups], memory)
         for (_, group), decision in zip(groups, decisions, strict=True):
             assert decision.values is not None
-            for lane, value in zip(group, decision.values, strict=True):
-                lane.last_value = float(value)
+            for slot, value in zip(group, decision.values, strict=True):
+                slot.last_value = float(value)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Step:
     value: float
 
 
-class _Lane:
+class _Slot:
     """One environment and the episode that it is in."""
 
     def __init__(self, index: int, task: Task, env: gym.Env, context: int) -> None:
@@ -191,7 +191,7 @@ class _Lane:
         observation, _ = self.env.reset(seed=seed)
         self.observation = np.array(self._pack(observation))  # some environments write over it
         self.terminated = self.truncated = False
-        self.fresh, self.reward, self.total, self.discounted = True, 0.0, 0.0, 0.0
+        self.episode_start, self.reward, self.total, self.discounted = True, 0.0, 0.0, 0.0
 
     def end(self) -> None:
         self.context.clear()
@@ -206,7 +206,7 @@ class _Lane:
         value = float(decision.values[row])
         self.steps.append(_Step(self.observation, action, float(reward), chosen, log_probability, value))
         self.observation = np.array(self._pack(observation))
-        self.fresh, self.reward = False, float(reward)
+        self.episode_start, self.reward = False, float(reward)
         self.total += self.reward
         return self.terminated
 
@@ -236,25 +236,27 @@ class _Lane:
         return segment
 
 
-def _by_task(lanes: Sequence[_Lane]) -> list[tuple[Task, list[_Lane]]]:
-    return [(task, list(group)) for task, group in itertools.groupby(lanes, key=lambda lane: lane.task)]
+def _by_task(lanes: Sequence[_Slot]) -> list[tuple[Task, list[_Slot]]]:
+    return [(task, list(group)) for task, group in itertools.groupby(lanes, key=lambda slot: slot.task)]
 
 
-def _observed(task: Task, lanes: Sequence[_Lane], ago: int = 0) -> PolicyInput:
+def _observed(task: Task, lanes: Sequence[_Slot], ago: int = 0) -> PolicyInput:
     """What lanes show now, or showed so many steps ago; the oldest step that is kept looks like an episode's first."""
     if ago:
-        fresh = [len(lane.context) == ago for lane in lanes]
-        earlier = [0.0 if new else lane.context[-ago - 1].reward for lane, new in zip(lanes, fresh, strict=True)]
-        observations = [lane.context[-ago].observation for lane in lanes]
+        episode_start = [len(slot.context) == ago for slot in lanes]
+        earlier = [
+            0.0 if new else slot.context[-ago - 1].reward for slot, new in zip(lanes, episode_start, strict=True)
+        ]
+        observations = [slot.context[-ago].observation for slot in lanes]
     else:
-        fresh, earlier = [lane.fresh for lane in lanes], [lane.reward for lane in lanes]
-        observations = [lane.observation for lane in lanes]
+        episode_start, earlier = [slot.episode_start for slot in lanes], [slot.reward for slot in lanes]
+        observations = [slot.observation for slot in lanes]
     return PolicyInput(
         task=task,
         observations=stack(observations),
-        lanes=np.array([lane.index for lane in lanes]),
-        fresh=np.array(fresh),
+        env_ids=np.array([slot.index for slot in lanes]),
+        episode_start=np.array(episode_start),
         rewards=np.array(earlier),
-        rngs=[lane.rng for lane in lanes],
-        envs=[lane.env for lane in lanes],
+        rngs=[slot.rng for slot in lanes],
+        envs=[slot.env for slot in lanes],
     )

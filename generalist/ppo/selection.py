@@ -52,7 +52,7 @@ def try_out(policy: Policy, tasks: Sequence[Task], episodes: int, seed: int) -> 
     metrics = {task.name: task.metric for task in tasks}
     scores: dict[str, list[float]] = {task.name: [] for task in tasks}
     steps = 0
-    for episode in rollout(policy, seeds, lanes_per_task=episodes):
+    for episode in rollout(policy, seeds, envs_per_task=episodes):
         scores[episode.task].append(metric_value(metrics[episode.task], episode))
         steps += episode.length
     return scores, steps

@@ -17,17 +17,17 @@ _REACHES = {(32, 1): 0.9, (256, 1): 2, (1024, 1): 10, (32, 32): 5, (256, 32): 20
 
 
 def cases() -> list[Case]:
-    """``nano`` with contexts of 32 to 1024 tokens, one lane and thirty-two."""
+    """``nano`` with contexts of 32 to 1024 tokens, one environment and thirty-two."""
     found = []
-    for lanes in _LANES:
-        told = f"{lanes} lane{'s' if lanes > 1 else ''}"
+    for num_envs in _LANES:
+        told = f"{num_envs} environment{'s' if num_envs > 1 else ''}"
         for context in _CONTEXTS:
-            pair = functools.partial(_pair, (_cached, context, lanes), (_uncached, context, lanes))
-            quick = (context, lanes) == (1024, 1)
+            pair = functools.partial(_pair, (_cached, context, num_envs), (_uncached, context, num_envs))
+            quick = (context, num_envs) == (1024, 1)
             found.append(
-                Case("decode", f"context {context}, {told}", "uncached", _REACHES[context, lanes], pair, quick=quick)
+                Case("decode", f"context {context}, {told}", "uncached", _REACHES[context, num_envs], pair, quick=quick)
             )
-        flat = functools.partial(_pair, (_cached, _CONTEXTS[-1], lanes), (_cached, _CONTEXTS[0], lanes))
+        flat = functools.partial(_pair, (_cached, _CONTEXTS[-1], num_envs), (_cached, _CONTEXTS[0], num_envs))
         found.append(Case("decode", f"context {_CONTEXTS[-1]}, {told}", f"context {_CONTEXTS[0]}", 0.9, flat))
     return found
 
@@ -36,31 +36,31 @@ def _pair(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
     return Crew(_ready, [ours]).rate, Crew(_ready, [theirs]).rate
 
 
-def _ready(decoding: Callable[[Transformer, int], Measurement], context: int, lanes: int) -> Measurement:
+def _ready(decoding: Callable[[Transformer, int], Measurement], context: int, num_envs: int) -> Measurement:
     model = Transformer(replace(model_of("nano"), window=context)).eval()
-    return decoding(model, lanes)
+    return decoding(model, num_envs)
 
 
-def _cached(model: Transformer, lanes: int, steps: int = 100) -> Measurement:
+def _cached(model: Transformer, num_envs: int, steps: int = 100) -> Measurement:
     """Further steps of episodes that are longer than the context."""
-    cache = model.new_cache(lanes)
+    cache = model.new_cache(num_envs)
     cache.keys.normal_()
     cache.positions += model.config.window
-    tokens, every = torch.randn(lanes, model.config.width), torch.arange(lanes)
-    fresh = torch.zeros(lanes, dtype=torch.bool)
+    tokens, every = torch.randn(num_envs, model.config.width), torch.arange(num_envs)
+    episode_start = torch.zeros(num_envs, dtype=torch.bool)
 
     @torch.inference_mode()
     def work() -> int:
         for _ in range(steps):
-            model.step(tokens, cache, every, fresh)
+            model.step(tokens, cache, every, episode_start)
         return steps
 
     return timed(work)
 
 
-def _uncached(model: Transformer, lanes: int) -> Measurement:
-    tokens = torch.randn(lanes, model.config.window, model.config.width)
-    steps = max(1, 20_000 // (lanes * model.config.window))
+def _uncached(model: Transformer, num_envs: int) -> Measurement:
+    tokens = torch.randn(num_envs, model.config.window, model.config.width)
+    steps = max(1, 20_000 // (num_envs * model.config.window))
 
     @torch.inference_mode()
     def work() -> int:

@@ -84,7 +84,7 @@ def batched(name: str, part: int) -> Measurement:
 
     def work() -> int:
         enough = lanes * (_HORIZON - 1) + 1  # each plays one episode, or several short ones
-        played = rollout(policy, seeds, lanes_per_task=lanes, enough_steps=enough, make=environments.take)
+        played = rollout(policy, seeds, envs_per_task=lanes, enough_steps=enough, make=environments.take)
         return sum(episode.length for episode in played)
 
     return timed(work)
@@ -98,7 +98,7 @@ def _alone(name: str) -> Measurement:
     def work() -> int:
         steps = 0
         for task in suite:
-            played = rollout(policy, {task: seeds}, lanes_per_task=1, enough_steps=_HORIZON, make=environments.take)
+            played = rollout(policy, {task: seeds}, envs_per_task=1, enough_steps=_HORIZON, make=environments.take)
             steps += sum(episode.length for episode in played)
         return steps
 

@@ -87,7 +87,7 @@ def _record(task: Task, steps: int, folder: Path) -> None:
     artifact = Artifact(folder, "trajectories", {})
     artifact.start()
     seeds = {task: iter(range(1_000_000))}
-    played = rollout(RandomPolicy(), seeds, lanes_per_task=8, keep_steps=True, enough_steps=steps)
+    played = rollout(RandomPolicy(), seeds, envs_per_task=8, keep_steps=True, enough_steps=steps)
     write_shard(folder / "shard-000", played, spaces(task)[0])
     artifact.finish(0.0, distribution_kind=None)
 

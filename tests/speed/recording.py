@@ -66,7 +66,7 @@ def _prepare(task: Task, recipe: ExpertRecipe, at_random: bool) -> tuple[Measure
 
     def played() -> Iterator[Episode]:
         done.clear()
-        for episode in rollout(policy, {task: seeds}, lanes_per_task=1, keep_steps=True, enough_steps=_STEPS):
+        for episode in rollout(policy, {task: seeds}, envs_per_task=1, keep_steps=True, enough_steps=_STEPS):
             assert episode.steps is not None
             done[episode.seed] = episode.steps.get("actions", np.zeros(0))  # who gives up at once took none
             yield episode

@@ -58,7 +58,7 @@ def record(task: Task, steps: int, folder: Path) -> Trajectories:
     """Random play of a task."""
     artifact = Artifact(folder, "trajectories", {})
     artifact.start()
-    played = rollout(RandomPolicy(), {task: itertools.count()}, lanes_per_task=8, keep_steps=True, enough_steps=steps)
+    played = rollout(RandomPolicy(), {task: itertools.count()}, envs_per_task=8, keep_steps=True, enough_steps=steps)
     write_shard(folder / "shard-000", played, spaces(task)[0])
     artifact.finish(0.0, distribution_kind=None, task=task.name)
     return Trajectories(folder)

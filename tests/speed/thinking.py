@@ -48,7 +48,7 @@ def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
         before = policy.spent.seconds, policy.spent.passing + policy.spent.stepping
         seeds = {each: starts for each in suite}
         enough = _LANES * _HORIZON // 2
-        list(rollout(policy, seeds, lanes_per_task=_LANES, enough_steps=enough, make=environments.take))
+        list(rollout(policy, seeds, envs_per_task=_LANES, enough_steps=enough, make=environments.take))
         needed.append(policy.spent.passing + policy.spent.stepping - before[1])
         return policy.spent.seconds - before[0]
 

@@ -168,7 +168,7 @@ class GatoCodec(nn.Module):
             vectors = vectors.flatten(0, 1).index_add(0, sequences.patches, patches).view_as(vectors)
         return vectors
 
-    def new_memory(self, model: Transformer, lanes: int, prompts: Mapping[str, Window]) -> GatoMemory:
+    def new_memory(self, model: Transformer, num_envs: int, prompts: Mapping[str, Window]) -> GatoMemory:
         """Memory for so many environments; ``prompts`` are demonstrations by task name."""
         shown = {}
         for name, prompt in prompts.items():
@@ -177,14 +177,14 @@ class GatoCodec(nn.Module):
             shape = (1, int(steps.lengths.sum()))
             sequences = arrange([placed], shape, self.places.num_embeddings - 1)
             shown[name] = self._embed([prompt.task], sequences)[0]
-        return GatoMemory(model.new_cache(lanes), shown)
+        return GatoMemory(model.new_cache(num_envs), shown)
 
     @staticmethod
     def fork(model: Transformer, memory: GatoMemory, sources: np.ndarray, targets: np.ndarray) -> None:
-        """Let lanes go on from where others are; see :meth:`generalist.network.codec.Codec.fork`."""
+        """Let environments continue from the memory of others; see :meth:`generalist.network.codec.Codec.fork`."""
         model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
 
-    def remember(self, memory: GatoMemory, task: Task, lanes: np.ndarray, actions: np.ndarray) -> None:
+    def remember(self, memory: GatoMemory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
         """Refused: actions are tokens in the cache, and others have been thought after them.
 
         Raises:
@@ -199,23 +199,23 @@ class GatoCodec(nn.Module):
     def act(
         self,
         model: Transformer,
-        observed: Sequence[PolicyInput],
+        inputs: Sequence[PolicyInput],
         memory: GatoMemory,
         choose: Chooser = most_likely,
     ) -> list[PolicyOutput]:
         """Observations task by task, then the actions' tokens one by one for all rows at once."""
-        hidden = torch.cat([self._look(model, rows, memory) for rows in observed])
-        counts = [len(rows.lanes) for rows in observed]
-        lanes = self._tensor(np.concatenate([rows.lanes for rows in observed]))
-        sizes = [1 if is_discrete(rows.task) else action_count(rows.task) for rows in observed]
+        hidden = torch.cat([self._look(model, rows, memory) for rows in inputs])
+        counts = [len(rows.env_ids) for rows in inputs]
+        env_ids = self._tensor(np.concatenate([rows.env_ids for rows in inputs]))
+        sizes = [1 if is_discrete(rows.task) else action_count(rows.task) for rows in inputs]
         dimensions = self._tensor(np.repeat(sizes, counts))
-        valid = np.repeat([valid_tokens(rows.task, self.vocabulary) for rows in observed], counts, axis=0)
+        valid = np.repeat([valid_tokens(rows.task, self.vocabulary) for rows in inputs], counts, axis=0)
         ids = torch.arange(self.vocabulary.size, device=self.device)
         first, last = self._tensor(valid)[:, :, None].unbind(1)
         invalid = (ids < first) | (ids >= last)
-        numbers = moved(self._numbers([rows.task for rows in observed for _ in rows.lanes]), self.device)
-        streams = [rng for rows in observed for rng in rows.rngs]
-        tokens = torch.zeros(len(lanes), max(sizes), dtype=torch.long, device=self.device)
+        numbers = moved(self._numbers([rows.task for rows in inputs for _ in rows.env_ids]), self.device)
+        streams = [rng for rows in inputs for rng in rows.rngs]
+        tokens = torch.zeros(len(env_ids), max(sizes), dtype=torch.long, device=self.device)
         for dimension in range(max(sizes)):
             [rows] = (dimensions > dimension).nonzero(as_tuple=True)
             logits = self.head(hidden[rows]).masked_fill(invalid[rows], -torch.inf)
@@ -226,30 +226,28 @@ class GatoCodec(nn.Module):
                 assert self.identity is not None
                 vectors = vectors + self.identity(numbers[rows])
             never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-            hidden[rows] = model.step(vectors, memory.cache, lanes[rows], never)
+            hidden[rows] = model.step(vectors, memory.cache, env_ids[rows], never)
         decisions = []
-        for rows, size, own in zip(
-            observed, sizes, np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1]), strict=True
-        ):
+        for rows, size, own in zip(inputs, sizes, np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1]), strict=True):
             actions = actions_of(rows.task, own[:, :size], self.vocabulary)
             decisions.append(PolicyOutput(actions, actions))
         return decisions
 
     def _look(self, model: Transformer, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
         """What the model knows at the separators, ``(rows, width)``; new episodes begin with a demonstration."""
-        lanes, fresh = self._tensor(rows.lanes), self._tensor(rows.fresh)
+        env_ids, episode_start = self._tensor(rows.env_ids), self._tensor(rows.episode_start)
         prompt = memory.prompts.get(rows.task.name)
-        if prompt is not None and fresh.any():
-            new = lanes[fresh]
+        if prompt is not None and episode_start.any():
+            new = env_ids[episode_start]
             model.extend(prompt.expand(len(new), -1, -1), memory.cache, new, torch.ones_like(new, dtype=torch.bool))
-            fresh = torch.zeros_like(fresh)
+            episode_start = torch.zeros_like(episode_start)
         steps = self._tokenise(rows.task, rows.observations, None)
         shape = (len(steps), int(steps.lengths.max()))
         placed = Placed(steps, np.arange(shape[0]) * shape[1], self._positions(steps, None))
         sequences = arrange([placed], shape, self.places.num_embeddings - 1)
         vectors = self._embed([rows.task] * len(steps), sequences)
         counts = self._tensor(steps.lengths)
-        hidden = model.extend(vectors, memory.cache, lanes, fresh, counts)
+        hidden = model.extend(vectors, memory.cache, env_ids, episode_start, counts)
         return hidden[torch.arange(len(steps), device=self.device), counts - 1]
 
     def _demonstration(self, prompt: Window, length: int) -> StepTokens:

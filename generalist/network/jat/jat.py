@@ -152,22 +152,22 @@ class JatCodec(StepwiseCodec):
     def act(
         self,
         model: Transformer,
-        observed: Sequence[PolicyInput],
+        inputs: Sequence[PolicyInput],
         memory: Memory,
         choose: Chooser = most_likely,
     ) -> list[PolicyOutput]:
         """Two tokens per row, of all tasks at once: what was done last, unless nothing was, and what is seen now."""
-        items = [with_rewards(split_modalities(rows.task, rows.observations), rows.rewards) for rows in observed]
-        inputs = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
-        lanes = np.concatenate([rows.lanes for rows in observed])
-        fresh = np.concatenate([rows.fresh for rows in observed])
-        who, prefix = self.told(observed, memory)
-        done = self.acts(self.tensor(memory.actions[lanes])) + who
-        seen = self.observations(moved(inputs, self.device))[:, 0] + who
-        if len(old := np.flatnonzero(~fresh)):
+        items = [with_rewards(split_modalities(rows.task, rows.observations), rows.rewards) for rows in inputs]
+        collated = collate([{kind: part[:, None] for kind, part in item.items()} for item in items], 1)
+        env_ids = np.concatenate([rows.env_ids for rows in inputs])
+        episode_start = np.concatenate([rows.episode_start for rows in inputs])
+        who, prefix = self.told(inputs, memory)
+        done = self.acts(self.tensor(memory.actions[env_ids])) + who
+        seen = self.observations(moved(collated, self.device))[:, 0] + who
+        if len(old := np.flatnonzero(~episode_start)):
             rows = self.tensor(old)
-            self.step(model, done[rows], memory, lanes[old], fresh[old], prefix and prefix.rows(rows))
-        return self.decide(observed, self.step(model, seen, memory, lanes, fresh, prefix), memory, choose)
+            self.step(model, done[rows], memory, env_ids[old], episode_start[old], prefix and prefix.rows(rows))
+        return self.decide(inputs, self.step(model, seen, memory, env_ids, episode_start, prefix), memory, choose)
 
 
 def with_rewards(parts: Parts, rewards: np.ndarray) -> Parts:

@@ -34,7 +34,7 @@ def generalist(codec="step"):
 @pytest.mark.parametrize("make_policy", [RandomPolicy, generalist, partial(generalist, "jat")])
 def test_an_episode_is_the_same_alone_and_among_others(make_policy):
     tasks = [COUNTER, CARTPOLE, PENDULUM, TARGET]
-    crowd = play(make_policy(), {task: range(17) for task in tasks}, lanes_per_task=5)
+    crowd = play(make_policy(), {task: range(17) for task in tasks}, envs_per_task=5)
     assert len(crowd) == 68
     for task in tasks:
         alone = play(make_policy(), {task: [9]})[task.name, 9]
@@ -59,11 +59,11 @@ def test_a_policy_is_told_the_reward_before_each_step():
     class Listens(RandomPolicy):
         told = []
 
-        def act(self, observed, state):
-            self.told.extend((rows.rewards[0], rows.fresh[0]) for rows in observed)
-            return super().act(observed, state)
+        def act(self, inputs, state):
+            self.told.extend((rows.rewards[0], rows.episode_start[0]) for rows in inputs)
+            return super().act(inputs, state)
 
-    episodes = play(Listens(), {COUNTER: range(3)}, lanes_per_task=1)
+    episodes = play(Listens(), {COUNTER: range(3)}, envs_per_task=1)
     expected = []
     for episode in episodes.values():
         expected += [(0.0, True), *((reward, False) for reward in episode.steps["rewards"][:-1])]
@@ -86,7 +86,7 @@ def test_random_actions_fill_the_space():
 
 
 def test_no_episode_is_begun_once_there_are_enough_steps():
-    episodes = play(RandomPolicy(), {TARGET: iter(range(1000))}, lanes_per_task=3, enough_steps=100)
+    episodes = play(RandomPolicy(), {TARGET: iter(range(1000))}, envs_per_task=3, enough_steps=100)
     assert len(episodes) == 6  # of 20 steps: after two rounds of three lanes there are 120
     assert sorted(seed for _, seed in episodes) == list(range(6))
 
@@ -96,11 +96,11 @@ def test_noise_changes_actions_and_leaves_labels():
         name = "ones"
         distribution_kind = {"toy/counter": "logits"}
 
-        def initial_state(self, lanes):
+        def initial_state(self, num_envs):
             return None
 
-        def act(self, observed, state):
-            rows = len(observed[0].observations)
+        def act(self, inputs, state):
+            rows = len(inputs[0].observations)
             ones = np.ones(rows, np.int64)
             return [PolicyOutput(ones, ones, np.tile([0.0, 5.0, 0.0], (rows, 1)))], state
 

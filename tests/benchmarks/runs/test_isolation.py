@@ -145,11 +145,11 @@ class Clumsy(RandomPolicy):
 
     name = "expert"
 
-    def act(self, observed, state):
-        for rows in observed:
+    def act(self, inputs, state):
+        for rows in inputs:
             if rows.task.name == "toy/target":
                 raise GatitoError("it has two left feet: play something else.", rows.task.name)
-        return super().act(observed, state)
+        return super().act(inputs, state)
 
 
 def test_failures_belong_to_stages():

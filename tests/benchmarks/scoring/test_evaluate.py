@@ -27,9 +27,9 @@ class Good(RandomPolicy):
     def __init__(self, name):
         self.name = name
 
-    def act(self, observed, state):
-        decisions, state = super().act(observed, state)
-        for rows, decision in zip(observed, decisions, strict=True):
+    def act(self, inputs, state):
+        decisions, state = super().act(inputs, state)
+        for rows, decision in zip(inputs, decisions, strict=True):
             decision.actions[:] = [0.5, 5.0] if rows.task.name == "toy/target" else 2
         return decisions, state
 

@@ -223,7 +223,7 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
         artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
-        take = RecordingJob(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, lanes=1)
+        take = RecordingJob(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, num_envs=1)
         recording._record_shard(take=take, shard=0, report=lambda _: None)
 
 

@@ -14,7 +14,7 @@ from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig
 from generalist.network.inference_cost import InferenceCost
 from tests.conftest import make_task
-from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
 COUNTER = make_task(kwargs={"length": 9})
@@ -107,7 +107,7 @@ def test_each_environment_that_is_played_has_clones_of_its_own():
         imagined.enter(spots, rngs[: len(spots)])
         places = range(len(spots))
         last = imagined.step(places, [0] * len(spots))
-        return imagined.observed(places, np.arange(len(spots)), last, rngs[: len(spots)]).envs
+        return imagined.policy_input(places, np.arange(len(spots)), last, rngs[: len(spots)]).envs
 
     first, second, third = entered(one, one, other)
     assert len({id(env) for env in (first, second, third, *played)}) == 5
@@ -135,7 +135,7 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
     player = Written(lambda seen: [0.0, 0.0, 9.0] if task is COUNTER else [0.0, 9.0])
     [episode] = play(trying(player), task, [3]).values()
     played = {tuple(row) for row in episode.steps["observations"][:-1]}
-    futures = [rows for rows in player.asked if rows.lanes.min() > 4]  # behind the lanes of the four candidates
+    futures = [rows for rows in player.asked if rows.env_ids.min() > 4]  # behind the memory of the four candidates
     imagined = {tuple(row) for rows in futures for row in rows.observations}
     assert len(played) > 3 and imagined and bool(imagined & played) == known
 
@@ -150,7 +150,7 @@ def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings):
     else:
         alone = Follows(made_up(**settings | model), episode.steps["actions"])
     play(alone, COUNTER, [1])
-    for ours, theirs in zip(memory_of_lane(player.memory.memory), memory_of_lane(alone.memory), strict=True):
+    for ours, theirs in zip(memory_of_env(player.memory.memory), memory_of_env(alone.memory), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -163,36 +163,34 @@ class Forced:
         self.name, self._policy, self._actions = policy.name, policy, iter(actions)
         self.initial_state = policy.initial_state
 
-    def act(self, observed, state):
+    def act(self, inputs, state):
         action = int(next(self._actions))
 
         def choose(logits, rngs):
             return (~logits.isneginf()).nonzero()[action : action + 1, 1]  # the tokens of actions alone are possible
 
-        return self._policy.act(observed, state, choose)
+        return self._policy.act(inputs, state, choose)
 
 
 def test_what_was_spent_is_counted():
     player = Written(lambda seen: [2.0, 1.0, 0.0])
     tried = trying(player, horizon=3)
     task = make_task(kwargs={"length": 20})
-    play(tried, task, range(4), lanes_per_task=2)
+    play(tried, task, range(4), envs_per_task=2)
     spent = tried.spent
     # Three candidates; three futures of three steps; the winner, never the policy's own, and that one, twice: chance
     # has no say. The last two decisions' futures are shorter: of two steps, and of one.
     assert spent.decisions == 4 * 20
     assert spent.steps == 4 * (18 * (9 + 12) + (6 + 8) + (3 + 4))
     assert spent.passes == 4 * (20 * 3 + 18 * (6 + 8) + (3 + 4))
-    assert spent.passes == sum(len(rows.lanes) for rows in player.asked)
+    assert spent.passes == sum(len(rows.env_ids) for rows in player.asked)
     assert 0 < spent.passing + spent.stepping < spent.seconds
 
 
 @pytest.mark.parametrize("settings", [{}, {"draws": True, "rollouts": 2}])
 def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
     player = Written(lambda seen: [0.0, 0.3, float(seen[0] % 2)])
-    plays = [
-        play(trying(player, horizon=3, **settings), COUNTER, range(7), lanes_per_task=lanes) for lanes in (1, 3, 7)
-    ]
+    plays = [play(trying(player, horizon=3, **settings), COUNTER, range(7), envs_per_task=count) for count in (1, 3, 7)]
     assert same(plays[0], plays[1]) and same(plays[0], plays[2])
 
 

@@ -103,14 +103,14 @@ class Listener:
     def __init__(self, action=FORWARD):
         self.action, self.shown = action, []
 
-    def initial_state(self, lanes):
+    def initial_state(self, num_envs):
         return None
 
-    def act(self, observed, state):
-        [rows] = observed
+    def act(self, inputs, state):
+        [rows] = inputs
         texts = [text_of(row) for row in rows.observations["mission"]]
-        self.shown.append(list(zip(texts, rows.fresh.tolist(), rows.rewards.tolist(), strict=True)))
-        actions = np.full(len(rows.lanes), self.action)
+        self.shown.append(list(zip(texts, rows.episode_start.tolist(), rows.rewards.tolist(), strict=True)))
+        actions = np.full(len(rows.env_ids), self.action)
         return [PolicyOutput(actions, actions, np.eye(7)[actions], values=np.ones(len(actions)))], state
 
 
@@ -126,17 +126,23 @@ class Table:
         self.missions = missions
         self.trees = [joint(joint(), joint()) for _ in missions]
 
-    def observed(self, fresh, lanes=None):
-        lanes = np.arange(len(self.missions)) if lanes is None else np.array(lanes)
+    def inputs(self, episode_start, env_ids=None):
+        env_ids = np.arange(len(self.missions)) if env_ids is None else np.array(env_ids)
         task = level("BossLevel")
         space = spaces(task)[0]
-        rows = np.zeros(len(lanes), packed_dtype(space))
-        for row, lane in zip(rows, lanes, strict=True):
-            row["mission"] = pack(space["mission"], self.missions[lane])
-        envs = [SimpleNamespace(unwrapped=SimpleNamespace(instrs=self.trees[lane])) for lane in lanes]
-        rngs = [np.random.default_rng(0)] * len(lanes)
+        rows = np.zeros(len(env_ids), packed_dtype(space))
+        for row, env_id in zip(rows, env_ids, strict=True):
+            row["mission"] = pack(space["mission"], self.missions[env_id])
+        envs = [SimpleNamespace(unwrapped=SimpleNamespace(instrs=self.trees[env_id])) for env_id in env_ids]
+        rngs = [np.random.default_rng(0)] * len(env_ids)
         return PolicyInput(
-            task, rows, lanes, np.full(len(lanes), fresh), np.full(len(lanes), 0.0 if fresh else 0.5), rngs, envs
+            task,
+            rows,
+            env_ids,
+            np.full(len(env_ids), episode_start),
+            np.full(len(env_ids), 0.0 if episode_start else 0.5),
+            rngs,
+            envs,
         )
 
 
@@ -148,14 +154,14 @@ def decomposed(policy, judge=fulfilled, forget=True):
 def test_parts_are_shown_in_order_and_each_begins_anew(joined):
     table, listener = Table(joined), Listener()
     policy = decomposed(listener)
-    _, state = policy.act([table.observed(True)], policy.initial_state(1))
-    _, state = policy.act([table.observed(False)], state)
+    _, state = policy.act([table.inputs(True)], policy.initial_state(1))
+    _, state = policy.act([table.inputs(False)], state)
     setattr(table.trees[0], "b_done" if "after" in joined else "a_done", "success")
     for _ in range(2):
-        given = table.observed(False)
+        given = table.inputs(False)
         [decision], state = policy.act([given], state)
         assert text_of(given.observations["mission"][0]) == joined  # what is recorded stays
-        assert not given.fresh.any()
+        assert not given.episode_start.any()
     assert [shown for [shown] in listener.shown] == [
         ("p", True, 0),
         ("p", False, 0.5),
@@ -169,9 +175,9 @@ def test_parts_are_shown_in_order_and_each_begins_anew(joined):
 def test_the_memory_goes_on_with_forget_off():
     table, listener = Table("p, then q"), Listener()
     policy = decomposed(listener, forget=False)
-    _, state = policy.act([table.observed(True)], policy.initial_state(1))
+    _, state = policy.act([table.inputs(True)], policy.initial_state(1))
     table.trees[0].a_done = "success"
-    policy.act([table.observed(False)], state)
+    policy.act([table.inputs(False)], state)
     assert listener.shown == [[("p", True, 0)], [("q", False, 0.5)]]
 
 
@@ -179,7 +185,7 @@ def test_only_success_counts_and_what_was_done_by_the_way_is_skipped():
     table, listener = Table("p and q, then r and s"), Listener()
     policy = decomposed(listener)
     tree = table.trees[0]
-    _, state = policy.act([table.observed(True)], policy.initial_state(1))
+    _, state = policy.act([table.inputs(True)], policy.initial_state(1))
     ticks = [
         (tree.instr_a, "a_done", "continue"),
         (tree.instr_a, "b_done", "success"),
@@ -188,21 +194,21 @@ def test_only_success_counts_and_what_was_done_by_the_way_is_skipped():
     ticks += [(tree.instr_a, "a_done", "success"), (tree, "a_done", "success"), (tree.instr_b, "a_done", "success")]
     for joined, side, verdict in ticks:
         setattr(joined, side, verdict)
-        _, state = policy.act([table.observed(False)], state)
+        _, state = policy.act([table.inputs(False)], state)
     # q is never shown: it was done while p was the part.
     assert [shown[0] for [shown] in listener.shown] == ["p", "p", "p", "p", "r", "r", "s"]
 
 
-def test_every_lane_has_its_own_progress_and_a_new_episode_begins_with_its_first_part():
+def test_every_env_has_its_own_progress_and_a_new_episode_begins_with_its_first_part():
     table, listener = Table("p, then q", "r, then s"), Listener()
     policy = decomposed(listener)
-    _, state = policy.act([table.observed(True)], policy.initial_state(2))
+    _, state = policy.act([table.inputs(True)], policy.initial_state(2))
     table.trees[1].a_done = "success"
-    _, state = policy.act([table.observed(False)], state)
-    _, state = policy.act([table.observed(False, lanes=[1])], state)
+    _, state = policy.act([table.inputs(False)], state)
+    _, state = policy.act([table.inputs(False, env_ids=[1])], state)
     table.missions, table.trees = ("t after you u", "r, then s"), [joint(), table.trees[1]]
-    _, state = policy.act([table.observed(True, lanes=[0])], state)
-    assert [[(text, fresh) for text, fresh, _ in shown] for shown in listener.shown] == [
+    _, state = policy.act([table.inputs(True, env_ids=[0])], state)
+    assert [[(text, episode_start) for text, episode_start, _ in shown] for shown in listener.shown] == [
         [("p", True), ("r", True)],
         [("p", False), ("s", True)],
         [("s", False)],
@@ -217,8 +223,8 @@ def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
         table, policy = Table(mission), decomposed(listener, Budget(3))
         state = policy.initial_state(1)
         for step in range(steps):
-            _, state = policy.act([table.observed(step == 0)], state)
-        return "".join(text.upper() if fresh else text for [(text, fresh, _)] in listener.shown)
+            _, state = policy.act([table.inputs(step == 0)], state)
+        return "".join(text.upper() if episode_start else text for [(text, episode_start, _)] in listener.shown)
 
     assert play(Listener(), "p, then q", 10) == "PppQqqPppQ"
     assert play(Listener(DONE), "q after you p", 4) == "PQPQ"
@@ -232,7 +238,7 @@ def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
     for step in range(8):
         if step == 3:
             table.trees[0].a_done = "success"  # the second part has steps of its own
-        [decision], state = policy.act([table.observed(step in (0, 7))], state)
+        [decision], state = policy.act([table.inputs(step in (0, 7))], state)
         assert decision.truncated_by_policy is not None
         gone += decision.truncated_by_policy.tolist()
         if step == 6:
@@ -287,25 +293,25 @@ class Soloist:
     def __init__(self, afterwards=DONE):
         self._afterwards = afterwards
 
-    def initial_state(self, lanes):
+    def initial_state(self, num_envs):
         return {}
 
-    def act(self, observed, state):
+    def act(self, inputs, state):
         from experts.programs.bot import Bot
 
-        [rows] = observed
-        actions = np.full(len(rows.lanes), self._afterwards)
-        for row, (lane, env) in enumerate(zip(rows.lanes, rows.envs, strict=True)):
+        [rows] = inputs
+        actions = np.full(len(rows.env_ids), self._afterwards)
+        for row, (env_id, env) in enumerate(zip(rows.env_ids, rows.envs, strict=True)):
             env_level, whole = env.unwrapped, env.unwrapped.instrs
             if env_level.step_count == 0:
-                state[lane] = {each.surface(env): each for each in leaves(whole)}, None
-            known, bot = state[lane]
-            if rows.fresh[row]:
+                state[env_id] = {each.surface(env): each for each in leaves(whole)}, None
+            known, bot = state[env_id]
+            if rows.episode_start[row]:
                 env_level.instrs = known[text_of(rows.observations["mission"][row])]
                 bot = Bot(env_level)
                 env_level.instrs = whole
-                state[lane] = known, bot
-            last = None if rows.fresh[row] else env.get_wrapper_attr("last_action")
+                state[env_id] = known, bot
+            last = None if rows.episode_start[row] else env.get_wrapper_attr("last_action")
             action = bot.decide(rows.observations["image"][row], last)
             actions[row] = self._afterwards if action is None else action
         return [PolicyOutput(actions, actions)], state
@@ -314,9 +320,9 @@ class Soloist:
 @pytest.mark.parametrize("name", ["GoToSeq", "OpenDoorsOrderN4", "OpenTwoDoors"])
 def test_who_can_do_one_instruction_alone_carries_out_missions_of_several(name):
     task = level(name)
-    episodes = list(rollout(decomposed(Soloist()), {task: range(20)}, lanes_per_task=5))
+    episodes = list(rollout(decomposed(Soloist()), {task: range(20)}, envs_per_task=5))
     assert sum(episode.success for episode in episodes) >= 18
-    without = list(rollout(decomposed(Soloist(), lambda progress, env: 0), {task: range(20)}, lanes_per_task=5))
+    without = list(rollout(decomposed(Soloist(), lambda progress, env: 0), {task: range(20)}, envs_per_task=5))
     assert sum(episode.success for episode in without) <= 14  # the first part is not the mission
 
 

@@ -13,7 +13,7 @@ from generalist.amplifiers.search import Search, SearchPolicy
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig
 from tests.conftest import ROOT, make_task
-from tests.thinking import Follows, Watched, Written, made_up, memory_of_lane, play, same
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
 
@@ -130,11 +130,13 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
     thinking = searching(player, task, simulations=9, considered=3, proofs=1)
     [episode] = play(thinking, task, [3]).values()
     asked = [
-        (lane, tuple(row)) for rows in player.asked for lane, row in zip(rows.lanes, rows.observations, strict=True)
+        (env_id, tuple(row))
+        for rows in player.asked
+        for env_id, row in zip(rows.env_ids, rows.observations, strict=True)
     ]
     played = {tuple(row) for row in episode.steps["observations"][:-1]}
-    imagined = {row for lane, row in asked if lane != 0}
-    assert {row for lane, row in asked if lane == 0} == played and len(played) > 3
+    imagined = {row for env_id, row in asked if env_id != 0}
+    assert {row for env_id, row in asked if env_id == 0} == played and len(played) > 3
     assert bool(imagined & played) == known
 
 
@@ -149,7 +151,7 @@ def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, pro
     alone = Follows(made_up(critic=1.0, **settings), episode.steps["actions"])
     play(alone, COUNTER, [1])
     assert len(set(episode.steps["actions"].tolist())) > 1
-    for ours, theirs in zip(memory_of_lane(player.memory.memory), memory_of_lane(alone.memory), strict=True):
+    for ours, theirs in zip(memory_of_env(player.memory.memory), memory_of_env(alone.memory), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -173,12 +175,12 @@ def test_every_node_remembers_what_was_tried_on_the_way_to_it():
 def test_what_was_spent_is_counted():
     player = Written(lambda seen: [2.0, 1.0, 0.0])
     thinking = searching(player, COUNTER, simulations=8, considered=3)
-    play(thinking, COUNTER, range(4), lanes_per_task=2)
+    play(thinking, COUNTER, range(4), envs_per_task=2)
     spent = thinking.spent
     # Of three actions each once, of two each twice: seven visits, until the end comes near.
     assert spent.decisions == 4 * 9
     first = 3 * (1 + 7)
-    assert sum(len(rows.lanes) for rows in player.asked) == spent.passes <= 4 * 9 * (1 + 7)
+    assert sum(len(rows.env_ids) for rows in player.asked) == spent.passes <= 4 * 9 * (1 + 7)
     assert spent.passes - spent.decisions <= spent.steps <= 4 * 9 * 7 and spent.passes > first
     assert 0 < spent.passing + spent.stepping < spent.seconds
 
@@ -187,9 +189,9 @@ def test_what_was_spent_is_counted():
 def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
     player = Written(lambda seen: [0.0, 0.3, 0.6], lambda seen: math.sin(9 * seen[0]))
     plays = []
-    for lanes in (1, 3, 7):
+    for count in (1, 3, 7):
         thinking = searching(player, COUNTER, simulations=8, considered=3, noise=1.0, **settings)
-        plays.append(play(thinking, COUNTER, range(7), lanes_per_task=lanes))
+        plays.append(play(thinking, COUNTER, range(7), envs_per_task=count))
     assert same(plays[0], plays[1]) and same(plays[0], plays[2])
 
 

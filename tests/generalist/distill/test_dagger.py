@@ -10,7 +10,7 @@ import torch
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
-from benchmarks.play.policy import Labelled, PolicyOutput
+from benchmarks.play.policy import PolicyOutput, TeacherLabelled
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.tracking import Tracker, TrackingConfig
@@ -39,20 +39,20 @@ class Always:
         self._action, self._last = action, gives_up_after
         self.distribution_kind = {TASK.name: "logits"}
 
-    def initial_state(self, lanes):
+    def initial_state(self, num_envs):
         return None
 
-    def act(self, observed, state):
+    def act(self, inputs, state):
         decisions = []
-        for rows in observed:
-            actions = np.full(len(rows.lanes), self._action)
+        for rows in inputs:
+            actions = np.full(len(rows.env_ids), self._action)
             logits = np.eye(3, dtype=np.float32)[actions]
             decisions.append(PolicyOutput(actions, actions, logits, rows.observations[:, 1] >= self._last))
         return decisions, state
 
 
 def test_the_learner_acts_and_the_teacher_labels():
-    policy = Labelled(Always(0), Always(2), longest=99)
+    policy = TeacherLabelled(Always(0), Always(2), longest=99)
     [episode] = rollout(policy, {TASK: [3]}, keep_steps=True)
     assert (episode.steps["actions"] == 0).all() and (episode.steps["labels"] == 2).all()
     assert (episode.steps["distributions"].argmax(axis=1) == 2).all()
@@ -61,9 +61,9 @@ def test_the_learner_acts_and_the_teacher_labels():
 
 @pytest.mark.parametrize("longest, patience, length", [(2, 99, 2), (99, 3, 3), (99, 99, 99)])
 def test_an_episode_ends_where_the_teacher_knows_no_further_or_it_gets_long(longest, patience, length):
-    policy = Labelled(Always(0), Always(2, patience), longest)
+    policy = TeacherLabelled(Always(0), Always(2, patience), longest)
     # Several episodes one after another in one lane: each is counted from its own beginning.
-    played = list(rollout(policy, {TASK: [5, 5, 5]}, lanes_per_task=1, keep_steps=True))
+    played = list(rollout(policy, {TASK: [5, 5, 5]}, envs_per_task=1, keep_steps=True))
     whole = next(rollout(Always(0), {TASK: [5]})).length
     assert [episode.length for episode in played] == [min(length, whole)] * 3
     assert all(episode.truncated_by_policy == (length < whole) for episode in played)

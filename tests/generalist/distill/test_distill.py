@@ -31,15 +31,15 @@ class Parity:
     name = "expert"
     distribution_kind = {"toy/counter": "logits", "toy/target": "gaussian"}
 
-    def initial_state(self, lanes):
+    def initial_state(self, num_envs):
         return None
 
-    def act(self, observed, state):
+    def act(self, inputs, state):
 
         from benchmarks.play.policy import PolicyOutput
 
         decisions = []
-        for rows in observed:
+        for rows in inputs:
             if rows.task.name == "toy/counter":
                 actions = (rows.observations[:, 1] % 2).astype(np.int64)
                 decisions.append(PolicyOutput(actions, actions, 4.0 * np.eye(3, dtype=np.float32)[actions]))
@@ -250,10 +250,9 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     class Reader(Parity):
         distribution_kind = {}
 
-        def act(self, observed, state):
+        def act(self, inputs, state):
             chosen = [
-                np.array([2 * MISSIONS.index(text_of(row)) for row in rows.observations["mission"]])
-                for rows in observed
+                np.array([2 * MISSIONS.index(text_of(row)) for row in rows.observations["mission"]]) for rows in inputs
             ]
             return [PolicyOutput(actions, actions) for actions in chosen], state
 
@@ -272,13 +271,13 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     assert np.mean(scores) > 0.95  # half of the episodes have the other mission
 
     class Lied(NetworkPolicy):
-        def act(self, observed, state):
-            for rows in observed:
+        def act(self, inputs, state):
+            for rows in inputs:
                 for row in rows.observations["mission"]:
                     row[:] = 0
                     lie = MISSIONS[0].encode()
                     row[: len(lie)] = np.frombuffer(lie, np.uint8)
-            return super().act(observed, state)
+            return super().act(inputs, state)
 
     lied_to = rollout(Lied(load_network(made.folder)), {task: range(900, 920)}, keep_steps=True)
     assert np.mean([(episode.steps["actions"] == 0).mean() for episode in lied_to]) > 0.95

@@ -249,11 +249,11 @@ def test_settings_that_cannot_work_get_one_line(changes, line):
 class Drawing(Always):
     """Draws its actions, and counts as a player of tries."""
 
-    def act(self, observed, state):
-        decisions, state = super().act(observed, state)
+    def act(self, inputs, state):
+        decisions, state = super().act(inputs, state)
         return [
             replace(each, actions=np.array([rng.integers(3) for rng in rows.rngs]))
-            for rows, each in zip(observed, decisions, strict=True)
+            for rows, each in zip(inputs, decisions, strict=True)
         ], state
 
 

@@ -29,11 +29,11 @@ class Twin:
     name = "expert"
     distribution_kind = {}
 
-    def initial_state(self, lanes):
+    def initial_state(self, num_envs):
         return None
 
-    def act(self, observed, state):
-        chosen = [np.full(len(rows.lanes), 0 if rows.task.name == "toy/left" else 2) for rows in observed]
+    def act(self, inputs, state):
+        chosen = [np.full(len(rows.env_ids), 0 if rows.task.name == "toy/left" else 2) for rows in inputs]
         return [PolicyOutput(actions, actions) for actions in chosen], state
 
 
@@ -84,9 +84,9 @@ def test_a_prompt_is_seen_the_same_cached_and_uncached_well_beyond_the_window():
     there = torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
     prefix = model.read(shown, there)
     whole = model(tokens, prefix)
-    cache, lanes = model.new_cache(3), torch.arange(3)
+    cache, env_ids = model.new_cache(3), torch.arange(3)
     for step in range(40):
-        hidden = model.step(tokens[:, step], cache, lanes, torch.full((3,), step == 0), prefix)
+        hidden = model.step(tokens[:, step], cache, env_ids, torch.full((3,), step == 0), prefix)
         torch.testing.assert_close(hidden, whole[:, step], atol=1e-5, rtol=0)
     # It reaches every step, padding of a prompt reaches none, and none's prompt reaches another's.
     changed = shown.clone()
@@ -178,14 +178,14 @@ def test_while_acting_the_previous_action_is_the_lanes_own():
     observations = np.random.default_rng(0).normal(size=(2, 12, 2)).astype(np.float32)
     state, acted = policy.initial_state(2), []
     for step in range(12):
-        fresh = np.array([step == 0, step in (0, 5)])
-        shown = PolicyInput(task, observations[:, step], np.arange(2), fresh, np.zeros(2), [], [])
+        episode_start = np.array([step == 0, step in (0, 5)])
+        shown = PolicyInput(task, observations[:, step], np.arange(2), episode_start, np.zeros(2), [], [])
         [decision], state = policy.act([shown], state)
         acted.append(decision.actions)
     acted = np.stack(acted, axis=1)
-    for lane, first, last in ((0, 0, 12), (1, 0, 5), (1, 5, 12)):
-        done = acted[lane, first:last]
-        own = Window(task, observations[lane, first:last], done, None, done, np.zeros(len(done)))
+    for env_id, first, last in ((0, 0, 12), (1, 0, 5), (1, 5, 12)):
+        done = acted[env_id, first:last]
+        own = Window(task, observations[env_id, first:last], done, None, done, np.zeros(len(done)))
         batch = network.codec.collate([own], len(own), [np.random.default_rng(0)])
         hidden = network.codec.hidden(network.model, batch)[0]
         assert network.codec.heads.decide(task, hidden).actions.tolist() == done.tolist()

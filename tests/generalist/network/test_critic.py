@@ -91,11 +91,11 @@ def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
     class Watching:
         name, distribution_kind = "it", {}
 
-        def initial_state(self, lanes):
-            return policy.initial_state(lanes)
+        def initial_state(self, num_envs):
+            return policy.initial_state(num_envs)
 
-        def act(self, observed, state):
-            decisions, state = policy.act(observed, state)
+        def act(self, inputs, state):
+            decisions, state = policy.act(inputs, state)
             seen.extend(float(value) for value in decisions[0].values)
             return decisions, state
 

@@ -72,14 +72,14 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
     policy = NetworkPolicy(network, "it", prompts)
     state = policy.initial_state(3)
     for step in range(LENGTH):
-        fresh = np.full(1, step == 0)
+        episode_start = np.full(1, step == 0)
         rows = [
-            PolicyInput(each.task, each.observations[[step]], np.array([lane]), fresh, np.zeros(1), [], [])
-            for lane, each in enumerate(every)
+            PolicyInput(each.task, each.observations[[step]], np.array([env_id]), episode_start, np.zeros(1), [], [])
+            for env_id, each in enumerate(every)
         ]
         decisions, state = policy.act(rows, state)
-        for lane, decision in enumerate(decisions):
-            logits = network.codec.heads.decide(every[lane].task, learnt[[lane], step]).distributions
+        for env_id, decision in enumerate(decisions):
+            logits = network.codec.heads.decide(every[env_id].task, learnt[[env_id], step]).distributions
             np.testing.assert_allclose(decision.distributions, logits, atol=1e-4)
 
 
@@ -107,9 +107,9 @@ def test_a_lane_goes_on_from_where_another_was(task):
     policy = NetworkPolicy(network)
     state = policy.initial_state(2)
 
-    def decided(step, lane):
+    def decided(step, env_id):
         rows = PolicyInput(
-            task, window.observations[[step]], np.array([lane]), np.full(1, step == 0), np.zeros(1), [], []
+            task, window.observations[[step]], np.array([env_id]), np.full(1, step == 0), np.zeros(1), [], []
         )
         return policy.act([rows], state)[0][0].distributions
 

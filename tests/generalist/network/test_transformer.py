@@ -21,61 +21,61 @@ def test_cached_decoding_equals_uncached_well_beyond_the_window(model):
     tokens = torch.randn(5, 50, 64)
     whole = model(tokens)
     cache = model.new_cache(5)
-    lanes = torch.arange(5)
+    env_ids = torch.arange(5)
     for step in range(50):
-        hidden = model.step(tokens[:, step], cache, lanes, torch.full((5,), step == 0))
+        hidden = model.step(tokens[:, step], cache, env_ids, torch.full((5,), step == 0))
         torch.testing.assert_close(hidden, whole[:, step], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
 def test_lanes_come_and_go_without_touching_each_other(model):
-    """Three lanes: one plays on, one begins a second episode at step 11, one is absent now and then."""
+    """Three environments: one plays on, one begins a second episode at step 11, one is absent now and then."""
     tokens = torch.randn(3, 30, 64)
     cache = model.new_cache(3)
     seen = {0: [], 1: [], 2: []}
     for step in range(30):
-        lanes = [0, 1] if step % 3 == 1 else [2, 1, 0]
-        fresh = [step == 0 or (lane == 1 and step == 11) for lane in lanes]
-        rows = torch.stack([tokens[lane, step] for lane in lanes])
-        hidden = model.step(rows, cache, torch.tensor(lanes), torch.tensor(fresh))
-        for lane, row in zip(lanes, hidden, strict=True):
-            seen[lane].append((step, row))
+        env_ids = [0, 1] if step % 3 == 1 else [2, 1, 0]
+        episode_start = [step == 0 or (env_id == 1 and step == 11) for env_id in env_ids]
+        rows = torch.stack([tokens[env_id, step] for env_id in env_ids])
+        hidden = model.step(rows, cache, torch.tensor(env_ids), torch.tensor(episode_start))
+        for env_id, row in zip(env_ids, hidden, strict=True):
+            seen[env_id].append((step, row))
     expected = {
         0: model(tokens[:1])[0],
         1: torch.cat([model(tokens[1:2, :11])[0], model(tokens[1:2, 11:])[0]]),
         2: model(tokens[2:, [step for step in range(30) if step % 3 != 1]])[0],
     }
-    for lane, rows in seen.items():
-        torch.testing.assert_close(torch.stack([row for _, row in rows]), expected[lane], atol=1e-5, rtol=0)
+    for env_id, rows in seen.items():
+        torch.testing.assert_close(torch.stack([row for _, row in rows]), expected[env_id], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
 def test_chunks_of_any_length_equal_whole_sequences_while_lanes_come_and_go(model):
-    """Chunks of 1 to 20 tokens over a window of 8, padded to the longest, and single tokens; lane 1 begins again."""
+    """Chunks of 1 to 20 tokens over a window of 8, padded to the longest, and single tokens; number 1 begins again."""
     rng = np.random.default_rng(0)
     tokens = torch.randn(3, 300, 64)
     cache = model.new_cache(3)
-    episodes = {lane: [([], [])] for lane in range(3)}  # each episode's tokens and hidden states
+    episodes = {env_id: [([], [])] for env_id in range(3)}  # each episode's tokens and hidden states
     used = [0, 0, 0]
     for turn in range(24):
-        lanes = rng.permutation(3)[: rng.integers(1, 4)]
-        counts = np.ones(len(lanes), int) if turn % 5 == 4 else rng.integers(1, 21, len(lanes))
-        counts = np.minimum(counts, 300 - np.array(used)[lanes])
-        fresh = np.array([used[lane] == 0 or (lane == 1 and turn in (9, 16)) for lane in lanes])
-        rows = torch.full((len(lanes), counts.max(), 64), 1e3)
-        for row, lane, count, new in zip(rows, lanes, counts, fresh, strict=True):
-            row[:count] = tokens[lane, used[lane] : used[lane] + count]
+        env_ids = rng.permutation(3)[: rng.integers(1, 4)]
+        counts = np.ones(len(env_ids), int) if turn % 5 == 4 else rng.integers(1, 21, len(env_ids))
+        counts = np.minimum(counts, 300 - np.array(used)[env_ids])
+        episode_start = np.array([used[env_id] == 0 or (env_id == 1 and turn in (9, 16)) for env_id in env_ids])
+        rows = torch.full((len(env_ids), counts.max(), 64), 1e3)
+        for row, env_id, count, new in zip(rows, env_ids, counts, episode_start, strict=True):
+            row[:count] = tokens[env_id, used[env_id] : used[env_id] + count]
             if new:
-                episodes[lane].append(([], []))
-            episodes[lane][-1][0].append(row[:count].clone())
-            used[lane] += count
-        places = torch.from_numpy(lanes), torch.from_numpy(fresh)
+                episodes[env_id].append(([], []))
+            episodes[env_id][-1][0].append(row[:count].clone())
+            used[env_id] += count
+        places = torch.from_numpy(env_ids), torch.from_numpy(episode_start)
         if turn % 5 == 4:
             hidden = model.step(rows[:, 0], cache, *places)[:, None]
         else:
             hidden = model.extend(rows, cache, *places, torch.from_numpy(counts))
-        for lane, count, row in zip(lanes, counts, hidden, strict=True):
-            episodes[lane][-1][1].append(row[:count])
+        for env_id, count, row in zip(env_ids, counts, hidden, strict=True):
+            episodes[env_id][-1][1].append(row[:count])
     assert [len(each) for each in episodes.values()] == [2, 4, 2] and min(used) > 50
     for seen, hidden in (episode for each in episodes.values() for episode in each if episode[0]):
         torch.testing.assert_close(torch.cat(hidden), model(torch.cat(seen)[None])[0], atol=1e-5, rtol=0)
@@ -98,20 +98,20 @@ def test_attention_sees_the_past_within_its_windows_and_nothing_else(model):
 def test_positions_are_relative_also_late_in_an_episode(model):
     tokens = torch.randn(1, 8, 64)
     cache = model.new_cache(1)
-    lane = torch.tensor([0])
+    env_id = torch.tensor([0])
     for step in range(8):
-        model.step(tokens[:, step], cache, lane, torch.tensor([step == 0]))
+        model.step(tokens[:, step], cache, env_id, torch.tensor([step == 0]))
     early = cache.positions.item()
     late = model.new_cache(1)
     late.positions[:] = 20_000
     for step in range(8):
-        hidden = model.step(tokens[:, step], late, lane, torch.tensor([False]))
+        hidden = model.step(tokens[:, step], late, env_id, torch.tensor([False]))
     # The ring is full after 8 tokens, so the first layer sees the same in both.
     assert early == 8
     again = model.new_cache(1)
     again.positions[:] = 800
     for step in range(8):
-        other = model.step(tokens[:, step], again, lane, torch.tensor([False]))
+        other = model.step(tokens[:, step], again, env_id, torch.tensor([False]))
     torch.testing.assert_close(hidden, other, atol=1e-4, rtol=0)
 
 

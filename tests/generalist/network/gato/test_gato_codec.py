@@ -177,27 +177,33 @@ def test_acting_equals_teacher_forcing_beyond_the_window_while_lanes_come_and_go
     tasks = [COUNTER, TARGET, INSTRUCTED, FILM]
     codec, model = make(window=400, tasks=[task.name for task in tasks], **settings)
     prompts = {task.name: play(task, 3, seed=5) for task in tasks} if "prompt" in settings.values() else {}
-    windows = {lane: play(tasks[lane // 2], 14, seed=lane) for lane in range(8)}
+    windows = {env_id: play(tasks[env_id // 2], 14, seed=env_id) for env_id in range(8)}
     memory = codec.new_memory(model, 8, prompts)
-    done = {lane: [] for lane in windows}
+    done = {env_id: [] for env_id in windows}
     rng = np.random.default_rng(0)
-    while any(len(done[lane]) < len(windows[lane]) for lane in windows):
-        observed = []
+    while any(len(done[env_id]) < len(windows[env_id]) for env_id in windows):
+        inputs = []
         for task in tasks:
-            own = [lane for lane in windows if windows[lane].task is task and len(done[lane]) < len(windows[lane])]
-            lanes = [lane for lane in own if rng.random() < 0.7]
-            if lanes:
-                rows = np.stack([windows[lane].observations[len(done[lane])] for lane in lanes])
-                fresh = np.array([not done[lane] for lane in lanes])
-                rngs = [stream(0)] * len(lanes)
-                observed.append(PolicyInput(task, rows, np.array(lanes), fresh, np.zeros(len(lanes)), rngs, []))
-        for rows, decision in zip(observed, codec.act(model, observed, memory) if observed else [], strict=True):
+            own = [
+                env_id
+                for env_id in windows
+                if windows[env_id].task is task and len(done[env_id]) < len(windows[env_id])
+            ]
+            env_ids = [env_id for env_id in own if rng.random() < 0.7]
+            if env_ids:
+                rows = np.stack([windows[env_id].observations[len(done[env_id])] for env_id in env_ids])
+                episode_start = np.array([not done[env_id] for env_id in env_ids])
+                rngs = [stream(0)] * len(env_ids)
+                inputs.append(
+                    PolicyInput(task, rows, np.array(env_ids), episode_start, np.zeros(len(env_ids)), rngs, [])
+                )
+        for rows, decision in zip(inputs, codec.act(model, inputs, memory) if inputs else [], strict=True):
             assert decision.actions is decision.labels
-            for lane, action in zip(rows.lanes, decision.actions, strict=True):
-                done[lane].append(action)
-    assert all(len({str(action) for action in done[lane]}) > 1 for lane in (1, 2, 3, 4, 5, 7))  # it sees
-    for lane, window in windows.items():
-        actions = np.stack(done[lane])
+            for env_id, action in zip(rows.env_ids, decision.actions, strict=True):
+                done[env_id].append(action)
+    assert all(len({str(action) for action in done[env_id]}) > 1 for env_id in (1, 2, 3, 4, 5, 7))  # it sees
+    for env_id, window in windows.items():
+        actions = np.stack(done[env_id])
         prompt = prompts.get(window.task.name)
         whole = Window(window.task, window.observations, actions, None, actions, np.zeros(len(actions)), None, prompt)
         length = 14 * step_length(window.task, 16, longest=True) + 400

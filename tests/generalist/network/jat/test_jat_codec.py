@@ -203,7 +203,7 @@ def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, con
     heads, seen = made.codec.heads, []
     original = heads.decide
     monkeypatch.setattr(heads, "decide", lambda task, hidden, *how: seen.append(hidden) or original(task, hidden, *how))
-    episodes = list(rollout(NetworkPolicy(made, "it", prompts), {task: range(3)}, lanes_per_task=1, keep_steps=True))
+    episodes = list(rollout(NetworkPolicy(made, "it", prompts), {task: range(3)}, envs_per_task=1, keep_steps=True))
     assert max(episode.length for episode in episodes) > 4
     for episode in episodes:
         steps = episode.steps
