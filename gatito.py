@@ -26,6 +26,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.environment import ENVIRONMENT, describe_environment
 from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError, check_at_least, one_line, unknown
+from benchmarks.base.seals import seal
 from benchmarks.play.policy import Policy, RandomPolicy
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.report.clips import ClipsConfig, film
@@ -560,6 +561,7 @@ def _report(plan: Plan) -> None:
     if board.gains:
         amplifier, start = plan.config.amplifier["name"], plan.config.ida.start
         artifacts.write_text(plan.run / ROUNDS, to_csv(round_rows(board, amplifier, start), RoundRow))
+        seal(plan.run, [ROUNDS])
     if HydraConfig.get().mode == RunMode.MULTIRUN and not len(plan.failures):
         _reported[plan.run] = plan.config
 

@@ -1,9 +1,14 @@
-"""Tidy CSV files: one dataclass a kind of row, one line a row, every cell checked against its type when read."""
+"""Tidy CSV files: one dataclass a kind of row, one line a row, every cell checked against its type when read.
+
+Spreadsheets run a cell that begins with ``=`` as a formula. Such a text is written with an apostrophe before it, which
+spreadsheets do not show and :func:`read_csv` takes off again.
+"""
 
 import csv
 import dataclasses
 import io
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -13,6 +18,7 @@ from typing import Any, TypeVar
 from benchmarks.base.errors import GatitoError
 
 _Row = TypeVar("_Row")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def to_csv(rows: Sequence[Any], kind: type) -> str:
@@ -71,6 +77,8 @@ def _cell(value: Any) -> Any:  # noqa: ANN401
         return ""
     if isinstance(value, bool):
         return int(value)
+    if isinstance(value, str) and _FORMULA.match(value):
+        return f"'{value}"
     return repr(float(value)) if isinstance(value, float) else value
 
 
@@ -85,4 +93,6 @@ def _parse(cell: str, hint: Any) -> Any:  # noqa: ANN401
         return cell == "1"
     if hint is float and not math.isfinite(float(cell)):
         raise ValueError(f"'{cell}' is no finite number")
+    if hint is str and cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
     return hint(cell)

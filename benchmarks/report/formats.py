@@ -92,7 +92,9 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    # A bar would end the cell, and a line break the table.
+    escaped = (" ".join(cell.replace("|", r"\|").splitlines()) for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 def _tex(text: str) -> str:

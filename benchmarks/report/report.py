@@ -1,5 +1,6 @@
 """Compose the report of a results folder: tables, plots and one page, from its rows alone."""
 
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from benchmarks.base import artifacts, console
 from benchmarks.base.artifacts import digest, file_digest, read_json
 from benchmarks.base.csv_rows import columns, to_csv
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import to_latex, to_markdown
@@ -44,8 +46,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     for table in [*everything[:2], *(table for table in [rounds_table(board)] if table)]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
     inputs = _inputs(folder)
-    drawn_before = (folder / DRAWN).exists() and read_json(folder / DRAWN) == inputs
-    if drawn_before and all((folder / name).exists() for name in (PAGE, *TABLES)):
+    if _is_drawn(folder, inputs):
         return board
     (folder / DRAWN).unlink(missing_ok=True)  # killed from here on, the report is drawn again
     text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, everything)])
@@ -58,8 +59,24 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
             charts.draw(drawn[name], folder / name)
     artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))
     _track(board, folder, tracker)
-    artifacts.write_json(folder / DRAWN, inputs)
+    drawings = [f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
+    outputs = [name for name in (PAGE, *TABLES, *drawings) if (folder / name).exists()]
+    written_digests = {name: file_digest(folder / name) for name in outputs}
+    artifacts.write_json(folder / DRAWN, {"inputs": inputs, "outputs": written_digests})
     return board
+
+
+def _is_drawn(folder: Path, inputs: Mapping[str, str]) -> bool:
+    """Whether the report was drawn from these inputs, and nothing of it has been lost or changed since."""
+    if not (folder / DRAWN).exists():
+        return False
+    try:
+        record = read_json(folder / DRAWN, {"inputs": dict, "outputs": dict})
+    except GatitoError:  # drawn anew, it is written anew
+        return False
+    files = {folder / name: expected for name, expected in record["outputs"].items()}
+    unchanged = all(path.is_file() and file_digest(path) == expected for path, expected in files.items())
+    return record["inputs"] == inputs and unchanged
 
 
 def score_results(results: Results) -> Scoreboard:

@@ -14,6 +14,7 @@ import yaml
 from benchmarks.base.artifacts import digest, read_json, write_bytes, write_json, write_text
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.seals import check_seal, seal
 from benchmarks.scoring.results import ANCHORS, FILES, CostRow, Results, ScoreRow, TaskRow, labelled
 
 ROUNDS = "rounds.csv"
@@ -105,10 +106,14 @@ def _take_clips(folders: Sequence[Path], into: Path) -> None:
 
 def _take_rounds(folders: Sequence[Path], into: Path) -> None:
     """What runs tell of their rounds, one below the other."""
-    texts = [(folder / ROUNDS).read_text().splitlines() for folder in folders if (folder / ROUNDS).exists()]
+    told = [folder for folder in folders if (folder / ROUNDS).exists()]
+    for folder in told:
+        check_seal(folder, [ROUNDS], "remove it and run with stages=[report], which writes it anew.")
+    texts = [(folder / ROUNDS).read_text().splitlines() for folder in told]
     if texts:
         lines = [texts[0][0], *(line for text in texts for line in text[1:])]
         write_text(into / ROUNDS, "\n".join(lines) + "\n")
+        seal(into, [ROUNDS])
 
 
 def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:

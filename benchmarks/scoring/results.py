@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.base.artifacts import write_text
 from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.files import update_text
+from benchmarks.base.seals import check_seal, seal
 
 _Row = TypeVar("_Row")
 
@@ -178,17 +179,22 @@ class Results:
         return replace(self, scores=tuple(row for row in self.scores if row.task in scored), tasks=tuple(judged))
 
     def write(self, folder: Path) -> None:
-        """Write the four files."""
+        """Write the four files and seal them."""
         for name, kind in FILES.items():
-            write_text(folder / f"{name}.csv", to_csv(getattr(self, name), kind))
+            update_text(folder / f"{name}.csv", to_csv(getattr(self, name), kind))
+        seal(folder, [f"{name}.csv" for name in FILES])
 
     @staticmethod
     def read(folder: Path) -> "Results":
         """Read the four files and check them.
 
         Raises:
-            GatitoError: if a file is missing or a row does not fit; the line names the file and the rows.
+            GatitoError: if a file is missing, was changed since it was written, or a row does not fit; the line names
+                the file and the rows.
         """
+        check_seal(
+            folder, [f"{name}.csv" for name in FILES], "run with stages=[evaluate,report], which writes it anew."
+        )
         remedy = "run with stages=[evaluate,report] first, or name a folder with results."
         results = Results(
             **{name: tuple(read_csv(folder / f"{name}.csv", kind, remedy)) for name, kind in FILES.items()}

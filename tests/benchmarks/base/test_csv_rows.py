@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -92,3 +93,10 @@ def test_what_is_no_text_is_refused(tmp_path):
     path.write_bytes(HEADER.encode() + b"\n\xff\xfe\n")
     with pytest.raises(GatitoError, match=r"rows\.csv"):
         read_csv(path, Row, "none")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx", "'=x", "''=x", "'x", "x=1", ""])
+def test_a_text_that_a_spreadsheet_would_run_is_escaped_and_comes_back(tmp_path, text):
+    path = write(tmp_path, to_csv([Row(text, 1, -2.0, None, None, True)], Row))
+    assert not re.search(r"(^|,)[=+@]", path.read_text().splitlines()[1])
+    assert read_csv(path, Row, "none")[0].name == text

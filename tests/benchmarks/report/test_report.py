@@ -9,7 +9,7 @@ import vl_convert
 
 from benchmarks.base.artifacts import write_json
 from benchmarks.report import charts, write_report
-from benchmarks.report.formats import duration, listed, magnitude, number, to_latex, to_markdown
+from benchmarks.report.formats import Table, duration, listed, magnitude, number, to_latex, to_markdown
 from benchmarks.report.tables import (
     cost_table,
     gate_text,
@@ -146,9 +146,21 @@ def test_a_report_is_drawn_once_and_again_when_its_rows_change(tmp_path):
     first = {name: (tmp_path / name).stat().st_mtime_ns for name in names}
     write_report(rows, tmp_path, tracker=tracker(tmp_path))
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in names} == first
+    for name in ("index.html", "fractions.svg", "table.md"):  # what was emptied or lost is drawn again
+        (tmp_path / name).write_text("")
+        write_report(rows, tmp_path, tracker=tracker(tmp_path))
+        assert (tmp_path / name).read_text()
+    for content in ("[]", "{", '{"inputs": 3}'):
+        (tmp_path / "report.json").write_text(content)
+        write_report(rows, tmp_path, tracker=tracker(tmp_path))
     (tmp_path / "config.yaml").write_text("suite: other\n")
     write_report(rows, tmp_path, tracker=tracker(tmp_path))
     assert (tmp_path / "index.html").stat().st_mtime_ns > first["index.html"]
+
+
+def test_bars_and_line_breaks_in_names_leave_a_markdown_table_whole():
+    lines = to_markdown(Table("t", ["task", "f"], [["a|b\nc", "1"]], "")).splitlines()
+    assert lines[-3] == r"| a\|b c | 1 |"
 
 
 def test_the_csv_table_has_every_number(tmp_path):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.seals import SEAL
 from benchmarks.scoring.results import FILES, Results, anchor_of, base_name, label_of, labelled
 from tests.conftest import make_results
 
@@ -34,7 +35,7 @@ def task_where(results, number, **change):
 def test_results_come_back_as_they_were(tmp_path):
     results = good()
     results.write(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}.csv" for name in FILES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(f"{name}.csv" for name in FILES), SEAL])
     header = "suite,task,agent,train_seed,episode_seed,return,length,success\n"
     assert (tmp_path / "scores.csv").read_text().startswith(header)
     assert Results.read(tmp_path) == results
@@ -53,6 +54,26 @@ def test_names_and_labels():
     assert (base_name(name), label_of(name), label_of("expert")) == ("expert", "seed=(1, 2)", "")
     assert anchor_of("generalist (a)", "expert", ["expert (a)", "expert (b)"]) == "expert (a)"
     assert anchor_of("generalist (a)", "expert", ["expert"]) == "expert"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_edited_file_is_refused(tmp_path, name):
+    good().write(tmp_path)
+    with (tmp_path / f"{name}.csv").open("a") as file:
+        file.write("\n")
+    with pytest.raises(
+        GatitoError, match=rf"{name}\.csv was changed after gatito wrote it: run with stages=\[evaluate,"
+    ):
+        Results.read(tmp_path)
+    good().write(tmp_path)
+    assert Results.read(tmp_path) == good()
+
+
+def test_results_without_checksums_are_read_with_a_warning(tmp_path, capfd):
+    good().write(tmp_path)
+    (tmp_path / SEAL).unlink()
+    assert Results.read(tmp_path) == good()
+    assert "nothing shows whether its numbers are those that gatito wrote" in capfd.readouterr().err
 
 
 def test_a_missing_file_names_the_way_out(tmp_path):

@@ -1,0 +1,46 @@
+"""Checksums of the CSV files of a results folder, so that no edited number is ever shown as a result.
+
+The seal is ``results.json`` beside the files: ``{"sha256": {"scores.csv": "…", "tasks.csv": "…", …}}``. Whoever writes
+such files calls :func:`seal` afterwards; whoever reads them calls :func:`check_seal` first. Folders that were written
+before there were seals get one by ``seal(folder, ["scores.csv", "tasks.csv", "costs.csv", "curves.csv"])``.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.base import console
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import file_digest, read_json, update_text
+
+SEAL = "results.json"
+
+
+def seal(folder: Path, names: Iterable[str]) -> None:
+    """Write the checksums of these files of a results folder; those of other files, if sealed earlier, are kept."""
+    path = folder / SEAL
+    sealed = read_json(path, {"sha256": dict})["sha256"] if path.exists() else {}
+    sealed |= {name: file_digest(folder / name) for name in names}
+    kept = {name: value for name, value in sealed.items() if (folder / name).exists()}
+    update_text(path, json.dumps({"sha256": kept}, indent=1, sort_keys=True) + "\n")
+
+
+def check_seal(folder: Path, names: Iterable[str], remedy: str) -> None:
+    """Refuse files of a results folder that were changed after gatito wrote them.
+
+    Args:
+        folder: a results folder. One without a seal is warned of: nothing shows whether its files were changed.
+        names: of the files to be read. One that is missing, or was never sealed, is none of this function's business.
+        remedy: what to do about a changed file.
+
+    Raises:
+        GatitoError: naming the first file that was changed.
+    """
+    path = folder / SEAL
+    if not path.exists():
+        console.warn(f"{folder} has no {SEAL}, so nothing shows whether its numbers are those that gatito wrote.")
+        return
+    sealed = read_json(path, {"sha256": dict}, remedy)["sha256"]
+    for name in names:
+        if name in sealed and (folder / name).exists() and file_digest(folder / name) != sealed[name]:
+            raise GatitoError(f"{folder / name} was changed after gatito wrote it: {remedy}")
