@@ -284,7 +284,7 @@ class Plan:
     def ida(self) -> Ida:
         """The rounds of amplification and distillation."""
         suite = self.survivors("distill")
-        about = (self.run, self.config.seed, self.workers, self.tracker, self.config.generalist.draws)
+        about = (self.run, self.config.seed, self.workers, self.tracker, not self.config.generalist.deterministic)
         return Ida(self.config.ida, self.config.amplifier, suite, self.generalist, self.taught, *self.learning, *about)
 
     @property
@@ -305,7 +305,7 @@ class Plan:
             return None
         _, model, codec = self.learning
         recipes = [self.config.suite.tasks[task.key].expert for task in suite]  # wherever this run's experts come from
-        steps = sum(recipe.steps for recipe in recipes if recipe.trained)
+        steps = sum(recipe.env_steps for recipe in recipes if recipe.trained)
         ppo = multitask_ppo(self.config.controls.multitask, suite, codec, steps)
         about = {"suite": suite, "ppo": ppo, "model": model, "codec": codec, "seed": self.config.seed}
         return {"artifact": multitask_artifact(self.run, **about), **about}
@@ -362,7 +362,7 @@ class Plan:
     @property
     def _manner(self) -> dict[str, bool]:
         """How networks act, where it is not as by default."""
-        return {"draws": True} if self.config.generalist.draws else {}
+        return {} if self.config.generalist.deterministic else {"draws": True}
 
     def _player(self, made: Artifact, suite: Suite) -> "functools.partial[Policy]":
         """Makes a network's policy, in the process that plays."""
@@ -402,18 +402,18 @@ def _look_ahead(plan: Plan) -> None:
     check_task = codec_class(plan.config.codec.name).check_task
     for task in plan.survivors():
         try:
-            check_task(plan.config.codec, task, plan.config.model.window)
+            check_task(plan.config.codec, task, plan.config.model.context_length)
         except FatalError:
             raise  # a setting of the codec's own, whichever the task
         except GatitoError as error:
             plan.failures.add(task.name, str(error))
         algorithm = plan.recipe(task).algorithm
-        if plan.config.distill.rounds and algorithm in (DATASET, "random"):
+        if plan.config.distill.dagger.rounds and algorithm in (DATASET, "random"):
             how = "was only recorded" if algorithm == DATASET else "plays at random"
             plan.failures.add(
                 task.name,
                 f"the expert of task {task.name} {how}, so it cannot say what a learner should have done: set "
-                "distill.rounds=0, or leave the task out with tasks=[…].",
+                "distill.dagger.rounds=0, or leave the task out with tasks=[…].",
             )
     plan.ida.check()
     _ = plan.reinforced  # said at once if it cannot be trained
@@ -639,7 +639,7 @@ def _check(config: Config) -> None:
         make_amplifier(config.amplifier)
     elif config.amplifier.get("name") in AMPLIFIERS:
         raise GatitoError(f"amplifier={config.amplifier['name']} needs rounds to amplify in: set ida.rounds=3.")
-    config.distill.check(Suite.names(config.suite, config.tasks), config.model.window)
+    config.distill.check(Suite.names(config.suite, config.tasks), config.model.context_length)
     if config.distill.held_out and config.codec.conditioning != "none":
         raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")
     config.controls.check()
@@ -664,7 +664,7 @@ def _list(plan: Plan) -> None:
     for task in plan.suite:
         recipe = plan.recipe(task)
         reference = "-" if task.reference is None else f"{task.reference:g}"
-        expert = f"{recipe.algorithm}, {recipe.steps:,} steps" if recipe.trained else recipe.algorithm
+        expert = f"{recipe.algorithm}, {recipe.env_steps:,} steps" if recipe.trained else recipe.algorithm
         rows.append([task.name, task.env_id, expert, reference, task.metric])
     console.show_table(f"suite {plan.suite.name}", ["name", "env id", "expert", "reference", "metric"], rows)
 

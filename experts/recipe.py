@@ -20,8 +20,8 @@ class ExpertRecipe:
         algorithm: a stable-baselines3 algorithm, see ``experts.sb3.algorithms.ALGORITHMS``; or one of :data:`PLAYERS`,
             which play as they are, and for whom nothing below holds but ``episode_seconds``.
         dataset: a Minari dataset (its id or its folder) that holds the expert's episodes; nobody plays then.
-        steps: environment steps of training.
-        envs: environments side by side.
+        env_steps: environment steps of training.
+        num_envs: environments side by side.
         normalize_observations: whether observations are scaled by their running mean and deviation.
         normalize_rewards: whether rewards are scaled by the running deviation of the discounted return (training
             only; scores never are).
@@ -37,8 +37,8 @@ class ExpertRecipe:
 
     algorithm: str = "ppo"
     dataset: str | None = None
-    steps: int = 100_000
-    envs: int = 8
+    env_steps: int = 100_000
+    num_envs: int = 8
     normalize_observations: bool = False
     normalize_rewards: bool = False
     clip_rewards: bool = False

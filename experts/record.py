@@ -30,14 +30,14 @@ class RecordConfig:
     """``conf/record/*.yaml``.
 
     Attributes:
-        steps: expert steps per task, at least (the last episodes are finished).
-        random_steps: steps of the random policy per task, at least.
+        env_steps: expert steps per task, at least (the last episodes are finished).
+        random_env_steps: steps of the random policy per task, at least.
         noise: probability per step that a uniform action is played in place of the expert's; labels stay clean.
         shards: parts that a recording is made in; each is a unit of resuming and of parallel work.
     """
 
-    steps: int = 40_000
-    random_steps: int = 4_000
+    env_steps: int = 40_000
+    random_env_steps: int = 4_000
     noise: float = 0.1
     shards: int = 4
 
@@ -47,7 +47,7 @@ class RecordConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("record", self, steps=1, random_steps=1, noise=0, shards=1)
+        check_at_least("record", self, env_steps=1, random_env_steps=1, noise=0, shards=1)
         if self.noise > 1 or self.shards > 100:
             raise GatitoError("record.noise must be at most 1, and record.shards at most 100.")
 
@@ -97,7 +97,9 @@ def record_suite(
             about: dict[str, Any] = {"shards": config.shards, "seed": seed}
             if agent == "random":
                 takes.append(
-                    RecordingJob(task, RandomPolicy, artifact, config.random_steps, Purpose.RECORDING_RANDOM, **about)
+                    RecordingJob(
+                        task, RandomPolicy, artifact, config.random_env_steps, Purpose.RECORDING_RANDOM, **about
+                    )
                 )
             elif algorithm == DATASET:
                 arguments = {"task": task, "dataset": expert.config["recipe"]["dataset"], "artifact": artifact}
@@ -106,7 +108,7 @@ def record_suite(
                 if algorithm in PLAYERS:
                     about |= {"num_envs": 1}
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
-                takes.append(RecordingJob(task, load, artifact, config.steps, Purpose.RECORDING, **about))
+                takes.append(RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, **about))
     imported = run_jobs(_import_dataset, imports, workers=workers, failures=failures)
     lines = record(takes, workers=workers, failures=failures, suite=suite)
     for job, shard in imported.items():

@@ -18,6 +18,7 @@ from benchmarks.base.artifacts import CHECKPOINT, Artifact
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost, FlopMeter
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.renamed import translate
 from benchmarks.base.seeds import Purpose, derive, episode_seed
 from benchmarks.play.policy import Policy, PolicyPerTask
 from benchmarks.play.rollout import rollout
@@ -77,7 +78,7 @@ def train_experts(
     missing = [task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.parent)]
     for task in missing:
         _check(task, recipes[task.name])
-    missing.sort(key=lambda task: -recipes[task.name].steps if recipes[task.name].trained else 0)
+    missing.sort(key=lambda task: -recipes[task.name].env_steps if recipes[task.name].trained else 0)
     mirrors: list[Mirror] = []
     jobs = []
     for task in missing:
@@ -86,7 +87,7 @@ def train_experts(
         if recipe.trained:
             take_up_training(task, Path(config.released), artifact)
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": seed, "artifact": artifact}
-        total = recipe.steps if recipe.trained else 1
+        total = recipe.env_steps if recipe.trained else 1
         jobs.append(Job(f"expert {task.name}", total, arguments, task.name))
         mirrors.append(tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
@@ -119,7 +120,7 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     Raises:
         GatitoError: if there is none, or a file is damaged.
     """
-    recipe = ExpertRecipe(**artifacts.read_json(folder / RECIPE)["recipe"])
+    recipe = ExpertRecipe(**translate(artifacts.read_json(folder / RECIPE)["recipe"], "suite.tasks.*.expert"))
     if recipe.algorithm == DATASET:
         raise GatitoError(f"the expert of task {task.name} was only recorded ({recipe.dataset}): nobody can ask it.")
     if not recipe.trained:
@@ -220,8 +221,8 @@ def _train(
     while not _is_trained(recipe, curve):
         start = time.monotonic()
         training.advance(
-            max(training.steps + 1, recipe.steps * (len(curve) + 1) // config.checkpoints),
-            on_progress=lambda steps: report(min(steps, recipe.steps)),
+            max(training.steps + 1, recipe.env_steps * (len(curve) + 1) // config.checkpoints),
+            on_progress=lambda steps: report(min(steps, recipe.env_steps)),
             on_metrics=log.write,
         )
         state = training.state()
@@ -236,7 +237,7 @@ def _train(
         progress = {"seconds": seconds, "selection_steps": selection[0], "selection_flops": selection[1]}
         save_state(checkpoint, {"training": state, "curve": curve, "best": best, **progress})
     training.close()
-    report(recipe.steps)
+    report(recipe.env_steps)
     assert best is not None  # there is one after the first segment
     values, _, _ = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
     gate = _gate(task, values)
@@ -263,7 +264,7 @@ def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
     if not curve:
         return False
     good = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
-    return good or curve[-1]["steps"] >= recipe.steps
+    return good or curve[-1]["steps"] >= recipe.env_steps
 
 
 def _play(

@@ -20,6 +20,7 @@ from benchmarks.base.artifacts import (
     write_manifest,
 )
 from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.base.renamed import translate
 from benchmarks.tasks import Task
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig
@@ -44,7 +45,7 @@ class GeneralistConfig:
 
     source: str = "train"
     released: str = "results/mixed/generalist"
-    draws: bool = False
+    deterministic: bool = True
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -92,7 +93,9 @@ def released_artifact(
     if manifest is None:
         raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
     made = read_json(folder / SHAPE)
-    shape = {"model": made["model"], "codec": asdict(CodecConfig(**made["codec"])), "tasks": made["tasks"]}
+    model_settings = translate(made["model"], "model")
+    codec_settings = asdict(CodecConfig(**translate(made["codec"], "codec")))
+    shape = {"model": model_settings, "codec": codec_settings, "tasks": made["tasks"]}
     for name, asked in (("model", asdict(model)), ("codec", asdict(codec))):
         other = [key for key, value in asked.items() if shape[name].get(key) != value]
         if other:

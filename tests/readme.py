@@ -67,7 +67,7 @@ def ida() -> str:
         about = f"`{config['amplifier']['name']}`, {config['suite']['name']}, start {config['ida']['start']}"
         if held_out := config["distill"].get("held_out"):
             about += f", {len(held_out)} tasks held out"
-        if config["generalist"].get("draws"):
+        if not config["generalist"].get("deterministic", True):
             about += ", actions drawn"
         blocks.append(f"**{about}** ([`{folder.name}`](results/ida/{folder.name}))\n\n{rounds}")
     return "\n\n".join([*blocks, CAPTION])

@@ -78,7 +78,7 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["sead=1"], ["unknown config key 'sead'", "Did you mean 'seed'"]),
         (["distill.step=1"], ["unknown config key in distill 'step'", "Did you mean 'steps'", "learning_rate"]),
         (["+distill.foo=1"], ["unknown config key in distill 'foo'"]),
-        (["distill.steps=many"], ["distill.steps", "'many'", "Integer"]),
+        (["distill.updates=many"], ["distill.updates", "'many'", "Integer"]),
         (["seed=[1"], ["seed=[1"]),
         (["tracking.backend=wnb"], ["unknown tracking backend 'wnb'", "wandb"]),
         (["experts.source=bought"], ["unknown source of experts 'bought'", "train"]),
@@ -97,18 +97,24 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["distill.weights={cartpole: 2}"], ["distill.weights.cartpole is new", "+distill.weights={cartpole: VALUE}"]),
         (["+distill.weights={cartpol: 2}", ONE], ["unknown task in distill.weights 'cartpol'", "classic/cartpole"]),
         (["+distill.weights={cartpole: 0}", ONE], ["distill.weights: classic/cartpole must be above 0"]),
-        (["model.window=64", "distill.length=32"], ["distill.length=32", "model.window=64"]),
+        (
+            ["model.context_length=64", "distill.sequence_length=32"],
+            ["distill.sequence_length=32", "model.context_length=64"],
+        ),
         (["model.heads=5"], ["model.width=128", "model.heads"]),
         (["codec=jat", "codec.previous_actions=true", ONE], ["error: codec jat", "codec.previous_actions=false"]),
-        (["codec=gato", "model.window=5", ONE], ["task classic/cartpole needs 6 tokens", "model.window=6"]),
+        (
+            ["codec=gato", "model.context_length=5", ONE],
+            ["task classic/cartpole needs 6 tokens", "model.context_length=6"],
+        ),
         (["codec=gato", "codec.previous_actions=true", ONE], ["codec.previous_actions=false"]),
-        (["codec=gato", "model.kind=perceptron", "model.window=1"], ["model.kind=perceptron", "codec=step"]),
+        (["codec=gato", "model.kind=perceptron", "model.context_length=1"], ["model.kind=perceptron", "codec=step"]),
         (["codec.vector_width=3", ONE], ["task classic/cartpole", "codec.vector_width=4"]),
         (["seed=100"], ["seed=100", "0 to 99"]),
         (["workers=0"], ["workers must be at least 1"]),
         (["record.shards=0"], ["record.shards must be at least 1"]),
         (["experts.checkpoints=0"], ["experts.checkpoints must be at least 1"]),
-        (["evaluate.lanes=0"], ["evaluate.lanes must be at least 1"]),
+        (["evaluate.envs_per_task=0"], ["evaluate.envs_per_task must be at least 1"]),
         (
             ["suite.tasks.classic-cartpole.expert.hyperparameters.learning_rate=lin_fast"],
             ["classic/cartpole", "learning_rate=lin_fast"],
@@ -125,7 +131,7 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["stages=[controls]"], ["run with stages=[record]"]),
         (["stages=[clips]"], ["run with stages=[experts"]),
         (["controls.agents=[clon]"], ["unknown agent in controls.agents 'clon'", "Did you mean 'clone'"]),
-        (["controls.clone.window=4"], ["set model.window=1"]),
+        (["controls.clone.context_length=4"], ["set model.context_length=1"]),
         (["clips.agents=[generalst]"], ["unknown agent in clips.agents", "Did you mean 'generalist'"]),
         (["clips.height=2"], ["clips.height must be at least 16"]),
         (["stages=[compare]"], ["needs runs to compare", "runs=[A,B]"]),
@@ -168,14 +174,14 @@ TINY = [
     "model.layers=1",
     "model.width=16",
     "model.feedforward=32",
-    "model.window=8",
+    "model.context_length=8",
     "controls.clone.width=16",
     "clips.agents=[]",
-    "record.steps=200",
-    "record.random_steps=100",
+    "record.env_steps=200",
+    "record.random_env_steps=100",
     "record.shards=2",
-    "distill.steps=20",
-    "distill.windows=4",
+    "distill.updates=20",
+    "distill.batch_size=4",
     "distill.checkpoint_every=5",
     "evaluate.episodes=3",
     "experts.checkpoints=4",
@@ -196,7 +202,7 @@ def readme_suite():
 def test_the_suite_in_the_readme_runs(tmp_path, suite_folder):
     (suite_folder / "suite" / "toy.yaml").write_text(readme_suite())
     tasks = [key.replace("-", "/", 1) for key in yaml.safe_load(readme_suite())["tasks"]]
-    steps = [f"suite.tasks.{task.replace('/', '-', 1)}.expert.steps=500" for task in tasks]
+    steps = [f"suite.tasks.{task.replace('/', '-', 1)}.expert.env_steps=500" for task in tasks]
     done = gatito("--config-dir", str(suite_folder), "suite=toy", "name=r", *TINY, *steps, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "r"
@@ -207,7 +213,7 @@ def test_the_suite_in_the_readme_runs(tmp_path, suite_folder):
 
 
 def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_path):
-    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
+    command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]
     done = gatito(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "r"
@@ -233,7 +239,7 @@ def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_pat
 
 
 def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
-    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]
     done = gatito("-m", "distill.learning_rate=1e-3,2e-3", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = sorted(path for path in (tmp_path / "results" / "runs").iterdir() if not path.name.startswith("."))
@@ -249,7 +255,7 @@ def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
 
 
 def test_the_training_seeds_of_a_sweep_are_pooled_and_runs_are_compared(tmp_path):
-    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]
     done = gatito("-m", "seed=0,1", "distill.warmup=5,6", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "results" / "runs"
@@ -291,8 +297,8 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
         *TINY,
         "name=r",
         "tasks=[cartpole]",
-        "suite.tasks.classic-cartpole.expert.steps=500",
-        "record.steps=2000",
+        "suite.tasks.classic-cartpole.expert.env_steps=500",
+        "record.env_steps=2000",
         *NO_BAR,
     ]
     assert gatito(f"stages=[{ready}]", *command, cwd=tmp_path).returncode == 0
@@ -312,7 +318,7 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
 
 
 def test_an_experiment_sweeps_by_itself_and_puts_its_variants_into_one_table(tmp_path):
-    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=500", *NO_BAR]
+    command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]
     sweep = ["experiment=ablation", "variant=default,jat", "seed=0", "distill.flops=1e8"]
     done = gatito(*command, *sweep, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -321,16 +327,23 @@ def test_an_experiment_sweeps_by_itself_and_puts_its_variants_into_one_table(tmp
 
 
 def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_inside):
-    told = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "distill.rounds=1", "tracking=none")
-    fails_with(told, "the expert of task classic/cartpole plays at random, so it cannot say", "set distill.rounds=0")
+    told = gatito_inside(
+        "suite=classic", "tasks=[cartpole]", "experts=scripted", "distill.dagger.rounds=1", "tracking=none"
+    )
+    fails_with(
+        told, "the expert of task classic/cartpole plays at random, so it cannot say", "set distill.dagger.rounds=0"
+    )
 
 
 @pytest.mark.parametrize(
     "words, line",
     [
         (["codec=jat", "codec.previous_actions=true"], "codec.previous_actions"),
-        (["codec=jat", "model.window=1", "distill.length=1"], "model.window=2"),
-        (["model.kind=perceptron", "model.window=1", "codec.conditioning=prompt"], "cannot look at a demonstration"),
+        (["codec=jat", "model.context_length=1", "distill.sequence_length=1"], "model.context_length=2"),
+        (
+            ["model.kind=perceptron", "model.context_length=1", "codec.conditioning=prompt"],
+            "cannot look at a demonstration",
+        ),
         (["distill.flops=-1"], "distill.flops=-1 must be above 0"),
         (["codec.conditioning=prompt", "distill.prompts=0"], "distill.prompts=0 shows no demonstration"),
         (["generalist.source=relased"], "unknown generalist.source 'relased'. Did you mean 'released'"),
@@ -346,16 +359,22 @@ def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, 
         (["amplifier=search"], ["amplifier=search needs rounds to amplify in", "ida.rounds=3"]),
         (["ida.rounds=2"], ["ida.rounds=2 needs an amplifier", "amplifier=best_of_n|"]),
         (["ida.rounds=1", "amplifier=serch"], ["Did you mean 'search'"]),
-        (["ida.rounds=1", "amplifier=search", "amplifier.simulations=4"], ["amplifier.simulations=4 is less than one"]),
+        (
+            ["ida.rounds=1", "amplifier=search", "amplifier.num_simulations=4"],
+            ["amplifier.num_simulations=4 is less than one"],
+        ),
         (["ida.rounds=1", "amplifier=search", "codec.critic=0"], ["needs a critic", "codec.critic=0.5"]),
         (
-            ["ida.rounds=1", "amplifier=search", "codec=gato", "model.window=64", "distill.length=64"],
+            ["ida.rounds=1", "amplifier=search", "codec=gato", "model.context_length=64", "distill.sequence_length=64"],
             ["take codec=step"],
         ),
         (["ida.rounds=1", "amplifier=decompose"], ["task classic/cartpole has none", "ida.tasks=[…]"]),
         (["ida.rounds=1", "amplifier=best_of_n", "ida.tasks=[cartpol]"], ["Did you mean 'classic/cartpole'"]),
         (["ida.rounds=1", "amplifier=best_of_n", "ida.start=random", "ida.experts_share=0.5"], ["ida.experts_share=0"]),
-        (["controls.agents=[multitask-rl]", "controls.multitask.lanes=x"], ["controls.multitask.lanes=x must be"]),
+        (
+            ["controls.agents=[multitask-rl]", "controls.multitask.num_envs=x"],
+            ["controls.multitask.num_envs=x must be"],
+        ),
     ],
 )
 def test_rounds_that_cannot_work_are_refused_before_anything_is_made(gatito_inside, tmp_path, words, parts):

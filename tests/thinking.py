@@ -16,7 +16,7 @@ from generalist.network.codec import CodecConfig
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
 
-MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, window=4)
+MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=4)
 
 
 class Written:

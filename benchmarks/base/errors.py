@@ -9,6 +9,8 @@ from typing import Any
 import omegaconf
 import yaml
 
+from benchmarks.base.renamed import explain
+
 
 class GatitoError(Exception):
     """Something that the person at the keyboard can mend; its text is one line and names the way out.
@@ -82,7 +84,7 @@ def one_line(error: BaseException) -> str | None:
             )
         if _is(cause, "MissingConfigException") and cause.missing_cfg_file and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
-            return str(unknown(group or "config", option, cause.options))
+            return explain(f"{group}={option}") or str(unknown(group or "config", option, cause.options))
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {cause.filename}" if cause.filename else ""
             return f"the disk is full{where}. Free some space and run the same command again: it resumes."
@@ -107,7 +109,9 @@ def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
         valid = list(error.parent_node.keys()) if isinstance(error.parent_node, omegaconf.DictConfig) else []
     if owner is dict and not valid:
         return f"config key {error.full_key} is new: add it with a plus, +{parent}={{{error.key}: VALUE}}."
-    return str(unknown(f"config key in {parent}" if parent else "config key", error.key, valid))
+    return explain(str(error.full_key)) or str(
+        unknown(f"config key in {parent}" if parent else "config key", error.key, valid)
+    )
 
 
 def _is(error: BaseException, name: str) -> bool:

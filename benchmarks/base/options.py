@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.base.renamed import explain
 
 
 def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: ANN401
@@ -21,7 +22,8 @@ def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: A
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name, value in options.items():
         if name not in fields:
-            raise unknown(f"option of {group}", name, fields)
+            line = explain(f"{group}.{name}")
+            raise FatalError(line) if line else unknown(f"option of {group}", name, fields)
         default = fields[name].default
         whole = isinstance(default, float) and type(value) is int
         if type(value) is not type(default) and not whole:

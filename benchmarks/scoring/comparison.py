@@ -22,8 +22,8 @@ ROUNDS = "rounds.csv"
 
 CONFIG = "config.yaml"
 _RUNNING = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
-_RUNNING += ("evaluate.lanes", "evaluate.environments", "distill.log_every", "distill.checkpoint_every")
-_RUNNING += ("distill.accumulate", "distill.device")
+_RUNNING += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
+_RUNNING += ("distill.gradient_accumulation", "distill.device")
 """Settings, and groups of settings, that say how a run is made and shown, not what its method is."""
 
 

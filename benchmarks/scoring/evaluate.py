@@ -38,14 +38,14 @@ class EvaluateConfig:
 
     Attributes:
         episodes: test episodes per task and agent, on the same seeds for every agent.
-        lanes: environments of one task side by side in one process, at most.
-        environments: environments of all tasks in one process, at most (but one of each task): a suite of many tasks
+        envs_per_task: environments of one task side by side in one process, at most.
+        max_envs: environments of all tasks in one process, at most (but one of each task): a suite of many tasks
             has fewer of each. One of Meta-World's takes 26 MB and a third of a second to make.
     """
 
     episodes: int = 100
-    lanes: int = 50
-    environments: int = 256
+    envs_per_task: int = 50
+    max_envs: int = 256
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -53,11 +53,11 @@ class EvaluateConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("evaluate", self, episodes=2, lanes=1, environments=1)
+        check_at_least("evaluate", self, episodes=2, envs_per_task=1, max_envs=1)
 
     def lanes_for(self, tasks: int) -> int:
         """Environments of each task side by side where so many tasks are played together."""
-        return min(self.lanes, max(1, self.environments // tasks))
+        return min(self.envs_per_task, max(1, self.max_envs // tasks))
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     for name in recipe.hyperparameters:
         if name not in valid:
             raise unknown(f"{recipe.algorithm} hyperparameter of task {task.name}", name, valid)
-    check_at_least(f"suite.tasks.{task.key}.expert", recipe, steps=1, envs=1, hold_exploration=1)
+    check_at_least(f"suite.tasks.{task.key}.expert", recipe, env_steps=1, num_envs=1, hold_exploration=1)
     if recipe.hold_exploration > 1 and recipe.algorithm != "dqn":
         raise GatitoError(f"task {task.name}: expert.hold_exploration is for dqn alone, not for {recipe.algorithm}.")
     if recipe.episodic_life and task.family != "atari":

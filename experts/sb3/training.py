@@ -82,7 +82,7 @@ class Training:
         started = self.steps
         self._model.set_random_seed(derive(self._seed, "segment", started))
         for name, schedule in self._schedules.items():
-            setattr(self._model, name, _stretched(schedule, until / self._recipe.steps))
+            setattr(self._model, name, _stretched(schedule, until / self._recipe.env_steps))
         if hasattr(self._model, "let_go"):  # DQN
             self._model.let_go()
             self._model.exploration_rate = self._model.exploration_schedule(1.0 - started / until)

@@ -26,7 +26,7 @@ class ReplayableVecEnv(DummyVecEnv):
         def maker(place: int) -> Callable[[], gym.Env]:
             return lambda: self._make(task, recipe, derive(seed, "env", place))
 
-        super().__init__([maker(place) for place in range(recipe.envs)])
+        super().__init__([maker(place) for place in range(recipe.num_envs)])
 
     @staticmethod
     def _make(task: Task, recipe: ExpertRecipe, seed: int) -> gym.Env:
@@ -53,16 +53,16 @@ class AtariVecEnv(VecEnv):
     """
 
     def __init__(self, task: Task, recipe: ExpertRecipe, seed: int) -> None:
-        self._games = make_vector(task, recipe.envs)
-        super().__init__(recipe.envs, self._games.single_observation_space, self._games.single_action_space)
-        self._streams = [derive(seed, "env", place) for place in range(recipe.envs)]
+        self._games = make_vector(task, recipe.num_envs)
+        super().__init__(recipe.num_envs, self._games.single_observation_space, self._games.single_action_space)
+        self._streams = [derive(seed, "env", place) for place in range(recipe.num_envs)]
         self._clip_rewards, self._end_at_life_loss = recipe.clip_rewards, recipe.episodic_life
-        self._seeded = np.zeros(recipe.envs, dtype=np.int64)  # how often
-        self._histories: list[list[int]] = [[] for _ in range(recipe.envs)]  # actions since then
-        self._lengths = np.zeros(recipe.envs, dtype=np.int64)
-        self._returns = np.zeros(recipe.envs)
-        self._lives = np.zeros(recipe.envs, dtype=np.int64)
-        self._actions = np.zeros(recipe.envs, dtype=np.int64)
+        self._seeded = np.zeros(recipe.num_envs, dtype=np.int64)  # how often
+        self._histories: list[list[int]] = [[] for _ in range(recipe.num_envs)]  # actions since then
+        self._lengths = np.zeros(recipe.num_envs, dtype=np.int64)
+        self._returns = np.zeros(recipe.num_envs)
+        self._lives = np.zeros(recipe.num_envs, dtype=np.int64)
+        self._actions = np.zeros(recipe.num_envs, dtype=np.int64)
 
     def reset(self) -> np.ndarray:
         """Begin an episode everywhere."""

@@ -40,15 +40,15 @@ class BestOfN(Planner):
         candidates: first actions that are tried, the policy's own among them; discrete ones are all different.
         rollouts: futures of each.
         horizon: steps of a future, at most.
-        draws: whether the policy draws its actions in them, or does the most likely ones.
-        proofs: how often a winner must win against the policy's own choice, in fresh futures; 0: never.
+        deterministic: whether the policy plays its most likely actions in them, or samples.
+        confirmation_rollouts: how often a winner must win against the policy's own choice, in fresh futures; 0: never.
     """
 
     candidates: int = 4
     rollouts: int = 1
     horizon: int = 100
-    draws: bool = False
-    proofs: int = 4
+    deterministic: bool = True
+    confirmation_rollouts: int = 4
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work.
@@ -56,7 +56,7 @@ class BestOfN(Planner):
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, candidates=2, rollouts=1, horizon=1, proofs=0)
+        check_at_least("amplifier", self, candidates=2, rollouts=1, horizon=1, confirmation_rollouts=0)
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)
@@ -134,8 +134,8 @@ class BestOfNPolicy:
             pairs = [(int(row), int(candidate)) for row in doubted[which] for candidate in (best[row], 0)]
             return self._estimate(imagined, rows, state, saved, actions, pairs).reshape(-1, 2)
 
-        won, told = prove(len(doubted), self._config.proofs, fresh)
-        if self._config.proofs:
+        won, told = prove(len(doubted), self._config.confirmation_rollouts, fresh)
+        if self._config.confirmation_rollouts:
             value[doubted] = np.where(won, told[:, 0], told[:, 1])
         best[doubted[~won]] = 0
         self._policy.fork(state.memory, env_ids[np.arange(count), best], rows.env_ids)
@@ -176,7 +176,7 @@ class BestOfNPolicy:
             env_ids,
             rngs,
             config.horizon,
-            drawn if config.draws else most_likely,
+            most_likely if config.deterministic else drawn,
             foresees=False,
         )
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)

@@ -59,9 +59,9 @@ class Decompose(Planner):
     judge: str = "environment"
     part_steps: int = 128
     forget: bool = True
-    give_up: int = 0
+    abandon_after: int = 0
 
-    while_recording: ClassVar = ("give_up",)
+    while_recording: ClassVar = ("abandon_after",)
     """Options that are not for who is scored, who plays every episode to its end."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
@@ -72,7 +72,7 @@ class Decompose(Planner):
         """
         if self.judge not in JUDGES:
             raise unknown("amplifier.judge", self.judge, JUDGES)
-        check_at_least("amplifier", self, part_steps=1, give_up=0)
+        check_at_least("amplifier", self, part_steps=1, abandon_after=0)
         for task in tasks:
             if task.family != "babyai":
                 raise GatitoError(
@@ -87,7 +87,7 @@ class Decompose(Planner):
         telling = () if network.network.codec.config.name == "gato" else tasks
         judge = fulfilled if self.judge == "environment" else Budget(self.part_steps)
         kinds = {task.name: "logits" for task in telling}
-        return Decomposed(network, judge, forget=self.forget, kinds=kinds, give_up=self.give_up)
+        return Decomposed(network, judge, forget=self.forget, kinds=kinds, give_up=self.abandon_after)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.amplifiers import AmplifierContext
 from generalist.config.codec import CodecConfig
-from generalist.config.settings import DistillConfig, ModelConfig, what_decides
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig, what_decides
 from generalist.network.batches import is_discrete
 from generalist.network.choice import Chooser, drawn, most_likely
 from generalist.network.continuous import bin_middles, from_unit
@@ -37,8 +37,8 @@ class Scale:
         heads: of attention.
         width: of tokens.
         feedforward: of the hidden layers.
-        window: tokens that attention sees.
-        steps: of the distillation.
+        context_length: tokens that attention sees.
+        updates: of the distillation.
         members: networks, which begin with weights of their own; their average plays.
     """
 
@@ -46,8 +46,8 @@ class Scale:
     heads: int = 0
     width: int = 0
     feedforward: int = 0
-    window: int = 0
-    steps: int = 0
+    context_length: int = 0
+    updates: int = 0
     members: int = 3
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
@@ -56,7 +56,7 @@ class Scale:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("amplifier", self, members=1, **dict.fromkeys(_SIZES, 0), steps=0)
+        check_at_least("amplifier", self, members=1, **dict.fromkeys(_SIZES, 0), updates=0)
         self._model(model).check()
         if self.members > 1 and codec.name == "gato":
             raise GatitoError(
@@ -121,12 +121,12 @@ class Scale:
         return {task.name: setting.recordings[task.name] for task in setting.suite if task.name in setting.recordings}
 
     def _distill(self, setting: AmplifierContext) -> DistillConfig:
-        window = self._model(setting.model).window
-        steps, length = self.steps or setting.distill.steps, max(window, setting.distill.length)
-        return replace(setting.distill, steps=steps, length=length, rounds=0, flops=None)
+        window = self._model(setting.model).context_length
+        steps, length = self.updates or setting.distill.updates, max(window, setting.distill.sequence_length)
+        return replace(setting.distill, updates=steps, sequence_length=length, dagger=DaggerConfig(), flops=None)
 
 
-_SIZES = ("layers", "heads", "width", "feedforward", "window")
+_SIZES = ("layers", "heads", "width", "feedforward", "context_length")
 
 
 class Ensemble:

@@ -60,13 +60,13 @@ class Search(Planner):
         noise: scale of the noise on first actions; 0: the search is greedy.
     """
 
-    simulations: int = 16
-    considered: int = 8
+    num_simulations: int = 16
+    max_num_considered_actions: int = 8
     selection: str = "gumbel"
-    scale: float = 1.0
-    proofs: int = 4
+    value_scale: float = 1.0
+    confirmation_rollouts: int = 4
     horizon: int = 100
-    noise: float = 1.0
+    gumbel_scale: float = 1.0
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work.
@@ -74,13 +74,22 @@ class Search(Planner):
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, considered=2, scale=0, proofs=0, horizon=1, noise=0)
+        check_at_least(
+            "amplifier",
+            self,
+            max_num_considered_actions=2,
+            value_scale=0,
+            confirmation_rollouts=0,
+            horizon=1,
+            gumbel_scale=0,
+        )
         if self.selection not in SELECTIONS:
             raise unknown("amplifier.selection", self.selection, SELECTIONS)
-        if self.simulations < self.considered:
+        if self.num_simulations < self.max_num_considered_actions:
             raise GatitoError(
-                f"amplifier.simulations={self.simulations} is less than one for each of amplifier.considered="
-                f"{self.considered} actions: raise the one or lower the other."
+                f"amplifier.num_simulations={self.num_simulations} is less than one for each of "
+                f"amplifier.max_num_considered_actions={self.max_num_considered_actions} actions: "
+                "raise the one or lower the other."
             )
         if codec.name == "gato":
             raise GatitoError("codec gato has no critic to search with: set codec=step, or amplifier=best_of_n.")
@@ -125,7 +134,7 @@ class SearchPolicy:
 
     def initial_state(self, num_envs: int) -> _State:
         """Memory for so many environments."""
-        return _State(self._policy.initial_state(num_envs * (1 + self._config.simulations + _FUTURES)), num_envs)
+        return _State(self._policy.initial_state(num_envs * (1 + self._config.num_simulations + _FUTURES)), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
@@ -136,7 +145,7 @@ class SearchPolicy:
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         imagined = self._imagined.setdefault(rows.task.name, Simulator(rows.task, self.spent))
-        trees = Trees(self._look(rows, state), 1 + self._config.simulations, self._config.scale)
+        trees = Trees(self._look(rows, state), 1 + self._config.num_simulations, self._config.value_scale)
         forest = _Forest(trees, rows, imagined, state)
         for tree, env in enumerate(rows.envs):
             forest.places[tree, 0] = imagined.spot(env)
@@ -144,8 +153,8 @@ class SearchPolicy:
         prior = trees.logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
         chosen, logits = searching(forest, every, roots)
-        best = logits.argmax(axis=1) if self._config.noise else chosen  # what is learnt is without noise
-        if self._config.proofs:
+        best = logits.argmax(axis=1) if self._config.gumbel_scale else chosen  # what is learnt is without noise
+        if self._config.confirmation_rollouts:
             own = prior.argmax(axis=1)
             proven = self._proven(forest, best, own)
             others = self._proven(forest, np.where(chosen == best, own, chosen), own)
@@ -162,14 +171,14 @@ class SearchPolicy:
     def _gumbel(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each root's choice, ``(T,)``, and its improved policy's logits, ``(T, k)``."""
         trees, k = forest.trees, forest.trees.logits.shape[2]
-        noise = self._config.noise * np.stack([rng.gumbel(size=k) for rng in forest.rows.rngs])
+        noise = self._config.gumbel_scale * np.stack([rng.gumbel(size=k) for rng in forest.rows.rngs])
         left = np.tile(np.arange(k), (len(every), 1))
 
         def best(count: int) -> np.ndarray:
             scores = np.take_along_axis(noise + trees.improved(every, roots), left, axis=1)
             return np.take_along_axis(left, np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
-        for count, each in halving(min(self._config.considered, k), self._config.simulations):
+        for count, each in halving(min(self._config.max_num_considered_actions, k), self._config.num_simulations):
             left = best(count)
             for _ in range(each):
                 self._visit(forest, np.repeat(every, count), left.ravel())
@@ -178,10 +187,10 @@ class SearchPolicy:
     def _puct(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each root's most visited action, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
         trees, k = forest.trees, forest.trees.logits.shape[2]
-        share = _DIRICHLET * min(1.0, self._config.noise)
+        share = _DIRICHLET * min(1.0, self._config.gumbel_scale)
         noise = np.stack([rng.dirichlet(np.full(k, _CONCENTRATION / k)) for rng in forest.rows.rngs])
         trees.logits[:, 0] = np.log((1 - share) * softmax(trees.logits[:, 0]) + share * noise + 1e-12)
-        for _ in range(self._config.simulations):
+        for _ in range(self._config.num_simulations):
             self._visit(forest, every, trees.puct_choice(every, roots))
         visits = trees.visits[:, 0]
         return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
@@ -221,7 +230,7 @@ class SearchPolicy:
         doubted = np.flatnonzero(choices != own)
         won, _ = prove(
             len(doubted),
-            self._config.proofs,
+            self._config.confirmation_rollouts,
             lambda which: self._futures(forest, doubted[which], choices[doubted[which]], own[doubted[which]]),
         )
         proven = choices.copy()
@@ -266,11 +275,13 @@ class SearchPolicy:
     def _some(self, space: gym.spaces.Box, logits: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Of ``(n, dimensions, bins)`` logits, the most likely action and draws: ``(n, considered, *action shape)``."""
         n, dimensions, bins = logits.shape
-        draws = np.stack([rng.random((self._config.considered - 1, dimensions)) for rng in rngs])
+        draws = np.stack([rng.random((self._config.max_num_considered_actions - 1, dimensions)) for rng in rngs])
         below = softmax(logits).cumsum(axis=-1)[:, None, :, :-1]
         drawn = (below < draws[..., None]).sum(axis=-1)
         chosen = np.concatenate([logits.argmax(axis=-1)[:, None], drawn], axis=1)
-        return from_unit(space, bin_middles(chosen, bins)).reshape(n, self._config.considered, *space.shape)
+        return from_unit(space, bin_middles(chosen, bins)).reshape(
+            n, self._config.max_num_considered_actions, *space.shape
+        )
 
 
 @dataclass

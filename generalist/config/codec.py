@@ -34,8 +34,8 @@ class CodecConfig:
         observation_loss: weight of predicting the next observation, beside 1 minus it of the action, for codecs that
             predict it.
         vector_width: longest observation vector (discrete observations are one-hot) that it can carry.
-        waves: of each observed number, beside it, with codecs that see numbers as such; each is half as long as the one
-            before.
+        fourier_features: sine and cosine pairs added to each observed number, with codecs that see numbers as
+            such; each has twice the frequency of the one before.
         image_frames: frames of an image observation; 0: it carries no images.
         image_size: their height and width in pixels.
         patch: height and width of the patches that images are cut into, where they are.
@@ -46,8 +46,8 @@ class CodecConfig:
         discrete_actions: largest discrete action space.
         action_dimensions: most continuous action dimensions.
         bins: categories that each continuous action dimension is cut into; with ``gato``, observations are as well.
-        least_deviation: of the normal distribution that a continuous action is taught as, in bins, with codecs that
-            read actions from one hidden state; the wider, the more a near miss counts.
+        min_std: least standard deviation, in bins, of the normal distribution that a continuous action's target is,
+            with codecs that read actions from one hidden state; the wider, the more a near miss counts.
     """
 
     name: str = "step"
@@ -61,7 +61,7 @@ class CodecConfig:
     discount: float = 0.99
     observation_loss: float = 0.0
     vector_width: int = 384
-    waves: int = 0
+    fourier_features: int = 0
     image_frames: int = 4
     image_size: int = 84
     patch: int = 16
@@ -71,7 +71,7 @@ class CodecConfig:
     discrete_actions: int = 18
     action_dimensions: int = 17
     bins: int = 256
-    least_deviation: float = 0.5
+    min_std: float = 0.5
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -87,8 +87,8 @@ class CodecConfig:
             raise unknown("codec.text", self.text, TEXTS)
         if self.continuous not in OUTPUTS:
             raise unknown("codec.continuous", self.continuous, OUTPUTS)
-        least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1, "waves": 0}
-        least_of_numbers = {"least_deviation": 0.01, "observation_loss": 0, "critic": 0, "discount": 0}
+        least = {"prompt_steps": 1, "previous_action_dropout": 0, "patch": 1, "bins": 1, "fourier_features": 0}
+        least_of_numbers = {"min_std": 0.01, "observation_loss": 0, "critic": 0, "discount": 0}
         check_at_least("codec", self, **least, **least_of_numbers)
         if self.previous_actions and self.memory != "all":
             raise FatalError("codec.previous_actions=true is a memory of what was done: set codec.memory=all.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
-from generalist.config.settings import DistillConfig
+from generalist.config.settings import DaggerConfig, DistillConfig
 
 STARTS = ("random", "trained", "weak")
 MOST_SHARDS = 100
@@ -21,38 +21,39 @@ class IdaConfig:
         start: the generalist that is amplified first: ``trained`` as the run's settings say, ``weak``, from a tenth of
             the recordings, or ``random``, untrained.
         tasks: that are amplified; None: all. The others show what the rounds cost them.
-        steps: environment steps of the amplified policy per task and round, at least.
+        env_steps: environment steps of the amplified policy per task and round, at least.
         shards: parts that a task's play of a round is made in, side by side where there are processes for them; each
             has 10 000 episodes at most, and its last ones are finished.
         noise: probability per step that a uniform action is played in place of the amplified policy's.
         updates: optimiser steps of each round's distillation.
         learning_rate: their peak.
-        window: tokens that attention sees from the first round on; 0: as many as before. What thought knew of the past
-            may be longer ago than the generalist remembers.
-        windows: per update of a round's distillation; 0: as many as in ``distill``, fewer where they are longer.
+        context_length: tokens that attention sees from the first round on; 0: as many as before. The planner may use
+            history beyond the student's context.
+        batch_size: windows per update of a round's distillation; 0: as many as in ``distill``, fewer where they are
+            longer.
         experts_share: share of windows from the experts' recordings; the others are from the rounds' play.
         solved: whether, of tasks whose metric is success, only solved episodes are learnt from.
         keep: rounds whose play is learnt from, the newest ones.
         control: whether there is a control.
-        control_steps: that the control plays per task and round, at most.
+        control_env_steps: environment steps that the control plays per task and round, at most.
         episodes: test episodes per task of amplified policies, at most, for thought takes time.
     """
 
     rounds: int = 0
     start: str = "trained"
     tasks: list[str] | None = None
-    steps: int = 8_000
+    env_steps: int = 8_000
     shards: int = 1
     noise: float = 0.05
     updates: int = 500
     learning_rate: float = 1e-3
-    window: int = 0
-    windows: int = 0
+    context_length: int = 0
+    batch_size: int = 0
     experts_share: float = 0.0
     solved: bool = True
     keep: int = 3
     control: bool = True
-    control_steps: int = 200_000
+    control_env_steps: int = 200_000
     episodes: int = 50
 
     def check(self) -> None:
@@ -63,8 +64,8 @@ class IdaConfig:
         """
         if self.start not in STARTS:
             raise unknown("ida.start", self.start, STARTS)
-        least = {"steps": 1, "shards": 1, "updates": 1, "keep": 1, "control_steps": 1, "episodes": 2}
-        check_at_least("ida", self, rounds=0, noise=0, experts_share=0, window=0, windows=0, **least)
+        least = {"env_steps": 1, "shards": 1, "updates": 1, "keep": 1, "control_env_steps": 1, "episodes": 2}
+        check_at_least("ida", self, rounds=0, noise=0, experts_share=0, context_length=0, batch_size=0, **least)
         if self.rounds * self.shards > MOST_SHARDS:
             raise GatitoError(
                 f"ida.rounds={self.rounds} of ida.shards={self.shards} each: at most {MOST_SHARDS} shards in all have "
@@ -81,4 +82,4 @@ class IdaConfig:
             return distill
         if self.start == "weak":
             return replace(distill, data=_WEAK * distill.data)
-        return replace(distill, steps=0, rounds=0, flops=None)
+        return replace(distill, updates=0, dagger=DaggerConfig(), flops=None)

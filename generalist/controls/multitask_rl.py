@@ -32,7 +32,7 @@ def multitask_ppo(options: Mapping[str, Any], suite: Suite, codec: CodecConfig, 
         GatitoError: if settings or tasks cannot work: in one line, with the way out.
     """
     check_learnable(f"control {AGENT}", suite.tasks, codec)
-    config: PPOConfig = build(PPOConfig, {**options, "steps": steps // len(suite.tasks), "kl_weight": 0.0}, _GROUP)
+    config: PPOConfig = build(PPOConfig, {**options, "env_steps": steps // len(suite.tasks), "kl_weight": 0.0}, _GROUP)
     config.check_training(_GROUP)
     return config
 

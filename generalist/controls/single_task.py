@@ -85,7 +85,7 @@ def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker:
     for student in missing:
         student.artifact.start()
         label = f"{student.agent} {student.task.name}"
-        jobs.append(Job(label, student.config.steps, {"student": student}, student.task.name))
+        jobs.append(Job(label, student.config.updates, {"student": student}, student.task.name))
         config = asdict(student.config) | {"model": asdict(student.model)}
         mirrors.append(tracker.mirror(student.artifact.folder, "controls", env_id=student.task.env_id, **config))
 

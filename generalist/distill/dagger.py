@@ -1,6 +1,6 @@
 """Rounds of practice: the network plays every task, and each task's expert says what it would have done.
 
-Part of ``gatito stages=[distill]`` where ``distill.rounds`` is above zero.
+Part of ``gatito stages=[distill]`` where ``distill.dagger.rounds`` is above zero.
 """
 
 import functools
@@ -26,7 +26,7 @@ Teacher = Callable[[], Policy]
 
 def practice_artifact(run: Path, task: Task, number: int, learner: Artifact, config: DistillConfig) -> Artifact:
     """Where what the learner does on a task in a round lives, and what decides it."""
-    settings = {"task": task.digest, "agent": f"student-{number}", "steps": config.practice_steps}
+    settings = {"task": task.digest, "agent": f"student-{number}", "steps": config.dagger.env_steps}
     folder = run / "trajectories" / task.name / f"student-{number}"
     return Artifact(folder, "trajectories", settings, {"learner": learner.fingerprint})
 
@@ -72,9 +72,9 @@ def run_dagger_round(
     for task in suite:
         if not made[task.name].is_complete():
             made[task.name].start()
-            load = functools.partial(_load, student, task, teachers[task.name], config.practice_steps)
+            load = functools.partial(_load, student, task, teachers[task.name], config.dagger.env_steps)
             about = {"first_seed": number * _SEEDS_PER_ROUND, "num_envs": _NUM_ENVS, "keep_given_up": True}
-            take = RecordingJob(task, load, made[task.name], config.practice_steps, Purpose.PRACTICE, seed, **about)
+            take = RecordingJob(task, load, made[task.name], config.dagger.env_steps, Purpose.PRACTICE, seed, **about)
             takes.append(take)
     lines = record(takes, workers=workers, failures=failures, suite=suite)
     finished = {name: artifact for name, artifact in made.items() if artifact.is_complete()}

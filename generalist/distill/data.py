@@ -225,7 +225,7 @@ def held_out(trajectories: Trajectories) -> int:
     if len(trajectories) < 2:
         raise GatitoError(
             f"the recording of task {trajectories.facts['task']} has a single episode, so none can be held out as a "
-            "prompt: raise record.steps, or set codec.conditioning=none."
+            "prompt: raise record.env_steps, or set codec.conditioning=none."
         )
     return max(1, int(len(trajectories) * _HELD_OUT))
 

@@ -56,10 +56,12 @@ def distill(
             becomes NaN (the last good checkpoint is kept).
     """
     ranks = ranks or Ranks.alone(config.device)
-    if config.windows < config.accumulate * ranks.size:
+    if config.batch_size < config.gradient_accumulation * ranks.size:
+        least = config.gradient_accumulation * ranks.size
         raise GatitoError(
-            f"distill.windows={config.windows} are too few for {ranks.size} processes of {config.accumulate} parts "
-            f"each: set distill.windows={config.accumulate * ranks.size}, or start fewer processes."
+            f"distill.batch_size={config.batch_size} are too few for {ranks.size} processes of "
+            f"{config.gradient_accumulation} parts each: set distill.batch_size={least}, or "
+            "start fewer processes."
         )
     artifact = generalist_artifact(run, config, model, codec, recordings, seed)
     if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.parent))):
@@ -105,7 +107,7 @@ def train(
     mirror = tracker.mirror(artifact.folder, name, env_id=suite.name, **asdict(config), model=asdict(learner.model))
     try:
         with console.progress() as bars:
-            bar = bars.add_task(name, total=config.steps, note="")
+            bar = bars.add_task(name, total=config.updates, note="")
 
             def report(done: int) -> None:
                 bars.update(bar, completed=done)

@@ -90,7 +90,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     practised = _open(learner.met)
     for number, until in enumerate(config.milestones, 1):
         training.advance(_mixture(learner, own, practised, network), until)
-        if until < config.steps:
+        if until < config.updates:
             played = None
             if ranks.leads:
                 assert practice is not None
@@ -103,9 +103,9 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
         return
     save_network(folder, training.averaged(), _prompts(learner, own))
     steps = _steps_taken(learner, own, practised)
-    cost = Cost(parameter_count(network), per_step * config.steps, steps, training.seconds)
-    tokens = config.steps * config.windows * config.length
-    learner.artifact.finish(training.seconds, tokens=tokens, steps=config.steps, **cost.facts())
+    cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
+    tokens = config.updates * config.batch_size * config.sequence_length
+    learner.artifact.finish(training.seconds, tokens=tokens, steps=config.updates, **cost.facts())
 
 
 def _at_first(learner: Learner) -> Network:
@@ -113,7 +113,7 @@ def _at_first(learner: Learner) -> Network:
     if learner.start is None:
         return Network(learner.model, learner.codec, [task.name for task in learner.tasks])
     network = load_network(learner.start)
-    network.model.config = replace(network.model.config, window=learner.model.window)
+    network.model.config = replace(network.model.config, context_length=learner.model.context_length)
     return network
 
 
@@ -121,7 +121,7 @@ def _steps_taken(
     learner: Learner, own: Mapping[str, Trajectories], practised: Sequence[Mapping[str, Trajectories]]
 ) -> int:
     """Environment steps that a training learns from; one that goes on has them counted by what it goes on from."""
-    if learner.start is not None or not learner.config.steps:
+    if learner.start is not None or not learner.config.updates:
         return 0
     read = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in own.values()]
     return int(sum(lengths.sum() for lengths in read)) + sum(met.steps for each in practised for met in each.values())
@@ -139,14 +139,14 @@ def within_budget(learner: Learner) -> tuple[Learner, float]:
     if learner.config.flops is None:
         return learner, per_step
     steps = max(1, round(learner.config.flops / per_step))
-    return replace(learner, config=replace(learner.config, steps=steps, flops=None)), per_step
+    return replace(learner, config=replace(learner.config, updates=steps, flops=None)), per_step
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:
     """Linear warm-up, then half a cosine from the peak down to a tenth of it."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    progress = (step - config.warmup) / max(1, config.updates - config.warmup)
     return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
@@ -164,7 +164,7 @@ def _mixture(
     config, sources = learner.config, []
     for task in learner.tasks:
         weight, met = config.weights.get(task.name, 1.0), [each[task.name] for each in practised if task.name in each]
-        share = config.practice_share if met else 0.0
+        share = config.dagger.share if met else 0.0
         if share < 1 and task.name in own:
             sources.append(Source(task, own[task.name], weight * (1 - share), share=config.data))
         whole = sum(recording.steps for recording in met)
@@ -174,8 +174,8 @@ def _mixture(
     return Mixture(
         sources,
         network.codec,
-        windows=config.windows,
-        length=config.length,
+        windows=config.batch_size,
+        length=config.sequence_length,
         seed=learner.seed,
         soft=config.loss == "kl",
         temperature=config.temperature,
@@ -230,12 +230,12 @@ class _Training:
     def advance(self, mixture: Mixture, until: int) -> None:
         """Train up to so many steps in all, and leave a checkpoint there."""
         self._network.train()
-        whole = self._config.accumulate * self._ranks.size
+        whole = self._config.gradient_accumulation * self._ranks.size
         parts = range(self._ranks.rank, whole, self._ranks.size)
         for batches in mixture.drawn(range(self.step, until), parts, whole, helpers=_helpers(self._ranks.device)):
             self._take(batches)
             self._report(self.step)
-            if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.steps:
+            if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.updates:
                 self._save()
 
     def averaged(self) -> Network:
@@ -266,7 +266,7 @@ class _Training:
             for name, value in values.items():
                 means[name] = means.get(name, 0.0) + value.detach() * (batch.weight / whole)
         ranks.add_up_gradients(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
         told = ranks.total(torch.stack(list(means.values())).float())
         # Looked at before the weights are touched, so that no checkpoint can hold a NaN.
         if not (torch.isfinite(told).all() and torch.isfinite(norm)):
@@ -282,7 +282,7 @@ class _Training:
             decay = min(config.ema, (1 + self.step) / (10 + self.step))
             for average, values in zip(self._averages, self._parameters, strict=True):
                 average.lerp_(values.detach(), 1 - decay)
-        if self._log and (self.step % config.log_every == 0 or self.step == config.steps):
+        if self._log and (self.step % config.log_every == 0 or self.step == config.updates):
             line = {f"distill/{name}": value for name, value in zip(means, told.tolist(), strict=True)}
             line |= {"distill/gradient_norm": norm.item(), "distill/learning_rate": rate}
             self._log.write(self.step, line)

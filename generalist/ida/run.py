@@ -29,7 +29,7 @@ from benchmarks.tasks import Suite, Task, full_names
 from generalist.amplifiers import AmplifierContext, make_amplifier
 from generalist.config.codec import CodecConfig
 from generalist.config.ida import IdaConfig
-from generalist.config.settings import DistillConfig, ModelConfig, what_decides
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig, what_decides
 
 _NUM_ENVS = 16  # planners think for all environments at once
 
@@ -195,9 +195,9 @@ class Ida:
         matched = made[-1].plays if side == "control" else {}  # whose compute it has
         if side == "amplified":
             player = self._amplifier.artifact(before, self._setting(number, before))
-            how: dict[str, Any] = {"amplifier": dict(self.options), "steps": self.config.steps}
+            how: dict[str, Any] = {"amplifier": dict(self.options), "steps": self.config.env_steps}
         else:
-            how = {"steps": self.config.control_steps}
+            how = {"steps": self.config.control_env_steps}
         plays = {}
         for task in self.amplified:
             settings = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.seed, **how}
@@ -236,24 +236,23 @@ class Ida:
     @property
     def _student(self) -> ModelConfig:
         """The generalist's size after a round."""
-        return replace(self.model, window=self.config.window or self.model.window)
+        return replace(self.model, context_length=self.config.context_length or self.model.context_length)
 
     @property
     def _learning(self) -> DistillConfig:
         """How a round distils; longer windows are fewer, of as many steps between them."""
         config = self.config
         share = 1 - config.experts_share
-        about = {"steps": config.updates, "learning_rate": config.learning_rate, "practice_share": share}
+        about: dict[str, Any] = {"updates": config.updates, "learning_rate": config.learning_rate}
+        about["dagger"] = DaggerConfig(share=share)
         if config.experts_share:
             about["data"] = config.first(self.distill).data  # a weak start stays as far from the experts
-        if config.window:
-            windows = max(1, self.distill.windows * self.distill.length // config.window)
-            about |= {"length": config.window, "windows": windows}
-        if config.windows:
-            about["windows"] = config.windows
-        return replace(
-            self.distill, rounds=0, flops=None, warmup=min(self.distill.warmup, config.updates // 4), **about
-        )
+        if config.context_length:
+            windows = max(1, self.distill.batch_size * self.distill.sequence_length // config.context_length)
+            about |= {"sequence_length": config.context_length, "batch_size": windows}
+        if config.batch_size:
+            about["batch_size"] = config.batch_size
+        return replace(self.distill, flops=None, warmup=min(self.distill.warmup, config.updates // 4), **about)
 
     def _record(self, each: Round) -> dict[str, float]:
         """Let the player of a round play every task."""
@@ -285,12 +284,12 @@ class Ida:
     def _play_steps(self, each: Round, task: Task) -> tuple[int, int]:
         """How many steps a player plays, and how often each seed."""
         if each.side == "amplified":
-            return self.config.steps, getattr(self._amplifier, "tries", 1)
+            return self.config.env_steps, getattr(self._amplifier, "tries", 1)
         [matched] = [other for other in self.rounds if (other.number, other.side) == (each.number, "amplified")]
         steps = Cost.read(matched.plays[task.name].folder).env_steps
         if matched.player is not matched.before:  # the amplifier has learnt something, on all tasks together
             steps += Cost.read(matched.player.folder).env_steps // len(self.amplified.tasks)
-        return min(self.config.control_steps, steps), 1
+        return min(self.config.control_env_steps, steps), 1
 
     def _distil(self, each: Round) -> None:
         from generalist.distill.distill import train

@@ -59,7 +59,7 @@ class ActionHeads(nn.Module):
         self.config = config
         self.discrete = nn.Linear(width, config.discrete_actions)
         self.dimension = nn.Parameter(torch.empty(config.action_dimensions, width))
-        self.output = OUTPUTS[config.continuous](config.bins, config.least_deviation)
+        self.output = OUTPUTS[config.continuous](config.bins, config.min_std)
         self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, self.output.numbers))
         self.critic = Critic(width) if config.critic else None
         nn.init.normal_(self.dimension, std=0.3)
@@ -211,7 +211,7 @@ class ActionHeads(nn.Module):
                 probabilities[:, : int(space.n)] = softmax(distributions)
             return probabilities
         assert isinstance(space, gym.spaces.Box)
-        return normals(space, labels, distributions, self.config.bins, self.config.least_deviation)
+        return normals(space, labels, distributions, self.config.bins, self.config.min_std)
 
 
 def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:

@@ -11,6 +11,7 @@ from torch import nn
 from benchmarks.base import artifacts
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.renamed import translate
 from benchmarks.tasks import Task
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig, Window, make_codec
@@ -64,7 +65,11 @@ def load_network(folder: Path) -> Network:
     if not (folder / SHAPE).exists():
         raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
     shape = artifacts.read_json(folder / SHAPE)
-    network = Network(ModelConfig(**shape["model"]), CodecConfig(**shape["codec"]), shape["tasks"])
+    network = Network(
+        ModelConfig(**translate(shape["model"], "model")),
+        CodecConfig(**translate(shape["codec"], "codec")),
+        shape["tasks"],
+    )
     try:
         network.load_state_dict(load_state(folder / WEIGHTS))
     except RuntimeError as error:

@@ -31,8 +31,8 @@ class ObservationEncoder(nn.Module):
 
     def __init__(self, config: CodecConfig, width: int) -> None:
         super().__init__()
-        self.waves = config.waves
-        self.vector = nn.Parameter(torch.empty(width, _CHANNELS + 2 * config.waves, config.vector_width))
+        self.waves = config.fourier_features
+        self.vector = nn.Parameter(torch.empty(width, _CHANNELS + 2 * config.fourier_features, config.vector_width))
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.vector, std=0.3)
         nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # more of them, and none far from the others' size

@@ -184,7 +184,7 @@ class Transformer(nn.Module):
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         distance = place[:, None] - place[None, :]
-        reach = self.config.window if windows is None else windows[:, None, None, None]
+        reach = self.config.context_length if windows is None else windows[:, None, None, None]
         mask = (distance >= 0) & (distance < reach)
         angles = self.angles(length).to(tokens.device)
         keys, values = [], []
@@ -198,7 +198,7 @@ class Transformer(nn.Module):
     def new_cache(self, num_envs: int) -> Cache:
         """An empty cache for so many environments."""
         config = self.config
-        shape = (config.layers, num_envs, config.heads, config.window, config.width // config.heads)
+        shape = (config.layers, num_envs, config.heads, config.context_length, config.width // config.heads)
         weight = self.norm.weight
         keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         positions = torch.zeros(num_envs, dtype=torch.long, device=weight.device)
@@ -231,7 +231,7 @@ class Transformer(nn.Module):
         Returns:
             Shape ``(rows, width)``, equal to the last entry of :meth:`forward` over the whole episode so far.
         """
-        size = self.config.window
+        size = self.config.context_length
         positions = cache.positions[env_ids].masked_fill(episode_start, 0)
         slots = positions % size
         longest = int(positions.max()) + 1
@@ -287,7 +287,7 @@ class Transformer(nn.Module):
             those of padding mean nothing.
         """
         rows, length, _ = tokens.shape
-        size, device = self.config.window, tokens.device
+        size, device = self.config.context_length, tokens.device
         counts = torch.full_like(env_ids, length) if counts is None else counts
         seen = cache.positions[env_ids].masked_fill(episode_start, 0)[:, None]
         place = torch.arange(length, device=device)

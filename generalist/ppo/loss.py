@@ -116,7 +116,7 @@ def losses(network: Network, minibatch: Minibatch, config: PPOConfig) -> dict[st
     chances = chances_of(network.codec.heads, hidden, minibatch.choices)
     log_ratios = log_probabilities(chances, minibatch.choices) - minibatch.log_probabilities
     ratios = log_ratios.exp()
-    cut = ratios.clamp(1 - config.clip, 1 + config.clip)
+    cut = ratios.clamp(1 - config.clip_range, 1 + config.clip_range)
     values = {
         "policy_loss": -torch.minimum(ratios * minibatch.advantages, cut * minibatch.advantages).mean(),
         "value_loss": network.codec.heads.critic.losses(hidden, minibatch.returns).mean(),
@@ -124,7 +124,9 @@ def losses(network: Network, minibatch: Minibatch, config: PPOConfig) -> dict[st
         "kl": (ratios - 1 - log_ratios).detach().mean(),
         "clip_fraction": (ratios != cut).float().mean(),
     }
-    loss = values["policy_loss"] + config.value_weight * values["value_loss"] - config.entropy * values["entropy"]
+    loss = (
+        values["policy_loss"] + config.value_weight * values["value_loss"] - config.entropy_weight * values["entropy"]
+    )
     if minibatch.start is not None:
         values["kl_to_start"] = divergences(chances, minibatch.start, len(minibatch)).mean()
         loss = loss + config.kl_weight * values["kl_to_start"]
@@ -194,7 +196,7 @@ class Updates:
     def _step(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([*self._others, *self._critic], self._config.gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_([*self._others, *self._critic], self._config.max_grad_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise FloatingPointError("the loss became NaN")
         self.optimizer.step()

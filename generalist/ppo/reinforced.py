@@ -43,7 +43,7 @@ class Reinforced:
     @property
     def per_iteration(self) -> int:
         """Environment steps between two updates."""
-        return self.config.lanes * self.config.rollout * len(self.tasks)
+        return self.config.num_envs * self.config.rollout_length * len(self.tasks)
 
 
 def make_reinforced(

@@ -132,10 +132,10 @@ class _Training:
         self._network = initial(learner).eval()
         self._start = None if learner.start is None else sharpened(learner.start, self._config.temperature)
         self._prompts = {} if learner.start is None else load_prompts(learner.start, learner.tasks)
-        codec, window = self._network.codec, self._network.model.config.window
+        codec, window = self._network.codec, self._network.model.config.context_length
         self._discount = codec.config.discount
         contexts = {task: codec.steps(task, window - 1) for task in learner.tasks}
-        self._lanes = Lanes(contexts, self._config.lanes, learner.seed, self._discount, self._prompts)
+        self._lanes = Lanes(contexts, self._config.num_envs, learner.seed, self._discount, self._prompts)
         self._updates = Updates(self._network, self._config)
         self.progress, self._saved = _Progress(), -1
         if (self._folder / CHECKPOINT).exists():
@@ -153,7 +153,7 @@ class _Training:
             self._log.write(0, self._try())
         names = ("ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration)
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
-        met = self._lanes.collect(policy, config.rollout, *names)
+        met = self._lanes.collect(policy, config.rollout_length, *names)
         progress.forwards += policy.spent.passes
         warming = progress.iteration < config.critic_warmup
         with _threads(self._threads):

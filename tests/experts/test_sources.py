@@ -13,9 +13,9 @@ from experts.recipe import DATASET, RELEASED, ExpertRecipe, ExpertsConfig
 from tests.conftest import ROOT, gatito, make_task
 
 SMALL = [
-    "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.steps=600", "experts.checkpoints=2",
-    "experts.selection_episodes=2", "experts.gate_episodes=3", "record.steps=60", "record.random_steps=30",
-    "record.shards=1", "controls=none", "distill.steps=3", "distill.windows=4", "distill.warmup=1",
+    "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=600", "experts.checkpoints=2",
+    "experts.selection_episodes=2", "experts.gate_episodes=3", "record.env_steps=60", "record.random_env_steps=30",
+    "record.shards=1", "controls=none", "distill.updates=3", "distill.batch_size=4", "distill.warmup=1",
     "evaluate.episodes=3", "clips.agents=[]", "tracking=none", "experts.released=released",
 ]  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trai
 
 def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_expert(tmp_path, monkeypatch):
     task = make_task("CartPole-v1", "classic/cartpole", reference=490.0)
-    recipe = ExpertRecipe(algorithm="ppo", steps=600, envs=2, hyperparameters={"n_steps": 50, "batch_size": 50})
+    recipe = ExpertRecipe(algorithm="ppo", env_steps=600, num_envs=2, hyperparameters={"n_steps": 50, "batch_size": 50})
     config = ExpertsConfig(checkpoints=4, selection_episodes=2, gate_episodes=3)
 
     def make(run):

@@ -9,7 +9,13 @@ import pytest
 from tests.conftest import ROOT, gatito
 
 SUITE = ["suite=classic", "tasks=[cartpole,pendulum]", "tracking=none"]
-SMALL = ["record.steps=1000", "record.random_steps=200", "distill.steps=10", "distill.windows=8", "evaluate.episodes=5"]
+SMALL = [
+    "record.env_steps=1000",
+    "record.random_env_steps=200",
+    "distill.updates=10",
+    "distill.batch_size=8",
+    "evaluate.episodes=5",
+]
 SCORE = ["stages=[evaluate,report]", "evaluate.episodes=5", "clips.agents=[]", "generalist=released"]
 
 
@@ -38,7 +44,7 @@ def test_what_a_run_released_another_scores_to_the_same_rows(folder):
 
 
 def test_rounds_from_a_released_network_learn_from_experts_where_they_are_given_a_share(folder):
-    rounds = ["ida.rounds=1", "amplifier=self_imitation", "ida.experts_share=0.5", "ida.steps=200", "ida.updates=4"]
+    rounds = ["ida.rounds=1", "amplifier=self_imitation", "ida.experts_share=0.5", "ida.env_steps=200", "ida.updates=4"]
     words = [*SUITE, *SMALL, *rounds, "experts=released", "generalist=released", "controls=none", "clips.agents=[]"]
     done = gatito(*words, "stages=[ida]", "name=rounds", cwd=folder)
     assert done.returncode == 1 and "stages=[record]" in done.stderr, done.stderr

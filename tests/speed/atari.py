@@ -36,7 +36,7 @@ def _pair(game: str) -> tuple[Measurement, Measurement]:
 
     gym.register_envs(ale_py)
     task = Task.resolve(f"atari/{game.lower()}", TaskConfig(family="atari", env_id=f"ALE/{game}-v5"))
-    ours = AtariVecEnv(task, ExpertRecipe(envs=_ENVS, clip_rewards=True), seed=0)
+    ours = AtariVecEnv(task, ExpertRecipe(num_envs=_ENVS, clip_rewards=True), seed=0)
     theirs = VecFrameStack(make_atari_env(f"{game}NoFrameskip-v4", n_envs=_ENVS), 4)
     return _stepped(ours), _stepped(theirs)
 

@@ -37,7 +37,7 @@ def _pair(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
 
 
 def _ready(decoding: Callable[[Transformer, int], Measurement], context: int, num_envs: int) -> Measurement:
-    model = Transformer(replace(model_of("nano"), window=context)).eval()
+    model = Transformer(replace(model_of("nano"), context_length=context)).eval()
     return decoding(model, num_envs)
 
 
@@ -45,7 +45,7 @@ def _cached(model: Transformer, num_envs: int, steps: int = 100) -> Measurement:
     """Further steps of episodes that are longer than the context."""
     cache = model.new_cache(num_envs)
     cache.keys.normal_()
-    cache.positions += model.config.window
+    cache.positions += model.config.context_length
     tokens, every = torch.randn(num_envs, model.config.width), torch.arange(num_envs)
     episode_start = torch.zeros(num_envs, dtype=torch.bool)
 
@@ -59,8 +59,8 @@ def _cached(model: Transformer, num_envs: int, steps: int = 100) -> Measurement:
 
 
 def _uncached(model: Transformer, num_envs: int) -> Measurement:
-    tokens = torch.randn(num_envs, model.config.window, model.config.width)
-    steps = max(1, 20_000 // (num_envs * model.config.window))
+    tokens = torch.randn(num_envs, model.config.context_length, model.config.width)
+    steps = max(1, 20_000 // (num_envs * model.config.context_length))
 
     @torch.inference_mode()
     def work() -> int:

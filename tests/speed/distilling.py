@@ -74,8 +74,8 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
 def _distilled(model: str, windows: int, updates: int, codec: CodecConfig) -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
     config = model_of(model)
-    about = {"windows": windows, "length": config.window, "checkpoint_every": 10 * updates}
-    settings = DistillConfig(steps=updates, device="cpu", **about)
+    about = {"batch_size": windows, "sequence_length": config.context_length, "checkpoint_every": 10 * updates}
+    settings = DistillConfig(updates=updates, device="cpu", **about)
     folder = tempfile.TemporaryDirectory()
     recorded = record(_task(), _RECORDED, Path(folder.name) / "trajectories")
 
@@ -86,7 +86,7 @@ def _distilled(model: str, windows: int, updates: int, codec: CodecConfig) -> Me
         learner = Learner(artifact, [_task()], recordings, settings, config, codec, seed=0)
         times: list[float] = []
         fit(learner, lambda _: times.append(time.perf_counter()))
-        return (updates - 1) * windows * config.window / (times[-1] - times[0])
+        return (updates - 1) * windows * config.context_length / (times[-1] - times[0])
 
     return rate
 
@@ -105,8 +105,8 @@ def _flops_of(model: str, windows: int) -> float:
         recorded = record(_task(), _RECORDED, Path(folder) / "trajectories")
         network = Network(config, _PEERS)
         source = Source(_task(), recorded, 1.0)
-        batch = Mixture([source], network.codec, windows=windows, length=config.window, seed=0).batch(0)
-        return count_flops(lambda: network.loss(batch)["loss"].backward()) / (windows * config.window)
+        batch = Mixture([source], network.codec, windows=windows, length=config.context_length, seed=0).batch(0)
+        return count_flops(lambda: network.loss(batch)["loss"].backward()) / (windows * config.context_length)
 
 
 def _peak() -> Measurement:
@@ -130,9 +130,9 @@ def _trained(model: str, windows: int, updates: int) -> Measurement:
     config = model_of(model)
     with tempfile.TemporaryDirectory() as folder:
         recorded = record(_task(), _RECORDED, Path(folder) / "trajectories")
-        drawn = [_window(recorded, config.window, number) for number in range(windows * updates)]
+        drawn = [_window(recorded, config.context_length, number) for number in range(windows * updates)]
     observation, action = (len(drawn[0][name][0]) for name in ("observations", "actions"))
-    imitator = Imitator(config, observation, action, 2 * config.window)
+    imitator = Imitator(config, observation, action, 2 * config.context_length)
     output = tempfile.TemporaryDirectory()
     settings = transformers.TrainingArguments(
         output.name,
@@ -156,7 +156,7 @@ def _trained(model: str, windows: int, updates: int) -> Measurement:
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
         assert output.name
-        return (updates - 1) * windows * config.window / (times[-1] - times[0])
+        return (updates - 1) * windows * config.context_length / (times[-1] - times[0])
 
     return rate
 

@@ -91,7 +91,7 @@ def _overhead() -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         tracker = Tracker(TrackingConfig(backend="none"), group="speed", exp_name="speed", seed=0, folder=run)
-        config = EvaluateConfig(episodes=_EPISODES, lanes=_EPISODES, environments=_EPISODES * len(suite.tasks))
+        config = EvaluateConfig(episodes=_EPISODES, envs_per_task=_EPISODES, max_envs=_EPISODES * len(suite.tasks))
         start = time.perf_counter()
         evaluate(
             [Agent("random", RandomPolicy)],

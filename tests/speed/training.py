@@ -73,7 +73,7 @@ def cases() -> list[Case]:
 def _recipe(task: str, steps: int | None) -> ExpertRecipe:
     entry = yaml.safe_load((ROOT / "conf" / "suite" / "classic.yaml").read_text())["tasks"][task.replace("/", "-", 1)]
     recipe = ExpertRecipe(**entry["expert"])
-    return replace(recipe, steps=steps or recipe.steps, stop_at=None)
+    return replace(recipe, env_steps=steps or recipe.env_steps, stop_at=None)
 
 
 class _Ours:
@@ -89,7 +89,7 @@ class _Ours:
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             self._train(Path(folder))
-            return sum(recipe.steps for recipe in self._recipes.values()) / (time.perf_counter() - start)
+            return sum(recipe.env_steps for recipe in self._recipes.values()) / (time.perf_counter() - start)
 
     def mean_return(self) -> float:
         """Of the first task's expert."""
@@ -153,7 +153,12 @@ def _zoo_trains(name: str, recipe: ExpertRecipe, seed: int, folder: Path) -> Non
     """Its command line, in this process, with the recipe as its file of settings."""
     from rl_zoo3.train import train
 
-    settings = {"n_envs": recipe.envs, "n_timesteps": recipe.steps, "policy": "MlpPolicy", **recipe.hyperparameters}
+    settings = {
+        "n_envs": recipe.num_envs,
+        "n_timesteps": recipe.env_steps,
+        "policy": "MlpPolicy",
+        **recipe.hyperparameters,
+    }
     if recipe.normalizes:
         scaled = {"norm_obs": recipe.normalize_observations, "norm_reward": recipe.normalize_rewards}
         settings["normalize"] = str(scaled)

@@ -114,8 +114,8 @@ class GatoCodec(nn.Module):
             needed, what = 2 * needed, "one time step and one of a demonstration"
         if needed > window:
             raise GatitoError(
-                f"task {task.name} needs {needed} tokens for {what}, model.window={window} holds fewer: set "
-                f"model.window={needed}, and distill.length no shorter."
+                f"task {task.name} needs {needed} tokens for {what}, model.context_length={window} holds fewer: set "
+                f"model.context_length={needed}, and distill.sequence_length no shorter."
             )
 
     def steps(self, task: Task, tokens: int) -> int:
@@ -172,7 +172,7 @@ class GatoCodec(nn.Module):
         """Memory for so many environments; ``prompts`` are demonstrations by task name."""
         shown = {}
         for name, prompt in prompts.items():
-            steps = self._demonstration(prompt, model.config.window)
+            steps = self._demonstration(prompt, model.config.context_length)
             placed = self._place(steps, 0, None)
             shape = (1, int(steps.lengths.sum()))
             sequences = arrange([placed], shape, self.places.num_embeddings - 1)

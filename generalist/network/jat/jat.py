@@ -91,8 +91,8 @@ class JatCodec(StepwiseCodec):
             raise FatalError("codec.memory=partial: in codec jat, every step sees the past; set codec.memory=all.")
         if window < _TOKENS:
             raise GatitoError(
-                f"task {task.name}: a time step of codec jat takes {_TOKENS} tokens, model.window holds {window}: "
-                f"set model.window={_TOKENS} or more, with model.kind=transformer."
+                f"task {task.name}: a time step of codec jat takes {_TOKENS} tokens, model.context_length holds "
+                f"{window}: set model.context_length={_TOKENS} or more, with model.kind=transformer."
             )
         [(numbers, setting, what), *others] = check_observations(config, task)
         vector = (numbers + 1, setting, f"{what}, the reward included")

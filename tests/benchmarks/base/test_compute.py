@@ -27,7 +27,7 @@ def test_a_linear_layer_against_numbers_computed_by_hand():
 
 def test_the_transformer_against_numbers_computed_by_hand():
     batch, length, width, feedforward, layers = 3, 10, 16, 24, 2
-    config = ModelConfig(layers=layers, heads=2, width=width, feedforward=feedforward, window=4)
+    config = ModelConfig(layers=layers, heads=2, width=width, feedforward=feedforward, context_length=4)
     model, tokens = Transformer(config), torch.randn(batch, length, width)
     linear = 2 * batch * length * (3 * width * width + width * width + 2 * width * feedforward)
     product = 2 * batch * length * length * width  # all heads together; what the mask hides is counted too

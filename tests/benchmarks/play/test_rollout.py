@@ -27,7 +27,7 @@ def play(policy, seeds, **settings):
 
 def generalist(codec="step"):
     torch.manual_seed(3)
-    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8), CodecConfig(codec))
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8), CodecConfig(codec))
     return NetworkPolicy(network.eval())
 
 

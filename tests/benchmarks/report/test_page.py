@@ -22,17 +22,17 @@ COMMAND = [
     "model.width=32",
     "model.feedforward=64",
     "controls.clone.width=32",
-    "record.steps=1500",
-    "record.random_steps=200",
-    "distill.steps=60",
-    "distill.windows=8",
+    "record.env_steps=1500",
+    "record.random_env_steps=200",
+    "distill.updates=60",
+    "distill.batch_size=8",
     "evaluate.episodes=10",
     "experts.selection_episodes=5",
     "experts.gate_episodes=5",
     "clips.seconds=1",
-    "suite.tasks.classic-cartpole.expert.steps=12000",
+    "suite.tasks.classic-cartpole.expert.env_steps=12000",
     "suite.tasks.classic-cartpole.reference=null",
-    "suite.tasks.classic-mountaincar.expert.steps=1000",
+    "suite.tasks.classic-mountaincar.expert.env_steps=1000",
 ]
 
 

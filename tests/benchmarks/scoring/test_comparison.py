@@ -20,7 +20,7 @@ def played(seed, generalist=5, expert=10, random=0):
 
 def write_run(folder, seed=0, results=None, config=None, clips=False, **means):
     """A run's folder as the stages leave it."""
-    settings = {"model": PRESETS["nano"], "distill": {"steps": 10, "weights": {}}, "tasks": None}
+    settings = {"model": PRESETS["nano"], "distill": {"updates": 10, "weights": {}}, "tasks": None}
     settings |= {"seed": seed, "name": folder.name, "workers": seed} | (config or {})
     (results or make_results({"toy/x": played(seed, **means)})).write(folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -65,7 +65,7 @@ def test_a_comparison_is_named_after_its_runs_without_their_seeds(tmp_path):
 def test_runs_are_grouped_by_everything_but_the_training_seed(tmp_path):
     nano = [write_run(tmp_path / f"nano{seed}", seed) for seed in (0, 1)]
     mini = [write_run(tmp_path / f"mini{seed}", seed, config=MINI) for seed in (0, 1, 2)]
-    alone = write_run(tmp_path / "alone", config={"distill": {"steps": 11}})
+    alone = write_run(tmp_path / "alone", config={"distill": {"updates": 11}})
     older = write_run(tmp_path / "older", 2, config={"a_new_setting": None})
     mixed = [mini[0], nano[0], alone, mini[1], nano[1], older, mini[2]]
     assert seeds_of_one_configuration(mixed) == [mini, [*nano, older]]
@@ -90,7 +90,7 @@ def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
     [
         ([{}, MINI], ["model=nano", "model=mini"]),
         ([{}, {"model": PRESETS["nano"] | {"width": 64}}], ["model.width=128", "model.width=64"]),
-        ([{}, {"distill": {"steps": 11, "weights": {}}}], ["distill.steps=10", "distill.steps=11"]),
+        ([{}, {"distill": {"updates": 11, "weights": {}}}], ["distill.updates=10", "distill.updates=11"]),
         ([{}, MINI | {"more": 1}], ["more=None, model=nano", "more=1, model=mini"]),
         (
             [{"controls": {"clone": PRESETS["nano"]}}, {"controls": {"clone": PRESETS["mini"]}}],

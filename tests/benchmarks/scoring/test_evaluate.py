@@ -183,7 +183,7 @@ def test_finished_scores_that_were_changed_are_named(tmp_path):
         score(run, "random")
 
 
-@pytest.mark.parametrize("setting, least", [("lanes", 1), ("environments", 1), ("episodes", 2)])
+@pytest.mark.parametrize("setting, least", [("envs_per_task", 1), ("max_envs", 1), ("episodes", 2)])
 def test_settings_that_would_play_nothing_are_refused(setting, least):
     with pytest.raises(GatitoError, match=f"evaluate.{setting} must be at least {least}, not {least - 1}"):
         EvaluateConfig(**{setting: least - 1}).check()
@@ -191,4 +191,4 @@ def test_settings_that_would_play_nothing_are_refused(setting, least):
 
 @pytest.mark.parametrize("tasks, lanes", [(1, 50), (5, 50), (24, 10), (157, 1), (1000, 1)])
 def test_a_suite_of_many_tasks_has_fewer_environments_of_each(tasks, lanes):
-    assert EvaluateConfig(lanes=50, environments=256).lanes_for(tasks) == lanes
+    assert EvaluateConfig(envs_per_task=50, max_envs=256).lanes_for(tasks) == lanes

@@ -155,7 +155,7 @@ def test_a_bad_game_gets_one_line(name, settings, words):
 
 
 def training_games(name="Breakout", envs=2, seed=0, **settings):
-    return AtariVecEnv(game(name, **settings.pop("task", {})), ExpertRecipe(envs=envs, **settings), seed=seed)
+    return AtariVecEnv(game(name, **settings.pop("task", {})), ExpertRecipe(num_envs=envs, **settings), seed=seed)
 
 
 def run(env, steps, seed=0):
@@ -174,7 +174,7 @@ def test_how_many_threads_step_the_games_changes_none(monkeypatch):
 
 
 def test_training_sees_clipped_rewards_and_its_log_raw_ones():
-    env = training_games("Assault", envs=1, clip_rewards=True, task={"horizon": 250})
+    env = training_games("Assault", num_envs=1, clip_rewards=True, task={"horizon": 250})
     env.reset()
     steps = run(env, 250)
     clipped = sum(float(rewards[0]) for _, rewards, _, _ in steps)
@@ -199,7 +199,7 @@ def test_where_a_game_ends_the_next_begins_and_the_last_picture_is_kept():
 
 @pytest.mark.parametrize("episodic_life", [True, False])
 def test_a_lost_life_is_an_end_only_where_the_recipe_says_so(episodic_life):
-    env = training_games("Breakout", envs=1, episodic_life=episodic_life)
+    env = training_games("Breakout", num_envs=1, episodic_life=episodic_life)
     env.reset()
     ends = lost = 0
     for _ in range(60):
@@ -215,7 +215,7 @@ def test_a_lost_life_is_an_end_only_where_the_recipe_says_so(episodic_life):
 
 def test_games_that_share_a_seed_are_not_the_same_game(monkeypatch):
     monkeypatch.setattr("experts.sb3.vector_env._SEEDED_EVERY", 1_000)
-    env = training_games("Breakout", envs=1, task={"horizon": 60})
+    env = training_games("Breakout", num_envs=1, task={"horizon": 60})
     env.reset()
     first, second = ([env.step(np.array([1 + 2 * (step % 2)]))[0] for step in range(60)] for _ in range(2))
     assert not all(np.array_equal(mine, other) for mine, other in zip(first[:-1], second[:-1], strict=True))
@@ -225,7 +225,7 @@ def test_games_that_share_a_seed_are_not_the_same_game(monkeypatch):
 def test_games_are_brought_back_to_where_they_were(monkeypatch, seeded_every, seeds):
     """Also where games share a seed, and one has gone on with the random numbers of the one before."""
     monkeypatch.setattr("experts.sb3.vector_env._SEEDED_EVERY", seeded_every)
-    settings = {"name": "Breakout", "envs": 3, "seed": 4, "task": {"horizon": 25}}
+    settings = {"name": "Breakout", "num_envs": 3, "seed": 4, "task": {"horizon": 25}}
     env = training_games(**settings)
     env.reset()
     env.step(np.array([1, 1, 1]))

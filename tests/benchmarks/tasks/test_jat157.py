@@ -38,8 +38,8 @@ def test_a_sample_is_played_and_scored_end_to_end(tmp_path):
         )
     told = gatito(
         "suite=jat157", "experts=scripted", f"tasks=[{','.join(tasks)}]", "suite.horizon=12", "controls=none",
-        "experts.gate_episodes=2", "record.steps=20", "record.random_steps=5", "record.shards=1", "distill.steps=3",
-        "distill.windows=8", "distill.warmup=1", "evaluate.episodes=2", "clips.agents=[]",
+        "experts.gate_episodes=2", "record.env_steps=20", "record.random_env_steps=5", "record.shards=1",
+        "distill.updates=3", "distill.batch_size=8", "distill.warmup=1", "evaluate.episodes=2", "clips.agents=[]",
         "tracking=none", "name=smoke",
         cwd=tmp_path, timeout=580,
     )  # fmt: skip

@@ -194,7 +194,7 @@ def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
 def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
     task = level("UnlockToUnlock")
     suite, made, pool = make_expert(tmp_path, task, BOT)
-    config = RecordConfig(steps=300, random_steps=20, noise=0.1, shards=2)
+    config = RecordConfig(env_steps=300, random_env_steps=20, noise=0.1, shards=2)
     capfd.readouterr()
     recorded = record_suite(suite, made, config, **pool)[task.name]["expert"]
     recording = Trajectories(recorded.folder)
@@ -212,7 +212,7 @@ def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, ca
     monkeypatch.setattr(recording, "SEEDS_PER_SHARD", 2)
     here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
     monkeypatch.setattr(recording, "run_jobs", here)
-    record_suite(suite, made, RecordConfig(steps=300, random_steps=2, shards=1), **pool)
+    record_suite(suite, made, RecordConfig(env_steps=300, random_env_steps=2, shards=1), **pool)
     assert re.search(rf"{task.name}: \d+ of 300 steps, for all 2 episodes are played.", capfd.readouterr().err)
 
 

@@ -15,13 +15,15 @@ from tests.conftest import make_task
 RECIPES = {
     "ppo discrete": (
         "CartPole-v1",
-        ExpertRecipe(steps=600, envs=3, hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": "lin_0.01"}),
+        ExpertRecipe(
+            env_steps=600, num_envs=3, hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": "lin_0.01"}
+        ),
     ),
     "ppo normalised, box2d": (
         "LunarLander-v3",
         ExpertRecipe(
-            steps=600,
-            envs=3,
+            env_steps=600,
+            num_envs=3,
             normalize_observations=True,
             normalize_rewards=True,
             hyperparameters={"n_steps": 32, "clip_range": "lin_0.2"},
@@ -29,15 +31,15 @@ RECIPES = {
     ),
     "ppo state-dependent noise": (
         "Pendulum-v1",
-        ExpertRecipe(steps=600, envs=2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
+        ExpertRecipe(env_steps=600, num_envs=2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
     ),
-    "a2c": ("Acrobot-v1", ExpertRecipe(algorithm="a2c", steps=600, envs=2)),
+    "a2c": ("Acrobot-v1", ExpertRecipe(algorithm="a2c", env_steps=600, num_envs=2)),
     "dqn": (
         "MountainCar-v0",
         ExpertRecipe(
             algorithm="dqn",
-            steps=600,
-            envs=1,
+            env_steps=600,
+            num_envs=1,
             normalize_observations=True,
             hold_exploration=10,
             hyperparameters={"learning_starts": 100, "buffer_size": 300, "train_freq": 4, "target_update_interval": 50},
@@ -136,7 +138,7 @@ def test_an_environment_is_brought_back_by_playing_its_episode_again():
     [
         (ExpertRecipe(algorithm="pppo"), "unknown algorithm of task toy/cartpole 'pppo'. Did you mean 'ppo'"),
         (ExpertRecipe(hyperparameters={"n_step": 3}), "unknown ppo hyperparameter .* Did you mean 'n_steps'"),
-        (ExpertRecipe(steps=0), "must be at least 1"),
+        (ExpertRecipe(env_steps=0), "must be at least 1"),
     ],
 )
 def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
@@ -146,7 +148,7 @@ def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
 
 def test_an_algorithm_that_does_not_fit_the_actions_is_refused_in_one_line():
     with pytest.raises(GatitoError, match="task toy/pendulum: dqn refuses its recipe"):
-        Training(make_task("Pendulum-v1"), ExpertRecipe(algorithm="dqn", steps=100, envs=1), seed=0)
+        Training(make_task("Pendulum-v1"), ExpertRecipe(algorithm="dqn", env_steps=100, num_envs=1), seed=0)
 
 
 def test_weights_that_become_nan_stop_the_training():
@@ -173,7 +175,7 @@ def test_a_rate_falls_to_zero_as_often_as_its_recipe_says(rate, at):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_called(algorithm):
     task = make_task("Pendulum-v1" if algorithm != "dqn" else "CartPole-v1")
-    recipe = ExpertRecipe(algorithm=algorithm, envs=1)
+    recipe = ExpertRecipe(algorithm=algorithm, num_envs=1)
     env = make_vec_env(task, recipe, seed=0)
     ours, theirs = build(task, recipe, env, seed=0), ALGORITHMS[algorithm]("MlpPolicy", env, device="cpu")
     for name in ("policy", "actor", "critic"):

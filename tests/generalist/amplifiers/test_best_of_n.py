@@ -84,10 +84,10 @@ def test_a_flattering_winner_is_refused_if_it_must_win_every_time():
         episodes = play(trying(player, **settings), LOTTERY, range(400)).values()
         return np.mean([episode.steps["actions"][0] for episode in episodes])
 
-    assert gambled(proofs=0) == pytest.approx(0.42, abs=0.08)
-    assert gambled(proofs=1) == pytest.approx(0.18, abs=0.06)
-    assert gambled(proofs=3) == pytest.approx(0.03, abs=0.03)
-    assert gambled(proofs=1, rollouts=20) < 0.05
+    assert gambled(confirmation_rollouts=0) == pytest.approx(0.42, abs=0.08)
+    assert gambled(confirmation_rollouts=1) == pytest.approx(0.18, abs=0.06)
+    assert gambled(confirmation_rollouts=3) == pytest.approx(0.03, abs=0.03)
+    assert gambled(confirmation_rollouts=1, rollouts=20) < 0.05
 
 
 def test_futures_that_are_compared_share_their_luck():
@@ -121,10 +121,10 @@ def test_a_decision_is_worth_what_its_futures_brought():
     assert [decision.values.tolist() for decision in watched.decisions] == [[10 * 0.9**3], [10 * 0.9**2], [9], [10]]
 
 
-@pytest.mark.parametrize("draws", [False, True])
-def test_thinking_does_not_disturb_what_is_played(draws):
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_thinking_does_not_disturb_what_is_played(deterministic):
     player = Written(lambda seen: [-1e4, 0.0, 1e4])  # 2 pays most: nothing else wins
-    tried = trying(player, draws=draws, horizon=1)
+    tried = trying(player, deterministic=deterministic, horizon=1)
     tried.name = player.name
     assert same(play(player, COUNTER, range(5)), play(tried, COUNTER, range(5)))
     assert tried.spent.steps > 9 * 5
@@ -187,7 +187,7 @@ def test_what_was_spent_is_counted():
     assert 0 < spent.passing + spent.stepping < spent.seconds
 
 
-@pytest.mark.parametrize("settings", [{}, {"draws": True, "rollouts": 2}])
+@pytest.mark.parametrize("settings", [{}, {"deterministic": False, "rollouts": 2}])
 def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
     player = Written(lambda seen: [0.0, 0.3, float(seen[0] % 2)])
     plays = [play(trying(player, horizon=3, **settings), COUNTER, range(7), envs_per_task=count) for count in (1, 3, 7)]

@@ -22,7 +22,7 @@ from tests.conftest import ROOT, make_task
 
 pytest.importorskip("minigrid")
 
-MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 COMPOUND = ["BossLevelNoUnlock", "BossLevel", "GoToSeq", "MiniBossLevel", "MoveTwoAcrossS8N9", "OpenDoorsOrderN4"]
 COMPOUND += ["OpenTwoDoors", "SynthSeq"]
 FORWARD, DONE = 2, 6
@@ -279,7 +279,7 @@ def test_recordings_have_the_whole_mission_and_the_networks_distribution(folder)
 
 def test_a_codec_that_tells_no_distribution_is_not_said_to(tmp_path):
     task = level("GoToLocal")
-    model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=1024)
+    model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=1024)
     save_network(tmp_path, Network(model, CodecConfig(name="gato")), {})
     assert Decompose().policy(tmp_path, [task], "generalist").distribution_kind == {}
 

@@ -32,11 +32,18 @@ from generalist.ppo.training import reinforce, sharpened
 from tests.conftest import ROOT, make_task
 from tests.generalist.ppo.test_ppo import prompt_of
 
-MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, window=8)
+MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, context_length=8)
 CODEC = CodecConfig(image_frames=0, grid_size=0, text_length=0, vector_width=8, bins=8, discount=0.9)
 COUNTER = make_task(kwargs={"length": 5})
 TARGET, RECALL = (make_task(f"tests.environments:{name}-v0") for name in ("Target", "Recall"))
-SHORT = {"steps": 80, "lanes": 2, "rollout": 10, "minibatches": 2, "critic_warmup": 1, "checkpoint_every": 1}
+SHORT = {
+    "env_steps": 80,
+    "num_envs": 2,
+    "rollout_length": 10,
+    "minibatches": 2,
+    "critic_warmup": 1,
+    "checkpoint_every": 1,
+}
 SHORT |= {"select_every": 2, "select_episodes": 2}
 
 
@@ -89,9 +96,9 @@ def test_a_bad_start_becomes_as_good_as_can_be(tmp_path):
     folder = train(
         tmp_path,
         start,
-        steps=3_000,
-        lanes=4,
-        rollout=25,
+        env_steps=3_000,
+        num_envs=4,
+        rollout_length=25,
         learning_rate=3e-3,
         select_every=5,
         select_episodes=10,
@@ -112,8 +119,8 @@ def test_a_bad_start_becomes_as_good_as_can_be(tmp_path):
 
 def test_several_tasks_are_learnt_at_once_from_nothing_and_what_is_needed_is_remembered(tmp_path):
     """Discrete and continuous actions, with an end and cut off; one of the tasks cannot be solved without a memory."""
-    settings = {"lanes": 8, "rollout": 40, "learning_rate": 3e-3, "entropy": 0.01, "select_every": 10}
-    folder = train(tmp_path, tasks=[RECALL, TARGET], steps=12_800, select_episodes=5, **settings)
+    settings = {"num_envs": 8, "rollout_length": 40, "learning_rate": 3e-3, "entropy_weight": 0.01, "select_every": 10}
+    folder = train(tmp_path, tasks=[RECALL, TARGET], env_steps=12_800, select_episodes=5, **settings)
     assert mean_return(folder, RECALL) == 4  # 2 without memory
     assert mean_return(folder, TARGET) >= -5.001  # what the middles of the nearest bins give; -22 at random
 
@@ -122,7 +129,7 @@ def test_a_heavy_anchor_keeps_the_policy(tmp_path):
     start = generalist(tmp_path, favourite=0)
     moved = {}
     for weight in (0.0, 1e4):
-        folder = train(tmp_path / str(weight), start, steps=800, learning_rate=3e-3, kl_weight=weight)
+        folder = train(tmp_path / str(weight), start, env_steps=800, learning_rate=3e-3, kl_weight=weight)
         moved[weight] = [
             line["ppo/kl_to_start"] for line in read_log(folder / "log.jsonl") if "ppo/kl_to_start" in line
         ]
@@ -132,7 +139,7 @@ def test_a_heavy_anchor_keeps_the_policy(tmp_path):
 
 def test_the_critic_warms_up_while_the_policy_stays_what_it_was(tmp_path):
     start = generalist(tmp_path, favourite=2)
-    training = module._Training(learner(tmp_path, start, critic_learning_rate=1e-2, steps=400, critic_warmup=3), 1)
+    training = module._Training(learner(tmp_path, start, critic_learning_rate=1e-2, env_steps=400, critic_warmup=3), 1)
     before = {name: values.clone() for name, values in training._network.state_dict().items()}
     for _ in range(3):
         training.advance()
@@ -150,9 +157,9 @@ def test_the_critic_warms_up_while_the_policy_stays_what_it_was(tmp_path):
 def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatch):
     """Episodes end where updates begin, so that none is under way at a checkpoint; selection is killed too."""
     start = generalist(tmp_path, favourite=0)
-    whole = train(tmp_path / "whole", start, steps=100)
+    whole = train(tmp_path / "whole", start, env_steps=100)
     expected, lines = load_network(whole).state_dict(), read_log(whole / "log.jsonl")
-    made = learner(tmp_path / "cut", start, steps=100)
+    made = learner(tmp_path / "cut", start, env_steps=100)
     kills = [(module, "try_out", 0), (Updates, "_step", 30), (Updates, "_step", 83), (Updates, "_step", 12)]
     for owner, name, after in [*kills, (module, "try_out", 1)]:
         calls, original = [], getattr(owner, name)
@@ -174,7 +181,7 @@ def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatc
 
 def test_an_episode_under_way_at_a_checkpoint_is_left_and_the_rest_taken_up(tmp_path):
     """Twice from one checkpoint is twice the same, and the counters go on from there."""
-    made = learner(tmp_path, generalist(tmp_path, favourite=0), steps=200, rollout=8)
+    made = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=200, rollout_length=8)
     training = module._Training(made, threads=1)
     for _ in range(4):
         training.advance()
@@ -229,7 +236,7 @@ def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_pa
     else:
         worse = iter([-20.0] * 2 + [0.5] * 2 + [-20.0] * 4 + [0.0] + [-20.0] * 99)
         monkeypatch.setattr(module, "explained_variance", lambda *args: next(worse))
-    made = learner(tmp_path, generalist(tmp_path, favourite=0), steps=400)
+    made = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=400)
     with pytest.raises(GatitoError, match=f"{line}.*the last good checkpoint.*Lower amplifier.learning_rate") as error:
         reinforce(made, lambda done: None)
     good = 4 if what == "nan" else 9
@@ -243,12 +250,12 @@ def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_pa
         ({}, {"name": "gato"}, "cannot train codec=gato.*take codec=step"),
         ({}, {"continuous": "regression"}, "task toy/target.*set codec.continuous=normal"),
         ({}, {"discount": 1.0}, "codec.discount=1.0.*below 1"),
-        ({"lanes": 0}, {}, "amplifier.lanes must be at least 1, not 0"),
-        ({"steps": 4_000}, {}, "4000 steps per task are 1 updates.*10240 steps per task or more"),
+        ({"num_envs": 0}, {}, "amplifier.num_envs must be at least 1, not 0"),
+        ({"env_steps": 4_000}, {}, "4000 steps per task are 1 updates.*10240 steps per task or more"),
         ({"learning_rate": 0.0}, {}, "amplifier.learning_rate=0.0 must be above 0"),
         ({"learning_rate": float("nan")}, {}, "amplifier.learning_rate=nan must be above 0"),
         ({"gae_lambda": 1.5}, {}, "amplifier.gae_lambda=1.5 is a share"),
-        ({"clip": 1.0}, {}, "amplifier.clip=1.0 would clip nothing"),
+        ({"clip_range": 1.0}, {}, "amplifier.clip_range=1.0 would clip nothing"),
         ({"kl_weight": -1.0}, {}, "amplifier.kl_weight must be at least 0"),
         ({"critic_warmup": -1}, {}, "amplifier.critic_warmup must be at least 0"),
     ],
@@ -262,10 +269,12 @@ def test_what_cannot_work_is_refused_in_a_line(settings, codec, line):
 
 def test_what_can_work_is_not_refused():
     Finetune().check([COUNTER, TARGET], MODEL, CODEC)
-    Finetune().check([COUNTER], replace(MODEL, kind="perceptron", window=1), replace(CODEC, continuous="regression"))
-    options = {"lanes": 8, "critic_warmup": 2}
+    Finetune().check(
+        [COUNTER], replace(MODEL, kind="perceptron", context_length=1), replace(CODEC, continuous="regression")
+    )
+    options = {"num_envs": 8, "critic_warmup": 2}
     multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 10_000)
-    with pytest.raises(GatitoError, match="2500 steps per task are 2 updates of controls.multitask.lanes=8"):
+    with pytest.raises(GatitoError, match="2500 steps per task are 2 updates of controls.multitask.num_envs=8"):
         multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
     with pytest.raises(GatitoError, match="unknown option of controls.multitask 'lane'. Did you mean 'lanes'"):
         multitask_ppo({"lane": 8}, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
@@ -293,12 +302,12 @@ def test_its_file_says_what_the_defaults_are():
 
 
 def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path):
-    amplifier = make_amplifier({"name": "finetune", **SHORT, "steps": 600, "kl_weight": 0, "learning_rate": 3e-3})
+    amplifier = make_amplifier({"name": "finetune", **SHORT, "env_steps": 600, "kl_weight": 0, "learning_rate": 3e-3})
     start, where = generalist(tmp_path, favourite=0), setting(tmp_path)
     artifact = amplifier.artifact(start, where)
     assert artifact.folder == tmp_path / "runs" / "r" / "round-1" / "finetuned"
     assert artifact.inputs == {"generalist": start.fingerprint} and artifact.config["ppo"]["kl_weight"] == 0
-    other = replace(amplifier, entropy=0.1).artifact(start, where)
+    other = replace(amplifier, entropy_weight=0.1).artifact(start, where)
     assert other.fingerprint != artifact.fingerprint != start.fingerprint
     amplifier.make(start, where)
     written = (artifact.folder / "manifest.json").stat().st_mtime_ns
@@ -322,7 +331,7 @@ def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
 
 def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
     suite, run = Suite("toy", (COUNTER, RECALL)), tmp_path / "runs" / "r"
-    options = {"lanes": 2, "rollout": 10, "select_episodes": 2, "critic_warmup": 2}
+    options = {"num_envs": 2, "rollout_length": 10, "select_episodes": 2, "critic_warmup": 2}
     short, longer = (multitask_ppo(options, suite, CODEC, steps) for steps in (250, 400))
     about = (suite, short, MODEL, CODEC)
     artifact = multitask_artifact(run, *about, seed=0)

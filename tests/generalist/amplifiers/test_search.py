@@ -19,7 +19,7 @@ CORRIDOR = make_task("tests.environments:Corridor-v0")
 
 
 def searching(player, task=CORRIDOR, **settings):
-    defaults = {"simulations": 32, "considered": 2, "noise": 0.0, "scale": 1.0, "proofs": 0}
+    defaults = {"num_simulations": 32, "max_num_considered_actions": 2, "gumbel_scale": 0.0, "value_scale": 1.0}
     return SearchPolicy(player, [task], Search(**defaults | settings))
 
 
@@ -33,15 +33,15 @@ def test_a_reward_several_steps_away_is_found(selection, length, simulations):
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length})
     player = Written(lambda seen: [0.1, 0.0])
     assert returns(player, task) == [1]
-    assert returns(searching(player, task, selection=selection, simulations=simulations), task) == [10]
-    assert returns(searching(player, task, selection=selection, simulations=2), task) == [1]
+    assert returns(searching(player, task, selection=selection, num_simulations=simulations), task) == [10]
+    assert returns(searching(player, task, selection=selection, num_simulations=2), task) == [1]
 
 
 def test_nothing_is_worth_anything_beyond_an_end():
     """Every place is worth 100 or -100, where there is one: an end without a reward is avoided or sought."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3})
     for value, right in ((100.0, 1), (-100.0, 0)):
-        player = searching(Written(lambda seen: [0.0, 0.0], lambda seen, value=value: value), task, simulations=4)
+        player = searching(Written(lambda seen: [0.0, 0.0], lambda seen, value=value: value), task, num_simulations=4)
         [episode] = play(player, task, [0]).values()
         assert episode.steps["actions"][0] == right
 
@@ -50,7 +50,7 @@ def test_beyond_a_cut_there_is_what_the_critic_foresees():
     """Both actions lead to place 1, which is worth 100; one is cut off there, with a reward of 1."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3, "cut": True})
     player = Written(lambda seen: [0.0, 0.0], lambda seen: 100.0 if seen[0] == 1 else 0.0)
-    watched = Watched(searching(player, task, simulations=2))
+    watched = Watched(searching(player, task, num_simulations=2))
     [episode] = play(watched, task, [0]).values()
     assert episode.steps["actions"].tolist() == [0]
     assert 0.9 * 100 < watched.decisions[0].values < 1 + 0.9 * 100  # both actions' values, by the improved policy
@@ -61,10 +61,14 @@ def test_a_choice_and_the_policys_own_are_tried_with_the_same_luck():
     task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
     taken = {}
     for proofs in (0, 1):
-        player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, proofs=proofs)
+        player = searching(
+            Written(lambda seen: [1.0, 0.0]), task, num_simulations=2, value_scale=100.0, confirmation_rollouts=proofs
+        )
         episodes = play(player, task, range(60)).values()
         taken[proofs] = np.mean([episode.steps["actions"][0] for episode in episodes])
-    own = searching(Written(lambda seen: [0.0, 1.0]), task, simulations=2, scale=100.0, proofs=1)
+    own = searching(
+        Written(lambda seen: [0.0, 1.0]), task, num_simulations=2, value_scale=100.0, confirmation_rollouts=1
+    )
     assert taken[1] == taken[0] and 0.3 < taken[1] < 0.7  # what is found better is better
     assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())  # and worse, worse
 
@@ -73,8 +77,8 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
     """The critic believes in action 1, whose end pays less than 1 within the horizon."""
     player = Written(lambda seen: [1.0, 0.0], lambda seen: 50.0 if seen[0] == 1 else 0.0)
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 15})
-    assert play(searching(player, task, simulations=2), task, [0])[0].steps["actions"][0] == 1
-    doubting = searching(player, task, simulations=2, proofs=1)
+    assert play(searching(player, task, num_simulations=2), task, [0])[0].steps["actions"][0] == 1
+    doubting = searching(player, task, num_simulations=2, confirmation_rollouts=1)
     [episode] = play(doubting, task, [0]).values()
     assert episode.steps["actions"].tolist() == episode.steps["labels"].tolist() == [0] and episode.total_return == 1
     np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
@@ -84,7 +88,9 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
 def test_a_gamble_must_win_every_time(proofs, gambled):
     """It pays less on average than the policy's own action, and more in 42 of 100 draws."""
     task = make_task("tests.environments:Lottery-v0")
-    player = searching(Written(lambda seen: [1.0, 0.0]), task, simulations=2, scale=100.0, proofs=proofs)
+    player = searching(
+        Written(lambda seen: [1.0, 0.0]), task, num_simulations=2, value_scale=100.0, confirmation_rollouts=proofs
+    )
     episodes = play(player, task, range(300)).values()
     taken = np.mean([episode.steps["actions"][0] for episode in episodes])
     assert taken == pytest.approx(gambled, abs=0.06)
@@ -95,7 +101,7 @@ def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
     """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
-    doubting = searching(player, task, simulations=4, proofs=1)
+    doubting = searching(player, task, num_simulations=4, confirmation_rollouts=1)
     assert returns(doubting, task, range(3)) == [10 if wins else 1] * 3
 
 
@@ -106,7 +112,7 @@ def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
             lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0],
             lambda seen, value=value: value if seen[0] == 5 else 9.0 * (seen[0] == 1),
         )
-        doubting = searching(player, task, simulations=2, proofs=1, horizon=5)
+        doubting = searching(player, task, num_simulations=2, confirmation_rollouts=1, horizon=5)
         [episode] = play(doubting, task, [0]).values()
         assert episode.steps["actions"][0] == right
 
@@ -114,11 +120,11 @@ def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
 COUNTER = make_task(kwargs={"length": 9})
 
 
-@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"proofs": 1, "scale": 0.0}])
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"confirmation_rollouts": 1, "value_scale": 0.0}])
 def test_thinking_does_not_disturb_what_is_played(settings):
     """A policy that is quite sure does the same with and without; the numbers that the game draws are the same too."""
     player = Written(lambda seen: [0.0, 1e4, 0.0])
-    thinking = searching(player, COUNTER, simulations=9, considered=3, **settings)
+    thinking = searching(player, COUNTER, num_simulations=9, max_num_considered_actions=3, **settings)
     thinking.name = player.name
     assert same(play(player, COUNTER, range(5)), play(thinking, COUNTER, range(5)))
     assert thinking.spent.steps > 9 * 5
@@ -127,7 +133,7 @@ def test_thinking_does_not_disturb_what_is_played(settings):
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
 def test_what_is_drawn_later_is_not_known_before(task, known):
     player = Written(lambda seen: [0.0, 9.0, 0.0] if task is COUNTER else [0.0, 9.0])
-    thinking = searching(player, task, simulations=9, considered=3, proofs=1)
+    thinking = searching(player, task, num_simulations=9, max_num_considered_actions=3, confirmation_rollouts=1)
     [episode] = play(thinking, task, [3]).values()
     asked = [
         (env_id, tuple(row))
@@ -144,7 +150,12 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
 @pytest.mark.parametrize("proofs", [0, 1])
 def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, proofs):
     thinking = searching(
-        made_up(critic=1.0, **settings), COUNTER, simulations=9, considered=3, proofs=proofs, noise=9.0
+        made_up(critic=1.0, **settings),
+        COUNTER,
+        num_simulations=9,
+        max_num_considered_actions=3,
+        confirmation_rollouts=proofs,
+        gumbel_scale=9.0,
     )
     player = Watched(thinking)
     [episode] = play(player, COUNTER, [1]).values()
@@ -156,14 +167,16 @@ def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, pro
 
 
 def test_it_is_remembered_what_was_done_not_what_the_policy_would_have_done():
-    player = Watched(searching(Written(lambda seen: [1.0, 0.0]), simulations=100))
+    player = Watched(searching(Written(lambda seen: [1.0, 0.0]), num_simulations=100))
     play(player, CORRIDOR, [0])
     assert player.memory.memory[0] == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1))
 
 
 def test_every_node_remembers_what_was_tried_on_the_way_to_it():
     """All is lost, and seen to be, from the first 0 on."""
-    player = Watched(searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), proofs=1))
+    player = Watched(
+        searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), confirmation_rollouts=1)
+    )
     play(player, CORRIDOR, [0])
     remembered = [memory for memory in player.memory.memory if memory]
     assert len(remembered) > 9
@@ -174,7 +187,7 @@ def test_every_node_remembers_what_was_tried_on_the_way_to_it():
 
 def test_what_was_spent_is_counted():
     player = Written(lambda seen: [2.0, 1.0, 0.0])
-    thinking = searching(player, COUNTER, simulations=8, considered=3)
+    thinking = searching(player, COUNTER, num_simulations=8, max_num_considered_actions=3)
     play(thinking, COUNTER, range(4), envs_per_task=2)
     spent = thinking.spent
     # Of three actions each once, of two each twice: seven visits, until the end comes near.
@@ -185,12 +198,14 @@ def test_what_was_spent_is_counted():
     assert 0 < spent.passing + spent.stepping < spent.seconds
 
 
-@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"proofs": 1}])
+@pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"confirmation_rollouts": 1}])
 def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
     player = Written(lambda seen: [0.0, 0.3, 0.6], lambda seen: math.sin(9 * seen[0]))
     plays = []
     for count in (1, 3, 7):
-        thinking = searching(player, COUNTER, simulations=8, considered=3, noise=1.0, **settings)
+        thinking = searching(
+            player, COUNTER, num_simulations=8, max_num_considered_actions=3, gumbel_scale=1.0, **settings
+        )
         plays.append(play(thinking, COUNTER, range(7), envs_per_task=count))
     assert same(plays[0], plays[1]) and same(plays[0], plays[2])
 
@@ -202,7 +217,7 @@ def test_continuous_actions_are_searched_among_draws(proofs):
     player = made_up(critic=1.0, bins=16)
     player.network.codec.heads.critic.output.weight.data.zero_()
     player.network.codec.heads.critic.output.bias.data.zero_()
-    thinking = searching(player, task, simulations=16, considered=16, proofs=proofs)
+    thinking = searching(player, task, num_simulations=16, max_num_considered_actions=16, confirmation_rollouts=proofs)
     better, plain = np.mean(returns(thinking, task, range(4))), np.mean(returns(player, task, range(4)))
     assert better > plain + 2
     [episode] = play(thinking, task, [0]).values()
@@ -212,7 +227,7 @@ def test_continuous_actions_are_searched_among_draws(proofs):
 def test_pendulum_is_searched():
     pytest.importorskip("pygame", reason="classic control")
     task = make_task("Pendulum-v1", horizon=5)
-    thinking = searching(made_up(critic=1.0), task, simulations=8, considered=4)
+    thinking = searching(made_up(critic=1.0), task, num_simulations=8, max_num_considered_actions=4)
     [episode] = play(thinking, task, [0]).values()
     # In the last decision, every new node is an end.
     assert episode.length == 5 and 4 * 8 < thinking.spent.steps <= 4 * 8 + 4
@@ -221,7 +236,9 @@ def test_pendulum_is_searched():
 def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
     player = Written(lambda seen: [0.1, 0.0])
     task = make_task("tests.environments:Lottery-v0")
-    episodes = play(searching(player, task, simulations=2, noise=100.0, scale=0.0), task, range(60)).values()
+    episodes = play(
+        searching(player, task, num_simulations=2, gumbel_scale=100.0, value_scale=0.0), task, range(60)
+    ).values()
     actions, labels = (np.array([each.steps[name][0] for each in episodes]) for name in ("actions", "labels"))
     assert 15 < actions.sum() < 45 and not labels.any()
 
@@ -230,7 +247,9 @@ def test_what_noise_tries_must_win_in_fresh_futures_too():
     """This policy loses its way, so that the trap is the best that it can do."""
     player = Written(lambda seen: [0.1, 0.0])
     for proofs in (0, 1):
-        thinking = searching(player, simulations=2, noise=100.0, scale=0.0, proofs=proofs)
+        thinking = searching(
+            player, num_simulations=2, gumbel_scale=100.0, value_scale=0.0, confirmation_rollouts=proofs
+        )
         firsts = [episode.steps["actions"][0] for episode in play(thinking, CORRIDOR, range(20)).values()]
         assert any(firsts) == (proofs == 0)
 
@@ -244,8 +263,13 @@ def test_settings_on_file_are_the_defaults(name, kind):
 def test_what_cannot_work_is_refused_in_one_line():
     step, target = CodecConfig(critic=0.5), make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [
-        ({"simulations": 3, "considered": 4}, step, [], "simulations=3 is less than one for each of .*considered=4"),
-        ({"considered": 1}, step, [], "amplifier.considered must be at least 2, not 1"),
+        (
+            {"num_simulations": 3, "max_num_considered_actions": 4},
+            step,
+            [],
+            "num_simulations=3 is less than one for each of .*considered_actions=4",
+        ),
+        ({"max_num_considered_actions": 1}, step, [], "amplifier.max_num_considered_actions must be at least 2, not 1"),
         ({"selection": "best"}, step, [], "unknown amplifier.selection 'best'.*gumbel, puct"),
         ({}, CodecConfig(), [], "needs a critic: distil with codec.critic=0.5"),
         ({}, CodecConfig("gato"), [], "codec gato has no critic"),

@@ -20,8 +20,8 @@ from tests.generalist.distill.test_distill import MODEL, SUITE, recordings
 
 assert recordings  # the fixture of the recorded toys
 
-CLONE = ModelConfig("mlp", "perceptron", layers=2, heads=1, width=32, feedforward=32, window=1)
-CONFIG = DistillConfig(steps=400, windows=16, length=6, learning_rate=1e-2, warmup=5, log_every=10)
+CLONE = ModelConfig("mlp", "perceptron", layers=2, heads=1, width=32, feedforward=32, context_length=1)
+CONFIG = DistillConfig(updates=400, batch_size=16, sequence_length=6, learning_rate=1e-2, warmup=5, log_every=10)
 
 
 def train(agent, recordings, tmp_path, **settings):
@@ -51,8 +51,8 @@ def test_one_network_per_task_learns_its_expert(agent, recordings, tmp_path):
 
 
 def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks_sizes(recordings, tmp_path):
-    specialist = train("specialist", recordings, tmp_path, steps=2)[0]
-    clone, target = train("clone", recordings, tmp_path, steps=2)
+    specialist = train("specialist", recordings, tmp_path, updates=2)[0]
+    clone, target = train("clone", recordings, tmp_path, updates=2)
     assert load_network(specialist.artifact.folder).model.config == MODEL
     network = load_network(clone.artifact.folder)
     assert isinstance(network.model, Perceptron)
@@ -62,12 +62,12 @@ def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks
 
 def test_what_each_network_cost_is_measured(recordings, tmp_path):
     for agent in ("clone", "specialist"):
-        for student in train(agent, recordings, tmp_path, steps=3):
+        for student in train(agent, recordings, tmp_path, updates=3):
             facts = read_manifest(student.artifact.folder)["facts"]["cost"]
             network = load_network(student.artifact.folder)
             assert facts["parameters"] == sum(values.numel() for values in network.parameters())
             assert facts["env_steps"] > 0
-            seen = student.config.steps * student.config.windows * student.config.length
+            seen = student.config.updates * student.config.batch_size * student.config.sequence_length
             matrices = sum(values.numel() for name, values in network.model.named_parameters() if values.dim() == 2)
             assert facts["flops"] >= 6 * seen * matrices  # forward 2, backward 4; embedding and heads come on top
             assert read_log(student.artifact.folder / "log.jsonl")
@@ -76,15 +76,19 @@ def test_what_each_network_cost_is_measured(recordings, tmp_path):
 @pytest.mark.parametrize(
     "config, weights, expected",
     [
-        ({"steps": 1500, "windows": 64}, {}, (1477, 13)),  # 12.8 windows a step
-        ({"steps": 1000, "windows": 10}, {"b": 3.0}, (250, 8)),  # one part of five: 2 windows a step would be too few
-        ({"steps": 1000, "windows": 1}, {}, (333, 1)),  # less than a window a step
+        ({"updates": 1500, "batch_size": 64}, {}, (1477, 13)),  # 12.8 windows a step
+        (
+            {"updates": 1000, "batch_size": 10},
+            {"b": 3.0},
+            (250, 8),
+        ),  # one part of five: 2 windows a step would be too few
+        ({"updates": 1000, "batch_size": 1}, {}, (333, 1)),  # less than a window a step
     ],
 )
 def test_a_share_of_the_training_has_as_many_windows_as_the_mixture_gives_the_task(config, weights, expected):
-    tasks = "abcde" if not weights and config["windows"] == 64 else "abc"
+    tasks = "abcde" if not weights and config["batch_size"] == 64 else "abc"
     share = for_one_task(DistillConfig(**config, weights=weights), "a", list(tasks))
-    assert (share.steps, share.windows, share.weights) == (*expected, {})
+    assert (share.updates, share.batch_size, share.weights) == (*expected, {})
 
 
 def test_a_perceptron_sees_one_step_alone():
@@ -96,7 +100,7 @@ def test_a_perceptron_sees_one_step_alone():
     assert torch.equal(model(tokens)[:, 4], whole[:, 4])
     one = model.step(tokens[:, 4], None, torch.arange(2), torch.zeros(2, dtype=torch.bool))
     torch.testing.assert_close(one, whole[:, 4])
-    with pytest.raises(GatitoError, match=r"set model\.window=1"):
+    with pytest.raises(GatitoError, match=r"set model\.context_length=1"):
         ModelConfig(kind="perceptron").check()
     with pytest.raises(GatitoError, match="unknown model.kind"):
         ModelConfig(kind="transfomer").check()

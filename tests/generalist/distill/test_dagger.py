@@ -1,7 +1,7 @@
 """On-policy rounds: who acts, who labels, and what is learnt of it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import Suite
-from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.distill import train as module
 from generalist.distill.dagger import run_dagger_round
 from generalist.distill.distill import distill
@@ -25,7 +25,8 @@ from generalist.network.policy import NetworkPolicy
 from tests.conftest import make_task
 from tests.generalist.network.test_conditioning import record
 
-MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+DAGGER = DaggerConfig(rounds=2, env_steps=60)
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 TASK = make_task()
 SUITE = Suite("toy", (TASK,))
 
@@ -69,11 +70,11 @@ def test_an_episode_ends_where_the_teacher_knows_no_further_or_it_gets_long(long
     assert all(episode.truncated_by_policy == (length < whole) for episode in played)
 
 
-def parts(folder, teacher=2, **settings):
+def parts(folder, teacher=2, dagger=DAGGER, **settings):
     """A distillation with two rounds of practice, whose expert was recorded doing one thing."""
     recording = record(folder, TASK, Always(2))
-    defaults = {"steps": 20, "windows": 8, "length": 6, "warmup": 2, "rounds": 2, "practice_steps": 60}
-    config = DistillConfig(**defaults | {"checkpoint_every": 4} | settings)
+    defaults = {"updates": 20, "batch_size": 8, "sequence_length": 6, "warmup": 2, "checkpoint_every": 4}
+    config = DistillConfig(**defaults | settings, dagger=dagger)
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
     learner = Artifact(folder / "runs" / "r" / "generalist", "generalist", {})
     about = {"run": folder / "runs" / "r", "seed": 0, "tracker": tracker}
@@ -110,7 +111,7 @@ def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_p
         original(self, sources, *arguments, **settings)
 
     monkeypatch.setattr(module.Mixture, "__init__", watched)
-    made = parts(tmp_path, practice_share=0.6)()
+    made = parts(tmp_path, dagger=replace(DAGGER, share=0.6))()
     del drawn[0]  # one batch is only measured
     assert [set(each) for each in drawn] == [
         {"expert"},
@@ -168,7 +169,7 @@ def test_the_network_is_the_average_of_its_last_weights(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module._Training, "_take", watched)
-        made = parts(tmp_path, steps=10, rounds=0, ema=0.9)()
+        made = parts(tmp_path, updates=10, dagger=DaggerConfig(), ema=0.9)()
     average = trail[0]
     for step, weights in enumerate(trail[1:], 1):
         decay = min(0.9, (1 + step) / (10 + step))
@@ -179,7 +180,7 @@ def test_the_network_is_the_average_of_its_last_weights(tmp_path):
 
 def test_what_the_expert_says_in_practice_is_learnt(tmp_path):
     """Recorded, it always did one thing; asked about the learner's own steps, it says another."""
-    made = parts(tmp_path, teacher=1, steps=150, rounds=1, practice_share=1.0, learning_rate=5e-3)()
+    made = parts(tmp_path, teacher=1, dagger=replace(DAGGER, rounds=1, share=1.0), updates=150, learning_rate=5e-3)()
 
     def share(folder, action):
         played = rollout(NetworkPolicy.load(folder, [TASK]), {TASK: range(900, 910)}, keep_steps=True)

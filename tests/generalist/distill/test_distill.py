@@ -21,7 +21,7 @@ from generalist.network.network import Network, load_network
 from generalist.network.policy import NetworkPolicy
 from tests.conftest import make_task
 
-MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 SUITE = Suite("toy", (make_task(), make_task("tests.environments:Target-v0")))
 
 
@@ -65,14 +65,16 @@ def recordings(tmp_path):
 
 
 def run(recordings, folder, seed=0, **settings):
-    config = DistillConfig(**{"steps": 30, "windows": 8, "length": 6, "warmup": 5, "checkpoint_every": 10} | settings)
+    config = DistillConfig(
+        **{"updates": 30, "batch_size": 8, "sequence_length": 6, "warmup": 5, "checkpoint_every": 10} | settings
+    )
     run = folder / "runs" / settings.get("loss", "r")
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
     return distill(SUITE, recordings, config, MODEL, CodecConfig(), run=run, seed=seed, threads=1, tracker=tracker)
 
 
 def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path):
-    artifact = run(recordings, tmp_path, steps=1000, learning_rate=1e-2)
+    artifact = run(recordings, tmp_path, updates=1000, learning_rate=1e-2)
     log = read_log(artifact.folder / "log.jsonl")
     assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 0.5
     policy = NetworkPolicy.load(artifact.folder, SUITE.tasks)
@@ -141,7 +143,7 @@ def test_a_finished_generalist_is_not_trained_again_and_other_settings_are(recor
 
 
 def test_the_learning_rate_warms_up_and_falls_by_a_cosine_to_a_tenth():
-    config = DistillConfig(steps=110, warmup=10, learning_rate=1.0)
+    config = DistillConfig(updates=110, warmup=10, learning_rate=1.0)
     assert learning_rate(0, config) == pytest.approx(0.1)
     assert learning_rate(9, config) == pytest.approx(1.0)
     assert learning_rate(60, config) == pytest.approx(0.55)
@@ -225,8 +227,8 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
     "settings, words",
     [
         ({"loss": "kll"}, "unknown distill.loss 'kll'. Did you mean 'kl'"),
-        ({"steps": 0}, "distill.steps must be at least 1, not 0"),
-        ({"length": 3}, "distill.length=3 is shorter than model.window=4"),
+        ({"updates": 0}, "distill.updates must be at least 1, not 0"),
+        ({"sequence_length": 3}, "distill.sequence_length=3 is shorter than model.context_length=4"),
         ({"weights": {"toy/countr": 2.0}}, "unknown task in distill.weights 'toy/countr'. Did you mean 'toy/counter'"),
         ({"held_out": ["targt"]}, "unknown task in distill.held_out 'targt'. Did you mean 'toy/target'"),
         ({"held_out": ["target", "toy/counter"]}, "distill.held_out leaves no task to learn"),
@@ -260,7 +262,7 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     artifact.start()
     write_shard(artifact.folder / "shard-000", rollout(Reader(), {task: range(60)}, keep_steps=True), spaces(task)[0])
     artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=None)
-    config = DistillConfig(steps=120, windows=16, length=6, warmup=5, learning_rate=3e-3)
+    config = DistillConfig(updates=120, batch_size=16, sequence_length=6, warmup=5, learning_rate=3e-3)
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
     made = distill(
         Suite("toy", (task,)), {task.name: artifact}, config, MODEL, CodecConfig(), run=tmp_path / "runs" / "r", seed=0,

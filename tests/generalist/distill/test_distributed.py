@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.runs.tracking import read_log
-from generalist.config.settings import DistillConfig
+from generalist.config.settings import DaggerConfig, DistillConfig
 from generalist.distill.distributed import Ranks
 from tests.conftest import ROOT, gatito
 
@@ -17,12 +17,12 @@ SETTINGS = [
     "experts=released",
     f"experts.released={ROOT / 'results' / 'experts'}",
     "stages=[experts,record,distill]",
-    "record.steps=1000",
-    "record.random_steps=200",
-    "distill.steps=12",
-    "distill.windows=10",
-    "distill.rounds=2",
-    "distill.practice_steps=300",
+    "record.env_steps=1000",
+    "record.random_env_steps=200",
+    "distill.updates=12",
+    "distill.batch_size=10",
+    "distill.dagger.rounds=2",
+    "distill.dagger.env_steps=300",
     "distill.ema=0.9",
     "distill.log_every=1",
     "model.width=32",
@@ -43,7 +43,7 @@ def test_two_processes_have_the_learning_curve_of_one_on_the_same_batches(tmp_pa
     done = gatito(*SETTINGS, cwd=alone, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*torchrun, str(ROOT / "gatito.py"), *SETTINGS, "distill.accumulate=2"]
+    command = [*torchrun, str(ROOT / "gatito.py"), *SETTINGS, "distill.gradient_accumulation=2"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=together, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -65,11 +65,11 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
     [
         ({"device": "gpu"}, "unknown distill.device 'gpu'.*Valid: auto, cpu, cuda"),
         ({"precision": "fp16"}, "unknown distill.precision 'fp16'"),
-        ({"accumulate": 65}, "distill.accumulate=65 is more than distill.windows=64"),
+        ({"gradient_accumulation": 65}, "distill.gradient_accumulation=65 is more than distill.batch_size=64"),
         ({"ema": 1.0}, "would keep the untrained weights"),
-        ({"practice_share": 1.5}, "distill.practice_share=1.5 is a share"),
-        ({"rounds": 1, "practice_from": 1.0}, "distill.practice_from=1 leaves no steps"),
-        ({"rounds": 100}, "distill.rounds=100: at most 99"),
+        ({"dagger": DaggerConfig(share=1.5)}, "distill.dagger.share=1.5 is a share"),
+        ({"dagger": DaggerConfig(rounds=1, start=1.0)}, "distill.dagger.start=1 leaves no steps"),
+        ({"dagger": DaggerConfig(rounds=100)}, "distill.dagger.rounds=100: at most 99"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, words):

@@ -8,7 +8,7 @@ from tests.conftest import gatito
 from tests.test_gatito import TINY, fails_with
 
 COMMAND = ["suite=classic", "experts=scripted", "tasks=[cartpole,acrobot]", "distill.held_out=[cartpole]", *TINY]
-ROUND = ["ida.rounds=1", "amplifier=scale", "amplifier.members=1", "ida.experts_share=0.5", "ida.steps=50"]
+ROUND = ["ida.rounds=1", "amplifier=scale", "amplifier.members=1", "ida.experts_share=0.5", "ida.env_steps=50"]
 ROUND += ["ida.updates=2", "ida.control=false", "ida.episodes=2"]
 
 

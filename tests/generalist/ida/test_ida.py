@@ -31,9 +31,11 @@ from tests.conftest import ROOT, gatito, make_task
 from tests.generalist.distill.test_dagger import Always
 from tests.generalist.network.test_conditioning import record as record_expert
 
-MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=4)
-DISTILL = DistillConfig(steps=20, windows=8, length=4, warmup=2)
-CONFIG = IdaConfig(rounds=2, start="random", steps=60, noise=0.0, updates=40, learning_rate=1e-2, control_steps=5_000)
+MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
+DISTILL = DistillConfig(updates=20, batch_size=8, sequence_length=4, warmup=2)
+CONFIG = IdaConfig(
+    rounds=2, start="random", env_steps=60, noise=0.0, updates=40, learning_rate=1e-2, control_env_steps=5_000
+)
 TASK = make_task()  # each reward is the action, 0 to 2
 OTHER = make_task(name="toy/other")
 BEST_OF_N = {"name": "best_of_n", "candidates": 3, "horizon": 1}
@@ -72,7 +74,7 @@ def test_the_generalist_learns_what_its_amplified_self_does(made):
 def test_a_control_has_the_compute_and_no_amplifier(made):
     amplified, control = made.rounds[:2]
     cost = Cost.read(amplified.plays[TASK.name].folder)
-    assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.steps
+    assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.env_steps
     facts = read_manifest(amplified.plays[TASK.name].folder)["facts"]
     assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["passes"]
     assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # what it did, it does
@@ -120,20 +122,20 @@ def test_what_decides_a_round_decides_its_fingerprint(made):
     same = [each.student.fingerprint for each in made.rounds]
     assert fingerprints() == same
     assert fingerprints(config={"rounds": 1}) == same[:2]  # further rounds do not change those before
-    for changes in ({"steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
+    for changes in ({"env_steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
         assert not set(fingerprints(config=changes)[-2:]) & set(same[-2:]), changes
     assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
 
 
 def test_students_may_look_back_further(tmp_path):
-    ida = make_ida(tmp_path, replace(CONFIG, rounds=2, window=8, updates=4))
+    ida = make_ida(tmp_path, replace(CONFIG, rounds=2, context_length=8, updates=4))
     ida.make()
-    assert load_network(ida.start.folder).model.config.window == 4
-    assert {load_network(each.student.folder).model.config.window for each in ida.rounds} == {8}
+    assert load_network(ida.start.folder).model.config.context_length == 4
+    assert {load_network(each.student.folder).model.config.context_length for each in ida.rounds} == {8}
     policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
     assert list(rollout(policy, {TASK: range(2)}))
-    assert (ida._learning.length, ida._learning.windows) == (8, 4)  # as many steps as in 8 windows of 4
-    assert replace(ida, config=replace(ida.config, windows=6))._learning.windows == 6
+    assert (ida._learning.sequence_length, ida._learning.batch_size) == (8, 4)  # as many steps as in 8 windows of 4
+    assert replace(ida, config=replace(ida.config, batch_size=6))._learning.batch_size == 6
 
 
 def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
@@ -151,7 +153,7 @@ def test_only_the_newest_rounds_are_learnt_from(made):
 
 def test_who_gives_up_while_recording_is_scored_to_the_end(made):
     """A test episode that is given up would count as failed, whatever might have become of it."""
-    ida = replace(made, options={"name": "decompose", "give_up": 3})
+    ida = replace(made, options={"name": "decompose", "abandon_after": 3})
     assert ida.scored == {"name": "decompose"}
     amplified, control = ida.rounds[:2]
     assert {"name": "decompose"} in ida.player(amplified).args and None in ida.player(control).args
@@ -162,7 +164,7 @@ def test_who_gives_up_while_recording_is_scored_to_the_end(made):
         patch.setattr(Artifact, "start", lambda _: None)  # what others look at is left as it is
         patch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
         ida._record(amplified)
-    assert takes and takes[0].load.args[0].args[2] == {"name": "decompose", "give_up": 3}
+    assert takes and takes[0].load.args[0].args[2] == {"name": "decompose", "abandon_after": 3}
 
 
 def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
@@ -273,9 +275,9 @@ def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
 
 LOOP = [
     "suite=classic", "tasks=[cartpole]", "experts=released", "name=r", "controls=none", "clips.agents=[]",
-    "tracking=none", "model.layers=1", "model.width=16", "model.feedforward=32", "distill.steps=30",
-    "distill.windows=8", "record.steps=2000", "record.random_steps=500", "evaluate.episodes=6", "ida.episodes=3",
-    "ida.rounds=1", "ida.steps=200", "ida.updates=20", "ida.control_steps=500", "workers=2",
+    "tracking=none", "model.layers=1", "model.width=16", "model.feedforward=32", "distill.updates=30",
+    "distill.batch_size=8", "record.env_steps=2000", "record.random_env_steps=500", "evaluate.episodes=6",
+    "ida.episodes=3", "ida.rounds=1", "ida.env_steps=200", "ida.updates=20", "ida.control_env_steps=500", "workers=2",
 ]  # fmt: skip
 
 
@@ -286,9 +288,9 @@ def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = {
         "best_of_n": ["amplifier.horizon=5"],
-        "search": ["amplifier.simulations=8"],
-        "scale": ["amplifier.members=2", "generalist.draws=true"],
-        "finetune": ["amplifier.steps=4000", "amplifier.lanes=4", "amplifier.critic_warmup=1"],
+        "search": ["amplifier.num_simulations=8"],
+        "scale": ["amplifier.members=2", "generalist.deterministic=false"],
+        "finetune": ["amplifier.env_steps=4000", "amplifier.num_envs=4", "amplifier.critic_warmup=1"],
     }
     command = [*LOOP, f"amplifier={amplifier}", *own.get(amplifier, [])]
     told = gatito(*command, cwd=tmp_path)
@@ -319,7 +321,7 @@ def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
 def test_what_rounds_have_to_beat_is_scored_beside_released_experts(tmp_path):
     """It has the environment steps of the experts' recipes, although no expert is trained here."""
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
-    own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.steps=6000"]
+    own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.env_steps=6000"]
     told = gatito(*LOOP, *own, cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     made = read_manifest(tmp_path / "results" / "runs" / "r" / "controls" / "multitask-rl")

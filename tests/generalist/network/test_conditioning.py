@@ -20,7 +20,7 @@ from generalist.network.policy import NetworkPolicy
 from generalist.network.transformer import Transformer
 from tests.conftest import make_task
 
-MODEL = ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=8)
+MODEL = ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8)
 TWINS = [make_task("tests.environments:Counter-v0", name=f"toy/{name}") for name in ("left", "right")]
 """Two tasks that look alike in every observation, and want different actions."""
 
@@ -49,7 +49,9 @@ def record(folder, task, policy, episodes=40):
 
 def learn(folder, codec, **settings):
     recordings = {task.name: record(folder, task, Twin()) for task in TWINS}
-    config = DistillConfig(**{"steps": 100, "windows": 16, "length": 8, "warmup": 5, "learning_rate": 3e-3} | settings)
+    config = DistillConfig(
+        **{"updates": 100, "batch_size": 16, "sequence_length": 8, "warmup": 5, "learning_rate": 3e-3} | settings
+    )
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
     about = {"run": folder / "runs" / "r", "seed": 0, "threads": 1, "tracker": tracker}
     return distill(Suite("toy", tuple(TWINS)), recordings, config, MODEL, codec, **about)
@@ -69,7 +71,7 @@ def test_only_who_is_told_which_task_it_is_tells_twins_apart(tmp_path, condition
 
 
 def test_a_network_without_its_demonstrations_says_so(tmp_path):
-    made = learn(tmp_path, CodecConfig(conditioning="prompt"), steps=2)
+    made = learn(tmp_path, CodecConfig(conditioning="prompt"), updates=2)
     with pytest.raises(GatitoError, match="no demonstration of task toy/counter: distil with this task"):
         NetworkPolicy.load(made.folder, [make_task()])
 
@@ -77,7 +79,7 @@ def test_a_network_without_its_demonstrations_says_so(tmp_path):
 @torch.no_grad()
 def test_a_prompt_is_seen_the_same_cached_and_uncached_well_beyond_the_window():
     torch.manual_seed(0)
-    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, window=8))
+    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     tokens, shown = torch.randn(3, 40, 64), torch.randn(3, 5, 64)
@@ -101,7 +103,7 @@ def test_a_prompt_is_seen_the_same_cached_and_uncached_well_beyond_the_window():
 def test_a_prompt_is_equally_near_at_every_step_of_an_episode():
     """One layer: the hidden state depends on the window and the prompt alone, however late it is."""
     torch.manual_seed(0)
-    model = Transformer(ModelConfig(layers=1, heads=4, width=64, feedforward=128, window=8))
+    model = Transformer(ModelConfig(layers=1, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     tokens, prefix = torch.randn(2, 60, 64), model.read(torch.randn(2, 5, 64), torch.ones(2, 5, dtype=torch.bool))

@@ -73,8 +73,8 @@ def test_an_untaught_critic_expects_nothing():
 def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
     """Counter's rewards are the actions: two per step, until an end that the observation does not tell."""
     artifact = record(tmp_path, TASK, Always(2), episodes=20)
-    config = DistillConfig(steps=150, windows=8, length=4, warmup=5, learning_rate=5e-3)
-    model = ModelConfig(layers=1, heads=2, width=32, feedforward=32, window=4)
+    config = DistillConfig(updates=150, batch_size=8, sequence_length=4, warmup=5, learning_rate=5e-3)
+    model = ModelConfig(layers=1, heads=2, width=32, feedforward=32, context_length=4)
     learnt = Artifact(tmp_path / "net", "generalist", {})
     learnt.start()
     fit(Learner(learnt, [TASK], {TASK.name: artifact.folder}, config, model, CODEC, 0), lambda done: None)

@@ -23,7 +23,7 @@ LENGTH = 8
 def made(memory: str, conditioning: str = "none") -> Network:
     torch.manual_seed(0)
     codec = CodecConfig(memory=memory, conditioning=conditioning, prompt_steps=3)
-    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, window=4), codec)
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=4), codec)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return network.eval()

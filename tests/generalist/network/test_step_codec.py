@@ -44,7 +44,7 @@ def play(task, steps=20):
 @pytest.fixture
 def codec():
     torch.manual_seed(0)
-    return make_codec(CodecConfig(waves=4), 32)
+    return make_codec(CodecConfig(fourier_features=4), 32)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -108,7 +108,7 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
     np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
     np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
-    wider = make_codec(CodecConfig(least_deviation=2.0), 32)
+    wider = make_codec(CodecConfig(min_std=2.0), 32)
     np.testing.assert_allclose(wider.heads.targets(task, mean, None), [[[192.0, 2.0]]])
 
 
@@ -189,7 +189,7 @@ def test_waves_show_a_centimetre_in_a_metre():
     shares = []
     for waves in (0, 4):
         torch.manual_seed(0)
-        codec = make_codec(CodecConfig(waves=waves), 32)
+        codec = make_codec(CodecConfig(fourier_features=waves), 32)
         here, there = codec.observations(collate([{"vector": each} for each in vectors.reshape(2, 1, 1, 3)], 1))
         shares.append(float(((there - here).norm() / here.norm()).detach()))
     assert shares[1] > 4 * shares[0]

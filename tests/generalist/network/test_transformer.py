@@ -10,7 +10,7 @@ from generalist.network.transformer import Transformer
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    transformer = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, window=8))
+    transformer = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in transformer.parameters():  # well away from the near-identity of a fresh network
         torch.nn.init.normal_(parameter, std=0.2)
     return transformer.eval()
@@ -130,7 +130,7 @@ def test_a_network_that_has_acted_can_be_trained(model):
 @torch.no_grad()
 def test_a_token_that_sees_itself_alone_is_a_sequence_of_one():
     torch.manual_seed(0)
-    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, window=8))
+    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     tokens = torch.randn(5, 7, 64)
@@ -142,7 +142,7 @@ def test_a_token_that_sees_itself_alone_is_a_sequence_of_one():
 def test_each_sequence_looks_back_as_far_as_it_is_told():
     torch.manual_seed(0)
     sizes = {"layers": 2, "heads": 4, "width": 64, "feedforward": 128}
-    model, short = (Transformer(ModelConfig(**sizes, window=window)) for window in (8, 3))
+    model, short = (Transformer(ModelConfig(**sizes, context_length=window)) for window in (8, 3))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     short.load_state_dict(model.state_dict())

@@ -18,7 +18,7 @@ from generalist.ppo.loss import Updates, deal, losses
 from generalist.ppo.rollouts import Lanes
 from tests.conftest import make_task
 
-MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, window=8)
+MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=8)
 SMALL = {"image_frames": 0, "grid_size": 0, "text_length": 0, "vector_width": 8, "bins": 8, "critic": 1.0}
 COUNTER, TARGET, RECALL = (make_task(f"tests.environments:{name}-v0") for name in ("Counter", "Target", "Recall"))
 TASKS = (COUNTER, TARGET, RECALL)
@@ -69,12 +69,12 @@ def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
     ("model", "codec"),
     [
         ({}, {}),
-        ({"window": 32}, {}),
+        ({"context_length": 32}, {}),
         ({}, {"previous_actions": True}),
         ({}, {"conditioning": "task_id"}),
         ({}, {"name": "jat", "vector_width": 9}),
         ({}, {"conditioning": "prompt"}),
-        ({"kind": "perceptron", "window": 1}, {}),
+        ({"kind": "perceptron", "context_length": 1}, {}),
     ],
     ids=str,
 )
@@ -105,7 +105,7 @@ def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec
                 assert network.codec.heads.critic(hidden).detach().numpy() == pytest.approx(
                     segment.values, rel=0.01, abs=0.5
                 )
-    assert any(segment.context for segment in met.segments) == (model.get("window") != 1)
+    assert any(segment.context for segment in met.segments) == (model.get("context_length") != 1)
 
 
 def prompt_of(task):
@@ -116,7 +116,7 @@ def prompt_of(task):
 
 def test_what_is_read_again_is_what_an_unbroken_memory_knows():
     """An episode met in three collections is one to the network, where its window is as long."""
-    network = network_of(replace(MODEL, window=32))
+    network = network_of(replace(MODEL, context_length=32))
     lanes = lanes_for(network, [TARGET], lanes=1)
     parts = [lanes.collect(NetworkPolicy(network), 6, "test", part).segments[0] for part in range(3)]
     assert [part.context for part in parts] == [0, 6, 12]
@@ -195,7 +195,7 @@ def test_the_clipped_surrogate_worked_by_hand():
     network = network_of()
     lanes = lanes_for(network, [RECALL])
     met = lanes.collect(NetworkPolicy(network), 8, "test")
-    config = PPOConfig(minibatches=1, clip=0.2)
+    config = PPOConfig(minibatches=1, clip_range=0.2)
     [minibatch] = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
     ones = torch.ones(len(minibatch))
     for ratio, advantage, expected in ((2, 1, -1.2), (2, -1, 2.0), (0.5, 1, -0.5), (0.5, -1, 0.8)):

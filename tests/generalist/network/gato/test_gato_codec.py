@@ -56,7 +56,7 @@ def make(width=32, window=512, tasks=(), spread=1.0, **settings):
     """A codec and a model with weights well away from those of a fresh one."""
     torch.manual_seed(0)
     codec = make_codec(CodecConfig("gato", bins=1024, **settings), width, tasks)
-    model = Transformer(ModelConfig(layers=2, heads=2, width=width, feedforward=64, window=window))
+    model = Transformer(ModelConfig(layers=2, heads=2, width=width, feedforward=64, context_length=window))
     for parameter in (*model.parameters(), codec.head.weight):
         torch.nn.init.normal_(parameter, std=spread)
     with torch.no_grad():  # what is decided at a separator is then decided by what is seen, not by the mark itself
@@ -244,9 +244,14 @@ def test_no_token_is_seen_early_and_padding_by_nobody():
 @pytest.mark.parametrize(
     "settings, task, window, words",
     [
-        ({}, INSTRUCTED, 209, "instructed needs 210 tokens for one time step.*model.window=210"),
-        ({}, FILM, 37, "film needs 38 tokens for one time step, model.window=37 holds fewer: set model.window=38"),
-        ({"conditioning": "prompt"}, FILM, 75, "one of a demonstration.*set model.window=76"),
+        ({}, INSTRUCTED, 209, "instructed needs 210 tokens for one time step.*model.context_length=210"),
+        (
+            {},
+            FILM,
+            37,
+            "film needs 38 tokens for one time step, model.context_length=37 holds fewer: set model.context_length=38",
+        ),
+        ({"conditioning": "prompt"}, FILM, 75, "one of a demonstration.*set model.context_length=76"),
         ({"vector_width": 2}, TARGET, 64, "set codec.vector_width=3"),
         ({"previous_actions": True}, TARGET, 64, "set codec.previous_actions=false"),
         ({"continuous": "regression"}, TARGET, 64, "set it to bins"),
@@ -298,8 +303,8 @@ def record(tmp_path, task, policy, noise, episodes):
 def test_it_learns_discrete_and_continuous_actions(tmp_path, loss, conditioning):
     suite = Suite("toy", (COUNTER, TARGET))
     recordings = {task.name: record(tmp_path, task, Parity(), 0.2, 40) for task in suite}
-    config = DistillConfig(steps=300, windows=8, length=24, warmup=5, learning_rate=1e-2, loss=loss)
-    model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, window=24)
+    config = DistillConfig(updates=300, batch_size=8, sequence_length=24, warmup=5, learning_rate=1e-2, loss=loss)
+    model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=24)
     codec = CodecConfig("gato", conditioning=conditioning, bins=256, prompt_steps=2)
     run = tmp_path / "runs" / "r"
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)

@@ -52,7 +52,7 @@ def window(task, steps=4, seed=0, **changes):
 
 def network(config=JAT, tasks=(), **sizes):
     torch.manual_seed(0)
-    model = ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "feedforward": 64, "window": 7} | sizes)
+    model = ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "feedforward": 64, "context_length": 7} | sizes)
     made = Network(model, config, [task.name for task in tasks])
     for parameter in made.model.parameters():  # well away from the near-identity of a fresh network
         torch.nn.init.normal_(parameter, std=0.2)
@@ -184,7 +184,7 @@ def test_padding_and_neighbours_change_nothing():
 @torch.no_grad()
 @pytest.mark.parametrize("task", [COUNTER, TARGET], ids=lambda task: task.name)
 def test_an_answer_knows_neither_its_own_action_nor_what_follows(task):
-    made = network(window=16)
+    made = network(context_length=16)
     played = window(task, 5)
     before = made.codec.hidden(made.model, batch_of(made.codec, played, length=10))
     for name, first in (("observations", 4), ("actions", 5), ("rewards", 6), ("labels", None)):
@@ -241,7 +241,7 @@ def test_a_prompt_is_seen_by_its_own_window_alone_and_is_kept_with_the_weights(r
 
 @pytest.mark.parametrize("continuous", ["regression", "bins"])
 def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path, continuous):  # noqa: F811
-    settings = {"steps": 800, "windows": 8, "length": 8, "warmup": 20, "learning_rate": 1e-2}
+    settings = {"updates": 800, "batch_size": 8, "sequence_length": 8, "warmup": 20, "learning_rate": 1e-2}
     tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
     config = CodecConfig("jat", continuous=continuous, observation_loss=0.005)
     made = distill(
@@ -263,7 +263,12 @@ def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recording
     "settings, task, size, words",
     [
         ({"previous_actions": True}, COUNTER, 32, "tokens of their own: set codec.previous_actions=false"),
-        ({}, COUNTER, 1, "task toy/counter: a time step of codec jat takes 2 tokens.*set model.window=2 or more"),
+        (
+            {},
+            COUNTER,
+            1,
+            "task toy/counter: a time step of codec jat takes 2 tokens.*set model.context_length=2 or more",
+        ),
         ({"vector_width": 2}, COUNTER, 32, "3 observation numbers, the reward included.*set codec.vector_width=3"),
         ({"discrete_actions": 2}, COUNTER, 32, "set codec.discrete_actions=3"),
         ({"image_frames": 0}, FILM, 32, "set codec.image_frames"),
