@@ -137,7 +137,7 @@ class StepwiseCodec(nn.Module):
         parts, told = [], ~every
         if shown is not None:
             told[shown.windows] = True
-            windows = torch.where(remembers[shown.windows], model.config.window, 1)
+            windows = torch.where(remembers[shown.windows], model.config.context_length, 1)
             parts.append((shown.windows, model(tokens[shown.windows], self._read(model, shown), windows)))
         if len(rows := (remembers & ~told).nonzero()[:, 0]):
             parts.append((rows, model(tokens[rows])))
