@@ -18,6 +18,7 @@ FAMILIES = {
     "atari": "benchmarks.tasks.atari",
     "babyai": "benchmarks.tasks.babyai",
     "metaworld": "benchmarks.tasks.metaworld",
+    "games": "benchmarks.tasks.games",
 }
 """Environment families and the modules that make them, imported when first needed."""
 
@@ -211,6 +212,9 @@ class Guarded(gym.Wrapper):
         """As the environment's own; a reward or an observation that is not finite counts as an error."""
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
+        except GatitoError as error:  # already one line, such as an agent's illegal move
+            error.task = self.task
+            raise
         except (Exception, SystemExit) as error:
             raise self._named(error, "step") from error
         self._check(reward, "the reward", "step")

@@ -1,0 +1,57 @@
+"""Board games by OpenSpiel's rules: tic-tac-toe, Connect Four, Breakthrough on 6 x 6, Hex on 5 x 5.
+
+Lanctot et al. 2019 (arXiv:1908.09453). An episode is one game: the learner plays the colour that the episode's seed
+draws, and the opponent answers inside ``step``. The reward is 0 until the game ends, then +1, 0 or -1 from the
+learner's view. See :mod:`~benchmarks.tasks.games.boards` for observations and actions,
+:mod:`~benchmarks.tasks.games.opponents` for the opponents, and :mod:`~benchmarks.tasks.games.environment` for the loop.
+
+OpenSpiel plays Othello on 8 x 8 alone, which perfect play and two cores are far from, hence Hex.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from benchmarks.base.errors import FatalError, unknown
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.task import Task, TaskConfig
+
+_ARGUMENTS = {"opponent": "random"}
+
+
+def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
+    """The opponents as a list, and the most moves that the learner can make in one game.
+
+    Raises:
+        FatalError: if there is no such game, argument or opponent.
+        GatitoError: if OpenSpiel or a solver is missing.
+    """
+    from benchmarks.tasks.games.boards import make_board
+    from benchmarks.tasks.games.opponents import SELF, make_opponent
+
+    for argument in config.kwargs:
+        if argument not in _ARGUMENTS:
+            raise unknown(f"argument of task {name}", argument, _ARGUMENTS)
+    board = make_board(config.env_id, name)
+    opponent = config.kwargs.get("opponent", _ARGUMENTS["opponent"])
+    opponents = [opponent] if isinstance(opponent, str) else list(opponent)
+    if not opponents:
+        raise FatalError(f"task {name} has no opponent: name at least one, such as opponent: [random, mcts-100].")
+    for opponent in opponents:
+        make_opponent(board, opponent)
+    longest = board.game.max_game_length()
+    return {"opponent": opponents}, config.horizon or (longest if SELF in opponents else (longest + 1) // 2)
+
+
+def make(task: "Task", render_mode: str | None = None) -> gym.Env:
+    """The game with its opponents.
+
+    Raises:
+        GatitoError: if OpenSpiel or a solver is missing.
+    """
+    from benchmarks.tasks.games.boards import make_board
+    from benchmarks.tasks.games.environment import BoardGame
+
+    return BoardGame(make_board(task.env_id, task.name), task.kwargs["opponent"], task.horizon, render_mode)

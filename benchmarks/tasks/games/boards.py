@@ -1,0 +1,190 @@
+"""The games, and one way to look at all of them: the player to move sees the board as if it were always its colour.
+
+An observation has the shape ``(3, 6, 7)`` for every game, int8 zeros and ones: the mover's pieces, the other player's
+pieces, and the squares that the board has (small boards fill the upper left corner). Where the colours differ in more
+than their name, the board is turned for the second player so that it looks like the first one's:
+
+| game | what the second player sees | actions |
+|---|---|---|
+| tic-tac-toe | the same squares | 9: row x 3 + column |
+| Connect Four | the same squares | 7: the column |
+| Breakthrough | rows in reverse order: its pieces move down, too | 108: (row x 6 + column) x 3 + direction |
+| Hex | rows as columns: it connects the top with the bottom, too | 25: row x 5 + column |
+
+Row 0 is the top row. Breakthrough's directions are down left, down, down right; whether a piece is captured follows
+from the board. So a network needs neither the colour nor the name of the game.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.base.errors import FatalError, GatitoError, unknown
+
+SHAPE = (3, 6, 7)
+"""The mover's pieces, the other player's pieces, the squares of the board."""
+
+MISSING = "pip install 'gatito[games]'"
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What is not the same for all games.
+
+    Attributes:
+        spiel: OpenSpiel's name of the game, with its parameters.
+        players: OpenSpiel's observation planes that hold the first and the second player's pieces.
+        actions: the number of canonical actions.
+        canonical: an action of OpenSpiel's and the player who takes it → the canonical action.
+        turn: the second player's view of an array ``(rows, columns)``.
+        row_order: -1 where OpenSpiel numbers rows from the bottom.
+    """
+
+    spiel: str
+    players: tuple[int, int]
+    actions: int
+    canonical: Callable[[int, int], int] = lambda action, player: action
+    turn: Callable[[np.ndarray], np.ndarray] = lambda squares: squares
+    row_order: int = 1
+
+
+def _breakthrough_action(action: int, player: int) -> int:
+    """OpenSpiel ranks (row, column, direction of six, capture of two); its first three directions are downwards."""
+    square, direction = action // 12, action // 2 % 6
+    row, column = divmod(square, 6)
+    return ((5 - row if player else row) * 6 + column) * 3 + direction % 3
+
+
+def _hex_action(action: int, player: int) -> int:
+    row, column = divmod(action, 5)
+    return column * 5 + row if player else action
+
+
+_RULES = {
+    "tic_tac_toe": _Rules("tic_tac_toe", (2, 1), 9),
+    "connect_four": _Rules("connect_four", (0, 1), 7, row_order=-1),
+    "breakthrough_6x6": _Rules(
+        "breakthrough(rows=6,columns=6)", (0, 1), 108, _breakthrough_action, lambda squares: squares[::-1]
+    ),
+    "hex_5x5": _Rules("hex(board_size=5,plain_obs_tensor=true)", (0, 1), 25, _hex_action, lambda squares: squares.T),
+}
+GAMES = tuple(_RULES)
+"""The games, by the name that a task's ``env_id`` has."""
+
+
+class Board:
+    """One game: its rules, and its positions as every player sees them.
+
+    Attributes:
+        name: one of :data:`GAMES`.
+        game: OpenSpiel's game.
+        actions: the number of canonical actions.
+    """
+
+    def __init__(self, name: str, pyspiel: Any) -> None:  # noqa: ANN401
+        """Args: one of :data:`GAMES`, and OpenSpiel's module."""
+        self.name = name
+        self._rules = _RULES[name]
+        self.game = pyspiel.load_game(self._rules.spiel)
+        self.actions = self._rules.actions
+        known = range(self.game.num_distinct_actions())
+        self._canonical = [[self._rules.canonical(action, player) for action in known] for player in (0, 1)]
+        tensor = np.arange(self.game.observation_tensor_size()).reshape(self.game.observation_tensor_shape())
+        self._pieces = tensor[list(self._rules.players)][:, :: self._rules.row_order]
+        self._views = [self._view(player, tensor.size) for player in (0, 1)]
+
+    def _view(self, player: int, zero: int) -> np.ndarray:
+        """For each number that a player sees, its place in OpenSpiel's tensor, which a 0 and a 1 were appended to."""
+        rows, columns = self._pieces.shape[1:]
+        places = np.full(SHAPE, zero)
+        places[2, :rows, :columns] = zero + 1
+        for plane, squares in zip(places, self._pieces[:: -1 if player else 1], strict=False):
+            plane[:rows, :columns] = self._rules.turn(squares) if player else squares
+        return places
+
+    def pieces(self, state: Any) -> np.ndarray:  # noqa: ANN401
+        """``(2, rows, columns)`` int8: the first and the second player's pieces, row 0 on top, whoever is to move."""
+        return np.array(state.observation_tensor(0), np.int8)[self._pieces]
+
+    def observe(self, state: Any, player: int) -> np.ndarray:  # noqa: ANN401
+        """The position as this player sees it, :data:`SHAPE` int8."""
+        return np.array([*state.observation_tensor(0), 0, 1], np.int8)[self._views[player]]
+
+    def legal(self, state: Any) -> dict[int, int]:  # noqa: ANN401
+        """The canonical actions of the player to move → OpenSpiel's; empty when the game is over."""
+        if state.is_terminal():
+            return {}
+        canonical = self._canonical[state.current_player()]
+        return {canonical[action]: action for action in state.legal_actions()}
+
+    def canonical(self, state: Any, action: int) -> int:  # noqa: ANN401
+        """The canonical action for OpenSpiel's action of the player to move."""
+        return self._canonical[state.current_player()][action]
+
+    def mask(self, state: Any) -> np.ndarray:  # noqa: ANN401
+        """``(actions,)`` int8: 1 where the player to move may; all zeros when the game is over."""
+        mask = np.zeros(self.actions, np.int8)
+        mask[list(self.legal(state))] = 1
+        return mask
+
+    def spiel_action(self, state: Any, action: int) -> int:  # noqa: ANN401
+        """OpenSpiel's action for a canonical one of the player to move.
+
+        Raises:
+            GatitoError: if the move is illegal; the line names the position.
+        """
+        legal = self.legal(state)
+        if action not in legal:
+            mover = "nobody, the game is over" if state.is_terminal() else "xo"[state.current_player()]
+            raise GatitoError(
+                f"illegal move: {self.name} has no action {action} in position {self.text(state)} (to move: {mover}; "
+                f"legal actions: {', '.join(map(str, sorted(legal))) or 'none'}). Choose among info['action_mask']."
+            )
+        return legal[action]
+
+    def text(self, state: Any) -> str:  # noqa: ANN401
+        """The position in one line: rows from the top, x the first player's pieces, o the second one's."""
+        first, second = self.pieces(state)
+        return "/".join(
+            "".join("x" if x else "o" if o else "." for x, o in zip(*rows, strict=True))
+            for rows in zip(first, second, strict=True)
+        )
+
+
+def make_board(name: str, task: str = "") -> Board:
+    """A game by its name, as the task ``task`` asks for it.
+
+    Raises:
+        FatalError: if there is no such game.
+        GatitoError: if OpenSpiel is missing.
+    """
+    if name not in _RULES:
+        raise unknown(f"game of task {task}" if task else "game", name, GAMES)
+    try:
+        return _board(name)
+    except ImportError as error:
+        raise GatitoError(f"{task or name} needs a package that is not installed ({error}): {MISSING}.") from None
+
+
+@functools.cache
+def _board(name: str) -> Board:
+    import pyspiel
+
+    return Board(name, pyspiel)
+
+
+def after(board: Board, moves: str) -> Any:  # noqa: ANN401
+    """The position that OpenSpiel's actions lead to from the start, each one a digit: Connect Four's columns.
+
+    Raises:
+        FatalError: if a move is illegal.
+    """
+    state = board.game.new_initial_state()
+    for number, move in enumerate(moves):
+        if state.is_terminal() or int(move) not in state.legal_actions():
+            raise FatalError(f"{board.name}: move {number + 1} of '{moves}' is illegal; correct the list of moves.")
+        state.apply_action(int(move))
+    return state

@@ -1,0 +1,146 @@
+"""A board game as a Gymnasium environment: the learner moves in ``step``, and the opponent answers before it returns.
+
+``info`` holds in every step
+
+- ``action_mask``, ``(actions,)`` int8: 1 for each legal action, zeros when the game is over;
+- ``to_play``: the player to move, 0 or 1; -1 when the game is over;
+- ``learner``: the player from whose view rewards are;
+- ``opponent``: the name of this episode's opponent;
+
+and in the last one ``success``, whether the learner won. With opponent ``self`` the environment asks for the moves of
+both sides: the observation is the mover's view, and the reward still the learner's, so a value for the player to move
+is the return times +1 where ``to_play == learner`` and -1 elsewhere.
+
+The colour, the opponent and all its moves follow from the seed of the reset. A clone (see
+:mod:`benchmarks.tasks.snapshots.snapshot`) keeps the colour and the opponent, and draws the opponent's moves anew.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from PIL import Image, ImageDraw
+
+from benchmarks.tasks.games.boards import SHAPE, Board
+from benchmarks.tasks.games.opponents import make_opponent
+
+_SQUARE = 48  # pixels
+_COLORS = ((222, 184, 135), (160, 120, 80), (20, 20, 20), (245, 245, 245))  # board, lines, first and second player
+
+Place = tuple[Any, int, int, int]
+"""OpenSpiel's state, the learner's colour, the opponent's number, and the steps so far."""
+
+
+class BoardGame(gym.Env):
+    """One game after another against opponents drawn from the seed.
+
+    Attributes:
+        board: the game.
+        state: OpenSpiel's state of the game that is played; experts and scores look at it, learners must not.
+        learner: the player from whose view rewards are, 0 or 1.
+    """
+
+    def __init__(self, board: Board, opponents: Sequence[str], horizon: int, render_mode: str | None = None) -> None:
+        """Create the environment; nothing can be played before the first reset.
+
+        Args:
+            board: the game.
+            opponents: the names of the opponents, one of which is drawn for each episode.
+            horizon: the steps after which an episode is cut off.
+            render_mode: ``rgb_array``, ``ansi`` or None.
+        """
+        self.metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 2}
+        self.render_mode = render_mode
+        self.observation_space: gym.Space = gym.spaces.Box(0, 1, SHAPE, np.int8)
+        self.action_space: gym.Space = gym.spaces.Discrete(board.actions)
+        self.board = board
+        self.state: Any = board.game.new_initial_state()
+        self.learner = 0
+        self._names = list(opponents)
+        self._opponents = [make_opponent(board, name) for name in opponents]
+        self._opponent = 0
+        self._horizon = horizon
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """A new game; where the learner plays second, the opponent has moved."""
+        super().reset(seed=seed)
+        self.state = self.board.game.new_initial_state()
+        self.learner = int(self.np_random.integers(2))
+        self._opponent = int(self.np_random.integers(len(self._opponents)))
+        self._steps = 0
+        self._answer()
+        return self._observe(), self._info()
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """The mover's action, and the opponent's answer.
+
+        Raises:
+            GatitoError: if the move is illegal; the line names the position.
+        """
+        self.state.apply_action(self.board.spiel_action(self.state, int(action)))
+        self._answer()
+        self._steps += 1
+        terminated = self.state.is_terminal()
+        truncated = not terminated and self._steps >= self._horizon
+        reward = float(self.state.player_return(self.learner)) if terminated else 0.0
+        info = self._info()
+        if terminated or truncated:
+            info["success"] = reward > 0
+        return self._observe(), reward, terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray:
+        """``(actions,)`` bool, the legal actions of the player to move, by the name that sb3-contrib asks for."""
+        return self.board.mask(self.state).astype(bool)
+
+    def render(self) -> Any:  # noqa: ANN401
+        """The board as a picture ``(height, width, 3)`` uint8 or, by ``ansi``, as text."""
+        if self.render_mode == "ansi":
+            return self.board.text(self.state).replace("/", "\n")
+        return self._draw() if self.render_mode == "rgb_array" else None
+
+    def state_for_clones(self) -> Place:
+        """What the rest of the game depends on; playing on does not change it."""
+        return self.state.clone(), self.learner, self._opponent, self._steps
+
+    def become_clone(self, state: Place, rng: np.random.Generator) -> None:
+        """Go on from there, with this stream for the opponent's moves."""
+        place, self.learner, self._opponent, self._steps = state
+        self.state = place.clone()
+        self._np_random = rng
+
+    def _answer(self) -> None:
+        """Let the opponent move until the learner is to."""
+        opponent = self._opponents[self._opponent]
+        while opponent and not self.state.is_terminal() and self.state.current_player() != self.learner:
+            self.state.apply_action(opponent(self.state, self.np_random))
+
+    def _observe(self) -> np.ndarray:
+        """The position as the player to move sees it; after the end, as the learner does."""
+        player = self.learner if self.state.is_terminal() else self.state.current_player()
+        return self.board.observe(self.state, player)
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "action_mask": self.board.mask(self.state),
+            "to_play": -1 if self.state.is_terminal() else int(self.state.current_player()),
+            "learner": self.learner,
+            "opponent": self._names[self._opponent],
+        }
+
+    def _draw(self) -> np.ndarray:
+        background, lines, *players = _COLORS
+        pieces = self.board.pieces(self.state)
+        _, rows, columns = pieces.shape
+        picture = Image.new("RGB", (columns * _SQUARE, rows * _SQUARE), background)
+        draw = ImageDraw.Draw(picture)
+        for row, column in np.ndindex(rows, columns):
+            left, top = column * _SQUARE, row * _SQUARE
+            draw.rectangle((left, top, left + _SQUARE, top + _SQUARE), outline=lines)
+            for color, squares in zip(players, pieces, strict=True):
+                if squares[row, column]:
+                    draw.ellipse((left + 5, top + 5, left + _SQUARE - 5, top + _SQUARE - 5), fill=color)
+        return np.asarray(picture)
