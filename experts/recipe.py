@@ -1,9 +1,11 @@
 """How an expert is made: the schema of ``expert:`` in a suite's YAML and of ``conf/experts/*.yaml``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
 PLAYERS = {"script": "metaworld", "bot": "babyai", "random": None}
@@ -113,3 +115,21 @@ class ExpertsConfig:
         if recipe.trained and self.source == "scripted":
             return ExpertRecipe(algorithm="random")
         return recipe
+
+
+@dataclass
+class TaskEntry(TaskConfig):
+    """A task in a suite's file: the environment's part and the expert's recipe."""
+
+    expert: ExpertRecipe = field(default_factory=ExpertRecipe)
+
+
+@dataclass
+class SuiteEntry(SuiteConfig):
+    """A suite's file."""
+
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)  # type: ignore[assignment]
+
+    def recipes(self, names: Sequence[str]) -> dict[str, ExpertRecipe]:
+        """The recipes of these tasks' experts, by task name."""
+        return {name: self.tasks[name.replace("/", "-", 1)].expert for name in names}

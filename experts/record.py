@@ -5,9 +5,9 @@ Run by ``gatito stages=[record]``.
 
 import functools
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError, check_at_least
@@ -15,11 +15,10 @@ from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import Noisy, Policy, RandomPolicy
 from benchmarks.play.recording import RecordingJob, Shard, finish, record
 from benchmarks.play.trajectories import write_shard
-from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
-from benchmarks.runs.tracking import Tracker
+from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
-from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tasks import Task, spaces
 from experts.datasets import dataset_episodes
 from experts.recipe import DATASET, PLAYERS
 from experts.train import algorithm_of, load_expert
@@ -52,27 +51,20 @@ class RecordConfig:
             raise GatitoError("record.noise must be at most 1, and record.shards at most 100.")
 
 
-def recording_artifact(
-    run: Path, task: Task, agent: str, config: RecordConfig, seed: int, expert: Artifact | None
-) -> Artifact:
-    """Where the recording of an agent on a task lives, and what decides it."""
-    settings = {"task": task.digest, "agent": agent, "record": asdict(config), "seed": seed}
+def recording_artifact(run: Run, task: Task, agent: str, config: RecordConfig, expert: Artifact | None) -> Artifact:
+    """The artifact of an agent's recording on a task: its folder, and the settings that decide its content."""
+    settings = {"task": task.digest, "agent": agent, "record": asdict(config), "seed": run.seed}
     inputs = {"expert": expert.fingerprint} if expert else {}
-    return Artifact(run / "trajectories" / task.name / agent, "trajectories", settings, inputs)
+    return Artifact(run.folder / "trajectories" / task.name / agent, "trajectories", settings, inputs)
 
 
-def record_suite(
-    suite: Suite,
-    experts: dict[str, Artifact],
-    config: RecordConfig,
-    *,
-    run: Path,
-    seed: int,
-    workers: int,
-    tracker: Tracker,
-    failures: Failures,
-) -> dict[str, dict[str, Artifact]]:
+def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig) -> dict[str, dict[str, Artifact]]:
     """Record every task's expert and the random policy, what is not there yet; tasks that fail are left out.
+
+    Args:
+        run: the run.
+        experts: the finished experts by task name.
+        config: how much is recorded.
 
     Returns:
         Finished recordings by task name and agent (``expert``, ``random``).
@@ -80,44 +72,46 @@ def record_suite(
     Raises:
         GatitoError: if an expert's files are damaged.
     """
+    suite = run.survivors("record")
     made: dict[str, dict[str, Artifact]] = {}
-    takes: list[RecordingJob] = []
+    recordings: list[RecordingJob] = []
     imports: list[Job] = []
     for task in suite:
         expert = experts[task.name]
         algorithm = algorithm_of(expert.folder)
         made[task.name] = {
-            "expert": recording_artifact(run, task, "expert", config, seed, expert),
-            "random": recording_artifact(run, task, "random", config, seed, None),
+            "expert": recording_artifact(run, task, "expert", config, expert),
+            "random": recording_artifact(run, task, "random", config, None),
         }
         for agent, artifact in made[task.name].items():
-            if artifact.is_complete() or artifact.adopt(run.parent):
+            if artifact.is_complete() or artifact.adopt(run.runs_folder):
                 continue
             artifact.start()
-            about: dict[str, Any] = {"shards": config.shards, "seed": seed}
             if agent == "random":
-                takes.append(
-                    RecordingJob(
-                        task, RandomPolicy, artifact, config.random_env_steps, Purpose.RECORDING_RANDOM, **about
-                    )
+                job = RecordingJob(
+                    task, RandomPolicy, artifact, config.random_env_steps, Purpose.RECORDING_RANDOM, run.seed
                 )
+                recordings.append(replace(job, shards=config.shards))
             elif algorithm == DATASET:
                 arguments = {"task": task, "dataset": expert.config["recipe"]["dataset"], "artifact": artifact}
                 imports.append(Job(f"record {task.name}", 1, arguments, task.name))
             else:
-                if algorithm in PLAYERS:
-                    about |= {"num_envs": 1}
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
-                takes.append(RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, **about))
-    imported = run_jobs(_import_dataset, imports, workers=workers, failures=failures)
-    lines = record(takes, workers=workers, failures=failures, suite=suite)
+                job = RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, run.seed)
+                # A program gains nothing from environments side by side.
+                num_envs = 1 if algorithm in PLAYERS else job.num_envs
+                recordings.append(replace(job, shards=config.shards, num_envs=num_envs))
+    imported = run_jobs(_import_dataset, imports, workers=run.workers, failures=run.failures)
+    lines = record(recordings, workers=run.workers, failures=run.failures, suite=suite)
     for job, shard in imported.items():
         lines |= finish(job.arguments["task"], job.arguments["artifact"], [shard])
-    new = [*(take.artifact for take in takes), *(job.arguments["artifact"] for job in imported)]
+    new = [*(job.artifact for job in recordings), *(job.arguments["artifact"] for job in imported)]
     if lines:
-        told = functools.partial(log_lineage, made=[artifact for artifact in new if artifact.is_complete()], folder=run)
-        tracker.write(run / "trajectories", "record", lines, log_more=told, env_id=suite.name, **asdict(config))
-    going = {task.name for task in failures.survivors(suite, "record")}
+        finished = [artifact for artifact in new if artifact.is_complete()]
+        lineage = functools.partial(log_lineage, made=finished, folder=run.folder)
+        folder, settings = run.folder / "trajectories", asdict(config)
+        run.tracker.write(folder, "record", lines, log_more=lineage, env_id=suite.name, **settings)
+    going = {task.name for task in run.survivors("record")}
     return {name: agents for name, agents in made.items() if name in going}
 
 

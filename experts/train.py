@@ -22,12 +22,12 @@ from benchmarks.base.renamed import translate
 from benchmarks.base.seeds import Purpose, derive, episode_seed
 from benchmarks.play.policy import Policy, PolicyPerTask
 from benchmarks.play.rollout import rollout
-from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
-from benchmarks.runs.tracking import Log, Mirror, Tracker, pump
+from benchmarks.runs.run import Run
+from benchmarks.runs.tracking import Log, Mirror, pump
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.scores import metric_value
-from benchmarks.tasks import Suite, Task
+from benchmarks.tasks import Task
 from experts.datasets import dataset_digest, dataset_episodes
 from experts.programs.scripted import check_player, make_player
 from experts.recipe import DATASET, PLAYERS, RELEASED, ExpertRecipe, ExpertsConfig
@@ -40,8 +40,8 @@ GATE = "gate.json"
 _MOST_LINES = 8  # of weak experts, each with its numbers
 
 
-def expert_artifact(run: Path, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int) -> Artifact:
-    """Where the expert of a task lives in a run, and what decides it."""
+def expert_artifact(run: Run, task: Task, recipe: ExpertRecipe, config: ExpertsConfig) -> Artifact:
+    """The artifact of a task's expert in a run: its folder, and the settings that decide its content."""
     settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": asdict(recipe)}
     settings |= {"reference": task.reference}
     if recipe.algorithm == RELEASED:
@@ -49,24 +49,19 @@ def expert_artifact(run: Path, task: Task, recipe: ExpertRecipe, config: Experts
     elif recipe.algorithm == DATASET:
         settings |= {"dataset": dataset_digest(task, str(recipe.dataset))}
     else:
-        settings |= {"seed": seed, "gate_episodes": config.gate_episodes}
+        settings |= {"seed": run.seed, "gate_episodes": config.gate_episodes}
     if recipe.trained:
         settings |= {"checkpoints": config.checkpoints, "selection_episodes": config.selection_episodes}
-    return Artifact(run / "experts" / task.name, "expert", settings)
+    return Artifact(run.folder / "experts" / task.name, "expert", settings)
 
 
-def train_experts(
-    suite: Suite,
-    recipes: Mapping[str, ExpertRecipe],
-    config: ExpertsConfig,
-    *,
-    run: Path,
-    seed: int,
-    workers: int,
-    tracker: Tracker,
-    failures: Failures,
-) -> dict[str, Artifact]:
+def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig) -> dict[str, Artifact]:
     """Make every task's expert that is not there yet, the longest training first; tasks that fail are left out.
+
+    Args:
+        run: the run.
+        recipes: how each expert is made, by task name.
+        config: what all recipes share.
 
     Returns:
         The finished artifacts by task name; each folder holds the policy, its recipe, learning curve and gate.
@@ -74,8 +69,11 @@ def train_experts(
     Raises:
         GatitoError: if a recipe cannot be run, or a finished expert's files are damaged.
     """
-    made = {task.name: expert_artifact(run, task, recipes[task.name], config, seed) for task in suite}
-    missing = [task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.parent)]
+    suite = run.survivors("experts")
+    made = {task.name: expert_artifact(run, task, recipes[task.name], config) for task in suite}
+    missing = [
+        task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.runs_folder)
+    ]
     for task in missing:
         _check(task, recipes[task.name])
     missing.sort(key=lambda task: -recipes[task.name].env_steps if recipes[task.name].trained else 0)
@@ -86,19 +84,19 @@ def train_experts(
         artifact.start()
         if recipe.trained:
             take_up_training(task, Path(config.released), artifact)
-        arguments = {"task": task, "recipe": recipe, "config": config, "seed": seed, "artifact": artifact}
+        arguments = {"task": task, "recipe": recipe, "config": config, "seed": run.seed, "artifact": artifact}
         total = recipe.env_steps if recipe.trained else 1
         jobs.append(Job(f"expert {task.name}", total, arguments, task.name))
-        mirrors.append(tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
+        mirrors.append(run.tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
     try:
-        run_jobs(_make, jobs, workers=workers, failures=failures, on_poll=partial(pump, mirrors))
+        run_jobs(_make, jobs, workers=run.workers, failures=run.failures, on_poll=partial(pump, mirrors))
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
             gated = (made[task.name].folder / GATE).exists()
-            lineage = partial(log_lineage, made=[made[task.name]], folder=run)
+            lineage = partial(log_lineage, made=[made[task.name]], folder=run.folder)
             mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None, lineage)
-    going = failures.survivors(suite, "experts")
+    going = run.survivors("experts")
     made = {task.name: made[task.name] for task in going}
     gates = {task.name: read_gate(made[task.name]) for task in going}
     weak = {name: gate for name, gate in gates.items() if not gate["passed"]}

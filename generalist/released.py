@@ -5,7 +5,7 @@ Put there by ``gatito stages=[release]``, played by ``gatito stages=[evaluate,re
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +19,15 @@ from benchmarks.base.artifacts import (
     write_bytes,
     write_manifest,
 )
-from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.renamed import translate
 from benchmarks.tasks import Task
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig
 from generalist.network.network import PROMPTS, SHAPE, WEIGHTS
 
-SOURCES = ("train", "released")
 _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")
 _MOST_BYTES = 20_000_000  # of what is committed
-
-
-@dataclass
-class GeneralistConfig:
-    """``conf/generalist/*.yaml``.
-
-    Attributes:
-        source: where the generalist comes from. ``train``: distilled here; ``released``: with the project.
-        released: folder of the released one.
-        draws: whether networks draw their actions from what they have learnt, or do what is most likely. Who sees a
-            part of the state goes round in circles if what it does follows from what it sees (Singh et al.
-            1994, Learning without state-estimation in partially observable Markovian decision processes).
-    """
-
-    source: str = "train"
-    released: str = "results/mixed/generalist"
-    deterministic: bool = True
-
-    def check(self) -> None:
-        """Refuse settings that cannot work.
-
-        Raises:
-            GatitoError: naming the setting.
-        """
-        if self.source not in SOURCES:
-            raise unknown("generalist.source", self.source, SOURCES)
 
 
 def release_generalist(made: Artifact, folder: Path) -> None:

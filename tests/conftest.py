@@ -68,7 +68,7 @@ def gatito_inside(tmp_path, monkeypatch, capfd):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("COLUMNS", "250")
         monkeypatch.setattr(sys, "argv", ["gatito", *arguments])
-        monkeypatch.setattr(entry, "_failures", [])
+        monkeypatch.setattr(entry, "_sweep", entry.Sweep())
         capfd.readouterr()
         with pytest.raises(SystemExit) as done:
             entry.main()

@@ -19,10 +19,10 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import check_at_least
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.rollout import rollout
-from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.run import Run
 from benchmarks.scoring.evaluate import Agent
-from benchmarks.tasks import Suite, Task, make_env
+from benchmarks.tasks import Task, make_env
 
 CLIP = "clip.mp4"
 ABOUT = "clip.json"
@@ -53,41 +53,39 @@ class ClipsConfig:
         check_at_least("clips", self, seconds=1, height=16)
 
 
-def clip_artifact(run: Path, task: Task, agents: Sequence[Agent], config: ClipsConfig, seed: int) -> Artifact:
-    """Where the film of a task lives in a run, and what decides it."""
-    settings = {"task": task.digest, "clips": asdict(config), "agents": [agent.name for agent in agents], "seed": seed}
+def clip_artifact(run: Run, task: Task, agents: Sequence[Agent], config: ClipsConfig) -> Artifact:
+    """The artifact of a task's clip in a run: its folder, and what decides its content."""
+    names = [agent.name for agent in agents]
+    settings = {"task": task.digest, "clips": asdict(config), "agents": names, "seed": run.seed}
     made_from = {agent.name: agent.made_from.get(task.name, agent.made_from.get("")) for agent in agents}
     inputs = {name: artifact.fingerprint for name, artifact in made_from.items() if artifact is not None}
-    return Artifact(run / "clips" / task.name, "clip", settings, inputs)
+    return Artifact(run.folder / "clips" / task.name, "clip", settings, inputs)
 
 
-def film(
-    agents: Sequence[Agent],
-    suite: Suite,
-    config: ClipsConfig,
-    *,
-    run: Path,
-    seed: int,
-    workers: int,
-    failures: Failures,
-) -> dict[str, Artifact]:
+def film(run: Run, agents: Sequence[Agent], config: ClipsConfig) -> dict[str, Artifact]:
     """Film what is not there yet: every task's first test episode, one film with all agents.
+
+    Args:
+        run: the run.
+        agents: that are filmed, from left to right.
+        config: how long and large the films are.
 
     Returns:
         Finished artifacts by task name, less the tasks that failed; without a film where the task's environment draws
         no picture.
     """
-    made = {task.name: clip_artifact(run, task, agents, config, seed) for task in suite} if agents else {}
+    suite = run.survivors()
+    made = {task.name: clip_artifact(run, task, agents, config) for task in suite} if agents else {}
     jobs = []
     for task in suite:
         artifact = made.get(task.name)
-        if artifact is None or artifact.is_complete() or artifact.adopt(run.parent):
+        if artifact is None or artifact.is_complete() or artifact.adopt(run.runs_folder):
             continue
         artifact.start()
         playing = [agent for agent in agents if task.name not in agent.recorded]
-        arguments = {"task": task, "agents": playing, "config": config, "seed": seed, "artifact": artifact}
+        arguments = {"task": task, "agents": playing, "config": config, "seed": run.seed, "artifact": artifact}
         jobs.append(Job(f"film {task.name}", len(playing), arguments, task.name))
-    for problem in filter(None, run_jobs(_film, jobs, workers=workers, failures=failures).values()):
+    for problem in filter(None, run_jobs(_film, jobs, workers=run.workers, failures=run.failures).values()):
         console.warn(problem)
     return {name: artifact for name, artifact in made.items() if artifact.is_complete()}
 

@@ -1,4 +1,4 @@
-"""Which tasks of a run failed, where and of what. The other tasks go on without them."""
+"""Which tasks of a run failed, in which stage and why. The run goes on with the other tasks."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,33 +7,41 @@ from pathlib import Path
 from benchmarks.base import console
 from benchmarks.base.artifacts import read_json, write_json
 from benchmarks.base.errors import GatitoError, TasksFailedError
+from benchmarks.runs.stage import STAGES
 from benchmarks.tasks import Suite
 
 FAILURES = "failures.json"
-STAGES = ("tasks", "experts", "record", "distill", "controls", "ida", "evaluate", "clips", "export", "release")
-"""Where a task can fail, in the order of a run; ``tasks`` is when the suite is read."""
+_READING = "tasks"  # stands for a stage while the suite is read
+_ORDER = (_READING, *STAGES)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a task failed of: a line of ``failures.json``."""
+    """Why a task failed, and in which stage: a line of ``failures.json``."""
 
     stage: str
     line: str
 
 
 class Failures:
-    """The failures of one run.
-
-    Attributes:
-        stage: where the run is; further failures happen there.
-    """
+    """The failures of one run."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         """Args: the names of all tasks that were asked for."""
-        self.stage = STAGES[0]
+        self._stage = _READING
         self._tasks = list(tasks)
         self._failed: dict[str, Failure] = {}
+
+    @property
+    def stage(self) -> str:
+        """The stage that the run is in; further failures happen there."""
+        return self._stage
+
+    @stage.setter
+    def stage(self, name: str) -> None:
+        if name not in _ORDER:
+            raise ValueError(f"{name} is no stage: {', '.join(_ORDER)}")
+        self._stage = name
 
     def __len__(self) -> int:
         return len(self._failed)
@@ -42,35 +50,41 @@ class Failures:
         return task in self._failed
 
     def add(self, task: str, line: str) -> None:
-        """A task fails here, and is said to at once; what else it fails of afterwards is not repeated."""
+        """Note that a task fails in this stage, with a warning at once; later failures of the task are not repeated."""
         known = self._failed.get(task)
         if known is None:
             self._failed[task] = Failure(self.stage, " ".join(line.split()))
             if len(self._tasks) > 1:  # else the run ends at once, with this line
                 console.warn(f"task {task} failed, the others go on: {self._failed[task].line}")
-        elif STAGES.index(self.stage) < STAGES.index(known.stage):
+        elif _ORDER.index(self.stage) < _ORDER.index(known.stage):
             self._failed[task] = replace(known, stage=self.stage)
+
+    def line(self, task: str) -> str:
+        """Why a task failed.
+
+        Raises:
+            KeyError: if it has not.
+        """
+        return self._failed[task].line
 
     def survivors(self, suite: Suite, stage: str | None = None) -> Suite:
         """The suite less the tasks that have failed, up to the end of a stage or at all.
 
         What the generalist has learnt does not change because a task fails in a later stage.
         """
-        gone = self._until(stage or STAGES[-1])
-        return Suite(suite.name, tuple(task for task in suite if task.name not in gone))
+        failed = self._until(stage or _ORDER[-1])
+        return Suite(suite.name, tuple(task for task in suite if task.name not in failed))
 
     def recall(self, folder: Path, stages: Collection[str]) -> None:
-        """Take over what failed in an earlier command of this run, in stages that are needed now and not run again."""
-        if not (folder / FAILURES).exists():
-            return
-        last = max((STAGES.index(stage) if stage in STAGES else len(STAGES) for stage in stages), default=0)
-        for task, told in read_json(folder / FAILURES).items():
-            needed = 0 < STAGES.index(told["stage"]) < last and told["stage"] not in stages
+        """Take over the failures of an earlier command of this run, in stages that are needed now and not run again."""
+        last = max((_ORDER.index(stage) for stage in stages), default=0)
+        for task, failure in _read(folder).items():
+            needed = 0 < _ORDER.index(failure.stage) < last and failure.stage not in stages
             if needed and task in self._tasks:
-                self._failed.setdefault(task, Failure(**told))
+                self._failed.setdefault(task, failure)
 
     def write(self, folder: Path) -> None:
-        """Leave them in the run's folder; no file where there are none."""
+        """Write them into the run's folder; without any, there is no file."""
         if self._failed:
             write_json(folder / FAILURES, {task: asdict(failure) for task, failure in self._failed.items()})
         else:
@@ -101,10 +115,15 @@ class Failures:
             )
 
     def _until(self, stage: str) -> set[str]:
-        return {task for task, failure in self._failed.items() if STAGES.index(failure.stage) <= STAGES.index(stage)}
+        return {task for task, failure in self._failed.items() if _ORDER.index(failure.stage) <= _ORDER.index(stage)}
 
 
 def read_failures(folder: Path) -> dict[str, str]:
-    """What each task failed of in the run of a folder, by the task's name."""
+    """Why each task failed in the run of a folder, by the task's name."""
+    return {task: failure.line for task, failure in _read(folder).items()}
+
+
+def _read(folder: Path) -> dict[str, Failure]:
     path = folder / FAILURES
-    return {task: told["line"] for task, told in read_json(path).items()} if path.exists() else {}
+    rows = read_json(path) if path.exists() else {}
+    return {task: Failure(row["stage"], row["line"]) for task, row in rows.items()}

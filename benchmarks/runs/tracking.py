@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.base import console
 from benchmarks.base.artifacts import write_text
 from benchmarks.base.errors import unknown
+from benchmarks.runs.stage import JOB_TYPES
 
 LOG = "log.jsonl"
 LogMore = Callable[[Any], object]
@@ -154,7 +155,13 @@ class Tracker:
         self.mirror(folder, job_type, **config).finish(metrics, log_more)
 
     def start_run(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """A W&B run of its own for one artifact, or None when W&B is off or fails."""
+        """A W&B run of its own for one artifact, or None when W&B is off or fails.
+
+        Raises:
+            ValueError: if no stage declares the job type.
+        """
+        if job_type not in JOB_TYPES:  # the workspace would leave its runs out
+            raise ValueError(f"{job_type} is no job type: declare it in benchmarks/runs/stage.py")
         if not self._works:
             return None
         runs: list[Any] = []

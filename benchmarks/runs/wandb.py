@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.base.artifacts import MANIFEST, Artifact, read_manifest
 from benchmarks.base.errors import GatitoError
+from benchmarks.runs.stage import JOB_TYPES
 
 if TYPE_CHECKING:
     import wandb
@@ -22,7 +23,6 @@ TableData = tuple[Sequence[str], Sequence[Sequence[object]]]
 """Column names, and one sequence of as many values per row."""
 
 UPLOAD_LIMIT = 32 * 2**20  # bytes; the nano and mini models and classic recordings fit
-JOB_TYPES = ("experts", "record", "distill", "controls", "evaluate", "report")
 
 TASK_TABLE = "report/tasks"
 SUITE_TABLE = "report/suite"

@@ -19,9 +19,9 @@ from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.policy import Policy, spent_by, total_spent
 from benchmarks.play.rollout import Episode, rollout
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
-from benchmarks.runs.tracking import LOG, Tracker, read_log
+from benchmarks.runs.run import Run
+from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
 from benchmarks.scoring.scores import samples_by_task
@@ -94,27 +94,21 @@ class Agent:
         return replace(self, made_from={name: made for name, made in self.made_from.items() if name in kept})
 
 
-def score_artifact(run: Path, agent: Agent, suite: Suite, config: EvaluateConfig, seed: int) -> Artifact:
-    """Where an agent's scores live in a run, and what decides them."""
+def score_artifact(run: Run, agent: Agent, suite: Suite, config: EvaluateConfig) -> Artifact:
+    """The artifact of an agent's scores on the tasks of a suite: its folder, and what decides its content."""
     settings = {"suite": suite.name, "tasks": {task.name: task.digest for task in suite}, "agent": agent.name}
-    settings |= {"episodes": agent.plays(config), "seed": seed}
+    settings |= {"episodes": agent.plays(config), "seed": run.seed}
     if agent.how:
         settings["how"] = dict(agent.how)
     inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
-    return Artifact(run / "scores" / agent.name, "scores", settings, inputs)
+    return Artifact(run.folder / "scores" / agent.name, "scores", settings, inputs)
 
 
 def evaluate(
+    run: Run,
     agents: Sequence[Agent],
-    suite: Suite,
     gate_means: Mapping[str, float],
     config: EvaluateConfig,
-    *,
-    run: Path,
-    seed: int,
-    workers: int,
-    tracker: Tracker,
-    failures: Failures,
     amplified: Collection[str] | None = None,
 ) -> Results:
     """Score every agent on every task of the suite, what is not there yet, and write the run's results.
@@ -122,35 +116,31 @@ def evaluate(
     A task that fails with one agent is left out of the results of all.
 
     Args:
-        agents: who plays; their artifacts must be finished.
-        suite: what is played.
+        run: the run.
+        agents: that play; their artifacts must be finished.
         gate_means: each expert's mean score on its gate's episodes, by task name.
         config: how much is played.
-        run: the run's folder.
-        seed: the training seed.
-        workers: processes.
-        tracker: told every mean.
-        failures: told which task failed.
         amplified: the tasks that rounds of amplification are for; None: there are none.
 
     Raises:
         GatitoError: if an agent's files are missing or damaged.
     """
+    suite, seed = run.survivors(), run.seed
     jobs: list[Job] = []
-    made = {agent.name: score_artifact(run, agent, suite, config, seed) for agent in agents}
+    made = {agent.name: score_artifact(run, agent, suite, config) for agent in agents}
     missing = []
     seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     for agent in agents:
-        if made[agent.name].is_complete() or made[agent.name].adopt(run.parent):
+        if made[agent.name].is_complete() or made[agent.name].adopt(run.runs_folder):
             continue
         missing.append(agent.name)
-        parts = min(workers, agent.plays(config))
+        parts = min(run.workers, agent.plays(config))
         playing = Suite(suite.name, tuple(task for task in suite if task.name not in agent.recorded))
         own = seeds[: agent.plays(config)]
         alone = [Suite(suite.name, (task,)) for task in playing] if agent.lanes else [playing] if playing.tasks else []
         jobs += [_part(agent, each, own[part::parts], config) for each in alone for part in range(parts)]
-    played = _play_parts(jobs, workers, failures)
-    survivors = failures.survivors(suite)
+    played = _play_parts(jobs, run)
+    survivors = run.survivors()
     if not survivors.tasks:
         return Results((), ())
     for agent in agents:
@@ -166,23 +156,23 @@ def evaluate(
             spent = _manifest(made[agent.name])["facts"].get("spent", {})
         else:
             continue
-        artifact = made[agent.name] = score_artifact(run, agent.on(survivors), survivors, config, seed)
+        artifact = made[agent.name] = score_artifact(run, agent.on(survivors), survivors, config)
         artifact.start()
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
         artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
     everything = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, made, seed, amplified)
-    everything.write(run)
+    everything.write(run.folder)
     if missing:
         means = {
             f"evaluate/{task}/{agent}": float(sample[seed].mean())
             for (task, agent), sample in samples_by_task(everything).items()
             if agent in missing
         }
-        tracker.write(
-            run / "scores",
+        run.tracker.write(
+            run.folder / "scores",
             "evaluate",
             means,
-            log_more=partial(log_lineage, made=[made[name] for name in missing], folder=run),
+            log_more=partial(log_lineage, made=[made[name] for name in missing], folder=run.folder),
             env_id=suite.name,
             episodes=config.episodes,
         )
@@ -314,7 +304,7 @@ def _part(agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConf
     return Job(f"evaluate {agent.name}", len(seeds) * len(suite.tasks), arguments, task)
 
 
-def _play_parts(jobs: Sequence[Job], workers: int, failures: Failures) -> list[tuple[Job, _Played]]:
+def _play_parts(jobs: Sequence[Job], run: Run) -> list[tuple[Job, _Played]]:
     """Play every job. One that fails is played again without the tasks that failed.
 
     If its process died and nothing says at which task, it is played again task by task.
@@ -322,15 +312,15 @@ def _play_parts(jobs: Sequence[Job], workers: int, failures: Failures) -> list[t
     played: list[tuple[Job, _Played]] = []
     left = list(jobs)
     while left:
-        known = len(failures)
-        results = run_jobs(_play, left, workers=workers, failures=failures)
+        known = len(run.failures)
+        results = run_jobs(_play, left, workers=run.workers, failures=run.failures)
         played += results.items()
         failed = [job.arguments for job in left if job not in results]
         left = []
         for part in failed:
-            suite = failures.survivors(part["suite"])
+            suite = run.failures.survivors(part["suite"])
             alone = [Suite(suite.name, (task,)) for task in suite]
-            suites = alone if len(failures) == known else [suite] if suite.tasks else []
+            suites = alone if len(run.failures) == known else [suite] if suite.tasks else []
             left += [_part(part["agent"], each, part["seeds"], part["config"]) for each in suites]
     return played
 

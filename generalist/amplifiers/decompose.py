@@ -33,7 +33,7 @@ from benchmarks.base.errors import GatitoError, check_at_least, unknown
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import pack, text_of
-from generalist.amplifiers import Planner
+from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.missions import Part, split
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
@@ -61,7 +61,7 @@ class Decompose(Planner):
     forget: bool = True
     abandon_after: int = 0
 
-    while_recording: ClassVar = ("abandon_after",)
+    while_recording: ClassVar[Sequence[str]] = ("abandon_after",)
     """Options that are not for who is scored, who plays every episode to its end."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:

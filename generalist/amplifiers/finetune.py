@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.tasks import Task
-from generalist.amplifiers import AmplifierContext
+from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import PPOConfig, check_learnable, settings_of
 from generalist.config.settings import ModelConfig
@@ -20,7 +20,7 @@ from generalist.ppo.reinforced import Reinforced, make_reinforced
 
 
 @dataclass(frozen=True)
-class Finetune(PPOConfig):
+class Finetune(PPOConfig, Amplifier):
     """``conf/amplifier/finetune.yaml``; see :class:`generalist.config.ppo.PPOConfig`."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
@@ -30,16 +30,23 @@ class Finetune(PPOConfig):
 
     def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
         """The network that comes of it."""
-        config = settings_of(setting.suite.tasks, self, setting.seed)
+        config = settings_of(setting.run.suite.tasks, self, setting.run.seed)
         return Artifact(setting.folder / "finetuned", "finetuned", config, {"generalist": generalist.fingerprint})
 
     def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
         """Train it in a process of its own, from the last checkpoint if there is one."""
         made = self.artifact(generalist, setting)
-        about = (self, setting.model, setting.codec, setting.seed, "amplifier")
-        learner = Reinforced(made, setting.suite.tasks, generalist.folder, *about)
-        pool = {name: getattr(setting, name) for name in ("run", "workers", "tracker", "failures")}
-        make_reinforced(learner, "finetune", setting.suite.name, **pool)
+        learner = Reinforced(
+            artifact=made,
+            tasks=setting.run.suite.tasks,
+            start=generalist.folder,
+            config=self,
+            model=setting.recipe.model,
+            codec=setting.recipe.codec,
+            seed=setting.run.seed,
+            group="amplifier",
+        )
+        make_reinforced(learner, "finetune", setting.run)
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> NetworkPolicy:
         """The network of the artifact's folder, which looks once at each step."""

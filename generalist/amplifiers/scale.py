@@ -18,7 +18,7 @@ from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.base.seeds import derive
 from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
-from generalist.amplifiers import AmplifierContext
+from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig, what_decides
 from generalist.network.batches import is_discrete
@@ -29,7 +29,7 @@ from generalist.network.policy import NetworkPolicy
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Amplifier):
     """``conf/amplifier/scale.yaml``; 0 stands for the generalist's own.
 
     Attributes:
@@ -66,12 +66,12 @@ class Scale:
     def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
         """The larger networks."""
         settings = {
-            "tasks": [task.name for task in setting.suite],
+            "tasks": [task.name for task in setting.run.suite],
             "distill": what_decides(self._distill(setting)),
-            "model": asdict(self._model(setting.model)),
-            "codec": setting.codec.what_decides(),
+            "model": asdict(self._model(setting.recipe.model)),
+            "codec": setting.recipe.codec.what_decides(),
             "members": self.members,
-            "seed": setting.seed,
+            "seed": setting.run.seed,
         }
         inputs = {name: recording.fingerprint for name, recording in self._taught(setting).items()}
         return Artifact(setting.folder / "scaled", "scaled", settings, inputs)
@@ -86,21 +86,21 @@ class Scale:
         from generalist.distill.train import Learner
 
         whole = self.artifact(generalist, setting)
-        if whole.is_complete() or whole.adopt(setting.run.parent):
+        if whole.is_complete() or whole.adopt(setting.run.runs_folder):
             return
         whole.start()
-        torch.set_num_threads(setting.workers)
+        torch.set_num_threads(setting.run.workers)
         recordings = {name: recording.folder for name, recording in self._taught(setting).items()}
-        model, distill = self._model(setting.model), self._distill(setting)
+        model, distill = self._model(setting.recipe.model), self._distill(setting)
         costs = []
         for member in range(self.members):
             about = dict(whole.config) | {"member": member}
             made = Artifact(whole.folder / f"member-{member}", "member", about, whole.inputs)
-            seed = derive("member", member, setting.seed)
+            seed = derive("member", member, setting.run.seed)
             if not made.is_complete():
                 made.start()
-                learner = Learner(made, setting.suite.tasks, recordings, distill, model, setting.codec, seed)
-                train(learner, f"scaled-{member}", suite=setting.suite, run=setting.run, tracker=setting.tracker)
+                learner = Learner(made, setting.run.suite.tasks, recordings, distill, model, setting.recipe.codec, seed)
+                train(learner, setting.run, job_type="scale", label=f"scaled {member}")
             costs.append(Cost.read(made.folder))
         total = sum(costs[1:], costs[0])
         whole.finish(total.seconds, **replace(total, env_steps=costs[0].env_steps).facts())
@@ -118,12 +118,13 @@ class Scale:
 
     def _taught(self, setting: AmplifierContext) -> dict[str, Artifact]:
         """The recordings that they learn from: of held-out tasks there are none."""
-        return {task.name: setting.recordings[task.name] for task in setting.suite if task.name in setting.recordings}
+        names = [task.name for task in setting.run.suite]
+        return {name: setting.recordings[name] for name in names if name in setting.recordings}
 
     def _distill(self, setting: AmplifierContext) -> DistillConfig:
-        window = self._model(setting.model).context_length
-        steps, length = self.updates or setting.distill.updates, max(window, setting.distill.sequence_length)
-        return replace(setting.distill, updates=steps, sequence_length=length, dagger=DaggerConfig(), flops=None)
+        distill, window = setting.recipe.distill, self._model(setting.recipe.model).context_length
+        updates, length = self.updates or distill.updates, max(window, distill.sequence_length)
+        return replace(distill, updates=updates, sequence_length=length, dagger=DaggerConfig(), flops=None)
 
 
 _SIZES = ("layers", "heads", "width", "feedforward", "context_length")

@@ -27,7 +27,7 @@ from benchmarks.base.seeds import alike
 from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.snapshots import snapshot as cloning
-from generalist.amplifiers import Planner
+from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.rollouts import ask, play_on, prove
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.amplifiers.tree import Seen, Trees, halving, softmax

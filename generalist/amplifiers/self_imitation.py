@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.base.errors import check_at_least
 from benchmarks.tasks import Task
-from generalist.amplifiers import Planner
+from generalist.amplifiers.amplifier import Planner
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
 from generalist.network.heads import check_samples
@@ -27,6 +27,11 @@ class SelfImitation(Planner):
     """
 
     tries: int = 4
+
+    @property
+    def plays_per_start(self) -> int:
+        """As many as there are tries."""
+        return self.tries
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work.

@@ -1,14 +1,11 @@
 """The schemas of ``conf/model``, ``conf/distill`` and ``conf/controls``; importing them costs no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
 from benchmarks.tasks import full_names
-from generalist.config.codec import CodecConfig
 
 LOSSES = ("kl", "nll")
 PRECISIONS = ("bf16", "fp32")
@@ -242,56 +239,3 @@ class ControlsConfig:
 def what_decides(config: DistillConfig) -> dict[str, Any]:
     """The settings of a training that decide what is learnt."""
     return {name: value for name, value in asdict(config).items() if name not in _NO_MATTER}
-
-
-def generalist_artifact(
-    run: Path,
-    config: DistillConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
-    recordings: Mapping[str, Artifact],
-    seed: int,
-) -> Artifact:
-    """Where a run's generalist lives, and what decides it."""
-    return _network_artifact(run / "generalist", "generalist", config, model, codec, recordings, seed)
-
-
-def single_task_artifact(
-    run: Path,
-    agent: str,
-    task: str,
-    config: DistillConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
-    recording: Artifact,
-    seed: int,
-) -> Artifact:
-    """Where the network of a specialist or clone lives, and what decides it; ``config`` is its own share."""
-    folder = run / "controls" / agent / task
-    return _network_artifact(folder, agent, config, model, codec, {task: recording}, seed)
-
-
-def retrieval_artifact(run: Path, task: str, recording: Artifact) -> Artifact:
-    """Where the memory of ``retrieval`` for one task lives, and what decides it."""
-    return Artifact(run / "controls" / "retrieval" / task, "retrieval", {"task": task}, {task: recording.fingerprint})
-
-
-def _network_artifact(
-    folder: Path,
-    kind: str,
-    config: DistillConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
-    recordings: Mapping[str, Artifact],
-    seed: int,
-) -> Artifact:
-    # What is held out here may be learnt in a later round, by a weight that decides nothing before.
-    weights = {task: weight for task, weight in config.weights.items() if task in recordings}
-    settings = {
-        "tasks": list(recordings),
-        "distill": what_decides(replace(config, weights=weights)),
-        "model": asdict(model),
-        "codec": codec.what_decides(),
-        "seed": seed,
-    }
-    return Artifact(folder, kind, settings, {task: artifact.fingerprint for task, artifact in recordings.items()})

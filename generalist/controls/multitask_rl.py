@@ -8,13 +8,11 @@ Run by ``gatito stages=[controls]``.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.options import build
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker
+from benchmarks.runs.run import Run
 from benchmarks.tasks import Suite
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import PPOConfig, check_learnable, settings_of
@@ -37,31 +35,27 @@ def multitask_ppo(options: Mapping[str, Any], suite: Suite, codec: CodecConfig, 
     return config
 
 
-def multitask_artifact(
-    run: Path, suite: Suite, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig, seed: int
-) -> Artifact:
-    """Where a run's network of all tasks lives, and what decides it."""
-    settings = settings_of(suite.tasks, ppo, seed) | {"model": asdict(model), "codec": codec.what_decides()}
-    return Artifact(run / "controls" / AGENT, AGENT, settings)
+def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig) -> Reinforced:
+    """A run's network of all tasks that have got as far as distillation, and how it is trained."""
+    tasks = run.survivors("distill").tasks
+    settings = settings_of(tasks, ppo, run.seed) | {"model": asdict(model), "codec": codec.what_decides()}
+    artifact = Artifact(run.folder / "controls" / AGENT, AGENT, settings)
+    return Reinforced(
+        artifact=artifact,
+        tasks=tasks,
+        start=None,
+        config=ppo,
+        model=model,
+        codec=codec,
+        seed=run.seed,
+        group=_GROUP,
+    )
 
 
-def train_multitask(
-    artifact: Artifact,
-    suite: Suite,
-    ppo: PPOConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
-    *,
-    seed: int,
-    run: Path,
-    workers: int,
-    tracker: Tracker,
-    failures: Failures,
-) -> None:
+def train_multitask(run: Run, learner: Reinforced) -> None:
     """Train that network, unless it is there; an interrupted training goes on from its last checkpoint.
 
     Raises:
         GatitoError: if learning comes to nothing; the last good checkpoint is kept.
     """
-    learner = Reinforced(artifact, suite.tasks, None, ppo, model, codec, seed, _GROUP)
-    make_reinforced(learner, AGENT, suite.name, run=run, workers=workers, tracker=tracker, failures=failures)
+    make_reinforced(learner, AGENT, run)

@@ -16,13 +16,14 @@ import gymnasium as gym
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.play.policy import PolicyPerTask
-from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
-from benchmarks.runs.tracking import Tracker, pump
+from benchmarks.runs.run import Run
+from benchmarks.runs.tracking import pump
 from benchmarks.runs.wandb import log_lineage
-from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
-from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, single_task_artifact
+from generalist.config.recipe import NetworkRecipe, single_task_artifact
+from generalist.config.settings import ModelConfig, for_one_task
 from generalist.network.modalities import kind_of, part_spaces, vector_size
 
 
@@ -32,68 +33,70 @@ class Student:
 
     Attributes:
         agent: ``specialist`` or ``clone``.
-        task: what it learns.
-        recording: whose recording it learns from.
-        config: its share of the generalist's training.
-        model: its architecture.
-        codec: its inputs and outputs.
+        task: that it learns.
+        recording: that it learns from.
+        recipe: its share of the generalist's training, its architecture, its inputs and outputs.
         seed: its training seed.
-        artifact: where it lives.
+        artifact: the finished network.
     """
 
     agent: str
     task: Task
     recording: Artifact
-    config: DistillConfig
-    model: ModelConfig
-    codec: CodecConfig
+    recipe: NetworkRecipe
     seed: int
     artifact: Artifact
 
 
 def students(
-    agent: str,
-    suite: Suite,
-    recordings: Mapping[str, Artifact],
-    controls: ControlsConfig,
-    config: DistillConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
-    *,
-    run: Path,
-    seed: int,
+    agent: str, run: Run, recordings: Mapping[str, Artifact], clone: ModelConfig, recipe: NetworkRecipe
 ) -> list[Student]:
-    """The networks of ``specialist`` or ``clone``, one a task, given what the generalist is trained with."""
+    """The networks of a control, one per task of the run that has got as far as distillation.
+
+    Args:
+        agent: ``specialist`` or ``clone``.
+        run: the run.
+        recordings: of the experts, by task name.
+        clone: the architecture of ``clone``; that of ``specialist`` is the generalist's.
+        recipe: how the generalist is made.
+    """
+    suite = run.survivors("distill")
+    names = [task.name for task in suite]
     made = []
     for task in suite:
-        own = for_one_task(config, task.name, [each.name for each in suite])
-        shape, inputs = (controls.clone, _fitted(codec, task)) if agent == "clone" else (model, codec)
+        share = replace(recipe, distill=for_one_task(recipe.distill, task.name, names))
+        if agent == "clone":
+            share = replace(share, model=clone, codec=_fitted(recipe.codec, task))
         recording = recordings[task.name]
-        artifact = single_task_artifact(run, agent, task.name, own, shape, inputs, recording, seed)
-        made.append(Student(agent, task, recording, own, shape, inputs, seed, artifact))
+        artifact = single_task_artifact(run, agent, task.name, share, recording)
+        made.append(Student(agent, task, recording, share, run.seed, artifact))
     return made
 
 
-def train_students(made: Sequence[Student], *, run: Path, workers: int, tracker: Tracker, failures: Failures) -> None:
+def train_students(run: Run, made: Sequence[Student]) -> None:
     """Train every network that is not there yet, one process and one thread each; tasks that fail are left out.
 
     Raises:
         GatitoError: if a finished network's files are damaged.
     """
-    missing = [each for each in made if not each.artifact.is_complete() and not each.artifact.adopt(run.parent)]
+    missing = [
+        student
+        for student in made
+        if not student.artifact.is_complete() and not student.artifact.adopt(run.runs_folder)
+    ]
     jobs, mirrors = [], []
     for student in missing:
         student.artifact.start()
         label = f"{student.agent} {student.task.name}"
-        jobs.append(Job(label, student.config.updates, {"student": student}, student.task.name))
-        config = asdict(student.config) | {"model": asdict(student.model)}
-        mirrors.append(tracker.mirror(student.artifact.folder, "controls", env_id=student.task.env_id, **config))
+        jobs.append(Job(label, student.recipe.distill.updates, {"student": student}, student.task.name))
+        config = asdict(student.recipe.distill) | {"model": asdict(student.recipe.model)}
+        mirrors.append(run.tracker.mirror(student.artifact.folder, "controls", env_id=student.task.env_id, **config))
 
     try:
-        run_jobs(_train, jobs, workers=workers, failures=failures, on_poll=partial(pump, mirrors))
+        run_jobs(_train, jobs, workers=run.workers, failures=run.failures, on_poll=partial(pump, mirrors))
     finally:
         for student, mirror in zip(missing, mirrors, strict=True):
-            mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run))
+            mirror.finish(log_more=partial(log_lineage, made=[student.artifact], folder=run.folder))
 
 
 def load_students(
@@ -116,8 +119,11 @@ def _train(*, student: Student, report: Report) -> None:
     from generalist.distill.train import Learner, fit
 
     recordings = {student.task.name: student.recording.folder}
-    settings = (student.config, student.model, student.codec, student.seed)
-    fit(Learner(student.artifact, [student.task], recordings, *settings), report)
+    recipe = student.recipe
+    learner = Learner(
+        student.artifact, [student.task], recordings, recipe.distill, recipe.model, recipe.codec, student.seed
+    )
+    fit(learner, report)
 
 
 def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:

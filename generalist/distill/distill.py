@@ -6,48 +6,33 @@ Run by ``gatito stages=[distill]``.
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
-from benchmarks.runs.tracking import Tracker
+from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
-from benchmarks.tasks import Suite
-from generalist.config.settings import DistillConfig, ModelConfig, generalist_artifact
+from generalist.config.recipe import NetworkRecipe, generalist_artifact
 from generalist.distill.distributed import Ranks
 from generalist.distill.train import Learner, Practice, fit, within_budget
-from generalist.network.codec import CodecConfig
 
 
 def distill(
-    suite: Suite,
+    run: Run,
     recordings: Mapping[str, Artifact],
-    config: DistillConfig,
-    model: ModelConfig,
-    codec: CodecConfig,
+    recipe: NetworkRecipe,
     *,
-    run: Path,
-    seed: int,
-    threads: int,
-    tracker: Tracker,
     ranks: Ranks | None = None,
     practice: Practice | None = None,
 ) -> Artifact:
     """Train the generalist on every task's expert recording, unless it is there.
 
     Args:
-        suite: what it learns.
+        run: the run, whose suite is the tasks to learn; its workers are threads of this process.
         recordings: of the experts, by task name.
-        config: how it is trained.
-        model: its size.
-        codec: its inputs and outputs.
-        run: the run's folder.
-        seed: the training seed.
-        threads: of this process.
-        tracker: told the learning curve.
+        recipe: how the network is made.
         ranks: this process among those that train together; None: it is alone.
         practice: plays a round of ``config.rounds``.
 
@@ -55,48 +40,46 @@ def distill(
         GatitoError: if a setting does not fit, a recording is damaged, the codec cannot carry a task, or the loss
             becomes NaN (the last good checkpoint is kept).
     """
+    config = recipe.distill
     ranks = ranks or Ranks.alone(config.device)
-    if config.batch_size < config.gradient_accumulation * ranks.size:
-        least = config.gradient_accumulation * ranks.size
+    least = config.gradient_accumulation * ranks.size
+    if config.batch_size < least:
         raise GatitoError(
-            f"distill.batch_size={config.batch_size} are too few for {ranks.size} processes of "
-            f"{config.gradient_accumulation} parts each: set distill.batch_size={least}, or "
-            "start fewer processes."
+            f"distill.batch_size={config.batch_size} is too small for {ranks.size} processes of "
+            f"{config.gradient_accumulation} parts each: set distill.batch_size={least}, or start fewer processes."
         )
-    artifact = generalist_artifact(run, config, model, codec, recordings, seed)
-    if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.parent))):
+    artifact = generalist_artifact(run, recipe, recordings)
+    if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.runs_folder))):
         return artifact
-    torch.set_num_threads(threads)
+    torch.set_num_threads(run.workers)
     if ranks.leads:
         artifact.start()
     ranks.agree()  # before anybody looks for a checkpoint, what is not to be resumed from is gone
     folders = {name: recording.folder for name, recording in recordings.items()}
-    learner = Learner(artifact, suite.tasks, folders, config, model, codec, seed)
+    learner = Learner(artifact, run.suite.tasks, folders, config, recipe.model, recipe.codec, run.seed)
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact
-    train(learner, "distill", suite=suite, run=run, tracker=tracker, ranks=ranks, practice=practice)
+    train(learner, run, job_type="distill", label="distill", ranks=ranks, practice=practice)
     return artifact
 
 
 def train(
     learner: Learner,
-    name: str,
+    run: Run,
     *,
-    suite: Suite,
-    run: Path,
-    tracker: Tracker,
+    job_type: str,
+    label: str,
     ranks: Ranks | None = None,
     practice: Practice | None = None,
 ) -> None:
     """Fit a network whose artifact is started, with a progress bar and its learning curve told.
 
     Args:
-        learner: what to make.
-        name: what it is called there.
-        suite: what it learns.
-        run: the run's folder.
-        tracker: told the learning curve.
+        learner: the network.
+        run: the run.
+        job_type: of its W&B run.
+        label: of its progress bar.
         ranks: this process among those that train together; None: it is alone.
         practice: plays a round of the learner's config.
     """
@@ -104,10 +87,11 @@ def train(
         learner, _ = within_budget(learner)
     config, artifact = learner.config, learner.artifact
     # Opened before the log is, so that the curve has a run to go to from its first line on.
-    mirror = tracker.mirror(artifact.folder, name, env_id=suite.name, **asdict(config), model=asdict(learner.model))
+    settings = asdict(config) | {"model": asdict(learner.model)}
+    mirror = run.tracker.mirror(artifact.folder, job_type, env_id=run.suite.name, **settings)
     try:
         with console.progress() as bars:
-            bar = bars.add_task(name, total=config.updates, note="")
+            bar = bars.add_task(label, total=config.updates, note="")
 
             def report(done: int) -> None:
                 bars.update(bar, completed=done)
@@ -116,4 +100,4 @@ def train(
 
             fit(learner, report, ranks=ranks, practice=practice)
     finally:
-        mirror.finish(log_more=partial(log_lineage, made=[artifact], folder=run))
+        mirror.finish(log_more=partial(log_lineage, made=[artifact], folder=run.folder))

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
-from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
-from benchmarks.runs.tracking import Tracker
+from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
@@ -46,43 +45,38 @@ class Reinforced:
         return self.config.num_envs * self.config.rollout_length * len(self.tasks)
 
 
-def make_reinforced(
-    learner: Reinforced, what: str, suite: str, *, run: Path, workers: int, tracker: Tracker, failures: Failures
-) -> None:
+def make_reinforced(learner: Reinforced, job_type: str, run: Run) -> None:
     """Train in a process of its own, with as many threads as there are workers, unless the network is there.
 
     Args:
         learner: what to make.
-        what: the stage, for progress and tracking.
-        suite: whose tasks they are.
-        run: the run's folder.
-        workers: threads.
-        tracker: told the learning curve.
-        failures: told which task failed.
+        job_type: the name of the training, for progress and tracking.
+        run: the run.
 
     Raises:
         GatitoError: if it comes to nothing; the last checkpoint is kept.
     """
     made = learner.artifact
-    if made.is_complete() or made.adopt(run.parent):
+    if made.is_complete() or made.adopt(run.runs_folder):
         return
     made.start()
-    job = Job(what, learner.config.iterations * learner.per_iteration, {"learner": learner, "threads": workers})
-    mirror = tracker.mirror(made.folder, what, env_id=suite, **asdict(learner.config))
+    total = learner.config.iterations * learner.per_iteration
+    job = Job(job_type, total, {"learner": learner, "threads": run.workers})
+    mirror = run.tracker.mirror(made.folder, job_type, env_id=run.suite.name, **asdict(learner.config))
     try:
-        done = run_jobs(_make, [job], workers=1, failures=failures, on_poll=mirror.pump)
+        done = run_jobs(_make, [job], workers=1, failures=run.failures, on_poll=mirror.pump)
     finally:
-        mirror.finish(log_more=partial(log_lineage, made=[made], folder=run))
-    failed = [task.name for task in learner.tasks if task.name in failures]
+        mirror.finish(log_more=partial(log_lineage, made=[made], folder=run.folder))
+    failed = [task.name for task in learner.tasks if task.name in run.failures]
     if failed:
         raise GatitoError(
-            f"{what} stopped, for task {failed[0]} failed: mend it and run the same command again, which goes on from "
-            "the last checkpoint, or leave it out with tasks=[…]."
+            f"{job_type} stopped because task {failed[0]} failed: {run.failures.line(failed[0])} The same command goes "
+            "on from the last checkpoint; tasks=[…] leaves the task out."
         )
     if job not in done:
         raise GatitoError(
-            f"the process of {what} died (often: out of memory): run the same command again, which goes on from the "
-            f"last checkpoint, or lower {learner.group}.lanes."
+            f"the process of {job_type} died (often: out of memory): run the same command again, which goes on from "
+            f"the last checkpoint, or lower {learner.group}.lanes."
         )
 
 

@@ -1,0 +1,81 @@
+"""One run of gatito: what every function is given that makes something."""
+
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.base.artifacts import digest
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.tracking import Tracker
+from benchmarks.tasks import Suite
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        folder: where its artifacts go, ``results/runs/<name>``.
+        suite: all of its tasks, those that have failed included (see :meth:`survivors`).
+        seed: the training seed.
+        workers: how many processes, or threads of one process.
+        tracker: mirrors logs to Weights & Biases.
+        failures: which tasks failed, where and why.
+    """
+
+    folder: Path
+    suite: Suite
+    seed: int
+    workers: int
+    tracker: Tracker
+    failures: Failures
+
+    @property
+    def runs_folder(self) -> Path:
+        """The folder of all runs, whose finished artifacts this one may adopt."""
+        return self.folder.parent
+
+    def survivors(self, stage: str | None = None) -> Suite:
+        """The tasks that have not failed, up to the end of a stage or at all; see :meth:`Failures.survivors`."""
+        return self.failures.survivors(self.suite, stage)
+
+    def isolated(self, suite: Suite, stage: str) -> "Run":
+        """The same run on other tasks, in a stage whose failures do not count outside it."""
+        failures = Failures([task.name for task in suite])
+        failures.stage = stage
+        return replace(self, suite=suite, failures=failures)
+
+    def part(self, tasks: Collection[str]) -> "Run":
+        """The same run on the tasks of these names alone."""
+        return replace(self, suite=self.suite.part(tasks))
+
+
+_SILENT = ("name", "runs_folder", "workers", "stages", "tracking")
+_LONGEST = 80  # letters of a folder's name that tell what was overridden
+
+
+def run_name(preset: str, overridden: str, given: str | None, *, sweeping: bool) -> str:
+    """The name of a run's folder: the one that was given, or the preset and what else was overridden.
+
+    Runs of a sweep never share a folder: there, what was overridden is added to the name given.
+
+    Args:
+        preset: suite, model and seed.
+        overridden: further settings, such as ``distill.steps=100``; empty: none.
+        given: the name on the command line; None: none was given.
+        sweeping: whether the run is one of a sweep.
+    """
+    if given is not None and not sweeping:
+        return given
+    name = preset if given is None else f"{given}-{preset}"
+    if not overridden:
+        return name
+    tidy = "".join(letter if letter.isalnum() or letter in "._=-" else "_" for letter in overridden)
+    return f"{name}-{tidy}" if len(tidy) <= _LONGEST else f"{name}-{tidy[:60]}-{digest(overridden)[:8]}"
+
+
+def command_of(typed: Sequence[str]) -> str:
+    """The command line of these overrides, without those that decide no result."""
+    kept = [word for word in typed if word.partition("=")[0].partition(".")[0].lstrip("+") not in _SILENT]
+    return " ".join(["gatito", *map(shlex.quote, kept)])

@@ -1,0 +1,175 @@
+"""The stages of a run, in the order in which they are made: the only list of them.
+
+Everything that names a stage reads :data:`STAGES`: the command line and its help, failures, messages such as "run with
+stages=[record] first", the job types of Weights & Biases and its workspace. A new stage is an entry here, and a
+function that the entry point binds to its name.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError, unknown
+
+
+def _unbound(plan: object) -> None:
+    raise RuntimeError("the entry point has bound no function to this stage")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: as in ``stages=[…]``.
+        help: what it does, for ``gatito --help``; further lines are continued there.
+        needs: the stages whose artifacts it reads, as far as a run has them.
+        default: whether a run without ``stages=[…]`` includes it.
+        of_run: whether it makes a part of one run's folder, and a task can fail in it.
+        job_types: of the W&B runs that it starts.
+        make: does the work, given all that a run knows; the entry point binds it (see :func:`bind`).
+    """
+
+    name: str
+    help: str
+    needs: tuple[str, ...] = ()
+    default: bool = False
+    of_run: bool = True
+    job_types: tuple[str, ...] = ()
+    make: Callable[[Any], None] = _unbound
+
+
+_ALL = (
+    Stage("list", "print the tasks of the suite: name, environment, expert, reference, metric", of_run=False),
+    Stage(
+        "experts",
+        "train one expert per task with stable-baselines3, gate each against its reference",
+        default=True,
+        job_types=("experts",),
+    ),
+    Stage(
+        "record",
+        "record experts (with their action distributions) and the random policy",
+        needs=("experts",),
+        default=True,
+        job_types=("record",),
+    ),
+    Stage(
+        "distill",
+        "train one transformer on all recordings",
+        needs=("record",),
+        default=True,
+        job_types=("distill", "dagger"),
+    ),
+    Stage(
+        "controls",
+        "train the controls: a specialist and a clone per task, retrieval, multi-task RL",
+        needs=("record",),
+        default=True,
+        job_types=("controls", "multitask-rl"),
+    ),
+    Stage(
+        "ida",
+        "amplify, record, distil, round after round, where ida.rounds is above 0",
+        needs=("experts", "record", "distill"),
+        default=True,
+        job_types=("ida", "finetune", "scale"),
+    ),
+    Stage(
+        "evaluate",
+        "play 100 test episodes per task and agent, write scores.csv",
+        needs=("experts", "record", "distill", "controls", "ida"),
+        default=True,
+        job_types=("evaluate",),
+    ),
+    Stage(
+        "clips",
+        "film expert and generalist side by side",
+        needs=("experts", "record", "distill", "controls"),
+        default=True,
+    ),
+    Stage(
+        "report",
+        "print the tables, write table.md, .csv, .tex, plots and index.html",
+        needs=("evaluate",),
+        default=True,
+        job_types=("report",),
+    ),
+    Stage(
+        "export",
+        "write every recording as a Minari dataset below results/runs/<name>/minari/",
+        needs=("record",),
+    ),
+    Stage(
+        "release",
+        "put the run's experts into results/experts/ and its generalist into results/<suite>/generalist/,\n"
+        "where experts=released and generalist=released find them",
+        needs=("experts",),
+    ),
+    Stage("compare", "the same report for several runs together: gatito stages=[compare] runs=[A,B]", of_run=False),
+    Stage("workspace", "save a Weights & Biases workspace for the suite", of_run=False),
+)
+
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
+"""All stages by name, in their order."""
+
+DEFAULT_STAGES = tuple(stage.name for stage in _ALL if stage.default)
+"""The stages of a run that is told none."""
+
+JOB_TYPES = tuple(job_type for stage in _ALL for job_type in stage.job_types)
+"""The job types of all W&B runs."""
+
+
+def bind(makers: Mapping[str, Callable[[Any], None]]) -> dict[str, Stage]:
+    """The stages with the functions that make them.
+
+    Raises:
+        ValueError: if the names are not those of :data:`STAGES`.
+    """
+    if set(makers) != set(STAGES):
+        raise ValueError(f"no function, or no stage, for {sorted(set(makers) ^ set(STAGES))}")
+    return {name: replace(stage, make=makers[name]) for name, stage in STAGES.items()}
+
+
+def check_stages(names: Collection[str]) -> None:
+    """Refuse unknown stages.
+
+    Raises:
+        GatitoError: naming the valid ones.
+    """
+    for name in names:
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
+
+
+def run_first(*names: str) -> str:
+    """The way out where the work of these stages is missing: ``run with stages=[record] first``."""
+    check_stages(names)
+    return f"run with stages=[{','.join(names)}] first"
+
+
+def require(artifacts: Mapping[str, Artifact], *stages: str) -> None:
+    """Refuse to go on without finished artifacts, which these stages make.
+
+    Args:
+        artifacts: by the name of a task; ``""``: of all tasks.
+        stages: the names of the stages.
+
+    Raises:
+        GatitoError: naming the first that is not there, and the stages to run.
+    """
+    for name, artifact in artifacts.items():
+        if not artifact.is_complete():
+            missing = name or artifact.kind
+            raise GatitoError(f"{missing} is not in {artifact.folder} as configured: {run_first(*stages)}.")
+
+
+def help_text() -> str:
+    """The stages and what each does, a line or more each, for ``gatito --help``."""
+    width = max(map(len, STAGES)) + 1
+    lines = []
+    for stage in STAGES.values():
+        first, *others = stage.help.splitlines()
+        lines += [f"{stage.name:<{width}}{first}", *(" " * width + line for line in others)]
+    return "\n".join(lines)

@@ -1,0 +1,171 @@
+"""The stages of a run that concern its experts: train, record, export, release."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.base import console
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.play.policy import Policy
+from benchmarks.play.trajectories import Trajectories
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.run import Run
+from benchmarks.runs.stage import STAGES, require
+from benchmarks.scoring.evaluate import Agent
+from benchmarks.tasks import Suite, Task, spaces
+from experts.datasets import export_dataset
+from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
+from experts.record import RecordConfig, record_suite, recording_artifact
+from experts.released import TABLE, release
+from experts.train import expert_artifact, load_expert, load_experts, read_gate, train_experts
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The experts of a run, one per task.
+
+    What a method returns is for the tasks that have not failed when it is called.
+
+    Attributes:
+        run: the run.
+        config: where the experts come from, and what all their recipes share.
+        record_config: how much of them is recorded.
+        own_recipes: by task name, as the suite states them.
+    """
+
+    run: Run
+    config: ExpertsConfig
+    record_config: RecordConfig
+    own_recipes: Mapping[str, ExpertRecipe]
+
+    def recipe(self, task: Task) -> ExpertRecipe:
+        """How a task's expert is made, given where this run's experts come from.
+
+        Raises:
+            GatitoError: if experts come from datasets and the task has none.
+        """
+        return self.config.recipe(task.name, self.own_recipes[task.name])
+
+    def artifact(self, task: Task) -> Artifact:
+        """A task's expert.
+
+        Raises:
+            GatitoError: if it is to be taken from where it is not.
+        """
+        return expert_artifact(self.run, task, self.recipe(task), self.config)
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """The experts by task name."""
+        return {task.name: self.artifact(task) for task in self.run.survivors("experts")}
+
+    def recordings(self) -> dict[str, Artifact]:
+        """Their recordings by task name."""
+        return {
+            task.name: recording_artifact(self.run, task, "expert", self.record_config, self.artifact(task))
+            for task in self.run.survivors("record")
+        }
+
+    def agent(self) -> Agent:
+        """The experts as an agent to be scored; experts that were only recorded are scored by their recordings."""
+        artifacts, recordings, tasks = self.artifacts(), self.recordings(), self.run.survivors("evaluate").tasks
+        folders = {name: artifact.folder for name, artifact in artifacts.items()}
+        recorded = {
+            task.name: recordings[task.name].folder
+            for task in self.run.suite
+            if self.recipe(task).algorithm == DATASET and task.name in recordings
+        }
+        return Agent("expert", functools.partial(load_experts, folders, tasks), artifacts, recorded)
+
+    def teacher(self, task: Task) -> Callable[[], Policy]:
+        """Makes a task's finished expert, in the process that asks it; picklable."""
+        return functools.partial(load_expert, self.artifact(task).folder, task)
+
+    def cannot_label(self, task: Task) -> str | None:
+        """Why a task's expert cannot say what a learner should have done; None if it can."""
+        reasons = {DATASET: "was only recorded", "random": "plays at random"}
+        return reasons.get(self.recipe(task).algorithm)
+
+    def training_steps(self, suite: Suite) -> int:
+        """Environment steps of the trainings in the suite's recipes, wherever this run's experts come from."""
+        recipes = [self.own_recipes[task.name] for task in suite]
+        return sum(recipe.env_steps for recipe in recipes if recipe.trained)
+
+    def gate_means(self) -> dict[str, float]:
+        """Each finished expert's mean score on the episodes of its gate, by task name."""
+        return {name: read_gate(artifact)["mean"] for name, artifact in self.artifacts().items()}
+
+    def find(self) -> None:
+        """Note the tasks whose expert is to be taken from where it is not, such as a release, as failures."""
+        self.run.failures.stage = "experts"
+        for task in self.run.suite:
+            try:
+                self.artifact(task)
+            except FatalError:
+                raise
+            except GatitoError as error:
+                self.run.failures.add(task.name, str(error))
+
+    def check_environments(self) -> None:
+        """Make each task's environment once where its expert is not finished, and note those that fail.
+
+        In processes of their own: a package that crashes as its environment is made must not take the run with it.
+        """
+        self.run.failures.stage = "experts"
+        missing = [task for task in self.run.survivors() if not self.artifact(task).is_complete()]
+        jobs = [Job(f"look at {task.name}", 1, {"task": task}, task.name) for task in missing]
+        run_jobs(_make_environment, jobs, workers=self.run.workers, failures=self.run.failures)
+
+    def train(self) -> None:
+        """Make the experts that are not there yet."""
+        recipes = {task.name: self.recipe(task) for task in self.run.survivors("experts")}
+        train_experts(self.run, recipes, self.config)
+
+    def record(self) -> None:
+        """Record the experts and the random policy.
+
+        Raises:
+            GatitoError: if an expert is not finished.
+        """
+        experts = self.artifacts()
+        require(experts, *STAGES["record"].needs)
+        record_suite(self.run, experts, self.record_config)
+
+    def export(self) -> None:
+        """Write every recording as a Minari dataset below the run's folder.
+
+        Raises:
+            GatitoError: if an expert's recording is not finished.
+        """
+        root, recordings = self.run.folder / "minari", self.recordings()
+        require(recordings, *STAGES["export"].needs)
+        for task in self.run.survivors():
+            random = recording_artifact(self.run, task, "random", self.record_config, None)
+            for agent, artifact in (("expert", recordings[task.name]), ("random", random)):
+                if artifact.is_complete():
+                    export_dataset(task, agent, Trajectories(artifact.folder), root)
+        console.note(f"{root}: read it with MINARI_DATASETS_PATH={root} minari list local")
+
+    def release(self) -> None:
+        """Copy the experts to the folder of released experts."""
+        suite, folder = self.run.survivors(), Path(self.config.released)
+        recipes = {task.name: self.recipe(task) for task in suite}
+        rows = release(suite, self.run.folder, folder, recipes, self.config, self.run.seed)
+        console.note(f"{folder / TABLE}: {len(rows)} experts")
+
+    def list(self) -> None:
+        """Print a row per task of the suite."""
+        rows = []
+        for task in self.run.suite:
+            recipe = self.recipe(task)
+            expert = f"{recipe.algorithm}, {recipe.env_steps:,} steps" if recipe.trained else recipe.algorithm
+            reference = "-" if task.reference is None else f"{task.reference:g}"
+            rows.append([task.name, task.env_id, expert, reference, task.metric])
+        columns = ["name", "env id", "expert", "reference", "metric"]
+        console.show_table(f"suite {self.run.suite.name}", columns, rows)
+
+
+def _make_environment(*, task: Task, report: Report) -> None:
+    spaces(task)
+    report(1)

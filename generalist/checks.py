@@ -1,0 +1,55 @@
+"""The settings of a run that concern its generalist: which they are, and how they must fit together."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from benchmarks.base.errors import GatitoError, unknown
+from generalist.amplifiers import AMPLIFIERS, make_amplifier
+from generalist.config.codec import CodecConfig
+from generalist.config.generalist import GeneralistConfig
+from generalist.config.ida import IdaConfig
+from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig
+from generalist.network.codec import CODECS
+
+
+class Settings(Protocol):
+    """The part of a run's settings that concerns its generalist."""
+
+    generalist: GeneralistConfig
+    model: ModelConfig
+    codec: CodecConfig
+    distill: DistillConfig
+    controls: ControlsConfig
+    ida: IdaConfig
+    amplifier: dict[str, Any]
+
+
+def check_settings(config: Settings, tasks: Sequence[str]) -> None:
+    """Refuse what cannot work, for tasks of these names, before anything is made.
+
+    Raises:
+        GatitoError: in one line, with the way out.
+    """
+    if config.codec.name not in CODECS:
+        raise unknown("codec", config.codec.name, CODECS)
+    config.codec.check()
+    if config.model.kind == "perceptron" and config.codec.conditioning == "prompt":
+        raise GatitoError("model.kind=perceptron cannot look at a demonstration: set codec.conditioning=none.")
+    if config.model.kind == "perceptron" and config.codec.name == "gato":
+        raise GatitoError("model.kind=perceptron sees one token alone, codec gato makes many: set codec=step.")
+    if config.codec.conditioning == "prompt" and not config.distill.prompts:
+        raise GatitoError("distill.prompts=0 shows no demonstration: raise it, or set codec.conditioning=none.")
+    config.model.check()
+    config.generalist.check()
+    config.ida.check()
+    amplifier = config.amplifier.get("name")
+    if config.ida.rounds and amplifier == "none":
+        raise GatitoError(f"ida.rounds={config.ida.rounds} needs an amplifier: set amplifier={'|'.join(AMPLIFIERS)}.")
+    if config.ida.rounds:
+        make_amplifier(config.amplifier)
+    elif amplifier in AMPLIFIERS:
+        raise GatitoError(f"amplifier={amplifier} needs rounds to amplify in: set ida.rounds=3.")
+    config.distill.check(tasks, config.model.context_length)
+    if config.distill.held_out and config.codec.conditioning != "none":
+        raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")
+    config.controls.check()

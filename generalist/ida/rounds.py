@@ -1,0 +1,239 @@
+"""The plan of iterated distillation and amplification: what each round makes, and from what.
+
+Christiano et al. 2018 (arXiv:1810.08575); with search as the amplifier it is AlphaGo Zero's loop (Silver et al. 2017),
+expert iteration (Anthony et al. 2017, arXiv:1705.08439). In a round the amplified policy plays, its play is recorded,
+and the generalist is distilled further from the recordings. A control runs beside it: in each round it plays as many
+environment steps as the amplifier has used, simulated ones included, and learns from its own play for as long.
+
+Nothing is made here: :mod:`generalist.ida.run` executes the plan.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.runs.run import Run
+from benchmarks.tasks import Suite, full_names
+from generalist.amplifiers import make_amplifier
+from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
+from generalist.config.ida import IdaConfig
+from generalist.config.recipe import NetworkRecipe
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig, what_decides
+from generalist.ida.player import PlayerSpec
+
+AMPLIFIED, CONTROL = "amplified", "control"
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of one side.
+
+    Attributes:
+        number: from 1.
+        side: ``amplified`` or ``control``.
+        before: the generalist before the round.
+        player: the artifact that plays: ``before``, or what the amplifier made of it.
+        plays: its recordings, by task name.
+        learnt: the recordings of play that the student learns from, by task name: those of the newest rounds of this
+            side, from the oldest to this one.
+        student: the generalist after the round.
+    """
+
+    number: int
+    side: str
+    before: Artifact
+    player: Artifact
+    plays: Mapping[str, Artifact]
+    learnt: Mapping[int, Mapping[str, Artifact]]
+    student: Artifact
+
+
+@dataclass(frozen=True)
+class Ida:
+    """The rounds of one run.
+
+    Attributes:
+        run: the run, whose suite is what the generalist plays.
+        config: how many rounds, of what.
+        options: of the amplifier.
+        start: the generalist before the first round.
+        recordings: of the experts, by task name.
+        recipe: how the run's generalist is made.
+        draws: whether networks draw their actions.
+    """
+
+    run: Run
+    config: IdaConfig
+    options: Mapping[str, Any]
+    start: Artifact
+    recordings: Mapping[str, Artifact]
+    recipe: NetworkRecipe
+    draws: bool = False
+
+    @functools.cached_property
+    def amplified(self) -> Suite:
+        """The tasks that are amplified.
+
+        Raises:
+            GatitoError: if one is not in the suite.
+        """
+        names = [task.name for task in self.run.suite]
+        return self.run.suite.part(full_names(self.config.tasks or names, names, "task in ida.tasks"))
+
+    @functools.cached_property
+    def amplifier(self) -> Amplifier:
+        """The amplifier."""
+        return make_amplifier(self.options)
+
+    def check(self) -> None:
+        """Refuse what cannot be amplified, before anything is made.
+
+        Raises:
+            GatitoError: in one line, with the way out.
+        """
+        if self.config.rounds:
+            self.amplifier.check(self.amplified.tasks, self.recipe.model, self.recipe.codec)
+
+    @functools.cached_property
+    def rounds(self) -> list[Round]:
+        """All rounds, alternating between the amplified side and the control."""
+        rounds: list[Round] = []
+        for number in range(1, self.config.rounds + 1):
+            rounds.append(self._round(number, AMPLIFIED, rounds))
+            if self.config.control:
+                rounds.append(self._round(number, CONTROL, rounds))
+        return rounds
+
+    def matched(self, control: Round) -> Round:
+        """The amplified round whose compute a round of the control has."""
+        [matched] = [other for other in self.rounds if (other.number, other.side) == (control.number, AMPLIFIED)]
+        return matched
+
+    def earlier(self, one: Round) -> list[Artifact]:
+        """Everything that was made for the player of a round, and is not the player itself."""
+        before = [other for other in self.rounds if other.side == one.side and other.number < one.number]
+        artifacts = [self.start, *(part for other in before for part in (*other.plays.values(), other.student))]
+        artifacts += [other.player for other in before if other.player is not other.before]
+        return [artifact for artifact in artifacts if artifact is not one.player]
+
+    @property
+    def scores_players(self) -> bool:
+        """Whether the amplified policies are scored; which of several episodes is the best is known afterwards."""
+        return self.amplifier.plays_per_start == 1
+
+    @functools.cached_property
+    def scored_options(self) -> dict[str, Any]:
+        """The amplifier's options while it is scored, when every episode is played to its end."""
+        return {name: value for name, value in self.options.items() if name not in self.amplifier.while_recording}
+
+    def player(self, one: Round, options: Mapping[str, Any]) -> PlayerSpec:
+        """The player of a round, with the amplifier's options if it has an amplifier."""
+        return PlayerSpec(
+            folder=one.player.folder,
+            options=options if one.side == AMPLIFIED else None,
+            amplified=tuple(task.name for task in self.amplified),
+            tasks=self.run.suite.tasks,
+            draws=self.draws,
+        )
+
+    def folder(self, number: int) -> Path:
+        """Where a round's artifacts go."""
+        return self.run.folder / "ida" / f"round-{number}"
+
+    def context(self, number: int) -> AmplifierContext:
+        """What the amplifier is given in a round."""
+        run = self.run.isolated(self.amplified, "ida")
+        return AmplifierContext(run, self.folder(number), self.recordings, self.recipe)
+
+    @property
+    def solved(self) -> bool:
+        """Whether only solved episodes are learnt from; a return alone does not say whether an episode was."""
+        return self.config.solved and any(task.metric == "success" for task in self.amplified)
+
+    @property
+    def model(self) -> ModelConfig:
+        """The generalist's size after a round."""
+        return replace(self.recipe.model, context_length=self.config.context_length or self.recipe.model.context_length)
+
+    @property
+    def distill(self) -> DistillConfig:
+        """How a round distils; longer windows are fewer, so that they have as many steps between them."""
+        config, distill = self.config, self.recipe.distill
+        length, batch_size = distill.sequence_length, distill.batch_size
+        if config.context_length:
+            batch_size = max(1, batch_size * length // config.context_length)
+            length = config.context_length
+        return replace(
+            distill,
+            flops=None,
+            updates=config.updates,
+            warmup=min(distill.warmup, config.updates // 4),
+            learning_rate=config.learning_rate,
+            dagger=DaggerConfig(share=1 - config.experts_share),
+            # A weak start sees no more of the experts in its rounds.
+            data=config.first(distill).data if config.experts_share else distill.data,
+            sequence_length=length,
+            batch_size=config.batch_size or batch_size,
+        )
+
+    def _round(self, number: int, side: str, rounds: list[Round]) -> Round:
+        """A round, given all rounds before it."""
+        earlier = [other for other in rounds if other.side == side]
+        before = earlier[-1].student if earlier else self.start
+        if side == AMPLIFIED:
+            player = self.amplifier.artifact(before, self.context(number))
+            plays = self._plays(number, side, player, {"amplifier": dict(self.options), "steps": self.config.env_steps})
+        else:
+            player = before
+            plays = self._plays(number, side, player, {"steps": self.config.control_env_steps}, rounds[-1].plays)
+        newest = {other.number: other.plays for other in earlier} | {number: plays}
+        learnt = {kept: newest[kept] for kept in sorted(newest)[-self.config.keep :]}
+        return Round(number, side, before, player, plays, learnt, self._student(number, side, before, learnt))
+
+    def _plays(
+        self,
+        number: int,
+        side: str,
+        player: Artifact,
+        settings: Mapping[str, Any],
+        matched: Mapping[str, Artifact] | None = None,
+    ) -> dict[str, Artifact]:
+        """The recordings of a round by task name; ``matched`` are those whose compute they have."""
+        plays = {}
+        for task in self.amplified:
+            decisive = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.run.seed}
+            decisive |= settings
+            if self.config.shards != 1:
+                decisive["shards"] = self.config.shards
+            if self.draws:
+                decisive["draws"] = True
+            inputs = {"player": player.fingerprint}
+            if matched is not None:
+                inputs["matched"] = matched[task.name].fingerprint
+            folder = self.folder(number) / f"{side}-play" / task.name
+            plays[task.name] = Artifact(folder, "trajectories", decisive, inputs)
+        return plays
+
+    def _student(
+        self, number: int, side: str, before: Artifact, learnt: Mapping[int, Mapping[str, Artifact]]
+    ) -> Artifact:
+        settings = {
+            "tasks": [task.name for task in self.run.suite],
+            "distill": what_decides(self.distill),
+            "model": asdict(self.model),
+            "codec": self.recipe.codec.what_decides(),
+            "round": number,
+            "seed": self.run.seed,
+        }
+        if self.solved:
+            settings["solved"] = True
+        inputs = {"before": before.fingerprint}
+        for kept, plays in learnt.items():
+            inputs |= {f"{kept}/{task}": play.fingerprint for task, play in plays.items()}
+        if self.config.experts_share:
+            inputs |= {task: recording.fingerprint for task, recording in self.recordings.items()}
+        kind = "generalist" if side == AMPLIFIED else side
+        return Artifact(self.folder(number) / kind, kind, settings, inputs)

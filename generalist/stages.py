@@ -1,0 +1,323 @@
+"""The stages of a run that concern its generalist: distill, controls, ida, and its release.
+
+The generalist learns from recordings, whoever made them: of its experts it knows no more than :class:`Teachers`.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.base import console
+from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.play.policy import Policy
+from benchmarks.runs.run import Run
+from benchmarks.runs.stage import STAGES, require
+from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.results import in_round
+from benchmarks.tasks import Suite, Task
+from generalist.checks import Settings
+from generalist.config.recipe import NetworkRecipe, generalist_artifact, retrieval_artifact
+from generalist.controls.multitask_rl import AGENT as MULTITASK
+from generalist.controls.multitask_rl import multitask_learner, multitask_ppo, train_multitask
+from generalist.controls.retrieval import load_retrieval, memorize
+from generalist.controls.single_task import Student, load_students, students, train_students
+from generalist.distill.dagger import run_dagger_round
+from generalist.distill.distill import distill
+from generalist.distill.distributed import Ranks
+from generalist.ida.rounds import AMPLIFIED, Ida
+from generalist.ida.run import NUM_ENVS, make_rounds
+from generalist.network.codec import codec_class
+from generalist.network.policy import NetworkPolicy
+from generalist.ppo.reinforced import Reinforced
+from generalist.released import release_generalist, released_artifact, take_over_generalist
+
+RETRIEVAL = "retrieval"
+_SINGLE_TASK = ("clone", "specialist")
+
+
+class Teachers(Protocol):
+    """All that the generalist is told of its experts."""
+
+    def train(self) -> None:
+        """Make those that are not there yet."""
+        ...
+
+    def recordings(self) -> dict[str, Artifact]:
+        """Their recordings by task name."""
+        ...
+
+    def teacher(self, task: Task) -> Callable[[], Policy]:
+        """Makes a task's expert, in the process that asks it; picklable."""
+        ...
+
+    def cannot_label(self, task: Task) -> str | None:
+        """Why a task's expert cannot say what a learner should have done; None if it can."""
+        ...
+
+    def training_steps(self, suite: Suite) -> int:
+        """Environment steps of the trainings in the suite's recipes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Generalist:
+    """The generalist of a run, its controls and its rounds of amplification.
+
+    What a method returns is for the tasks that have not failed when it is called.
+
+    Attributes:
+        run: the run.
+        config: the run's settings.
+        experts: whom it learns from.
+    """
+
+    run: Run
+    config: Settings
+    experts: Teachers
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the generalist is the one that comes with the project."""
+        return self.config.generalist.source == "released"
+
+    @property
+    def recipe(self) -> NetworkRecipe:
+        """How networks are made."""
+        return NetworkRecipe(self.config.distill, self.config.model, self.config.codec)
+
+    @property
+    def first_recipe(self) -> NetworkRecipe:
+        """How the generalist is made that rounds of amplification begin with."""
+        return NetworkRecipe(self.config.ida.first(self.config.distill), self.config.model, self.config.codec)
+
+    @property
+    def rounds_learn_from_experts(self) -> bool:
+        """Whether rounds of amplification read the experts' recordings."""
+        return bool(
+            self.config.ida.rounds and (self.config.ida.experts_share or self.config.amplifier["name"] == "scale")
+        )
+
+    def skipped_stages(self) -> set[str]:
+        """Stages that are skipped because a released generalist is used."""
+        if not self.is_released:
+            return set()
+        skipped = {"distill", "controls"}
+        return skipped if self.rounds_learn_from_experts else skipped | {"record"}
+
+    def recordings(self) -> dict[str, Artifact]:
+        """The recordings that networks learn from, by task name."""
+        recordings = self.experts.recordings()
+        return {task.name: recordings[task.name] for task in self.run.survivors("distill")}
+
+    def taught(self) -> dict[str, Artifact]:
+        """The recordings that the generalist learns from; controls learn the held-out tasks too."""
+        held_out = self.config.distill.held_out
+        return {name: recording for name, recording in self.recordings().items() if name not in held_out}
+
+    def artifact(self) -> Artifact:
+        """The generalist.
+
+        Raises:
+            FatalError: if a released one is asked for and there is none, or it does not fit.
+        """
+        if self.is_released:
+            released, tasks = Path(self.config.generalist.released), self.run.survivors("distill").tasks
+            return released_artifact(self.run.folder, released, tasks, self.config.model, self.config.codec)
+        return generalist_artifact(self.run, self.first_recipe, self.taught())
+
+    def ida(self) -> Ida:
+        """The rounds of amplification."""
+        return Ida(
+            run=replace(self.run, suite=self.run.survivors("distill")),
+            config=self.config.ida,
+            options=self.config.amplifier,
+            start=self.artifact(),
+            recordings=self.taught(),
+            recipe=self.recipe,
+            draws=not self.config.generalist.deterministic,
+        )
+
+    def amplified_tasks(self) -> set[str] | None:
+        """The names of the tasks that are amplified; None: there are no rounds."""
+        return {task.name for task in self.ida().amplified} if self.config.ida.rounds else None
+
+    def students(self) -> dict[str, list[Student]]:
+        """The networks of the controls that have one per task, by agent."""
+        recordings, clone = self.recordings(), self.config.controls.clone
+        return {
+            agent: students(agent, self.run, recordings, clone, self.recipe)
+            for agent in _SINGLE_TASK
+            if agent in self.config.controls.agents
+        }
+
+    def multitask(self) -> Reinforced | None:
+        """The control that learns from rewards alone; None: it is not asked for.
+
+        Raises:
+            GatitoError: if it cannot be trained.
+        """
+        suite, codec = self.run.survivors("distill"), self.config.codec
+        if MULTITASK not in self.config.controls.agents or not suite.tasks:
+            return None
+        ppo = multitask_ppo(self.config.controls.multitask, suite, codec, self.experts.training_steps(suite))
+        return multitask_learner(self.run, ppo, self.config.model, codec)
+
+    def memories(self) -> dict[str, Artifact]:
+        """The memories of ``retrieval``, by task name."""
+        if RETRIEVAL not in self.config.controls.agents:
+            return {}
+        return {task: retrieval_artifact(self.run, task, recording) for task, recording in self.recordings().items()}
+
+    def check(self) -> None:
+        """Note the tasks that the network cannot carry, or whose expert cannot label, before anything is made.
+
+        Raises:
+            GatitoError: if rounds of amplification or a control cannot work.
+        """
+        self.run.failures.stage = "distill"
+        check_task = codec_class(self.config.codec.name).check_task
+        for task in self.run.survivors():
+            try:
+                check_task(self.config.codec, task, self.config.model.context_length)
+            except FatalError:
+                raise  # a setting of the codec's own, whichever the task
+            except GatitoError as error:
+                self.run.failures.add(task.name, str(error))
+            reason = self.experts.cannot_label(task)
+            if self.config.distill.dagger.rounds and reason:
+                self.run.failures.add(
+                    task.name,
+                    f"the expert of task {task.name} {reason}, so it cannot say what a learner should have done: set "
+                    "distill.dagger.rounds=0, or leave the task out with tasks=[…].",
+                )
+        self.ida().check()
+        self.multitask()
+
+    def distill(self) -> None:
+        """Distil the experts' recordings, together with the other processes that ``torchrun`` has started.
+
+        Raises:
+            GatitoError: if a recording is not finished.
+        """
+        require(self.experts.recordings(), *STAGES["distill"].needs)
+        ranks = Ranks.join(self.config.distill.device)
+        ranks.agree([task.name for task in self.run.survivors("distill")])
+        self.distill_with(ranks)
+
+    def distill_with(self, ranks: "Ranks") -> None:
+        """Distil as one of several processes that train together."""
+        taught, recipe = self.taught(), self.first_recipe
+        suite = self.run.survivors("distill").part(taught)
+        run = replace(self.run, suite=suite)
+        practice = functools.partial(
+            run_dagger_round,
+            run=run,
+            teachers={task.name: self.experts.teacher(task) for task in suite},
+            learner=self.artifact(),
+            config=recipe.distill,
+        )
+        threads = max(1, run.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        distill(replace(run, workers=threads), taught, recipe, ranks=ranks, practice=practice)
+
+    def train_controls(self) -> None:
+        """Train the controls that are asked for.
+
+        Raises:
+            GatitoError: if an expert's recording is not finished.
+        """
+        require(self.experts.recordings(), *STAGES["controls"].needs)
+        train_students(self.run, [student for agent in self.students().values() for student in agent])
+        learner = self.multitask()
+        if learner is not None:
+            train_multitask(self.run, learner)
+        recordings, memories = self.recordings(), self.memories()
+        for task in self.run.survivors() if memories else ():
+            memorize(task, recordings[task.name], memories[task.name], self.run.runs_folder)
+
+    def amplify(self) -> None:
+        """Make the rounds of amplification, if there are any.
+
+        Raises:
+            GatitoError: if the generalist, or an expert's recording that is needed, is not finished.
+        """
+        if not self.config.ida.rounds:
+            return
+        self.adopt_released()
+        require({"": self.artifact()}, *STAGES["ida"].needs)
+        if self.rounds_learn_from_experts:
+            require(self.experts.recordings(), "record")
+        make_rounds(self.ida())
+
+    def adopt_released(self) -> None:
+        """Copy the released generalist and its experts into the run, where it has none of its own."""
+        if not self.is_released:
+            return
+        stage, self.run.failures.stage = self.run.failures.stage, "experts"
+        self.experts.train()  # released experts are copied, programs play for their gates
+        self.run.failures.stage = stage
+        take_over_generalist(Path(self.config.generalist.released), self.artifact())
+
+    def release(self) -> None:
+        """Copy a finished generalist to the folder of the released one."""
+        artifact, folder = self.artifact(), Path(self.config.generalist.released)
+        if not self.is_released and artifact.is_complete():
+            release_generalist(artifact, folder)
+            console.note(f"{folder}: the generalist of {self.run.folder}")
+
+    def agents(self) -> list[Agent]:
+        """The generalist, its controls, and the players and students of every round, as agents to be scored."""
+        suite, agents = self.run.survivors("evaluate"), [self._network_agent("generalist", self.artifact())]
+        for name, trained in self.students().items():
+            networks = {student.task.name: student.artifact for student in trained if student.task in suite.tasks}
+            tasks = [task for task in suite if task.name in networks]
+            load = functools.partial(load_students, name, _folders(networks), tasks, draws=self._draws)
+            agents.append(Agent(name, load, networks, how=self._how()))
+        learner = self.multitask()
+        if learner is not None:
+            agents.append(self._network_agent(MULTITASK, learner.artifact))
+        agents += self._round_agents()
+        memories = self.memories()
+        if memories:
+            load = functools.partial(load_retrieval, _folders(memories), suite)
+            agents.append(Agent(RETRIEVAL, load, memories))
+        return agents
+
+    def _round_agents(self) -> list[Agent]:
+        ida, agents = self.ida(), []
+        for one in ida.rounds:
+            earlier, plays = ida.earlier(one), list(one.plays.values())
+            if one.side == AMPLIFIED and ida.scores_players:
+                player = Agent(
+                    in_round(AMPLIFIED, one.number),
+                    ida.player(one, ida.scored_options).load,
+                    {"": one.player},
+                    earlier=earlier,
+                    episodes=self.config.ida.episodes,
+                    lanes=NUM_ENVS,
+                    how=ida.scored_options | self._how(),
+                )
+                agents.append(player)
+            name = in_round("generalist" if one.side == AMPLIFIED else one.side, one.number)
+            agents.append(replace(self._network_agent(name, one.student), earlier=[*earlier, *plays]))
+        return agents
+
+    def _network_agent(self, name: str, network: Artifact) -> Agent:
+        tasks = self.run.survivors("evaluate").tasks
+        load = functools.partial(NetworkPolicy.load, network.folder, tasks, draws=self._draws)
+        return Agent(name, load, {"": network}, how=self._how())
+
+    @property
+    def _draws(self) -> bool:
+        return not self.config.generalist.deterministic
+
+    def _how(self) -> dict[str, bool]:
+        """Settings that decide how networks act, where they are not the defaults."""
+        return {"draws": True} if self._draws else {}
+
+
+def _folders(artifacts: Mapping[str, Artifact]) -> dict[str, Path]:
+    return {name: artifact.folder for name, artifact in artifacts.items()}
