@@ -18,6 +18,19 @@ def make_task(env_id="tests.environments:Counter-v0", name=None, **settings):
     return Task.resolve(name or default, TaskConfig(env_id=env_id, **settings))
 
 
+def make_run(folder, suite=None, *, seed=0, workers=1, failures=None):
+    """A run in a folder, tracked nowhere; without a suite, of no tasks."""
+    from benchmarks.runs.failures import Failures
+    from benchmarks.runs.run import Run
+    from benchmarks.runs.tracking import Tracker, TrackingConfig
+    from benchmarks.tasks import Suite
+
+    suite = suite or Suite("toy", ())
+    tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=seed, folder=folder)
+    failures = Failures([task.name for task in suite]) if failures is None else failures
+    return Run(folder, suite, seed, workers, tracker, failures)
+
+
 def make_results(returns, suite="toy", **tasks):
     """Results of returns by ``{task: {agent: {training seed: returns of its episodes}}}``; a cost and a curve for each.
 

@@ -10,7 +10,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Suite
 from experts import released, train
 from experts.recipe import DATASET, RELEASED, ExpertRecipe, ExpertsConfig
-from tests.conftest import ROOT, gatito, make_task
+from tests.conftest import ROOT, gatito, make_run, make_task
 
 SMALL = [
     "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=600", "experts.checkpoints=2",
@@ -74,7 +74,7 @@ def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_ex
     config = ExpertsConfig(checkpoints=4, selection_episodes=2, gate_episodes=3)
 
     def make(run):
-        artifact = train.expert_artifact(run, task, recipe, config, 0)
+        artifact = train.expert_artifact(make_run(run), task, recipe, config)
         artifact.start()
         released.take_up_training(task, tmp_path / "released", artifact)
         about = {"task": task, "recipe": recipe, "config": config, "seed": 0, "artifact": artifact}

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 
 from benchmarks.play.policy import RandomPolicy
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate
 from benchmarks.tasks import make_env
 from generalist.config.settings import ModelConfig
 from generalist.distill.data import Mixture, Source
 from generalist.network.network import Network
+from tests.conftest import make_run
 from tests.speed import evaluating
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
@@ -89,21 +88,10 @@ def _overhead() -> float:
     """
     suite = suite_of("jat157", _HORIZON)
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        tracker = Tracker(TrackingConfig(backend="none"), group="speed", exp_name="speed", seed=0, folder=run)
+        run = make_run(Path(folder) / "run", suite)
         config = EvaluateConfig(episodes=_EPISODES, envs_per_task=_EPISODES, max_envs=_EPISODES * len(suite.tasks))
         start = time.perf_counter()
-        evaluate(
-            [Agent("random", RandomPolicy)],
-            suite,
-            {task.name: 0.0 for task in suite},
-            config,
-            run=run,
-            seed=0,
-            workers=1,
-            tracker=tracker,
-            failures=Failures([task.name for task in suite]),
-        )
+        evaluate(run, [Agent("random", RandomPolicy)], {task.name: 0.0 for task in suite}, config)
         ours = time.perf_counter() - start
     bare = 1 / Crew(_bare, [()]).rate()
     return (ours - bare) / len(suite.tasks)

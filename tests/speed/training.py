@@ -21,11 +21,9 @@ import yaml
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.rollout import rollout
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.train import load_expert, train_experts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_run
 from tests.speed.cases import Case, Measurement
 from tests.speed.crew import Crew
 from tests.speed.tasks import suite_of
@@ -100,20 +98,11 @@ class _Ours:
             seeds = [episode_seed(Purpose.GATE, index, self._seed) for index in range(_EPISODES)]
             return float(np.mean([episode.total_return for episode in rollout(policy, {task: seeds})]))
 
-    def _train(self, run: Path) -> dict[str, Artifact]:
+    def _train(self, folder: Path) -> dict[str, Artifact]:
         self._seed += 1
         config = ExpertsConfig(checkpoints=1, selection_episodes=5, gate_episodes=5)
-        tracking = TrackingConfig(backend="none")
-        return train_experts(
-            self._suite,
-            self._recipes,
-            config,
-            run=run,
-            seed=self._seed,
-            workers=os.cpu_count() or 1,
-            tracker=Tracker(tracking, group="speed", exp_name="speed", seed=self._seed, folder=run),
-            failures=Failures([task.name for task in self._suite]),
-        )
+        run = make_run(folder, self._suite, seed=self._seed, workers=os.cpu_count() or 1)
+        return train_experts(run, self._recipes, config)
 
 
 def _zoo(names: Sequence[str], steps: int) -> Measurement:

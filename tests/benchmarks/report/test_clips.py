@@ -7,10 +7,9 @@ from benchmarks.base.artifacts import read_json
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report.clips import ClipsConfig, Filmed, film, side_by_side, write_video
-from benchmarks.runs.failures import Failures
 from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Suite
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 
 CONFIG = ClipsConfig(agents=["random", "expert"], seconds=2.0, height=40)
 
@@ -65,33 +64,29 @@ def test_a_video_can_be_read_back(tmp_path):
     assert pictures[0].mean() < 20 and pictures[9].mean() > 180
 
 
-def settings(tmp_path):
-    return {"run": tmp_path / "runs" / "r", "seed": 0, "workers": 1, "failures": Failures(["toy/cartpole"])}
-
-
 def agents():
     return [Agent("random", RandomPolicy), Agent("expert", RandomPolicy)]
 
 
 def test_a_task_is_filmed_once_and_the_returns_are_kept(tmp_path):
-    suite = Suite("toy", (make_task("CartPole-v1", "toy/cartpole"),))
+    run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task("CartPole-v1", "toy/cartpole"),)))
     for _ in range(2):
-        made = film(agents(), suite, CONFIG, **settings(tmp_path))["toy/cartpole"]
+        made = film(run, agents(), CONFIG)["toy/cartpole"]
         about = read_json(made.folder / "clip.json")
     assert set(about["agents"]) == {"random", "expert"} and about["agents"]["random"]["return"] >= 8
     assert (made.folder / "clip.mp4").stat().st_size > 500
     before = (made.folder / "clip.mp4").stat().st_mtime_ns
-    film(agents(), suite, CONFIG, **settings(tmp_path))
+    film(run, agents(), CONFIG)
     assert (made.folder / "clip.mp4").stat().st_mtime_ns == before
 
 
 def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, capsys):
-    suite = Suite("toy", (make_task(),))
+    run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task(),)))
     for _ in range(2):
-        made = film(agents(), suite, CONFIG, **settings(tmp_path))
+        made = film(run, agents(), CONFIG)
     assert capsys.readouterr().err.count("toy/counter cannot be filmed") == 1
     assert not (made["toy/counter"].folder / "clip.mp4").exists()
-    assert film([], suite, CONFIG, **settings(tmp_path)) == {}
+    assert film(run, [], CONFIG) == {}
 
 
 @pytest.mark.parametrize("setting", [{"seconds": 0.0}, {"height": 3}])

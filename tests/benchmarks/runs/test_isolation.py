@@ -13,7 +13,7 @@ from benchmarks.scoring.evaluate import Agent, EvaluateConfig, score_artifact
 from benchmarks.scoring.results import Results, ScoreRow
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
 from tests.benchmarks.scoring.test_evaluate import SUITE, score
-from tests.conftest import gatito, make_task
+from tests.conftest import gatito, make_run, make_task
 from tests.test_gatito import TINY
 
 TASK = "  toy-{0}: {{env_id: 'tests.environments:{1}-v0', expert: {{steps: 100, hyperparameters: {{n_steps: 64}}}}}}\n"
@@ -137,7 +137,9 @@ def test_who_can_play_it_loses_the_task_that_fails_with_another_agent(before, tm
     assert {(row.agent, row.task) for row in results.scores} == {("random", "toy/counter"), ("expert", "toy/counter")}
     assert results == Results.read(run)
     left = failures.survivors(SUITE)
-    assert all(score_artifact(run, player, left, EvaluateConfig(12), 4).is_complete() for player in players)
+    assert all(
+        score_artifact(make_run(run, seed=4), player, left, EvaluateConfig(12)).is_complete() for player in players
+    )
 
 
 class Clumsy(RandomPolicy):

@@ -142,7 +142,7 @@ def test_without_tracking_wandb_is_not_even_imported(tmp_path):
     code = (
         "import sys; from pathlib import Path; from benchmarks.runs.tracking import *;"
         "t = Tracker(TrackingConfig('none'), group='g', exp_name='e', seed=0, folder=Path('.'));"
-        "m = t.mirror(Path('.'), 'x'); m.pump(); m.finish(); print('wandb' in sys.modules)"
+        "m = t.mirror(Path('.'), 'experts'); m.pump(); m.finish(); print('wandb' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"

@@ -8,12 +8,11 @@ from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.policy import RandomPolicy
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Log, Tracker, TrackingConfig, read_log
+from benchmarks.runs.tracking import Log, read_log
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.scoring.results import CostRow, CurveRow, Results, TaskRow
 from benchmarks.tasks import Suite
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 
 TARGET = make_task("tests.environments:Target-v0", reference=-0.5)
 COUNTER = make_task(kwargs={"length": 8}, metric="success")
@@ -42,10 +41,8 @@ def agents(*names, **made_from):
 
 
 def score(run, *names, seed=4, episodes=12, workers=1, suite=SUITE, failures=None, players=None, **made_from):
-    failures = Failures([task.name for task in suite]) if failures is None else failures
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
-    settings = {"run": run, "seed": seed, "workers": workers, "tracker": tracker, "failures": failures}
-    return evaluate(players or agents(*names, **made_from), suite, GATE, EvaluateConfig(episodes=episodes), **settings)
+    run = make_run(run, suite, seed=seed, workers=workers, failures=failures)
+    return evaluate(run, players or agents(*names, **made_from), GATE, EvaluateConfig(episodes=episodes))
 
 
 def make(folder, cost, curve=None, **config):
@@ -147,7 +144,7 @@ def test_who_plays_in_another_way_is_played_anew(tmp_path):
     assert scores[0] == scores[2] != scores[1]
     assert "adopted_from" in read_manifest(tmp_path / "runs" / "2" / "scores" / "random")
     named = {"suite": "toy", "tasks": {task.name: task.digest for task in SUITE}, "agent": "random"}
-    config = score_artifact(tmp_path, *agents("random"), SUITE, EvaluateConfig(episodes=12), 4).config
+    config = score_artifact(make_run(tmp_path, seed=4), *agents("random"), SUITE, EvaluateConfig(episodes=12)).config
     assert config == named | {"episodes": 12, "seed": 4}  # or all scores of before would be played again
 
 
@@ -175,7 +172,7 @@ def test_the_log_holds_each_tasks_own_metric(tmp_path):
 def test_finished_scores_that_were_changed_are_named(tmp_path):
     run = tmp_path / "runs" / "r"
     score(run, "random")
-    artifact = score_artifact(run, *agents("random"), SUITE, EvaluateConfig(episodes=12), 4)
+    artifact = score_artifact(make_run(run, seed=4), *agents("random"), SUITE, EvaluateConfig(episodes=12))
     assert artifact.is_complete()
     with (artifact.folder / "scores.csv").open("a") as file:
         file.write("\n")

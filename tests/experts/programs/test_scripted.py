@@ -16,8 +16,6 @@ from benchmarks.play.policy import Noisy
 from benchmarks.play.recording import RecordingJob
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import Suite, make_env
 from experts import train
 from experts.programs.scripted import make_player
@@ -26,7 +24,7 @@ from experts.record import RecordConfig, record_suite
 from experts.train import expert_artifact, load_expert, read_gate, train_experts
 from tests.benchmarks.tasks.test_babyai import level
 from tests.benchmarks.tasks.test_metaworld import arm
-from tests.conftest import ROOT, make_task
+from tests.conftest import ROOT, make_run, make_task
 
 pytest.importorskip("minigrid")
 pytest.importorskip("metaworld")
@@ -166,20 +164,17 @@ def test_a_bot_that_fails_gives_up(monkeypatch):
     assert (episode.truncated_by_policy, episode.success, episode.length) == (True, False, 0)
 
 
-def make_expert(run, task, recipe, episodes=4):
+def make_expert(folder, task, recipe, episodes=4):
     logging.disable()
-    tracker = Tracker(TrackingConfig(backend="none"), group="g", exp_name="e", seed=0, folder=run)
-    suite = Suite("s", (task,))
-    pool = {"run": run, "seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([task.name])}
-    made = train_experts(suite, {task.name: recipe}, ExpertsConfig(gate_episodes=episodes), **pool)
-    return suite, made, pool
+    run = make_run(folder, Suite("s", (task,)))
+    return run, train_experts(run, {task.name: recipe}, ExpertsConfig(gate_episodes=episodes))
 
 
 @pytest.mark.parametrize(
     "task, recipe", [(arm("reach", reference=0.5), SCRIPT), (level("GoToObj", reference=0.5), BOT)]
 )
 def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
-    _, made, _ = make_expert(tmp_path, task, recipe)
+    run, made = make_expert(tmp_path, task, recipe)
     gate = read_gate(made[task.name])
     assert (gate["passed"], gate["episodes"]) == (True, 4)
     facts = json.loads((made[task.name].folder / "manifest.json").read_text())["facts"]
@@ -188,15 +183,15 @@ def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
     assert expert.distribution_kind == {}
     [episode] = rollout(expert, {task: [5]})
     assert episode.success
-    assert expert_artifact(tmp_path, task, recipe, ExpertsConfig(gate_episodes=4), 0).is_complete()
+    assert expert_artifact(run, task, recipe, ExpertsConfig(gate_episodes=4)).is_complete()
 
 
 def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
     task = level("UnlockToUnlock")
-    suite, made, pool = make_expert(tmp_path, task, BOT)
+    run, made = make_expert(tmp_path, task, BOT)
     config = RecordConfig(env_steps=300, random_env_steps=20, noise=0.1, shards=2)
     capfd.readouterr()
-    recorded = record_suite(suite, made, config, **pool)[task.name]["expert"]
+    recorded = record_suite(run, made, config)[task.name]["expert"]
     recording = Trajectories(recorded.folder)
     assert recording.steps >= 300
     assert recording.facts["discarded"] > 0
@@ -208,11 +203,11 @@ def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
 
 def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, capfd):
     task = level("GoToObj")
-    suite, made, pool = make_expert(tmp_path, task, BOT)
+    run, made = make_expert(tmp_path, task, BOT)
     monkeypatch.setattr(recording, "SEEDS_PER_SHARD", 2)
     here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
     monkeypatch.setattr(recording, "run_jobs", here)
-    record_suite(suite, made, RecordConfig(env_steps=300, random_env_steps=2, shards=1), **pool)
+    record_suite(run, made, RecordConfig(env_steps=300, random_env_steps=2, shards=1))
     assert re.search(rf"{task.name}: \d+ of 300 steps, for all 2 episodes are played.", capfd.readouterr().err)
 
 

@@ -13,14 +13,15 @@ from benchmarks.base.artifacts import CHECKPOINT, Artifact
 from benchmarks.base.checkpoints import load_state
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.rollout import rollout
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.runs.tracking import read_log
 from benchmarks.tasks import Suite
-from generalist.amplifiers import AmplifierContext, make_amplifier
+from generalist.amplifiers import make_amplifier
+from generalist.amplifiers.amplifier import AmplifierContext
 from generalist.amplifiers.finetune import Finetune
 from generalist.config.ppo import PPOConfig
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
-from generalist.controls.multitask_rl import multitask_artifact, multitask_ppo, train_multitask
+from generalist.controls.multitask_rl import multitask_learner, multitask_ppo, train_multitask
 from generalist.network.codec import CodecConfig
 from generalist.network.network import Network, load_network, load_prompts, save_network
 from generalist.network.policy import NetworkPolicy
@@ -29,7 +30,7 @@ from generalist.ppo.loss import Updates
 from generalist.ppo.reinforced import Reinforced
 from generalist.ppo.selection import Trial
 from generalist.ppo.training import reinforce, sharpened
-from tests.conftest import ROOT, make_task
+from tests.conftest import ROOT, make_run, make_task
 from tests.generalist.ppo.test_ppo import prompt_of
 
 MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, context_length=8)
@@ -74,11 +75,9 @@ def train(*args, **settings):
     return made.artifact.folder
 
 
-def setting(folder, tasks=(COUNTER,), **others):
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
-    about = {"recordings": {}, "distill": DistillConfig(), "model": MODEL, "codec": CODEC, "run": folder / "runs" / "r"}
-    about |= {"seed": 0, "workers": 1, "tracker": tracker, "failures": Failures([t.name for t in tasks])}
-    return AmplifierContext(Suite("toy", tuple(tasks)), folder / "runs" / "r" / "round-1", **about | others)
+def setting(folder, tasks=(COUNTER,)):
+    run = make_run(folder / "runs" / "r", Suite("toy", tuple(tasks)))
+    return AmplifierContext(run, run.folder / "round-1", {}, NetworkRecipe(DistillConfig(), MODEL, CODEC))
 
 
 def mean_return(folder, task):
@@ -324,21 +323,20 @@ def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path)
 def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
     broken = make_task("tests.environments:Raises-v0")
     where = setting(tmp_path, [COUNTER, broken])
-    with pytest.raises(GatitoError, match="finetune stopped, for task toy/raises failed"):
+    with pytest.raises(GatitoError, match="finetune stopped because task toy/raises failed: the env"):
         Finetune(**SHORT).make(generalist(tmp_path, tasks=[COUNTER, broken]), where)
-    assert broken.name in where.failures and COUNTER.name not in where.failures
+    assert broken.name in where.run.failures and COUNTER.name not in where.run.failures
 
 
 def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
-    suite, run = Suite("toy", (COUNTER, RECALL)), tmp_path / "runs" / "r"
+    suite = Suite("toy", (COUNTER, RECALL))
+    run = make_run(tmp_path / "runs" / "r", suite)
     options = {"num_envs": 2, "rollout_length": 10, "select_episodes": 2, "critic_warmup": 2}
     short, longer = (multitask_ppo(options, suite, CODEC, steps) for steps in (250, 400))
-    about = (suite, short, MODEL, CODEC)
-    artifact = multitask_artifact(run, *about, seed=0)
-    assert artifact.fingerprint != multitask_artifact(run, suite, longer, MODEL, CODEC, seed=0).fingerprint
-    where = setting(tmp_path, suite.tasks)
-    pool = {"run": run, "workers": 1, "tracker": where.tracker, "failures": where.failures}
-    train_multitask(artifact, *about, seed=0, **pool)
+    made = multitask_learner(run, short, MODEL, CODEC)
+    artifact = made.artifact
+    assert artifact.fingerprint != multitask_learner(run, longer, MODEL, CODEC).artifact.fingerprint
+    train_multitask(run, made)
     assert artifact.is_complete()
     assert json.loads((artifact.folder / "manifest.json").read_text())["facts"]["steps"] == 240
     assert load_network(artifact.folder).tasks == [COUNTER.name, RECALL.name]

@@ -7,15 +7,15 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
 from benchmarks.play.policy import PolicyInput
 from benchmarks.play.rollout import rollout
-from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
-from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task, retrieval_artifact
+from benchmarks.runs.tracking import read_log
+from generalist.config.recipe import NetworkRecipe, retrieval_artifact
+from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task
 from generalist.controls.retrieval import RetrievalPolicy, load_retrieval, memorize
 from generalist.controls.single_task import load_students, students, train_students
 from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
 from generalist.network.perceptron import Perceptron
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 from tests.generalist.distill.test_distill import MODEL, SUITE, recordings
 
 assert recordings  # the fixture of the recorded toys
@@ -25,14 +25,11 @@ CONFIG = DistillConfig(updates=400, batch_size=16, sequence_length=6, learning_r
 
 
 def train(agent, recordings, tmp_path, **settings):
-    run = tmp_path / "runs" / "r"
-    controls = ControlsConfig([agent], CLONE)
-    learning = (DistillConfig(**vars(CONFIG) | settings), MODEL, CodecConfig())
-    made = students(agent, SUITE, recordings, controls, *learning, run=run, seed=0)
-    tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=run)
-    failures = Failures([task.name for task in SUITE])
-    train_students(made, run=run, workers=1, tracker=tracker, failures=failures)
-    failures.stop_if_any()
+    run = make_run(tmp_path / "runs" / "r", SUITE)
+    recipe = NetworkRecipe(DistillConfig(**vars(CONFIG) | settings), MODEL, CodecConfig())
+    made = students(agent, run, recordings, CLONE, recipe)
+    train_students(run, made)
+    run.failures.stop_if_any()
     return made
 
 
@@ -67,7 +64,11 @@ def test_what_each_network_cost_is_measured(recordings, tmp_path):
             network = load_network(student.artifact.folder)
             assert facts["parameters"] == sum(values.numel() for values in network.parameters())
             assert facts["env_steps"] > 0
-            seen = student.config.updates * student.config.batch_size * student.config.sequence_length
+            seen = (
+                student.recipe.distill.updates
+                * student.recipe.distill.batch_size
+                * student.recipe.distill.sequence_length
+            )
             matrices = sum(values.numel() for name, values in network.model.named_parameters() if values.dim() == 2)
             assert facts["flops"] >= 6 * seen * matrices  # forward 2, backward 4; embedding and heads come on top
             assert read_log(student.artifact.folder / "log.jsonl")
@@ -118,7 +119,7 @@ def test_retrieval_plays_the_action_of_the_nearest_observation_on_the_scale_of_t
 def test_retrieval_knows_its_recording_by_heart(recordings, tmp_path):
     folders = {}
     for task in SUITE:
-        artifact = retrieval_artifact(tmp_path / "runs" / "r", task.name, recordings[task.name])
+        artifact = retrieval_artifact(make_run(tmp_path / "runs" / "r"), task.name, recordings[task.name])
         memorize(task, recordings[task.name], artifact, tmp_path / "runs")
         assert artifact.is_complete()
         folders[task.name] = artifact.folder

@@ -13,8 +13,8 @@ from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import PolicyOutput, TeacherLabelled
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import Suite
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.distill import train as module
 from generalist.distill.dagger import run_dagger_round
@@ -22,7 +22,7 @@ from generalist.distill.distill import distill
 from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 from tests.generalist.network.test_conditioning import record
 
 DAGGER = DaggerConfig(rounds=2, env_steps=60)
@@ -75,19 +75,15 @@ def parts(folder, teacher=2, dagger=DAGGER, **settings):
     recording = record(folder, TASK, Always(2))
     defaults = {"updates": 20, "batch_size": 8, "sequence_length": 6, "warmup": 2, "checkpoint_every": 4}
     config = DistillConfig(**defaults | settings, dagger=dagger)
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
     learner = Artifact(folder / "runs" / "r" / "generalist", "generalist", {})
-    about = {"run": folder / "runs" / "r", "seed": 0, "tracker": tracker}
+    run = make_run(folder / "runs" / "r", SUITE)
 
     def practice(number, student):
         teachers = {TASK.name: Teacher(teacher)}
-        return run_dagger_round(
-            number, student, suite=SUITE, teachers=teachers, learner=learner, config=config, workers=1, **about
-        )
+        return run_dagger_round(number, student, run=run, teachers=teachers, learner=learner, config=config)
 
-    return lambda: distill(
-        SUITE, {TASK.name: recording}, config, MODEL, CodecConfig(), threads=1, practice=practice, **about
-    )
+    recipe = NetworkRecipe(config, MODEL, CodecConfig())
+    return lambda: distill(run, {TASK.name: recording}, recipe, practice=practice)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import Noisy
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
-from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.runs.tracking import read_log
 from benchmarks.tasks import Suite, spaces
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill import train as module
 from generalist.distill.data import Mixture, Source
@@ -19,7 +20,7 @@ from generalist.distill.train import learning_rate
 from generalist.network.codec import CodecConfig, make_codec
 from generalist.network.network import Network, load_network
 from generalist.network.policy import NetworkPolicy
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 
 MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 SUITE = Suite("toy", (make_task(), make_task("tests.environments:Target-v0")))
@@ -68,9 +69,8 @@ def run(recordings, folder, seed=0, **settings):
     config = DistillConfig(
         **{"updates": 30, "batch_size": 8, "sequence_length": 6, "warmup": 5, "checkpoint_every": 10} | settings
     )
-    run = folder / "runs" / settings.get("loss", "r")
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=seed, folder=run)
-    return distill(SUITE, recordings, config, MODEL, CodecConfig(), run=run, seed=seed, threads=1, tracker=tracker)
+    run = make_run(folder / "runs" / settings.get("loss", "r"), SUITE, seed=seed)
+    return distill(run, recordings, NetworkRecipe(config, MODEL, CodecConfig()))
 
 
 def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path):
@@ -263,11 +263,8 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     write_shard(artifact.folder / "shard-000", rollout(Reader(), {task: range(60)}, keep_steps=True), spaces(task)[0])
     artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=None)
     config = DistillConfig(updates=120, batch_size=16, sequence_length=6, warmup=5, learning_rate=3e-3)
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
-    made = distill(
-        Suite("toy", (task,)), {task.name: artifact}, config, MODEL, CodecConfig(), run=tmp_path / "runs" / "r", seed=0,
-        threads=1, tracker=tracker,
-    )  # fmt: skip
+    run = make_run(tmp_path / "runs" / "r", Suite("toy", (task,)))
+    made = distill(run, {task.name: artifact}, NetworkRecipe(config, MODEL, CodecConfig()))
     policy = NetworkPolicy(load_network(made.folder))
     scores = [episode.total_return / episode.length for episode in rollout(policy, {task: range(900, 920)})]
     assert np.mean(scores) > 0.95  # half of the episodes have the other mission

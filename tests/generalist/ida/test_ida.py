@@ -1,5 +1,6 @@
 """Rounds of amplification and distillation: what is made, from what, how often, and what is scored."""
 
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -16,18 +17,19 @@ from benchmarks.play.recording import SEEDS_PER_SHARD, RecordingJob, record
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.failures import Failures
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import Suite
 from generalist.amplifiers.scale import together
 from generalist.config.ida import MOST_SHARDS, IdaConfig
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.distill import distill
-from generalist.ida.run import Ida
+from generalist.ida.rounds import Ida
+from generalist.ida.run import make_rounds, record_plays
 from generalist.network.choice import drawn
 from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
-from tests.conftest import ROOT, gatito, make_task
+from tests.conftest import ROOT, gatito, make_run, make_task
 from tests.generalist.distill.test_dagger import Always
 from tests.generalist.network.test_conditioning import record as record_expert
 
@@ -42,12 +44,11 @@ BEST_OF_N = {"name": "best_of_n", "candidates": 3, "horizon": 1}
 
 
 def make_ida(folder, config=CONFIG, options=BEST_OF_N, suite=None, codec=None):
-    suite, codec, run = suite or Suite("toy", (TASK,)), codec or CodecConfig(), folder / "runs" / "r"
-    recordings = {task.name: record_expert(run, task, Always(1), episodes=5) for task in suite}
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)
-    first, about = config.first(DISTILL), {"run": run, "seed": 0, "tracker": tracker}
-    start = distill(suite, recordings, first, MODEL, codec, threads=1, **about)
-    return Ida(config, options, suite, start, recordings, DISTILL, MODEL, codec, workers=1, **about)
+    run = make_run(folder / "runs" / "r", suite or Suite("toy", (TASK,)))
+    recordings = {task.name: record_expert(run.folder, task, Always(1), episodes=5) for task in run.suite}
+    recipe = NetworkRecipe(DISTILL, MODEL, codec or CodecConfig())
+    start = distill(run, recordings, replace(recipe, distill=config.first(DISTILL)))
+    return Ida(run, config, options, start, recordings, recipe)
 
 
 def returns(artifact, task=TASK):
@@ -58,7 +59,7 @@ def returns(artifact, task=TASK):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     ida = make_ida(tmp_path_factory.mktemp("ida"))
-    ida.make()
+    make_rounds(ida)
     return ida
 
 
@@ -86,7 +87,7 @@ def test_a_control_has_the_compute_and_no_amplifier(made):
 def test_rounds_that_are_there_are_not_made_again(made, monkeypatch):
     monkeypatch.setattr(recording, "rollout", None)
     monkeypatch.setattr("generalist.distill.train.fit", None)
-    replace(made).make()
+    make_rounds(replace(made))
 
 
 def test_a_killed_round_goes_on_to_the_same_weights(made, tmp_path, monkeypatch):
@@ -104,10 +105,10 @@ def test_a_killed_round_goes_on_to_the_same_weights(made, tmp_path, monkeypatch)
     ida = make_ida(tmp_path)
     monkeypatch.setattr(fit, "save_network", killed)
     with pytest.raises(KeyboardInterrupt):
-        ida.make()
+        make_rounds(ida)
     monkeypatch.setattr(fit, "save_network", original)
     shutil.rmtree(ida.rounds[0].plays[TASK.name].folder)  # a kill may as well come before a recording is finished
-    replace(ida).make()
+    make_rounds(replace(ida))
     for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
         assert ours.student.fingerprint == theirs.student.fingerprint
         weights = [(each.student.folder / "model.safetensors").read_bytes() for each in (ours, theirs)]
@@ -129,18 +130,19 @@ def test_what_decides_a_round_decides_its_fingerprint(made):
 
 def test_students_may_look_back_further(tmp_path):
     ida = make_ida(tmp_path, replace(CONFIG, rounds=2, context_length=8, updates=4))
-    ida.make()
+    make_rounds(ida)
     assert load_network(ida.start.folder).model.config.context_length == 4
     assert {load_network(each.student.folder).model.config.context_length for each in ida.rounds} == {8}
     policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
     assert list(rollout(policy, {TASK: range(2)}))
-    assert (ida._learning.sequence_length, ida._learning.batch_size) == (8, 4)  # as many steps as in 8 windows of 4
-    assert replace(ida, config=replace(ida.config, batch_size=6))._learning.batch_size == 6
+    assert (ida.distill.sequence_length, ida.distill.batch_size) == (8, 4)  # as many steps as in 8 windows of 4
+    assert replace(ida, config=replace(ida.config, batch_size=6)).distill.batch_size == 6
 
 
 def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
     suite = Suite("toy", (replace(TASK, metric="success"),))
-    told = [replace(made, suite=suite, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
+    run = replace(made.run, suite=suite)
+    told = [replace(made, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
     assert [each.student.config.get("solved") for each in told] == [True, None]
     assert "solved" not in made.rounds[0].student.config  # returns do not tell
 
@@ -154,28 +156,29 @@ def test_only_the_newest_rounds_are_learnt_from(made):
 def test_who_gives_up_while_recording_is_scored_to_the_end(made):
     """A test episode that is given up would count as failed, whatever might have become of it."""
     ida = replace(made, options={"name": "decompose", "abandon_after": 3})
-    assert ida.scored == {"name": "decompose"}
+    assert ida.scored_options == {"name": "decompose"}
     amplified, control = ida.rounds[:2]
-    assert {"name": "decompose"} in ida.player(amplified).args and None in ida.player(control).args
+    players = [ida.player(one, ida.scored_options) for one in (amplified, control)]
+    assert [player.options for player in players] == [{"name": "decompose"}, None]
     other = replace(made, options={"name": "decompose"}).rounds[0]
     assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
     takes = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Artifact, "start", lambda _: None)  # what others look at is left as it is
         patch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
-        ida._record(amplified)
-    assert takes and takes[0].load.args[0].args[2] == {"name": "decompose", "abandon_after": 3}
+        record_plays(ida, amplified)
+    assert takes and takes[0].load.__self__.options == {"name": "decompose", "abandon_after": 3}
 
 
 def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
     suite = Suite("toy", (TASK, OTHER))
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
-    ida.make()
+    make_rounds(ida)
     first = sum(Trajectories(made.folder).lengths[0] for made in ida.recordings.values())  # a tenth of five episodes
     assert Cost.read(ida.start.folder).env_steps == first
     amplified, control = ida.rounds
     assert list(amplified.plays) == list(control.plays) == ["toy/other"]
-    player = ida.player(amplified)()
+    player = pickle.loads(pickle.dumps(ida.player(amplified, ida.scored_options))).load()  # noqa: S301
     for task, expected in ((OTHER, 2.0), (TASK, returns(ida.start))):
         played = rollout(player, {task: range(900, 920)})
         assert np.mean([each.total_return / each.length for each in played]) == pytest.approx(expected)
@@ -186,13 +189,12 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
 def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monkeypatch):
     most = replace(CONFIG, rounds=20, shards=MOST_SHARDS // 20)
     most.check()
-    ida, takes = replace(made, config=most, run=tmp_path / "r"), []
+    ida, takes = replace(made, config=most, run=replace(made.run, folder=tmp_path / "r")), []
     monkeypatch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
-    monkeypatch.setattr(Ida, "_play_steps", lambda *_: (60, 1))
     monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nobody has learnt here
     for each in ida.rounds:
         if each.side == "amplified":
-            ida._record(each)
+            record_plays(ida, each)
     firsts = [take.first_seed + shard * SEEDS_PER_SHARD for take in takes for shard in range(take.shards)]
     assert firsts == [shard * SEEDS_PER_SHARD for shard in range(MOST_SHARDS)]
     episode_seed(Purpose.AMPLIFIED, firsts[-1] + SEEDS_PER_SHARD - 1)  # the last one is in range
@@ -204,7 +206,7 @@ def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_anothe
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
         if likely.number == 1 and likely.side == "control":  # untrained weights, which know nothing of best
             for ida, each in ((made, likely), (drawing, other)):
-                played = rollout(ida.player(each)(), {TASK: range(900, 950)}, keep_steps=True)
+                played = rollout(ida.player(each, ida.scored_options).load(), {TASK: range(900, 950)}, keep_steps=True)
                 taken = np.concatenate([episode.steps["actions"] for episode in played])
                 shares[ida.draws] = np.bincount(taken, minlength=3) / len(taken)
     assert min(shares[True]) > 0.2 > min(shares[False])
@@ -222,7 +224,7 @@ def test_an_ensemble_draws_from_the_mean_of_its_members():
 def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
     weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
     assert (weak._learning.data, weak._learning.practice_share) == (0.1, 0.5)
-    assert replace(weak, config=replace(weak.config, start="trained"))._learning.data == 1
+    assert replace(weak, config=replace(weak.config, start="trained")).distill.data == 1
 
 
 def test_the_start_is_what_it_is_said_to_be():
@@ -310,7 +312,7 @@ def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
 def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
     """A control of equal compute plays as many steps as all tries took together."""
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1), {"name": "self_imitation", "tries": 3})
-    ida.make()
+    make_rounds(ida)
     amplified, control = ida.rounds
     kept = Trajectories(amplified.plays[TASK.name].folder).steps
     assert Cost.read(amplified.plays[TASK.name].folder).env_steps >= 2.9 * kept

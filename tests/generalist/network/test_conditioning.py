@@ -9,8 +9,8 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import Suite, spaces
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source, demonstration, held_out
 from generalist.distill.distill import distill
@@ -18,7 +18,7 @@ from generalist.network.codec import CodecConfig, Window, make_codec
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
 from generalist.network.transformer import Transformer
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 
 MODEL = ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8)
 TWINS = [make_task("tests.environments:Counter-v0", name=f"toy/{name}") for name in ("left", "right")]
@@ -52,9 +52,8 @@ def learn(folder, codec, **settings):
     config = DistillConfig(
         **{"updates": 100, "batch_size": 16, "sequence_length": 8, "warmup": 5, "learning_rate": 3e-3} | settings
     )
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=folder)
-    about = {"run": folder / "runs" / "r", "seed": 0, "threads": 1, "tracker": tracker}
-    return distill(Suite("toy", tuple(TWINS)), recordings, config, MODEL, codec, **about)
+    run = make_run(folder / "runs" / "r", Suite("toy", tuple(TWINS)))
+    return distill(run, recordings, NetworkRecipe(config, MODEL, codec))
 
 
 def right_actions(made):

@@ -11,9 +11,10 @@ from benchmarks.base.seeds import stream
 from benchmarks.play.policy import Noisy, PolicyInput
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import write_shard
-from benchmarks.runs.tracking import Tracker, TrackingConfig, read_log
+from benchmarks.runs.tracking import read_log
 from benchmarks.tasks import Suite, make_env, spaces
 from benchmarks.tasks.observations import pack
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.distill import distill
 from generalist.network.codec import CodecConfig, Window, make_codec
@@ -21,7 +22,7 @@ from generalist.network.gato.gato import GatoCodec
 from generalist.network.gato.tokens import Vocabulary, action_tokens, read_text, step_length, tokenise, valid_tokens
 from generalist.network.policy import NetworkPolicy
 from generalist.network.transformer import Transformer
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 from tests.environments import MISSIONS
 from tests.generalist.distill.test_distill import Parity
 
@@ -306,9 +307,7 @@ def test_it_learns_discrete_and_continuous_actions(tmp_path, loss, conditioning)
     config = DistillConfig(updates=300, batch_size=8, sequence_length=24, warmup=5, learning_rate=1e-2, loss=loss)
     model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=24)
     codec = CodecConfig("gato", conditioning=conditioning, bins=256, prompt_steps=2)
-    run = tmp_path / "runs" / "r"
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=run)
-    made = distill(suite, recordings, config, model, codec, run=run, seed=0, threads=1, tracker=tracker)
+    made = distill(make_run(tmp_path / "runs" / "r", suite), recordings, NetworkRecipe(config, model, codec))
     log = read_log(made.folder / "log.jsonl")
     assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 1
     policy = NetworkPolicy.load(made.folder, suite.tasks)

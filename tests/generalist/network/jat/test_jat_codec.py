@@ -7,9 +7,9 @@ import torch
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.rollout import rollout
-from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
+from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import demonstration
 from generalist.distill.distill import distill
@@ -20,7 +20,7 @@ from generalist.network.modalities import choices
 from generalist.network.network import Network, load_prompts, save_network
 from generalist.network.policy import NetworkPolicy
 from generalist.network.step import StepCodec
-from tests.conftest import make_task
+from tests.conftest import make_run, make_task
 from tests.generalist.distill.test_distill import MODEL, SUITE, recordings  # noqa: F401
 
 COUNTER = make_task()
@@ -242,12 +242,9 @@ def test_a_prompt_is_seen_by_its_own_window_alone_and_is_kept_with_the_weights(r
 @pytest.mark.parametrize("continuous", ["regression", "bins"])
 def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path, continuous):  # noqa: F811
     settings = {"updates": 800, "batch_size": 8, "sequence_length": 8, "warmup": 20, "learning_rate": 1e-2}
-    tracker = Tracker(TrackingConfig("none"), group="g", exp_name="e", seed=0, folder=tmp_path)
     config = CodecConfig("jat", continuous=continuous, observation_loss=0.005)
-    made = distill(
-        SUITE, recordings, DistillConfig(**settings), MODEL, config, run=tmp_path / "runs" / "r", seed=0, threads=1,
-        tracker=tracker,
-    )  # fmt: skip
+    run, recipe = make_run(tmp_path / "runs" / "r", SUITE), NetworkRecipe(DistillConfig(**settings), MODEL, config)
+    made = distill(run, recordings, recipe)
     policy = NetworkPolicy.load(made.folder, SUITE.tasks)
     hits, distances = [], []
     for episode in rollout(policy, {task: range(1000, 1010) for task in SUITE}, keep_steps=True):
