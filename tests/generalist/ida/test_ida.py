@@ -223,7 +223,7 @@ def test_an_ensemble_draws_from_the_mean_of_its_members():
 
 def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
     weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
-    assert (weak._learning.data, weak._learning.practice_share) == (0.1, 0.5)
+    assert (weak.distill.data, weak.distill.dagger.share) == (0.1, 0.5)
     assert replace(weak, config=replace(weak.config, start="trained")).distill.data == 1
 
 
