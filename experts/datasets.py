@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.base.artifacts import digest
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import TEMPORARY
 from benchmarks.play.rollout import Episode, Steps
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task, spaces
@@ -48,7 +49,10 @@ def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Pat
     if target.exists():
         return name
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as folder, _datasets_in(Path(folder)):
+    with (
+        tempfile.TemporaryDirectory(prefix=".export-", suffix=TEMPORARY, dir=root) as folder,
+        _datasets_in(Path(folder)),
+    ):
         observation, action = spaces(task)
         rows = zip(trajectories.episodes(), trajectories.seeds, strict=True)
         buffers = (_buffer(minari, observation, steps, int(seed)) for steps, seed in rows)

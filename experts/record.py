@@ -14,7 +14,7 @@ from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import Noisy, Policy, RandomPolicy
 from benchmarks.play.recording import RecordingJob, Shard, finish, record
-from benchmarks.play.trajectories import write_shard
+from benchmarks.play.trajectories import shard_folder, verify_shard, write_shard
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
@@ -104,7 +104,8 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
     imported = run_jobs(_import_dataset, imports, workers=run.workers, failures=run.failures)
     lines = record(recordings, workers=run.workers, failures=run.failures, suite=suite)
     for job, shard in imported.items():
-        lines |= finish(job.arguments["task"], job.arguments["artifact"], [shard])
+        with run.failures.of(job.arguments["task"].name):
+            lines |= finish(job.arguments["task"], job.arguments["artifact"], [shard])
     new = [*(job.artifact for job in recordings), *(job.arguments["artifact"] for job in imported)]
     if lines:
         finished = [artifact for artifact in new if artifact.is_complete()]
@@ -121,6 +122,10 @@ def _load_noisy(folder: Path, task: Task, noise: float) -> Policy:
 
 def _import_dataset(*, task: Task, dataset: str, artifact: Artifact, report: Report) -> Shard:
     start = time.monotonic()
-    write_shard(artifact.folder / "shard-000", dataset_episodes(task, dataset), spaces(task)[0])
+    folder = shard_folder(artifact.folder, 0)
+    if folder.exists():
+        verify_shard(folder, artifact.fingerprint)
+    else:
+        write_shard(folder, dataset_episodes(task, dataset), spaces(task)[0], artifact.fingerprint)
     report(1)
     return Shard(None, time.monotonic() - start, 0)

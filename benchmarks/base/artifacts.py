@@ -126,7 +126,7 @@ class Artifact:
             Whether there was one. Sweeps thus train each expert once, and a run's folder still stands on its own.
         """
         stage = _relative_to_run(self.folder, runs)
-        for source in sorted(run / stage for run in runs.iterdir()):
+        for source in sorted(run / stage for run in (runs.iterdir() if runs.is_dir() else ())):
             if source == self.folder or not (source / MANIFEST).is_file():
                 continue
             try:

@@ -11,6 +11,8 @@ from typing import IO
 import numpy as np
 import zstandard
 
+from benchmarks.base.errors import GatitoError
+
 _CHUNK = 16  # frames: longer ones compress better, shorter ones are read faster
 _LEVEL = 3
 
@@ -39,13 +41,19 @@ class FrameReader:
         ends: its ``ends``, ``(chunks + 1,)``.
         lengths: frames of each episode, ``(episodes,)``.
         shape: ``(height, width)``.
+
+    Raises:
+        ValueError: if the file does not hold as many chunks or bytes.
     """
 
     def __init__(self, path: Path, ends: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
+        self._path = path
         with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._ends = ends
         self._first_chunks = np.concatenate([[0], np.cumsum(-(-lengths // _CHUNK))])
+        if ends.shape != (int(self._first_chunks[-1]) + 1,) or len(self._bytes) != int(ends[-1]):
+            raise ValueError(f"{path.name} does not hold the chunks that are listed")
         self._lengths = lengths
         self._shape = shape
         self._decompressor = zstandard.ZstdDecompressor()
@@ -57,11 +65,22 @@ class FrameReader:
         whole = np.empty((min(end * _CHUNK, int(self._lengths[episode])) - begin * _CHUNK, *self._shape), np.uint8)
         flat = whole.reshape(-1)
         for place, chunk in enumerate(range(begin, end)):
-            number = int(self._first_chunks[episode]) + chunk
-            packed = self._bytes[int(self._ends[number]) : int(self._ends[number + 1])]
-            frames = np.frombuffer(self._decompressor.decompress(packed), np.uint8)
-            flat[place * _CHUNK * size :][: len(frames)] = frames
+            part = flat[place * _CHUNK * size :][: _CHUNK * size]
+            part[:] = np.frombuffer(self._unpacked(int(self._first_chunks[episode]) + chunk, len(part)), np.uint8)
         return whole[first - begin * _CHUNK : last - begin * _CHUNK]
+
+    def _unpacked(self, chunk: int, size: int) -> bytes:
+        """A chunk, whose size is known: a crafted file must not fill the memory."""
+        packed = self._bytes[int(self._ends[chunk]) : int(self._ends[chunk + 1])]
+        try:
+            if zstandard.frame_content_size(packed) != size:
+                raise zstandard.ZstdError(f"it holds other than {size} bytes")
+            return self._decompressor.decompress(packed)
+        except zstandard.ZstdError as error:
+            raise GatitoError(
+                f"{self._path}, chunk {chunk}, is damaged ({error}). Remove the recording {self._path.parent.parent} "
+                "and run the same command again."
+            ) from None
 
     def stacks(self, episode: int, first: int, last: int, depth: int) -> np.ndarray:
         """Each of these frames behind the ``depth - 1`` before it, zeros before the episode's first.

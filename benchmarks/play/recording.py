@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base import console
-from benchmarks.base.artifacts import Artifact, read_json, write_json
+from benchmarks.base.artifacts import Artifact
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.policy import Policy, spent_by, total_spent
 from benchmarks.play.rollout import Episode, rollout
-from benchmarks.play.trajectories import Trajectories, verify_shard, write_shard
+from benchmarks.play.trajectories import Trajectories, check_shards, shard_folder, verify_shard, write_shard
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.tasks import Suite, Task, spaces
@@ -83,34 +83,39 @@ def record(takes: Sequence[RecordingJob], *, workers: int, failures: Failures, s
     Args:
         takes: what to record; the artifacts are started.
         workers: processes.
-        failures: told which task failed.
+        failures: told which task failed, also of shards that an interrupted recording left damaged.
         suite: whose tasks they are.
 
     Returns:
         Steps and mean returns by name, to be logged.
-
-    Raises:
-        GatitoError: if a shard that an interrupted recording left is damaged.
     """
-    jobs, owners = [], []
+    jobs: dict[Job, RecordingJob] = {}
     for take in takes:
-        for shard in range(take.shards):
+        with failures.of(take.task.name):
+            check_shards(take.artifact.folder, _shard_names(take.artifact.folder, take.shards), complete=False)
             steps = math.ceil(take.steps / take.shards)
-            jobs.append(Job(f"record {take.task.name}", steps, {"take": take, "shard": shard}, take.task.name))
-            owners.append(take)
-    made = run_jobs(_record_shard, jobs, workers=workers, failures=failures)
-    going = {task.name for task in failures.survivors(suite)}
-    lines: dict[str, float] = {}
+            for shard in range(take.shards):
+                job = Job(f"record {take.task.name}", steps, {"take": take, "shard": shard}, take.task.name)
+                jobs[job] = take
+    results = run_jobs(_record_shard, list(jobs), workers=workers, failures=failures)
+    surviving = {task.name for task in failures.survivors(suite)}
+    metrics: dict[str, float] = {}
     for take in takes:
-        shards = [made[job] for job, owner in zip(jobs, owners, strict=True) if owner is take and job in made]
-        if take.task.name in going and len(shards) == take.shards:
-            told = finish(take.task, take.artifact, shards, take.parameters)
-            played = told[f"record/steps/{take.task.name}/{take.artifact.config['agent']}"]
+        shards = [results[job] for job, owner in jobs.items() if owner is take and job in results]
+        if take.task.name not in surviving or len(shards) != take.shards:
+            continue
+        with failures.of(take.task.name):
+            summary = finish(take.task, take.artifact, shards, take.parameters)
+            played = summary[f"record/steps/{take.task.name}/{take.agent}"]
             if played < take.steps:
                 steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * SEEDS_PER_SHARD
                 console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played; more shards have more.")
-            lines |= told
-    return lines
+            metrics |= summary
+    return metrics
+
+
+def _shard_names(folder: Path, count: int) -> list[str]:
+    return [shard_folder(folder, number).name for number in range(count)]
 
 
 def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: int = 0) -> dict[str, float]:
@@ -119,6 +124,7 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     Where a network of so many parameters has played, its manifest states the cost of that: two operations per parameter
     and observation, and the environment steps that it took, in thought as well.
     """
+    check_shards(artifact.folder, _shard_names(artifact.folder, len(shards)))
     agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
     facts = {"task": task.name, "agent": agent, "discarded": discarded}
     facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_spent([each.spent for each in shards])}
@@ -141,22 +147,32 @@ def _record_shard(*, take: RecordingJob, shard: int, report: Report) -> Shard:
     """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
     start = time.monotonic()
     steps = math.ceil(take.steps / take.shards)
-    policy, root = take.load(), take.artifact.folder
-    folder, counted = root / f"shard-{shard:03d}", root / f"discarded-{shard:03d}.json"
+    folder, fingerprint = shard_folder(take.artifact.folder, shard), take.artifact.fingerprint
     if folder.exists():
-        verify_shard(folder)
+        facts = verify_shard(folder, fingerprint)
     else:
-        write_shard(folder, _finished(take, policy, shard, steps, counted, report), spaces(take.task)[0])
+        policy = take.load()
+        facts: dict[str, Any] = {}
+        write_shard(
+            folder,
+            _finished(take, policy, shard, steps, facts, report),
+            spaces(take.task)[0],
+            fingerprint,
+            lambda: facts,
+        )
     report(steps)
-    about, kind = read_json(counted), policy.distribution_kind.get(take.task.name)
-    spent = about.get("spent", {})
-    return Shard(kind, time.monotonic() - start, about["episodes"], spent)
+    return Shard(facts["distribution_kind"], time.monotonic() - start, facts["discarded"], facts["spent"])
 
 
 def _finished(
-    take: RecordingJob, policy: Policy, shard: int, steps: int, counted: Path, report: Callable[[int], None]
+    take: RecordingJob,
+    policy: Policy,
+    shard: int,
+    steps: int,
+    facts: dict[str, Any],
+    report: Callable[[int], None],
 ) -> Iterator[Episode]:
-    """Episodes with so many steps between them, without those given up, whose number goes to a file at the end.
+    """Episodes with so many steps between them, without those given up; ``facts`` are filled in at the end.
 
     Raises:
         GatitoError: if hardly an episode is played to its end.
@@ -167,8 +183,8 @@ def _finished(
     before = -1
     while kept < steps and before < finished + discarded:  # else there are no more seeds
         before = finished + discarded
-        further = {"enough_steps": steps - kept, "report": functools.partial(_report_from, report, kept, steps)}
-        for episode in _episodes(take, policy, seeds, **further):
+        report_further = functools.partial(_report_from, report, kept, steps)
+        for episode in _episodes(take, policy, seeds, enough_steps=steps - kept, report=report_further):
             if episode.truncated_by_policy and not (take.keep_given_up and episode.length):
                 discarded += 1
             else:
@@ -179,7 +195,8 @@ def _finished(
                     f"task {take.task.name}: its {take.agent} gave {discarded} of {discarded + finished} episodes up, "
                     "so there is nothing to record. Leave the task out with tasks=[…], or give it another expert."
                 )
-    write_json(counted, {"episodes": discarded, "spent": spent_by(policy)})
+    kind = policy.distribution_kind.get(take.task.name)
+    facts |= {"discarded": discarded, "spent": dict(spent_by(policy)), "distribution_kind": kind}
 
 
 def _episodes(

@@ -8,9 +8,10 @@ so neither writing nor reading needs memory for more than an episode.
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +19,10 @@ from typing import IO, Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.base.artifacts import file_digest, read_json, read_manifest, verify, write_json
+from benchmarks.base.artifacts import read_manifest, verify
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import TEMPORARY, digest, file_digest, make_folder, read_json, write_json
+from benchmarks.base.names import inside
 from benchmarks.play.frames import FrameReader, FrameWriter
 from benchmarks.play.rollout import Episode, Steps
 from benchmarks.tasks.observations import FrameStack
@@ -27,16 +30,31 @@ from benchmarks.tasks.observations import FrameStack
 _INDEX = "index.json"
 _FRAMES = "observations.frames"
 _CHUNKS = "chunks.npy"
-SHARDS = "shard-*"
+_INDEX_SHAPE = {"episodes": list, "sha256": dict, "recording": str, "facts": dict, "digest": str}
+_EPISODE_SHAPE = {"seed": int, "length": int, "return": (int, float)}
+_SHARD = re.compile(r"shard-\d{3,}")
 
 
-def write_shard(folder: Path, episodes: Iterable[Episode], space: gym.Space) -> int:
+def shard_folder(recording: Path, number: int) -> Path:
+    """Where a shard of a recording lives."""
+    return recording / f"shard-{number:03d}"
+
+
+def write_shard(
+    folder: Path,
+    episodes: Iterable[Episode],
+    space: gym.Space,
+    recording: str = "",
+    facts: Callable[[], Mapping[str, Any]] = dict,
+) -> int:
     """Write episodes (with their steps) as one shard; the folder appears whole or not at all.
 
     Args:
         folder: where it goes.
         episodes: taken one by one, so they may be played while they are written. One without a step is left out.
         space: the task's observation space.
+        recording: fingerprint of the recording that the shard is part of; it is no part of any other.
+        facts: called after the last episode; kept with the shard.
 
     Returns:
         The number of steps.
@@ -44,8 +62,8 @@ def write_shard(folder: Path, episodes: Iterable[Episode], space: gym.Space) -> 
     Raises:
         ValueError: if there are no episodes, or one does not carry its steps.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    make_folder(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=TEMPORARY, dir=folder.parent))
     stacked = list(space.shape) if isinstance(space, FrameStack) else None
     index: list[dict[str, Any]] = []
     try:
@@ -56,13 +74,14 @@ def write_shard(folder: Path, episodes: Iterable[Episode], space: gym.Space) -> 
                 if episode.length == 0:
                     continue
                 columns.add(episode.steps)
-                facts = {"seed": episode.seed, "length": episode.length, "return": episode.total_return}
-                index.append(facts | {"success": episode.success})
+                row = {"seed": episode.seed, "length": episode.length, "return": episode.total_return}
+                index.append(row | {"success": episode.success})
         if not index:
             raise ValueError("a shard needs an episode")
         files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
-        write_json(temporary / _INDEX, {"episodes": index, "stacked": stacked, "sha256": files})
-        shutil.rmtree(folder, ignore_errors=True)
+        body = {"episodes": index, "stacked": stacked, "sha256": files, "facts": dict(facts())}
+        body |= {"recording": f"{recording}/{folder.name}"}
+        write_json(temporary / _INDEX, body | {"digest": digest(body)})
         temporary.chmod(0o755)
         temporary.rename(folder)
     except OSError as error:
@@ -135,16 +154,58 @@ def _sync(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def verify_shard(folder: Path) -> None:
+def verify_shard(folder: Path, recording: str) -> dict[str, Any]:
     """Check a shard that an interrupted recording left.
 
+    Args:
+        folder: the shard's.
+        recording: fingerprint of the recording that it must be part of.
+
+    Returns:
+        The facts that it was written with.
+
     Raises:
-        GatitoError: naming the file that is lost or damaged.
+        GatitoError: naming the file that is lost or damaged, or a shard of another recording.
     """
-    for name, expected in read_json(folder / _INDEX)["sha256"].items():
-        path = folder / name
-        if not path.exists() or file_digest(path) != expected:
-            raise GatitoError(f"{path} is damaged. Remove the folder {folder} and run the same command again.")
+    remedy = f"Remove the folder {folder} and run the same command again."
+    index = _read_index(folder, remedy)
+    if index["recording"] != f"{recording}/{folder.name}":
+        raise GatitoError(f"{folder} is part of another recording. {remedy}")
+    for name, expected in index["sha256"].items():
+        path = inside(folder, name)
+        if not path.is_file() or file_digest(path) != expected:
+            raise GatitoError(f"{path} is damaged. {remedy}")
+    return index["facts"]
+
+
+def check_shards(folder: Path, expected: Collection[str], *, complete: bool = True) -> None:
+    """Refuse a recording that lacks shards, or holds others.
+
+    Args:
+        folder: the recording's.
+        expected: the names of its shards.
+        complete: whether all of them must be there.
+
+    Raises:
+        GatitoError: naming the shards and the way out.
+    """
+    found = {path.name for path in folder.iterdir() if _SHARD.fullmatch(path.name)}
+    if foreign := sorted(found - set(expected)):
+        raise GatitoError(f"{folder} holds {', '.join(foreign)}, no part of this recording: remove it from there.")
+    if complete and (missing := sorted(set(expected) - found)):
+        raise GatitoError(f"{folder} lacks {', '.join(missing)}: run the same command again, which records it.")
+
+
+def _read_index(folder: Path, remedy: str) -> dict[str, Any]:
+    """The index of a shard, checked against its digest and its shape."""
+    index = read_json(folder / _INDEX, _INDEX_SHAPE, remedy)
+    rows = index["episodes"]
+    good = all(isinstance(row, dict) for row in rows) and all(
+        isinstance(row.get(key), kind) for row in rows for key, kind in _EPISODE_SHAPE.items()
+    )
+    if not good or index["digest"] != digest({key: value for key, value in index.items() if key != "digest"}):
+        raise GatitoError(f"{folder / _INDEX} is damaged: it does not match its own digest. {remedy}")
+    return index
 
 
 @dataclass(frozen=True)
@@ -190,7 +251,8 @@ class Trajectories:
         """Open a finished recording; every file is checked against its checksum first.
 
         Raises:
-            GatitoError: if the recording is unfinished, or a file is lost or damaged (it is named).
+            GatitoError: if the recording is unfinished, a file is lost or damaged (it is named), or there is a shard
+                that is no part of it.
         """
         manifest = read_manifest(folder)
         if manifest is None:
@@ -198,7 +260,9 @@ class Trajectories:
         verify(folder, manifest)
         self.folder = folder
         self.facts: dict[str, Any] = manifest["facts"]
-        self._shards = [_open_shard(path.parent) for path in sorted(folder.glob(f"{SHARDS}/{_INDEX}"))]
+        names = sorted(name.partition("/")[0] for name in manifest["files"] if name.endswith(f"/{_INDEX}"))
+        check_shards(folder, names)
+        self._shards = [_open_shard(folder / name) for name in names]
         episodes = [(number, row) for number, shard in enumerate(self._shards) for row in range(len(shard.index))]
         self._places = np.array(episodes, dtype=np.int64).reshape(-1, 2)
         rows = [row for shard in self._shards for row in shard.index]
@@ -263,13 +327,24 @@ class Trajectories:
 
 
 def _open_shard(folder: Path) -> _Shard:
-    about = read_json(folder / _INDEX)
-    lengths = np.array([row["length"] for row in about["episodes"]], dtype=np.int64)
-    paths = [path for path in sorted(folder.glob("*.npy")) if path.name != _CHUNKS]
-    # As plain arrays: numpy is slow to cut a piece out of its own class of memory maps.
-    columns = {path.stem: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in paths}
+    remedy = f"Remove the folder {folder.parent} and run the same command again."
+    index = _read_index(folder, remedy)
+    lengths = np.array([row["length"] for row in index["episodes"]], dtype=np.int64)
+    names = [name for name in sorted(index["sha256"]) if name.endswith(".npy") and name != _CHUNKS]
     frames, depth = None, 0
-    if about["stacked"]:
-        depth, *shape = about["stacked"]
-        frames = FrameReader(folder / _FRAMES, np.load(folder / _CHUNKS), lengths + 1, tuple(shape))
-    return _Shard(columns, about["episodes"], np.concatenate([[0], np.cumsum(lengths)]), frames, depth)
+    try:
+        # As plain arrays: numpy is slow to cut a piece out of its own class of memory maps.
+        columns = {
+            name.removesuffix(".npy"): np.asarray(np.load(inside(folder, name), mmap_mode="r", allow_pickle=False))
+            for name in names
+        }
+        for name, values in columns.items():
+            rows = int(lengths.sum()) + (len(lengths) if name == "observations" else 0)
+            if len(values) != rows:
+                raise ValueError(f"{name} has {len(values)} rows instead of {rows}")
+        if index["stacked"]:
+            depth, *shape = index["stacked"]
+            frames = FrameReader(folder / _FRAMES, np.load(folder / _CHUNKS), lengths + 1, tuple(shape))
+    except (ValueError, TypeError, OSError) as error:
+        raise GatitoError(f"{folder} is damaged ({error}). {remedy}") from None
+    return _Shard(columns, index["episodes"], np.concatenate([[0], np.cumsum(lengths)]), frames, depth)

@@ -1,12 +1,13 @@
 """Which tasks of a run failed, in which stage and why. The run goes on with the other tasks."""
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.base import console
 from benchmarks.base.artifacts import read_json, write_json
-from benchmarks.base.errors import GatitoError, TasksFailedError
+from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError
 from benchmarks.runs.stage import STAGES
 from benchmarks.tasks import Suite
 
@@ -67,6 +68,16 @@ class Failures:
         """
         return self._failed[task].line
 
+    @contextlib.contextmanager
+    def of(self, task: str) -> Iterator[None]:
+        """A :class:`GatitoError` in this block fails the task alone, unless it is fatal."""
+        try:
+            yield
+        except FatalError:
+            raise
+        except GatitoError as error:
+            self.add(error.task or task, str(error))
+
     def survivors(self, suite: Suite, stage: str | None = None) -> Suite:
         """The suite less the tasks that have failed, up to the end of a stage or at all.
 
@@ -124,6 +135,17 @@ def read_failures(folder: Path) -> dict[str, str]:
 
 
 def _read(folder: Path) -> dict[str, Failure]:
+    """The failures that an earlier command left; none where there is no file.
+
+    Raises:
+        FatalError: if the file is damaged.
+    """
     path = folder / FAILURES
-    rows = read_json(path) if path.exists() else {}
-    return {task: Failure(row["stage"], row["line"]) for task, row in rows.items()}
+    if not path.exists():
+        return {}
+    failures = {}
+    for task, row in read_json(path, dict).items():
+        if not isinstance(row, dict) or row.get("stage") not in _ORDER or not isinstance(row.get("line"), str):
+            raise FatalError(f"{path} is damaged. Remove the file {path} and run the same command again.")
+        failures[task] = Failure(row["stage"], row["line"])
+    return failures

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import zstandard
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.frames import FrameReader, FrameWriter
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
@@ -50,3 +53,31 @@ def test_each_frame_is_stored_once_and_compressed(recorded):
     size = (recorded.folder / "shard-000" / "observations.frames").stat().st_size
     assert size < 0.25 * recorded.steps * 84 * 84
     assert not (recorded.folder / "shard-000" / "observations.npy").exists()
+
+
+def written(path, frames):
+    with path.open("wb") as file:
+        writer = FrameWriter(file)
+        writer.add(frames)
+    return np.array(writer.ends)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path, sized):
+    frames = np.zeros((3, 4, 4), np.uint8)
+    ends = written(tmp_path / "frames", frames)
+    assert np.array_equal(FrameReader(tmp_path / "frames", ends, np.array([3]), (4, 4)).frames(0, 0, 3), frames)
+    bomb = zstandard.ZstdCompressor(write_content_size=sized).compress(bytes(1_000_000))
+    (tmp_path / "frames").write_bytes(bomb)
+    reader = FrameReader(tmp_path / "frames", np.array([0, len(bomb)]), np.array([3]), (4, 4))
+    with pytest.raises(GatitoError, match=r"chunk 0, is damaged \(it holds other than 48 bytes"):
+        reader.frames(0, 0, 3)
+
+
+def test_frames_that_do_not_fit_their_list_are_refused(tmp_path):
+    ends = written(tmp_path / "frames", np.zeros((40, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="does not hold the chunks"):
+        FrameReader(tmp_path / "frames", ends[:-1], np.array([40]), (4, 4))
+    (tmp_path / "frames").write_bytes((tmp_path / "frames").read_bytes()[:-1])
+    with pytest.raises(ValueError, match="does not hold the chunks"):
+        FrameReader(tmp_path / "frames", ends, np.array([40]), (4, 4))

@@ -1,14 +1,19 @@
 import mmap
+import shutil
 
 import numpy as np
 import pytest
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import digest, read_json, write_json, write_text
+from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import RandomPolicy
+from benchmarks.play.recording import RecordingJob, record
 from benchmarks.play.rollout import rollout
-from benchmarks.play.trajectories import Trajectories, write_shard
-from benchmarks.tasks import spaces
+from benchmarks.play.trajectories import Trajectories, verify_shard, write_shard
+from benchmarks.runs.failures import Failures
+from benchmarks.tasks import Suite, spaces
 from tests.conftest import make_task
 
 
@@ -88,3 +93,87 @@ def test_a_shard_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(ValueError, match="must carry their steps"):
         write_shard(tmp_path / "shard", episodes, spaces(task)[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def foreign_shard(folder):
+    shutil.copytree(folder / "shard-001", folder / "shard-777")
+
+
+def lost_shard(folder):
+    shutil.rmtree(folder / "shard-001")
+
+
+@pytest.mark.parametrize(
+    "change, words", [(foreign_shard, "shard-777, no part of this recording: remove it"), (lost_shard, "missing")]
+)
+def test_a_recording_is_a_closed_list_of_shards(recorded, change, words):
+    change(recorded[0])
+    with pytest.raises(GatitoError, match=words):
+        Trajectories(recorded[0])
+
+
+def test_a_foreign_column_in_a_shard_is_not_read(recorded):
+    np.save(recorded[0] / "shard-000" / "advantages.npy", np.zeros(3))
+    assert not Trajectories(recorded[0]).has("advantages")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [("[]", "damaged"), ("{}", "damaged"), ("\x00", "damaged"), ('{"episodes": [], "sha256": {}}', "damaged")],
+)
+def test_an_index_of_another_shape_is_named_with_the_way_out(tmp_path, content, words):
+    write_text(tmp_path / "shard-000" / "index.json", content)
+    with pytest.raises(GatitoError, match=rf"index.json is damaged .* Remove the folder {tmp_path / 'shard-000'} and"):
+        verify_shard(tmp_path / "shard-000", "")
+
+
+def test_an_index_cannot_name_files_outside_of_its_shard(recorded, tmp_path):
+    folder = recorded[0] / "shard-000"
+    index = read_json(folder / "index.json")
+    body = {name: value for name, value in index.items() if name != "digest"}
+    body["sha256"] = {"../../../victim.npy": "x"}
+    write_json(folder / "index.json", body | {"digest": digest(body)})
+    with pytest.raises(GatitoError, match="outside of it"):
+        verify_shard(folder, "")
+
+
+def test_columns_of_another_length_than_the_index_says_are_refused(recorded):
+    folder = recorded[0]
+    np.save(folder / "shard-000" / "actions.npy", np.zeros(3))
+    with pytest.raises(GatitoError, match=r"actions.npy has \d+ bytes instead of"):
+        Trajectories(folder)
+    Artifact(folder, "trajectories", {}).finish(1.0)  # with checksums that fit
+    with pytest.raises(GatitoError, match="actions.npy has 3 rows instead of"):
+        Trajectories(folder)
+
+
+def test_a_shard_of_another_recording_is_refused(tmp_path):
+    task = make_task()
+    for name, recording in (("shard-000", "mine"), ("shard-001", "another")):
+        played = rollout(RandomPolicy(), {task: range(2)}, keep_steps=True)
+        write_shard(tmp_path / name, played, spaces(task)[0], recording, lambda: {"discarded": 3})
+    assert verify_shard(tmp_path / "shard-000", "mine") == {"discarded": 3}
+    with pytest.raises(GatitoError, match=f"is part of another recording. Remove the folder {tmp_path / 'shard-001'}"):
+        verify_shard(tmp_path / "shard-001", "mine")
+    (tmp_path / "shard-000").rename(tmp_path / "shard-002")  # the same episodes twice
+    with pytest.raises(GatitoError, match="is part of another recording"):
+        verify_shard(tmp_path / "shard-002", "mine")
+
+
+def test_recording_fails_its_task_alone_where_foreign_shards_lie(tmp_path):
+    tasks = [make_task(), make_task("tests.environments:Target-v0")]
+    suite, failures = Suite("toy", tuple(tasks)), Failures([task.name for task in tasks])
+    jobs = []
+    for task in tasks:
+        artifact = Artifact(tmp_path / "run" / task.name, "trajectories", {"agent": "random"})
+        artifact.start()
+        jobs.append(RecordingJob(task, RandomPolicy, artifact, 30, Purpose.RECORDING_RANDOM, 0, shards=2))
+    (jobs[0].artifact.folder / "shard-777").mkdir()
+    lines = record(jobs, workers=1, failures=failures, suite=suite)
+    assert list(failures.survivors(suite)) == tasks[1:] and "record/steps/toy/target/random" in lines
+    assert not jobs[0].artifact.is_complete()
+    (jobs[0].artifact.folder / "shard-777").rmdir()
+    failures = Failures([task.name for task in tasks])
+    record(jobs[:1], workers=1, failures=failures, suite=suite)
+    assert jobs[0].artifact.is_complete() and Trajectories(jobs[0].artifact.folder).facts["discarded"] == 0
+    assert not list(jobs[0].artifact.folder.glob("discarded*"))
