@@ -4,6 +4,7 @@ Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and group
 ``experts/stages.py`` and ``generalist/stages.py``; the list of stages is in ``benchmarks/runs/stage.py``.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -32,6 +33,7 @@ from benchmarks.report.clips import ClipsConfig, film
 from benchmarks.report.rounds import RoundRow, round_rows
 from benchmarks.report.sweep import Sweep, SweepRun, report_together
 from benchmarks.runs.failures import Failures
+from benchmarks.runs.lock import lock
 from benchmarks.runs.run import Run, command_of, run_name
 from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, bind, check_stages, help_text, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
@@ -136,7 +138,9 @@ def _run(composed: DictConfig) -> None:
         overridden, sweeping = hydra_config.job.override_dirname, hydra_config.mode == RunMode.MULTIRUN
         folder = Path(config.runs_folder) / run_name(preset, overridden, config.name, sweeping=sweeping)
         if not int(os.environ.get("RANK", "0")):
-            _run_stages(config, folder)
+            makes_something = any(name in STAGES and STAGES[name].of_run for name in config.stages)
+            with lock(folder) if makes_something else contextlib.nullcontext():
+                _run_stages(config, folder)
         elif "distill" in config.stages and config.generalist.source == "train":
             _help_to_distill(config, folder)
 

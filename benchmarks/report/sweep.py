@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.base import console
 from benchmarks.base.errors import TasksFailedError, one_line
 from benchmarks.report.report import write_report
+from benchmarks.runs.lock import lock
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.scoring.comparison import compare, pooled_name, seeds_of_one_configuration
 
@@ -19,10 +20,11 @@ def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig
     Raises:
         GatitoError: as :func:`benchmarks.scoring.comparison.compare`.
     """
-    results = compare(runs, folder)
-    group = f"{results.suite}/{folder.name}"
-    tracker = Tracker(tracking, group=group, exp_name=folder.name, seed=0, folder=folder)
-    write_report(results, folder, tracker=tracker)
+    with lock(folder):
+        results = compare(runs, folder)
+        group = f"{results.suite}/{folder.name}"
+        tracker = Tracker(tracking, group=group, exp_name=folder.name, seed=0, folder=folder)
+        write_report(results, folder, tracker=tracker)
     console.note(f"{folder}: {len(runs)} runs compared; open {folder / 'index.html'}")
 
 

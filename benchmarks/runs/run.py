@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.base.artifacts import digest
+from benchmarks.base.names import check_name
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.tasks import Suite
@@ -65,9 +66,14 @@ def run_name(preset: str, overridden: str, given: str | None, *, sweeping: bool)
         overridden: further settings, such as ``distill.steps=100``; empty: none.
         given: the name on the command line; None: none was given.
         sweeping: whether the run is one of a sweep.
+
+    Raises:
+        FatalError: if the given name cannot be that of a folder.
     """
-    if given is not None and not sweeping:
-        return given
+    if given is not None:
+        check_name("name", given)
+        if not sweeping:
+            return given
     name = preset if given is None else f"{given}-{preset}"
     if not overridden:
         return name
