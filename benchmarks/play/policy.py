@@ -27,6 +27,8 @@ class PolicyInput:
         rewards: shape ``(rows,)``, what followed from the environment's last step; 0 on the first.
         rngs: each row's own random stream, one per episode.
         envs: each row's environment, for players that plan in its state; a learner must not look at them.
+        action_masks: shape ``(rows, actions)`` bool, which discrete actions are legal, as the environment's
+            ``info["action_mask"]`` says; None where all are.
     """
 
     task: Task
@@ -36,6 +38,11 @@ class PolicyInput:
     rewards: np.ndarray
     rngs: Sequence[np.random.Generator]
     envs: Sequence[gym.Env]
+    action_masks: np.ndarray | None = None
+
+    def action_mask(self, row: int) -> np.ndarray | None:
+        """Which actions are legal in this row, ``(actions,)`` bool; None: all."""
+        return None if self.action_masks is None else self.action_masks[row]
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class RandomPolicy:
         decisions = []
         for rows in inputs:
             _, space = spaces(rows.task)
-            actions = stack([sample(space, rng, rows.task) for rng in rows.rngs])
+            actions = stack([sample(space, rng, rows.task, rows.action_mask(row)) for row, rng in enumerate(rows.rngs)])
             decisions.append(PolicyOutput(actions, actions))
         return decisions, state
 
@@ -176,7 +183,7 @@ class Noisy:
         _, space = spaces(rows.task)
         actions = decision.actions.copy()
         for row in disturbed:
-            actions[row] = sample(space, rows.rngs[row], rows.task)
+            actions[row] = sample(space, rows.rngs[row], rows.task, rows.action_mask(row))
         return replace(decision, actions=actions)
 
 
@@ -229,14 +236,21 @@ def total_spent(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def sample(space: gym.Space, rng: np.random.Generator, task: Task) -> np.ndarray:
+def sample(space: gym.Space, rng: np.random.Generator, task: Task, mask: np.ndarray | None = None) -> np.ndarray:
     """A uniform action from an explicit stream (``space.sample`` would use a stream hidden in the space).
+
+    Args:
+        space: the action space.
+        rng: the stream.
+        task: the task, for the error.
+        mask: ``(actions,)``, which actions of a discrete space are legal; None: all.
 
     Raises:
         GatitoError: if the space is neither discrete nor a bounded box.
     """
     if isinstance(space, gym.spaces.Discrete):
-        return np.asarray(space.start + rng.integers(space.n), dtype=np.int64)
+        legal = np.arange(space.n) if mask is None else np.flatnonzero(mask)
+        return np.asarray(space.start + legal[rng.integers(len(legal))], dtype=np.int64)
     if isinstance(space, gym.spaces.Box) and space.is_bounded():
         return rng.uniform(space.low, space.high).astype(space.dtype)
     raise GatitoError(f"task {task.name}: actions of kind {space} are not supported; Discrete and bounded Box are.")

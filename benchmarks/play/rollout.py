@@ -125,6 +125,7 @@ class _Slot:
         self.episode_start = True
         self.reward = 0.0
         self.observation: Any = None
+        self.action_mask: np.ndarray | None = None
         self.rng = np.random.default_rng(0)
         self._agent = agent
         self._queue = queue
@@ -141,8 +142,9 @@ class _Slot:
             return False
         self._seed = seed
         self.rng = stream(self.task.name, self._agent, seed)
-        observation, _ = self.env.reset(seed=seed)
+        observation, info = self.env.reset(seed=seed)
         self.observation = self._pack(observation)
+        self.action_mask = info.get("action_mask")
         self.episode_start, self.reward = True, 0.0
         self._return, self._length, self._success = 0.0, 0, None
         self._rows: dict[str, list[Any]] = {"observations": [self._newest()]} if self._keep else {}
@@ -152,6 +154,7 @@ class _Slot:
         """Take one step; the finished episode if this ended it."""
         observation, reward, terminated, truncated, info = self.env.step(int(action) if self._discrete else action)
         self.observation = self._pack(observation)
+        self.action_mask = info.get("action_mask")
         self.episode_start, self.reward = False, float(reward)
         self._return += self.reward
         self._length += 1
@@ -204,6 +207,7 @@ def _make_slots(
 
 
 def _observe(task: Task, slots: list[_Slot]) -> PolicyInput:
+    masks = [slot.action_mask for slot in slots if slot.action_mask is not None]
     return PolicyInput(
         task=task,
         observations=stack([slot.observation for slot in slots]),
@@ -212,4 +216,5 @@ def _observe(task: Task, slots: list[_Slot]) -> PolicyInput:
         rewards=np.array([slot.reward for slot in slots]),
         rngs=[slot.rng for slot in slots],
         envs=[slot.env for slot in slots],
+        action_masks=np.array(masks, dtype=bool) if masks else None,
     )

@@ -31,12 +31,14 @@ class Transition:
         reward: as the environment gave it.
         terminated: whether the episode came to its end.
         truncated: whether it was cut off.
+        action_mask: ``(actions,)``, which discrete actions are legal now; None: all.
     """
 
     observation: Any
     reward: float
     terminated: bool
     truncated: bool
+    action_mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,10 @@ class Simulator:
             steps = [self._entered[place][1].step(action) for place, action in zip(places, sent, strict=True)]
         self._spent.steps += len(steps)
         return [
-            Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated))
-            for observation, reward, terminated, truncated, _ in steps
+            Transition(
+                self._pack(observation), float(reward), bool(terminated), bool(truncated), info.get("action_mask")
+            )
+            for observation, reward, terminated, truncated, info in steps
         ]
 
     def reached(self, place: int) -> Snapshot:
@@ -110,6 +114,7 @@ class Simulator:
         rngs: Sequence[np.random.Generator],
     ) -> PolicyInput:
         """What a policy is shown of these places after their last transitions; ``env_ids`` index its memory."""
+        masks = [transition.action_mask for transition in last if transition.action_mask is not None]
         return PolicyInput(
             task=self.task,
             observations=stack([transition.observation for transition in last]),
@@ -118,6 +123,7 @@ class Simulator:
             rewards=np.array([transition.reward for transition in last]),
             rngs=rngs,
             envs=[self._entered[place][1] for place in places],
+            action_masks=np.array(masks, dtype=bool) if masks else None,
         )
 
     def close(self) -> None:

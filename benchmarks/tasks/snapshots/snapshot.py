@@ -183,26 +183,29 @@ def check(task: Task, steps: int = 10) -> None:
     """
     env = make_env(task)
     try:
-        env.reset(seed=0)
-        env.action_space.seed(0)
-        actions = [env.action_space.sample() for _ in range(2 * steps)]
-        _play(env, actions[:steps])
+        mask = env.reset(seed=0)[1].get("action_mask")
+        length = len(_play(env, mask, 2 * steps)[0])  # a game may be over sooner
+        mask = env.reset(seed=0)[1].get("action_mask")
+        _, mask = _play(env, mask, min(steps, length // 2))
         state = save(env)
-        first, second = ((restore(env, state, stream(0)), _play(env, actions[steps:])) for _ in range(2))
+        first, second = ((restore(env, state, stream(0)), _play(env, mask, steps)[0]) for _ in range(2))
         if not _same(first, second):
             raise _refused(task.name, "from one state, the same actions and random numbers lead to two ends")
     finally:
         env.close()
 
 
-def _play(env: gym.Env, actions: list[Any]) -> list[Any]:
+def _play(env: gym.Env, mask: Any, count: int) -> tuple[list[Any], Any]:  # noqa: ANN401
+    """What follows from random actions, the same ones at each call, and the mask of the actions that are legal then."""
     steps = []
-    for action in actions:
-        observation, reward, terminated, truncated, _ = env.step(action)
+    env.action_space.seed(0)
+    for _ in range(count):
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample(mask))
         steps.append((copy.deepcopy(observation), reward, terminated, truncated))
+        mask = info.get("action_mask")
         if terminated or truncated:
             break
-    return steps
+    return steps, mask
 
 
 def _same(first: Any, second: Any) -> bool:  # noqa: ANN401

@@ -6,11 +6,13 @@ pytest.importorskip("bitbully")
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
+from benchmarks.play.policy import Noisy, RandomPolicy
+from benchmarks.play.rollout import rollout
 from benchmarks.tasks import Task, TaskConfig, make_env
 from benchmarks.tasks.games.boards import GAMES, SHAPE, after, make_board
 from benchmarks.tasks.games.opponents import make_opponent
 from benchmarks.tasks.games.solvers import make_solver
-from benchmarks.tasks.snapshots.snapshot import restore, save
+from benchmarks.tasks.snapshots.snapshot import check, restore, save
 
 
 def game(name="connect_four", opponent="random", horizon=None):
@@ -294,3 +296,18 @@ def test_pictures_and_texts_show_the_board():
     picture = make_env(game("hex_5x5"), "rgb_array")
     picture.reset(seed=0)
     assert picture.render().shape == (240, 240, 3) and picture.render().dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_random_play_is_legal_and_about_as_good_as_a_random_opponent(name):
+    task = game(name)
+    for policy in (RandomPolicy(), Noisy(RandomPolicy(), 0.5)):
+        episodes = list(rollout(policy, {task: range(200)}, keep_steps=True))
+        assert abs(np.mean([episode.total_return for episode in episodes])) < 0.25
+        assert {episode.success for episode in episodes} == {True, False}
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_every_game_passes_the_check_of_clones(name):
+    check(game(name, ["random", "mcts-10"]))
+    check(game(name, "self"))
