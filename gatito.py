@@ -38,9 +38,10 @@ from benchmarks.runs.run import Run, command_of, run_name
 from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, bind, check_stages, help_text, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
+from benchmarks.scoring.agents import AGENTS, AgentId
 from benchmarks.scoring.comparison import CONFIG, ROUNDS, find_runs, pooled_name
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
-from benchmarks.scoring.results import AGENTS, Results, base_name
+from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, full_names
 from experts.recipe import ExpertsConfig, SuiteEntry
 from experts.record import RecordConfig
@@ -115,9 +116,9 @@ class Plan:
 
     def agents(self) -> list[Agent]:
         """All agents that are scored, in the order of the tables."""
-        suite, order = self.run.survivors("evaluate"), list(AGENTS)
-        agents = [Agent("random", RandomPolicy), self.experts.agent(), *self.generalist.agents()]
-        return sorted((agent.on(suite) for agent in agents), key=lambda agent: order.index(base_name(agent.name)))
+        suite = self.run.survivors("evaluate")
+        agents = [Agent(AgentId("random"), RandomPolicy), self.experts.agent(), *self.generalist.agents()]
+        return sorted((agent.on(suite) for agent in agents), key=lambda agent: agent.id.order[0])
 
     def scores(self, agents: list[Agent]) -> dict[str, Artifact]:
         """The scores of agents, by name."""

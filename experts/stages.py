@@ -13,6 +13,7 @@ from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.stage import STAGES, require
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Suite, Task, spaces
 from experts.datasets import export_dataset
@@ -76,7 +77,7 @@ class Experts:
             for task in self.run.suite
             if self.recipe(task).algorithm == DATASET and task.name in recordings
         }
-        return Agent("expert", functools.partial(load_experts, folders, tasks), artifacts, recorded)
+        return Agent(AgentId("expert"), functools.partial(load_experts, folders, tasks), artifacts, recorded)
 
     def teacher(self, task: Task) -> Callable[[], Policy]:
         """Makes a task's finished expert, in the process that asks it; picklable."""

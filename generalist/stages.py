@@ -16,8 +16,8 @@ from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.play.policy import Policy
 from benchmarks.runs.run import Run
 from benchmarks.runs.stage import STAGES, require
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent
-from benchmarks.scoring.results import in_round
 from benchmarks.tasks import Suite, Task
 from generalist.checks import Settings
 from generalist.config.recipe import NetworkRecipe, generalist_artifact, retrieval_artifact
@@ -270,20 +270,20 @@ class Generalist:
 
     def agents(self) -> list[Agent]:
         """The generalist, its controls, and the players and students of every round, as agents to be scored."""
-        suite, agents = self.run.survivors("evaluate"), [self._network_agent("generalist", self.artifact())]
+        suite, agents = self.run.survivors("evaluate"), [self._network_agent(AgentId("generalist"), self.artifact())]
         for name, trained in self.students().items():
             networks = {student.task.name: student.artifact for student in trained if student.task in suite.tasks}
             tasks = [task for task in suite if task.name in networks]
             load = functools.partial(load_students, name, _folders(networks), tasks, draws=self._draws)
-            agents.append(Agent(name, load, networks, how=self._how()))
+            agents.append(Agent(AgentId(name), load, networks, how=self._how()))
         learner = self.multitask()
         if learner is not None:
-            agents.append(self._network_agent(MULTITASK, learner.artifact))
+            agents.append(self._network_agent(AgentId(MULTITASK), learner.artifact))
         agents += self._round_agents()
         memories = self.memories()
         if memories:
             load = functools.partial(load_retrieval, _folders(memories), suite)
-            agents.append(Agent(RETRIEVAL, load, memories))
+            agents.append(Agent(AgentId(RETRIEVAL), load, memories))
         return agents
 
     def _round_agents(self) -> list[Agent]:
@@ -292,7 +292,7 @@ class Generalist:
             earlier, plays = ida.earlier(one), list(one.plays.values())
             if one.side == AMPLIFIED and ida.scores_players:
                 player = Agent(
-                    in_round(AMPLIFIED, one.number),
+                    AgentId(AMPLIFIED, one.number),
                     ida.player(one, ida.scored_options).load,
                     {"": one.player},
                     earlier=earlier,
@@ -301,14 +301,14 @@ class Generalist:
                     how=ida.scored_options | self._how(),
                 )
                 agents.append(player)
-            name = in_round("generalist" if one.side == AMPLIFIED else one.side, one.number)
-            agents.append(replace(self._network_agent(name, one.student), earlier=[*earlier, *plays]))
+            student = AgentId("generalist" if one.side == AMPLIFIED else one.side, one.number)
+            agents.append(replace(self._network_agent(student, one.student), earlier=[*earlier, *plays]))
         return agents
 
-    def _network_agent(self, name: str, network: Artifact) -> Agent:
+    def _network_agent(self, agent: AgentId, network: Artifact) -> Agent:
         tasks = self.run.survivors("evaluate").tasks
         load = functools.partial(NetworkPolicy.load, network.folder, tasks, draws=self._draws)
-        return Agent(name, load, {"": network}, how=self._how())
+        return Agent(agent, load, {"": network}, how=self._how())
 
     @property
     def _draws(self) -> bool:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,30 +32,42 @@ def make_run(folder, suite=None, *, seed=0, workers=1, failures=None):
     return Run(folder, suite, seed, workers, tracker, failures)
 
 
+def agent_id(text):
+    """The identity of ``generalist round 2 (model=mini)``, as tests write it."""
+    from benchmarks.scoring.agents import AgentId
+
+    name, number, label = re.fullmatch(r"([\w-]+)(?: round (\d+))?(?: \((.*)\))?", text).groups()
+    return AgentId(name, number and int(number), label or "")
+
+
 def make_results(returns, suite="toy", **tasks):
     """Results of returns by ``{task: {agent: {training seed: returns of its episodes}}}``; a cost and a curve for each.
+
+    Agents are texts as :func:`agent_id` takes them.
 
     ``tasks`` holds columns of the tasks' rows, by the task's name without its group; with ``metric="success"``, returns
     above 0 are successes.
     """
     from benchmarks.base.seeds import Purpose, episode_seed
-    from benchmarks.scoring.results import CostRow, CurveRow, Results, ScoreRow, TaskRow, base_name
+    from benchmarks.scoring.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
 
     scores, rows, costs, curves = [], [], {}, {}
     for task, agents in returns.items():
         columns = {"env_id": "Toy-v0", "horizon": 9, "metric": "return", "reference": None, "preprocessing": "abc"}
         columns |= tasks.get(task.rpartition("/")[2], {})
-        for agent, seeds in agents.items():
+        for text, seeds in agents.items():
+            agent = agent_id(text)
+            key = (agent.name, agent.round, agent.label)
             for seed, values in seeds.items():
                 for index, value in enumerate(map(float, values)):
                     success = value > 0 if columns["metric"] == "success" else None
                     episode = episode_seed(Purpose.TEST, index, seed)
-                    scores.append(ScoreRow(suite, task, agent, seed, episode, value, 9, success))
-                if base_name(agent) == "expert":
-                    own = {"expert": agent, "gate_mean": sum(values) / len(values)} | columns
-                    rows.append(TaskRow(suite, task, seed, **own))
-                costs[agent, seed] = CostRow(suite, agent, seed, 10, 1e6, 100, 1.5, 50, 0.25)
-                curves[agent, seed] = CurveRow(agent, "", seed, "loss", 5, 0.1 + seed)
+                    scores.append(ScoreRow(suite, task, *key, seed, episode, value, 9, success))
+                if agent.name == "expert":
+                    own = {"label": agent.label, "gate_mean": sum(values) / len(values)} | columns
+                    rows.append(TaskRow(suite, task, train_seed=seed, **own))
+                costs[agent, seed] = CostRow(suite, *key, seed, 10, 1e6, 100, 1.5, 50, 0.25)
+                curves[agent, seed] = CurveRow(*key, "", seed, "loss", 5, 0.1 + seed)
     return Results(tuple(scores), tuple(rows), tuple(costs.values()), tuple(curves.values()))
 
 

@@ -267,13 +267,13 @@ def test_the_training_seeds_of_a_sweep_are_pooled_and_runs_are_compared(tmp_path
         assert json.loads((folder / "environment.json").read_text())["command"].count("gatito ") == 2
     done = gatito("stages=[compare]", "runs=[classic-nano-seed*]", "name=both", "tracking=none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    agents = {row.agent for row in read_csv(runs / "both" / "scores.csv", ScoreRow, "")}
+    agents = {str(row.agent_id) for row in read_csv(runs / "both" / "scores.csv", ScoreRow, "")}
     labels = {"generalist (distill.warmup=5)", "generalist (distill.warmup=6)"}
     assert labels <= agents and {"random", "expert", "retrieval"} <= agents and "generalist" not in agents
     scores = runs / "both" / "scores.csv"
     good = scores.read_text()
     first = good.splitlines()[1]
-    scores.write_text(good.replace(first, first.replace(first.split(",")[5], "999.0"), 1))
+    scores.write_text(good.replace(first, first.replace(first.split(",")[7], "999.0"), 1))
     done = gatito("stages=[compare]", "runs=[both]", "tracking=none", cwd=tmp_path)
     fails_with(done, "both/scores.csv was changed after gatito wrote it", "stages=[evaluate,report]")
     scores.write_text(good)

@@ -1,4 +1,4 @@
-"""The report's charts as Vega-Lite specifications: the page shows them live, files hold them as PNG and SVG."""
+"""Charts of a report as Vega-Lite specifications, interactive on the page and written as PNG and SVG files."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from benchmarks.base.artifacts import write_bytes, write_text
 from benchmarks.report.formats import magnitude
 from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.tables import costs_by_agent
-from benchmarks.scoring.results import ANCHORS, CurveRow, base_name
+from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.results import CurveRow
 from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard
 
 Chart = dict[str, Any]
@@ -20,18 +21,18 @@ PUBLISHED = (
     ("published: JAT, 157 tasks", 1.0, 20 / 157),
 )
 """System, fraction of the expert, share of tasks at or above it: Reed et al. 2022 (arXiv:2205.06175, "over 450 of 604")
-and Gallouédec et al. 2024 (arXiv:2402.09844). Other tasks and experts: context, no comparison."""
+and Gallouédec et al. 2024 (arXiv:2402.09844). Their tasks and experts differ: shown for scale, not as a comparison."""
 
 PLOTS = ("fractions", "rounds", "thresholds", "compute")
-"""Charts that are also written as files; the others need a choice that only the page gives."""
+"""Charts that are also written as files; the others have a selection, which needs the page."""
 
-# At least 3:1 against white and against the page's dark background, and told apart by the colour-blind.
+# Contrast of at least 3:1 against white and the page's dark background; distinguishable with colour blindness.
 _COLOURS = ("#3b7dd8", "#c8611a", "#2e8b57", "#a259c4", "#d0413c", "#1f8a8a", "#8a7a1f", "#767676")
 _WIDTH = 560
 
 
 def charts(board: Scoreboard) -> dict[str, Chart]:
-    """Every chart that the rows allow, by file name."""
+    """Every chart for which there are rows, by file name."""
     drawn: dict[str, Chart] = {}
     if board.suite:
         drawn = {"fractions": fractions(board), "thresholds": thresholds(board)}
@@ -41,7 +42,7 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
         drawn["rounds"] = rounds
     for name, rows, y, x in (
         ("learning", _rows(board, "selection/mean"), "mean score on selection episodes", "environment steps"),
-        ("distillation", _rows(board, "distill/loss"), "loss (nats per action)", "optimiser steps"),
+        ("distillation", _rows(board, "distill/loss"), "loss (nats per action)", "updates"),
     ):
         if rows:
             drawn[name] = learning(rows, y, x)
@@ -51,32 +52,32 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
 
 
 def fractions(board: Scoreboard) -> Chart:
-    """Bars of f with intervals, by task and agent; dashed: the expert."""
+    """Bars of f with intervals, by task and agent; the dashed line is the expert."""
     rows = [
-        {"task": score.task, "agent": score.agent, "f": score.f.value, "low": score.f.low, "high": score.f.high}
+        {"task": score.task, "agent": str(score.agent), "f": score.f.value, "low": score.f.low, "high": score.f.high}
         for score in board.tasks
-        if score.f is not None and score.agent in board.judged
+        if score.f is not None and score.agent in board.competitors
     ]
     title = "f: fraction of the expert (dashed), 95 % intervals"
     x = {"type": "quantitative", "title": title, "axis": {"tickCount": 6}}
     numbers = [{"field": name, "format": ".3f"} for name in ("f", "low", "high")]
     place = {
         "y": {"field": "task", "type": "nominal", "sort": None, "title": None},
-        "yOffset": {"field": "agent", "sort": board.judged},
+        "yOffset": {"field": "agent", "sort": [str(agent) for agent in board.competitors]},
         "tooltip": [{"field": "task"}, {"field": "agent"}, *numbers],
     }
     return {
         "description": f"Fraction of the expert per task and agent, suite {board.results.suite}; the expert is at 1.",
         "data": {"values": rows},
         "width": _WIDTH,
-        "height": len({row["task"] for row in rows}) * (12 * len(board.judged) + 10),
+        "height": len({row["task"] for row in rows}) * (12 * len(board.competitors) + 10),
         "layer": [
             {
                 "mark": {"type": "bar"},
                 "encoding": place
                 | {
                     "x": x | {"field": "f"},
-                    "color": _colour(board.judged),
+                    "color": _colour(board.competitors),
                 },
             },
             {
@@ -93,18 +94,18 @@ def fractions(board: Scoreboard) -> Chart:
 
 
 def thresholds(board: Scoreboard) -> Chart:
-    """The share of tasks at or above each fraction of the expert, with bands, and published points as context."""
+    """Share of tasks at or above each fraction of the expert, with intervals as bands and published points."""
     rows = [
-        {"agent": score.agent, "fraction": threshold, "share": point.value, "low": point.low, "high": point.high}
+        {"agent": str(score.agent), "fraction": threshold, "share": point.value, "low": point.low, "high": point.high}
         for score in board.suite
-        if score.agent in board.judged
+        if score.agent in board.competitors
         for threshold, point in zip(THRESHOLDS, score.curve, strict=True)
     ]
     context = [{"system": system, "fraction": fraction, "share": share} for system, fraction, share in PUBLISHED]
     x = {"field": "fraction", "type": "quantitative", "title": "fraction of the expert", "axis": {"tickCount": 6}}
     y = {"field": "share", "type": "quantitative", "title": "share of tasks at or above", "axis": {"format": "%"}}
-    tip = [{"field": "agent"}, {"field": "fraction", "format": ".2f"}]
-    tip += [{"field": name, "format": ".0%"} for name in ("share", "low", "high")]
+    tooltip = [{"field": "agent"}, {"field": "fraction", "format": ".2f"}]
+    tooltip += [{"field": name, "format": ".0%"} for name in ("share", "low", "high")]
     return {
         "description": "Share of tasks whose fraction of the expert is at or above each threshold, by agent.",
         "data": {"values": rows},
@@ -117,7 +118,7 @@ def thresholds(board: Scoreboard) -> Chart:
                     "x": x,
                     "y": y | {"field": "low"},
                     "y2": {"field": "high"},
-                    "color": _colour(board.judged),
+                    "color": _colour(board.competitors),
                 },
             },
             {
@@ -125,19 +126,23 @@ def thresholds(board: Scoreboard) -> Chart:
                 "encoding": {
                     "x": x,
                     "y": y,
-                    "color": _colour(board.judged),
-                    "strokeDash": {"field": "agent", "sort": board.judged, "legend": None},
+                    "color": _colour(board.competitors),
+                    "strokeDash": {
+                        "field": "agent",
+                        "sort": [str(agent) for agent in board.competitors],
+                        "legend": None,
+                    },
                 },
             },
             {
                 "transform": [{"filter": "abs(datum.fraction * 10 - round(datum.fraction * 10)) < 0.001"}],
                 "mark": {"type": "point", "filled": True, "size": 45},
-                "encoding": {"x": x, "y": y, "color": _colour(board.judged), "tooltip": tip},
+                "encoding": {"x": x, "y": y, "color": _colour(board.competitors), "tooltip": tooltip},
             },
             {
                 "data": {"values": context},
                 "mark": {"type": "point", "shape": "diamond", "size": 90, "color": "#767676", "strokeWidth": 2},
-                "encoding": {"x": x, "y": y, "tooltip": [{"field": "system"}, *tip[1:3]]},
+                "encoding": {"x": x, "y": y, "tooltip": [{"field": "system"}, *tooltip[1:3]]},
             },
             {
                 "data": {"values": context},
@@ -159,10 +164,10 @@ def compute(board: Scoreboard) -> Chart:
         flops, iqm = costs[score.agent].flops, score.aggregates["IQM"]
         rows.append(
             {
-                "agent": score.agent,
-                "place": len(rows),
-                "label": score.agent if flops else f"{score.agent} (no training)",
-                "flops": flops or least / 10,  # a logarithmic axis has no zero
+                "agent": str(score.agent),
+                "position": len(rows),
+                "label": str(score.agent) if flops else f"{score.agent} (no training)",
+                "flops": flops or least / 10,  # a logarithmic axis cannot show zero
                 "FLOPs": magnitude(flops),
                 "IQM": iqm.value,
                 "low": iqm.low,
@@ -177,12 +182,12 @@ def compute(board: Scoreboard) -> Chart:
         "axis": {"format": "~e", "tickCount": 5},
     }
     y = {"field": "IQM", "type": "quantitative", "title": "IQM of f", "scale": {"zero": False, "padding": 15}}
-    tip = [
+    tooltip = [
         {"field": "agent"},
         {"field": "FLOPs"},
         *({"field": name, "format": ".3f"} for name in ("IQM", "low", "high")),
     ]
-    colour = _colour([row["agent"] for row in rows]) | {"legend": None}
+    colour = _colour([score.agent for score in board.suite if score.agent in costs]) | {"legend": None}
     return {
         "description": "Interquartile mean of f against the training operations of each agent.",
         "data": {"values": rows},
@@ -194,11 +199,11 @@ def compute(board: Scoreboard) -> Chart:
                 "mark": {"type": "rule", "strokeWidth": 2},
                 "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}},
             },
-            {"mark": {"type": "point", "filled": True, "size": 110}, "encoding": {"y": y, "tooltip": tip}},
+            {"mark": {"type": "point", "filled": True, "size": 110}, "encoding": {"y": y, "tooltip": tooltip}},
             *(
-                # Agents of equal training lie on one another: every other name goes to the left.
+                # Points of agents with equal training overlap: every other label goes to the left.
                 {
-                    "transform": [{"filter": f"datum.place % 2 == {side}"}],
+                    "transform": [{"filter": f"datum.position % 2 == {side}"}],
                     "mark": {"type": "text", "align": ("left", "right")[side], "dx": (9, -9)[side], "dy": -7},
                     "encoding": {"y": y, "text": {"field": "label"}},
                 }
@@ -209,10 +214,10 @@ def compute(board: Scoreboard) -> Chart:
 
 
 def learning(rows: Sequence[CurveRow], y: str, x: str) -> Chart:
-    """Learning curves by training seed; agent and task are chosen below the chart."""
+    """Learning curves by training seed, with a menu for agent and task."""
     values = [{"curve": _curve_name(row), "seed": row.train_seed, "step": row.step, "value": row.value} for row in rows]
     names = list(dict.fromkeys(value["curve"] for value in values))
-    first = next((name for name in names if base_name(name) == "generalist"), names[0])
+    first = next((_curve_name(row) for row in rows if row.agent == "generalist"), names[0])
     return {
         "description": f"Learning curves, {y} against {x}, by training seed.",
         "data": {"values": values},
@@ -232,7 +237,7 @@ def learning(rows: Sequence[CurveRow], y: str, x: str) -> Chart:
 
 def draw(chart: Chart, path: Path) -> None:
     """Write a chart as ``path.png`` and ``path.svg``."""
-    import vl_convert  # here: it starts a JavaScript engine
+    import vl_convert  # starts a JavaScript engine, so it is imported only here
 
     spec = json.dumps(chart | {"background": "white", "config": {"font": "sans-serif", "axis": {"labelLimit": 260}}})
     write_bytes(path.with_suffix(".png"), vl_convert.vegalite_to_png(spec, scale=2))
@@ -244,13 +249,14 @@ def _rows(board: Scoreboard, metric: str) -> list[CurveRow]:
 
 
 def _curve_name(row: CurveRow) -> str:
-    return f"{row.agent} {row.task}" if row.task else row.agent
+    return f"{row.agent_id} {row.task}".strip()
 
 
-def _colour(agents: Sequence[str]) -> dict[str, Any]:
-    order = [agent for agent in agents if base_name(agent) not in ANCHORS]
-    colours = [_COLOURS[place % (len(_COLOURS) - 1)] for place in range(len(order))]
-    anchors = [agent for agent in agents if base_name(agent) in ANCHORS]
+def _colour(agents: Sequence[AgentId]) -> dict[str, Any]:
+    """Colour encoding of agents; random and experts are grey."""
+    order = [str(agent) for agent in agents if not agent.is_anchor]
+    colours = [_COLOURS[number % (len(_COLOURS) - 1)] for number in range(len(order))]
+    anchors = [str(agent) for agent in agents if agent.is_anchor]
     scale = {"domain": order + anchors, "range": colours + [_COLOURS[-1]] * len(anchors)}
     legend = {"orient": "top", "columns": 3, "labelLimit": 320, "symbolOpacity": 1}
     return {"field": "agent", "type": "nominal", "scale": scale, "title": None, "legend": legend}

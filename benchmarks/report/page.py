@@ -84,7 +84,7 @@ def render_page(
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],
         tasks_caption=gate_text(board),
-        task_columns=["task", *results.agents],
+        task_columns=["task", *map(str, results.agents)],
         task_rows=_task_rows(board),
         charts=drawn,
         charts_json=_json(drawn),

@@ -1,4 +1,4 @@
-"""Compose the report of a results folder: tables, plots and one page, from its rows alone."""
+"""Write the report of a results folder: tables, charts and a page, from the folder's rows alone."""
 
 from collections.abc import Mapping
 from dataclasses import astuple
@@ -19,38 +19,40 @@ from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.runs.failures import FAILURES, read_failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.runs.wandb import TableData, log_report
-from benchmarks.scoring.results import FILES, Results, labelled
+from benchmarks.scoring.agents import with_label
+from benchmarks.scoring.results import FILES, Results
 from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard, score
 
 PAGE = "index.html"
 TABLES = ("table.md", "table.csv", "table.tex")
 DRAWN = "report.json"
-"""What the report was drawn from; as long as that is unchanged, it is not drawn again."""
+"""Digests of the report's inputs; while they are unchanged, the report is not drawn again."""
 
 
 def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scoreboard:
     """Score the results, print the tables and write the report's files into the folder.
 
-    ``table.md``, ``table.csv`` and ``table.tex``; every chart as ``.png`` and ``.svg``; and ``index.html``.
+    The files are ``table.md``, ``table.csv``, ``table.tex``, charts as ``.png`` and ``.svg``, and ``index.html``.
 
     Args:
-        results: checked rows, those in the folder.
-        folder: a results folder; its config, environment and clips go onto the page.
-        tracker: told every f, tables, charts, clips and the page, when they are new.
+        results: the folder's rows, checked.
+        folder: a results folder; its configuration, environment and clips are shown on the page.
+        tracker: receives fractions, tables, charts, clips and the page whenever they are drawn.
     """
     board = score_results(results)
     by_return = score_by_return(board)
-    everything = [*tables.all_tables(board, by_return), *(table for table in [rounds_table(board)] if table)]
+    rounds = [table for table in [rounds_table(board)] if table]
+    every_table = [*tables.all_tables(board, by_return), *rounds]
     failed = tables.failed_lines(read_failures(folder))
     console.say(tables.headline(board))
-    for table in [*everything[:2], *(table for table in [rounds_table(board)] if table)]:
+    for table in [*every_table[:2], *rounds]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
     inputs = _inputs(folder)
     if _is_drawn(folder, inputs):
         return board
-    (folder / DRAWN).unlink(missing_ok=True)  # killed from here on, the report is drawn again
-    text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, everything)])
-    written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, everything)))
+    (folder / DRAWN).unlink(missing_ok=True)  # if the process dies from here on, the report is drawn again
+    text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, every_table)])
+    written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, every_table)))
     for name, content in zip(TABLES, written, strict=True):
         artifacts.write_text(folder / name, content)
     drawn = charts.charts(board)
@@ -80,24 +82,24 @@ def _is_drawn(folder: Path, inputs: Mapping[str, str]) -> bool:
 
 
 def score_results(results: Results) -> Scoreboard:
-    """The scoreboard with the bootstrap's draws that every report of the suite has: same rows, same digits."""
+    """The scoreboard with the bootstrap seed that every report of the suite uses: equal rows give equal digits."""
     return score(results, np.random.default_rng(derive("report", results.suite)))
 
 
 def score_by_return(board: Scoreboard) -> Scoreboard | None:
-    """The scored tasks by their returns, where some are judged by success; None where none is."""
+    """The scored tasks with return as their metric; None if no scored task has success as its metric."""
     names = [task for task in board.results.task_names if task not in board.unscored]
     results = board.results.by_return(names)
     return None if results is None else score_results(results)
 
 
 def _inputs(folder: Path) -> dict[str, str]:
-    """Digests of what a report is drawn from, the drawing itself included."""
-    paths = [folder / f"{name}.csv" for name in FILES]
+    """Digests of the files that a report is drawn from, and of the code that draws it."""
+    paths = [folder / f"{name}.csv{suffix}" for name in FILES for suffix in ("", ".gz")]
     paths += [*sorted(folder.glob("config*.yaml")), folder / "environment.json", folder / FAILURES]
     paths += sorted((folder / "clips").rglob("clip.*"))
-    ours = Path(__file__).parent
-    code = [*sorted(ours.glob("*.*")), *sorted((ours.parent / "scoring").glob("*.py"))]
+    package = Path(__file__).parent
+    code = [*sorted(package.glob("*.*")), *sorted((package.parent / "scoring").glob("*.py"))]
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths if path.exists()}
     return digests | {"code": digest([file_digest(path) for path in code])}
 
@@ -105,27 +107,26 @@ def _inputs(folder: Path) -> dict[str, str]:
 def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
     values = {f"f/{row.task}/{row.agent}": row.f.value for row in board.tasks if row.f is not None}
     for gain in board.gains:
-        where = labelled(gain.task or board.results.suite, gain.label)
-        told = {"amplify": gain.amplify, "net": gain.net, "kept": gain.kept, "over_control": gain.over_control}
-        values |= {
-            f"rounds/{gain.number}/{name}/{where}": each.value for name, each in told.items() if each is not None
-        }
+        tasks = with_label(gain.task or board.results.suite, gain.label)
+        estimates = {"amplify": gain.amplify, "net": gain.net, "kept": gain.kept, "over_control": gain.over_control}
+        values |= {f"rounds/{gain.round}/{name}/{tasks}": found.value for name, found in estimates.items() if found}
     for row in board.suite:
         values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
     rows = [astuple(row) for row in tidy_scores(board)]
     names = list(columns(TidyScore))
-    kept = [names.index(name) for name in ("suite", "task", "agent", "train_seeds", "f", "f_low", "f_high")]
-    of_tasks: TableData = (names, rows[: len(board.tasks)])
-    of_suite: TableData = (
-        ["suite", "aggregate", "agent", "train_seeds", "value", "low", "high"],
-        [[row[place] for place in kept] for row in rows[len(board.tasks) :]],
+    of_aggregates = ("suite", "task", "agent", "round", "label", "train_seeds", "f", "f_low", "f_high")
+    kept = [names.index(name) for name in of_aggregates]
+    task_table: TableData = (names, rows[: len(board.tasks)])
+    suite_table: TableData = (
+        ["suite", "aggregate", "agent", "round", "label", "train_seeds", "value", "low", "high"],
+        [[row[column] for column in kept] for row in rows[len(board.tasks) :]],
     )
-    curves = {row.agent: (THRESHOLDS, [point.value for point in row.curve]) for row in board.suite}
+    curves = {str(row.agent): (THRESHOLDS, [point.value for point in row.curve]) for row in board.suite}
     fractions = {
-        agent: {row.task: row.f.value for row in board.tasks if row.agent == agent and row.f is not None}
-        for agent in board.judged
+        str(agent): {row.task: row.f.value for row in board.tasks if row.agent == agent and row.f is not None}
+        for agent in board.competitors
     }
-    films = {task: folder / "clips" / task / "clip.mp4" for task in board.results.task_names}
+    clips = {task: folder / "clips" / task / "clip.mp4" for task in board.results.task_names}
     tracker.write(
         folder,
         "report",
@@ -133,11 +134,11 @@ def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
         env_id=board.results.suite,
         log_more=lambda run: log_report(
             run,
-            task_table=of_tasks,
-            suite_table=of_suite,
+            task_table=task_table,
+            suite_table=suite_table,
             thresholds=curves,
             fractions=fractions,
-            clips={task: path for task, path in films.items() if path.exists()},
+            clips={task: path for task, path in clips.items() if path.exists()},
             page=folder / PAGE,
         ),
     )

@@ -1,37 +1,52 @@
-"""What a report's tables say: the headline, fractions, raw scores, summaries, improvements and costs."""
+"""Tables of a report: headline, fractions, mean scores, summary, probability of improvement and compute."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.base.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.scoring.results import AGENTS, ANCHORS, base_name, label_of, labelled, round_of
+from benchmarks.scoring.agents import AGENTS, AgentId, with_label
 from benchmarks.scoring.scoreboard import AGGREGATES, Estimate, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
-"""Fractions whose counts the summary shows."""
+"""Fractions for which the summary counts the tasks at or above."""
+
+
+_HEADLINE_AGENTS = {
+    "specialist": "one specialist per task",
+    "multitask-rl": "the same network trained by PPO on all tasks",
+    "generalist": "one generalist for all tasks",
+}
 
 
 @dataclass(frozen=True)
 class TidyScore:
-    """A line of ``table.csv``: one agent on one task; the suite's aggregates have their names in place of a task's.
+    """One agent on one task, or one aggregate over tasks: a line of ``table.csv``.
 
     Attributes:
         suite: the suite's name.
-        task: the task's name, or an aggregate's.
-        agent: the agent's name.
-        train_seeds: how many.
-        preliminary: whether it is one: what another would give is unknown.
-        raw: mean score, its interval in ``raw_low`` and ``raw_high``; empty for aggregates.
-        f: fraction of the expert, its interval in ``f_low`` and ``f_high``; empty if unscored.
+        task: the task's name, or the aggregate's.
+        agent: the agent's name; with ``round`` and ``label`` its :class:`AgentId`.
+        round: the agent's round; None before any.
+        label: the agent's configuration in a comparison.
+        train_seeds: number of training seeds.
+        preliminary: whether there is a single training seed, so that the variation between seeds is unknown.
+        raw: mean score; None for aggregates.
+        raw_low: lower end of its 95 % interval.
+        raw_high: upper end of its 95 % interval.
+        f: fraction of the expert; None if the task is unscored.
+        f_low: lower end of its 95 % interval.
+        f_high: upper end of its 95 % interval.
         fieller_low: lower end of f's interval in closed form, a cross-check.
-        fieller_high: its upper end; from -inf to inf where the ratio is not bounded.
-        gate: empty if the task counts, else why not.
+        fieller_high: upper end of the same; -inf to inf where the ratio is unbounded.
+        gate: why the task is unscored; empty if it is scored.
     """
 
     suite: str
     task: str
     agent: str
+    round: int | None
+    label: str
     train_seeds: int
     preliminary: bool
     raw: float | None
@@ -46,63 +61,68 @@ class TidyScore:
 
 
 def headline(board: Scoreboard) -> str:
-    """The first thing that a report says: what one network for all tasks keeps, against one network per task."""
-    named = {"specialist": "one specialist per task", "generalist": "one generalist for all tasks"}
-    named["multitask-rl"] = "the same network trained by PPO on all tasks"
-    last = max((round_of(score.agent) for score in board.suite), default=0)
-    shown = [score for score in board.suite if base_name(score.agent) in named and round_of(score.agent) in (0, last)]
+    """One sentence: the fraction that one network for all tasks keeps, against one network per task."""
+    last = max((score.agent.round or 0 for score in board.suite), default=0)
+    shown = [
+        score for score in board.suite if score.agent.name in _HEADLINE_AGENTS and (score.agent.round or 0) in (0, last)
+    ]
     start = "Preliminary, one training seed: " if board.preliminary else ""
     if not shown:
         return f"{start}no task is scored." if not board.suite else f"{start}no generalist was scored."
     clauses = []
     for score in shown:
-        rounds = f" after {last} {plural(last, 'round')}" if round_of(score.agent) else ""
-        who = labelled(named[base_name(score.agent)] + rounds, label_of(score.agent))
-        clauses.append(f"{who} {'' if clauses else 'keeps '}{interval_text(score.aggregates['IQM'])}")
+        rounds = f" after {last} {plural(last, 'round')}" if score.agent.round else ""
+        subject = with_label(_HEADLINE_AGENTS[score.agent.name] + rounds, score.agent.label)
+        clauses.append(f"{subject} {'' if clauses else 'keeps '}{interval_text(score.aggregates['IQM'])}")
     scored = len(board.results.task_names) - len(board.unscored)
     seeds = len(board.results.train_seeds)
     data = f"{scored} {plural(scored, 'task')}" + ("" if seeds == 1 else f" and {seeds} training seeds")
-    text = f"{start}of its experts' performance, {listed(clauses)} (IQM of f over {data}, 95 % intervals)"
-    for agent in (score.agent for score in shown if base_name(score.agent) == "generalist" and not last):
-        gap = board.differences.get((labelled("specialist", label_of(agent)), agent))
-        gap = gap or board.differences.get(("specialist", agent))
-        if gap is None:
-            continue
-        where = f" with {label_of(agent)}" if label_of(agent) else ""
-        verdict = "no difference is shown" if gap.low <= 0 <= gap.high else "the interval excludes 0"
-        verdict = "" if board.preliminary else f", {verdict}"
-        text += f"; sharing one network{where} costs {interval_text(gap)} of the expert{verdict}"
+    text = f"{start}{listed(clauses)} of its experts' performance (IQM of f over {data}, 95 % intervals)"
+    generalists = [score.agent for score in shown if score.agent.name == "generalist" and not last]
+    text += "".join(_sharing_clause(board, agent) for agent in generalists)
     return text[0].upper() + text[1:] + "."
 
 
+def _sharing_clause(board: Scoreboard, generalist: AgentId) -> str:
+    """The cost of sharing one network: f of the specialists less f of the generalist."""
+    specialist = generalist.in_same_run("specialist", board.results.agents)
+    gap = specialist and board.differences.get((specialist, generalist))
+    if not gap:
+        return ""
+    where = f" with {generalist.label}" if generalist.label else ""
+    verdict = "no significant difference" if gap.low <= 0 <= gap.high else "the interval excludes 0"
+    verdict = "" if board.preliminary else f", {verdict}"
+    return f"; sharing one network{where} costs {interval_text(gap)} of the expert{verdict}"
+
+
 def failed_lines(failures: Mapping[str, str]) -> list[str]:
-    """What a report says of the tasks that failed, by their names."""
+    """A line for each task that failed."""
     return [f"{task} failed: {line}" for task, line in failures.items()]
 
 
 def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[Table]:
-    """Every table of a report, the two that the console shows first, the one with wall times last.
+    """Every table of a report: first the two that the console shows, last the one with wall times.
 
     Args:
-        board: what is reported.
-        by_return: the same judged by return, where tasks are judged by success.
+        board: the scores.
+        by_return: the same with return as every task's metric; None if no task has success as its metric.
     """
-    beside = [] if by_return is None else [summary_by_return(by_return)]
-    makers = (raw_table, improvement_table, cost_table)
-    return [score_table(board), summary_table(board), *beside, *(make(board) for make in makers)]
+    second_summary = [] if by_return is None else [summary_by_return(by_return)]
+    others = (raw_table, improvement_table, cost_table)
+    return [score_table(board), summary_table(board), *second_summary, *(make(board) for make in others)]
 
 
 def score_table(board: Scoreboard) -> Table:
     """Per task: the anchors' mean scores, and every other agent's fraction of the expert."""
     cells = {(score.task, score.agent): score for score in board.tasks}
-    anchors = [agent for agent in board.results.agents if base_name(agent) in ANCHORS]
+    anchors = [agent for agent in board.results.agents if agent.is_anchor]
     rows = []
     for task in board.results.task_names:
-        fractions = [cells[task, agent].f for agent in board.judged]
+        fractions = [cells[task, agent].f for agent in board.competitors]
         row = [task, *(number(cells[task, agent].raw.value) for agent in anchors)]
         rows.append(row + ["unscored" if f is None else interval_text(f) for f in fractions])
     caption = "f = (agent - random) / (expert - random) of mean scores on the same test episodes, with 95 % intervals."
-    columns = ["task", *anchors, *(f"f {agent}" for agent in board.judged)]
+    columns = ["task", *map(str, anchors), *(f"f {agent}" for agent in board.competitors)]
     return Table(
         f"{board.results.suite}: fraction of the expert, {seeds_text(board)}",
         columns,
@@ -123,16 +143,16 @@ def raw_table(board: Scoreboard) -> Table:
     caption = "Mean undiscounted return per test episode, with 95 % intervals." + "".join(
         f" {other}." for other in others
     )
-    return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *agents], rows, caption)
+    return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *map(str, agents)], rows, caption)
 
 
-def summary_table(board: Scoreboard, what: str = "summary") -> Table:
+def summary_table(board: Scoreboard, title: str = "summary") -> Table:
     """Per agent: aggregates over the scored tasks."""
     scored = len(board.results.task_names) - len(board.unscored)
     columns = ["agent", *AGGREGATES, *(f"f >= {mark:g} (of {scored})" for mark in MARKS)]
     rows = []
     for score in board.suite:
-        row = [score.agent, *(interval_text(score.aggregates[name]) for name in AGGREGATES)]
+        row = [str(score.agent), *(interval_text(score.aggregates[name]) for name in AGGREGATES)]
         counts = [score.at_or_above(mark) for mark in MARKS]
         row += [f"{count.value * scored:.0f} [{count.low * scored:.0f}, {count.high * scored:.0f}]" for count in counts]
         rows.append(row)
@@ -140,53 +160,59 @@ def summary_table(board: Scoreboard, what: str = "summary") -> Table:
         "IQM: mean of the middle half of the tasks. Worst decile: mean of the lowest tenth, at least one task. "
         "Optimality gap: mean of max(0, 1 - f). 95 % intervals by a bootstrap over training seeds, then episodes."
     )
-    return Table(f"{board.results.suite}: {what}, {seeds_text(board)}", columns, rows, caption)
+    return Table(f"{board.results.suite}: {title}, {seeds_text(board)}", columns, rows, caption)
 
 
 def summary_by_return(board: Scoreboard) -> Table:
-    """The summary of a board whose tasks are judged by return, beside that by their own metrics."""
+    """The summary of a board with return as every task's metric, shown beside that by the tasks' own metrics."""
     return summary_table(board, "summary by return in place of success")
 
 
 def improvement_table(board: Scoreboard) -> Table:
-    """Probability that the agent of a row is better than that of a column."""
+    """Probability that a row's agent is better than a column's."""
     agents = [score.agent for score in board.suite]
     rows = [
-        [row, *("" if row == other else interval_text(board.improvements[row, other], percent) for other in agents)]
-        for row in agents
+        [
+            str(agent),
+            *("" if agent == other else interval_text(board.improvements[agent, other], percent) for other in agents),
+        ]
+        for agent in agents
     ]
     caption = (
-        "How often one training seed of the row's agent scores above one of the column's on a task drawn at random, in "
-        "percent; a tie counts half."
+        "Probability, in percent, that a training seed of the row's agent scores above one of the column's agent on a "
+        "random task; a tie counts half."
     )
     return Table(
-        f"{board.results.suite}: probability of improvement, {seeds_text(board)}", ["agent", *agents], rows, caption
+        f"{board.results.suite}: probability of improvement, {seeds_text(board)}",
+        ["agent", *map(str, agents)],
+        rows,
+        caption,
     )
 
 
 def cost_table(board: Scoreboard) -> Table:
-    """Per agent: what it cost to make and to play, as the mean over training seeds."""
+    """Per agent: the cost of training and of playing, as means over training seeds."""
     rows = []
     for agent, cost in costs_by_agent(board).items():
         steps, seconds = play_by_agent(board)[agent]
         decision = f"{1e6 * seconds / steps:.0f} µs" if steps else "-"
-        row = [agent, AGENTS[base_name(agent)], magnitude(cost.parameters), magnitude(cost.flops)]
+        row = [str(agent), AGENTS[agent.name], magnitude(cost.parameters), magnitude(cost.flops)]
         rows.append([*row, magnitude(cost.env_steps), duration(cost.seconds), decision])
     caption = (
-        "Sums over tasks, means over training seeds. Operations of the networks' training, forward and backward. "
-        "Environment steps: those that an expert took, those recorded of experts that the others learn from. "
-        "Wall time is summed over networks; the generalist has all cores to itself, the others one each. "
-        "A test step includes the environment's."
+        "Sums over tasks, means over training seeds. Training FLOPs: forward and backward passes of the networks' "
+        "training. Environment steps: steps taken by an expert, or recorded steps that the other agents learn from. "
+        "Training: wall time, summed over networks; the generalist uses all cores, every other network one. "
+        "A test step includes the environment's step."
     )
-    columns = ["agent", "what it is", "parameters", "training FLOPs", "environment steps", "training", "per test step"]
+    columns = ["agent", "description", "parameters", "training FLOPs", "environment steps", "training", "per test step"]
     return Table(f"{board.results.suite}: compute, {seeds_text(board)}", columns, rows, caption, words=2)
 
 
-def costs_by_agent(board: Scoreboard) -> dict[str, Cost]:
+def costs_by_agent(board: Scoreboard) -> dict[AgentId, Cost]:
     """The cost of each agent, averaged over its training seeds."""
     costs = {}
     for agent in board.results.agents:
-        rows = [row for row in board.results.costs if row.agent == agent]
+        rows = [row for row in board.results.costs if row.agent_id == agent]
         if rows:
             total = sum((Cost(row.parameters, row.flops, row.env_steps, row.train_seconds) for row in rows), Cost())
             costs[agent] = Cost(
@@ -198,31 +224,35 @@ def costs_by_agent(board: Scoreboard) -> dict[str, Cost]:
     return costs
 
 
-def play_by_agent(board: Scoreboard) -> dict[str, tuple[int, float]]:
-    """Steps and seconds of each agent's test episodes."""
+def play_by_agent(board: Scoreboard) -> dict[AgentId, tuple[int, float]]:
+    """Environment steps and wall seconds of each agent's test episodes."""
     rows = board.results.costs
     return {
         agent: (
-            sum(row.play_steps for row in rows if row.agent == agent),
-            sum(row.play_seconds for row in rows if row.agent == agent),
+            sum(row.play_steps for row in rows if row.agent_id == agent),
+            sum(row.play_seconds for row in rows if row.agent_id == agent),
         )
         for agent in board.results.agents
     }
 
 
 def tidy_scores(board: Scoreboard) -> list[TidyScore]:
-    """The rows of ``table.csv``."""
-    seeds: dict[str, set[int]] = {}
-    for row in board.results.scores:
-        seeds.setdefault(row.agent, set()).add(row.train_seed)
+    """Rows of ``table.csv``."""
 
     def line(
-        name: str, agent: str, raw: Estimate | None, f: Estimate | None, closed: tuple[float, float] | None, gate: str
+        name: str,
+        agent: AgentId,
+        raw: Estimate | None,
+        f: Estimate | None,
+        closed_form: tuple[float, float] | None,
+        gate: str,
     ) -> TidyScore:
-        count = len(seeds[agent])
-        low, high = closed or (None, None)
-        suite = board.results.suite
-        return TidyScore(suite, name, agent, count, count < 2, *_cells(raw), *_cells(f), low, high, gate)
+        count = board.seed_counts[agent]
+        low, high = closed_form or (None, None)
+        identity = (agent.name, agent.round, agent.label)
+        return TidyScore(
+            board.results.suite, name, *identity, count, count < 2, *_cells(raw), *_cells(f), low, high, gate
+        )
 
     rows = [
         line(score.task, score.agent, score.raw, score.f, score.fieller, board.unscored.get(score.task, ""))
@@ -241,13 +271,13 @@ def _cells(estimate: Estimate | None) -> tuple[float | None, float | None, float
 
 
 def seeds_text(board: Scoreboard) -> str:
-    """``5 training seeds``, or a warning where there is one."""
+    """``5 training seeds``, or a warning that there is only one."""
     seeds = board.results.train_seeds
     return "preliminary: one training seed" if board.preliminary else f"{len(seeds)} training seeds"
 
 
 def gate_text(board: Scoreboard) -> str:
-    """How many tasks count, which do not and why, and single experts that missed their reference."""
+    """Number of scored tasks, unscored tasks with reasons, and training seeds whose expert missed its reference."""
     tasks = board.results.task_names
     text = f"{len(tasks) - len(board.unscored)} of {len(tasks)} tasks scored."
     text += "".join(f" {task}: unscored ({reason})." for task, reason in board.unscored.items())

@@ -1,10 +1,12 @@
-"""Several runs in one table: training seeds of one configuration are pooled, configurations get a label.
+"""Comparison of several runs in one table: training seeds of one configuration are pooled, configurations labelled.
 
 Run by ``gatito stages=[compare] runs=[A,B]``.
 """
 
+import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,23 +17,28 @@ from benchmarks.base.artifacts import digest, read_json, write_bytes, write_json
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.seals import check_seal, seal
-from benchmarks.scoring.results import ANCHORS, FILES, CostRow, Results, ScoreRow, TaskRow, labelled
+from benchmarks.scoring.agents import ANCHORS, AgentId
+from benchmarks.scoring.results import FILES, CostRow, Results, ScoreRow, TaskRow
 
 ROUNDS = "rounds.csv"
-"""What a run tells of its rounds of amplification and distillation; see ``report.rounds``."""
+"""Scores and costs of a run's rounds of amplification and distillation; see ``report.rounds``."""
 
 CONFIG = "config.yaml"
-_RUNNING = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
-_RUNNING += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
-_RUNNING += ("distill.gradient_accumulation", "distill.device")
-"""Settings, and groups of settings, that say how a run is made and shown, not what its method is."""
+_EXECUTION = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
+_EXECUTION += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
+_EXECUTION += ("distill.gradient_accumulation", "distill.device")
+"""Settings, and groups of settings, that decide how a run is executed and shown, not its method."""
 
 
 def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
-    """The folders of runs: paths, or names (or patterns such as ``classic-nano-seed*``) below the runs' folder.
+    """Find the folders of runs.
+
+    Args:
+        names: paths, or names or patterns (``classic-nano-seed*``) below the runs folder.
+        runs_folder: the folder of all runs.
 
     Raises:
-        GatitoError: if one does not exist; it names those that do.
+        GatitoError: if a run does not exist; the message lists those that do.
     """
     folders: list[Path] = []
     for name in names:
@@ -45,13 +52,13 @@ def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
 
 
 def pooled_name(folders: Sequence[Path]) -> str:
-    """A folder for the comparison: what the runs' names begin with, training seeds left out."""
+    """Name of a comparison's folder: the runs' common name without the training seed, or a digest of their names."""
     names = sorted({re.sub(r"-seed\d+", "", folder.name) for folder in folders})
     return names[0] if len(names) == 1 else f"compare-{digest(names)[:8]}"
 
 
 def seeds_of_one_configuration(folders: Sequence[Path]) -> list[list[Path]]:
-    """Runs that differ in their training seed alone, where there are several of them; one for each seed."""
+    """Groups of several runs that differ only in their training seed, with one run per seed."""
     groups: dict[str, dict[int, Path]] = {}
     for folder in folders:
         seed = int(yaml.safe_load((folder / CONFIG).read_text())["seed"])
@@ -60,11 +67,15 @@ def seeds_of_one_configuration(folders: Sequence[Path]) -> list[list[Path]]:
 
 
 def compare(folders: Sequence[Path], into: Path) -> Results:
-    """The results of several runs as one, written into a results folder of their own, with its config and clips.
+    """Merge the results of several runs into a results folder, with their configurations and clips.
+
+    Args:
+        folders: the runs' folders.
+        into: the folder to write; not a run's, except that a single run may be written into its own folder.
 
     Raises:
-        GatitoError: if a run has no results, rows do not fit together (see :meth:`Results.check`), or the folder to
-            write is a run's (a single run may be written into its own).
+        GatitoError: if a run has no results, rows do not fit together (see :meth:`Results.check`), or ``into`` is the
+            folder of a run.
     """
     sources = [folder.resolve() for folder in folders]
     if sources != [into.resolve()] and (into.resolve() in sources or (into / "scores").is_dir()):
@@ -78,7 +89,7 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     merged = merge([(label, [Results.read(run) for run in runs]) for label, runs in grouped])
     merged.check(f"runs=[{','.join(folder.name for folder in folders)}]")
     merged.write(into)
-    for path in into.glob("config-[0-9]*.yaml"):  # of an earlier comparison, which may have had more of them
+    for path in into.glob("config-[0-9]*.yaml"):  # an earlier comparison may have had more
         path.unlink()
     for number, (label, runs) in enumerate(grouped):
         name = CONFIG if number == 0 else f"config-{number}.yaml"
@@ -87,107 +98,118 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     if environments:
         commands = dict.fromkeys(environment["command"] for environment in environments)
         commits = dict.fromkeys(environment.get("git_commit") for environment in environments)
-        told = {"command": "\n".join(commands), "git_commit": ", ".join(filter(None, commits)) or None}
-        write_json(into / ENVIRONMENT, environments[0] | told)
-    _take_clips(folders, into)
-    _take_rounds(folders, into)
+        origin = {"command": "\n".join(commands), "git_commit": ", ".join(filter(None, commits)) or None}
+        write_json(into / ENVIRONMENT, environments[0] | origin)
+    _copy_clips(folders, into)
+    _merge_rounds(grouped, into)
     return merged
 
 
-def _take_clips(folders: Sequence[Path], into: Path) -> None:
-    """The films of the first run that has any."""
+def _copy_clips(folders: Sequence[Path], into: Path) -> None:
+    """Copy the clips of the first run that has any."""
     for folder in folders:
-        films = sorted((folder / "clips").rglob("clip.*"))
-        if films and folder.resolve() != into.resolve():
-            for path in films:
+        clips = sorted((folder / "clips").rglob("clip.*"))
+        if clips and folder.resolve() != into.resolve():
+            for path in clips:
                 write_bytes(into / path.relative_to(folder), path.read_bytes())
             return
 
 
-def _take_rounds(folders: Sequence[Path], into: Path) -> None:
-    """What runs tell of their rounds, one below the other."""
-    told = [folder for folder in folders if (folder / ROUNDS).exists()]
-    for folder in told:
-        check_seal(folder, [ROUNDS], "remove it and run with stages=[report], which writes it anew.")
-    texts = [(folder / ROUNDS).read_text().splitlines() for folder in told]
-    if texts:
-        lines = [texts[0][0], *(line for text in texts for line in text[1:])]
-        write_text(into / ROUNDS, "\n".join(lines) + "\n")
+def _merge_rounds(grouped: Sequence[tuple[str, Sequence[Path]]], into: Path) -> None:
+    """Concatenate the ``rounds.csv`` of all runs that have one, each row with its configuration's label."""
+    text, writer = io.StringIO(), None
+    for label, runs in grouped:
+        for path in (run / ROUNDS for run in runs if (run / ROUNDS).exists()):
+            check_seal(path.parent, [ROUNDS], "remove it and run with stages=[report], which writes it again.")
+            reader = csv.DictReader(io.StringIO(path.read_text()))
+            if writer is None:
+                writer = csv.DictWriter(text, reader.fieldnames or (), lineterminator="\n")
+                writer.writeheader()
+            writer.writerows(row | {"label": row["label"] or label} for row in reader)
+    if writer is not None:
+        write_text(into / ROUNDS, text.getvalue())
         seal(into, [ROUNDS])
 
 
 def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
-    """Results of several runs as one: those of one group are pooled, those of several are told apart by a label.
+    """Merge results: runs of one group are pooled, agents of different groups get the group's label.
 
-    An agent that is the same in all groups stays one agent without a label, if random and the experts are shared too.
+    An agent that is identical in all groups stays one agent without a label, provided that random and the experts are
+    shared too.
 
     Args:
         groups: a label and the results of its runs (training seeds of one configuration).
     """
     pooled = [(label, _pool(results)) for label, results in groups]
     first = pooled[0][1]
-    shared = [
+    shared = {
         agent
         for agent in first.agents
-        if all(_identity(results, agent) == _identity(first, agent) for _, results in pooled)
-    ]
-    if not all(anchor in shared for anchor in ANCHORS):  # agents are measured against their own run's anchors
-        shared = []
-    merged = []
-    for label, results in pooled:
-        names = {agent: agent if agent in shared else labelled(agent, label) for agent in results.agents}
-        merged.append(
-            Results(
-                tuple(replace(row, agent=names[row.agent]) for row in results.scores),
-                tuple(replace(row, expert=names[row.expert]) for row in results.tasks),
-                tuple(replace(row, agent=names[row.agent]) for row in results.costs if row.agent in names),
-                tuple(replace(row, agent=names[row.agent]) for row in results.curves if row.agent in names),
-            )
+        if all(_rows_of(results, agent) == _rows_of(first, agent) for _, results in pooled)
+    }
+    if not {AgentId(anchor) for anchor in ANCHORS} <= shared:  # agents are measured against their own run's anchors
+        shared = set()
+    labelled = [_with_label(results, label, shared) for label, results in pooled]
+    merged = labelled[0]
+    for results in labelled[1:]:
+        merged = Results(
+            merged.scores + tuple(row for row in results.scores if row.agent_id not in shared),
+            _merge_tasks(merged.tasks, results.tasks),
+            merged.costs + tuple(row for row in results.costs if row.agent_id not in shared),
+            merged.curves + tuple(row for row in results.curves if row.agent_id not in shared),
         )
-    kept = merged[0]
-    for results in merged[1:]:
-        kept = Results(
-            kept.scores + tuple(row for row in results.scores if row.agent not in shared),
-            _together(kept.tasks, results.tasks),
-            kept.costs + tuple(row for row in results.costs if row.agent not in shared),
-            kept.curves + tuple(row for row in results.curves if row.agent not in shared),
-        )
-    return kept
+    return merged
 
 
-def _together(first: Sequence[TaskRow], second: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
-    """Each task once; runs that amplify others than each other have no amplified tasks in common to speak of."""
-    rows: dict[TaskRow, bool | None] = {}
+def _with_label(results: Results, label: str, shared: Collection[AgentId]) -> Results:
+    """The same rows with a label on agents that are not shared; rows of agents without scores are left out."""
+    scored = set(results.agents)
+
+    def label_of(agent: AgentId) -> str:
+        return agent.label if agent in shared else ", ".join(filter(None, (agent.label, label)))
+
+    return Results(
+        tuple(replace(row, label=label_of(row.agent_id)) for row in results.scores),
+        tuple(replace(row, label=label_of(row.expert_id)) for row in results.tasks),
+        tuple(replace(row, label=label_of(row.agent_id)) for row in results.costs if row.agent_id in scored),
+        tuple(replace(row, label=label_of(row.agent_id)) for row in results.curves if row.agent_id in scored),
+    )
+
+
+def _merge_tasks(first: Sequence[TaskRow], second: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
+    """Each task once; where runs disagree on whether a task is amplified, the merged row leaves it open."""
+    amplified: dict[TaskRow, bool | None] = {}
     for row in (*first, *second):
-        plain = replace(row, amplified=None)
-        rows[plain] = row.amplified if rows.get(plain, row.amplified) == row.amplified else None
-    return tuple(replace(plain, amplified=amplified) for plain, amplified in rows.items())
+        key = replace(row, amplified=None)
+        amplified[key] = row.amplified if amplified.get(key, row.amplified) == row.amplified else None
+    return tuple(replace(key, amplified=value) for key, value in amplified.items())
 
 
 def _pool(runs: Sequence[Results]) -> Results:
     return Results(*(tuple(row for run in runs for row in getattr(run, name)) for name in FILES))
 
 
-def _identity(results: Results, agent: str) -> set[ScoreRow | CostRow]:
-    """What tells whether two runs have the very same agent: equal play alone may be two that solve every task.
+def _rows_of(results: Results, agent: AgentId) -> set[ScoreRow | CostRow]:
+    """The rows that decide whether two runs share an agent.
 
-    The times in its cost are those of one training; runs that share an agent have taken it over with them.
+    Equal scores are not enough, since two agents may both solve every task. Costs hold the wall time of one training,
+    which runs that share an agent have taken over with it.
     """
-    return {row for row in (*results.scores, *results.costs) if row.agent == agent}
+    return {row for row in (*results.scores, *results.costs) if row.agent_id == agent}
 
 
 def _method(folder: Path) -> dict[str, Any]:
-    """The settings of a run that decide its results, but for the training seed."""
+    """The settings that decide a run's results, without the training seed."""
     try:
         config = yaml.safe_load((folder / CONFIG).read_text())
     except yaml.YAMLError as error:
         raise GatitoError(f"{folder / CONFIG} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, Mapping):
         raise GatitoError(f"{folder / CONFIG} has no settings: take it from the run's own stages, or run it again.")
-    running = tuple(f"{name}." for name in _RUNNING)
-    # An older run may lack what is not set.
+    execution = tuple(f"{name}." for name in _EXECUTION)
+    # An older run may lack settings that are None.
     return {
-        key: value for key, value in _flat(config).items() if value is not None and not f"{key}.".startswith(running)
+        key: value for key, value in _flat(config).items() if value is not None and not f"{key}.".startswith(execution)
     }
 
 
@@ -203,11 +225,11 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What sets each configuration apart, such as ``model=mini``, or its ``label``; empty where there is only one."""
+    """The settings in which configurations differ, such as ``model=mini``, or each one's ``label``; empty for one."""
     keys = sorted({key for config in configs for key in config} - {"label"})
-    words = [str(config.get("label", "")) for config in configs]
-    if len(configs) > 1 and len({*words, ""}) == len(configs) + 1:  # a word for each says it all
-        return words
+    given = [str(config.get("label", "")) for config in configs]
+    if len(configs) > 1 and len({*given, ""}) == len(configs) + 1:  # every configuration has a label of its own
+        return given
     differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     presets = [key.removesuffix(".name") for key in differing if key.endswith(".name")]
     shown = [key for key in differing if not any(key.startswith(f"{preset}.") for preset in presets)] + presets

@@ -1,4 +1,4 @@
-"""Agents x suite -> tidy rows: what every agent scores in every test episode, what it cost, how it learnt.
+"""Evaluation: play every agent's test episodes and write the results folder's rows of scores, costs and curves.
 
 Run by ``gatito stages=[evaluate]``.
 """
@@ -23,13 +23,14 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.runs.wandb import log_lineage
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
 from benchmarks.scoring.scores import samples_by_task
 from benchmarks.tasks import Suite
 
 SCORES = "scores.csv"
 CURVES = ("selection/mean", "selection/gain", "distill/loss")
-"""The metrics of learning curves that results folders keep."""
+"""Metrics whose learning curves a results folder keeps."""
 
 
 @dataclass
@@ -38,9 +39,9 @@ class EvaluateConfig:
 
     Attributes:
         episodes: test episodes per task and agent, on the same seeds for every agent.
-        envs_per_task: environments of one task side by side in one process, at most.
-        max_envs: environments of all tasks in one process, at most (but one of each task): a suite of many tasks
-            has fewer of each. One of Meta-World's takes 26 MB and a third of a second to make.
+        envs_per_task: most environments of one task side by side in one process.
+        max_envs: most environments of all tasks in one process, but at least one per task. A Meta-World environment
+            takes 26 MB and a third of a second to create.
     """
 
     episodes: int = 100
@@ -56,26 +57,26 @@ class EvaluateConfig:
         check_at_least("evaluate", self, episodes=2, envs_per_task=1, max_envs=1)
 
     def lanes_for(self, tasks: int) -> int:
-        """Environments of each task side by side where so many tasks are played together."""
+        """Environments of each task side by side when a number of tasks are played together."""
         return min(self.envs_per_task, max(1, self.max_envs // tasks))
 
 
 @dataclass(frozen=True)
 class Agent:
-    """Somebody to be scored.
+    """An agent to score.
 
     Attributes:
-        name: as in the score rows, see ``results.AGENTS``.
-        load: makes the policy, in the process that plays it; picklable.
-        made_from: the artifacts that the policy is: one for each task by its name, or one for all tasks by ``""``.
-        recorded: tasks on which it does not play, by the folders of the recordings that its episodes are taken from.
-        earlier: what else was made for it before, so that its cost is this agent's as well.
-        episodes: that it plays of each task, the first of all test episodes; None: all.
-        lanes: environments side by side, where it thinks so much that each task is played by itself; None: it does not.
-        how: settings that decide how it plays, beside what it is.
+        id: the agent's identity in the rows.
+        load: creates the policy, in the process that plays it; picklable.
+        made_from: the artifacts that the policy consists of: one per task by name, or one for all tasks as ``""``.
+        recorded: folders of recordings whose episodes are scored in place of new ones, by task name.
+        earlier: artifacts that were made on the way to this agent, whose cost is part of its own.
+        episodes: number of test episodes that it plays per task, the first ones; None: all.
+        lanes: environments side by side for a policy that plans, which plays each task by itself; None: no planning.
+        how: further settings that decide how the policy acts.
     """
 
-    name: str
+    id: AgentId
     load: Callable[[], Policy]
     made_from: Mapping[str, Artifact] = field(default_factory=dict)
     recorded: Mapping[str, Path] = field(default_factory=dict)
@@ -84,24 +85,29 @@ class Agent:
     lanes: int | None = None
     how: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """The agent's name as tables show it."""
+        return str(self.id)
+
     def plays(self, config: EvaluateConfig) -> int:
-        """How many test episodes of each task."""
+        """Number of test episodes per task."""
         return min(config.episodes, self.episodes or config.episodes)
 
     def on(self, suite: Suite) -> "Agent":
-        """The agent as a player of these tasks alone."""
+        """The same agent restricted to the suite's tasks."""
         kept = ("", *(task.name for task in suite))
         return replace(self, made_from={name: made for name, made in self.made_from.items() if name in kept})
 
 
 def score_artifact(run: Run, agent: Agent, suite: Suite, config: EvaluateConfig) -> Artifact:
-    """The artifact of an agent's scores on the tasks of a suite: its folder, and what decides its content."""
+    """The artifact of an agent's scores on the tasks of a suite, with the settings and inputs that decide them."""
     settings = {"suite": suite.name, "tasks": {task.name: task.digest for task in suite}, "agent": agent.name}
     settings |= {"episodes": agent.plays(config), "seed": run.seed}
     if agent.how:
         settings["how"] = dict(agent.how)
     inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
-    return Artifact(run.folder / "scores" / agent.name, "scores", settings, inputs)
+    return Artifact(run.folder / "scores" / agent.id.folder, "scores", settings, inputs)
 
 
 def evaluate(
@@ -111,85 +117,95 @@ def evaluate(
     config: EvaluateConfig,
     amplified: Collection[str] | None = None,
 ) -> Results:
-    """Score every agent on every task of the suite, what is not there yet, and write the run's results.
+    """Score every agent on every task, unless its scores are complete already, and write the run's results.
 
-    A task that fails with one agent is left out of the results of all.
+    A task that fails for one agent is left out of the results of all agents.
 
     Args:
         run: the run.
-        agents: that play; their artifacts must be finished.
+        agents: the agents to score; their artifacts must be complete.
         gate_means: each expert's mean score on its gate's episodes, by task name.
-        config: how much is played.
-        amplified: the tasks that rounds of amplification are for; None: there are none.
+        config: settings of the evaluation.
+        amplified: names of the tasks that rounds amplify; None if the run has no rounds.
 
     Raises:
         GatitoError: if an agent's files are missing or damaged.
     """
     suite, seed = run.survivors(), run.seed
     jobs: list[Job] = []
-    made = {agent.name: score_artifact(run, agent, suite, config) for agent in agents}
-    missing = []
+    scores = {agent.id: score_artifact(run, agent, suite, config) for agent in agents}
+    missing: list[AgentId] = []
     seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     for agent in agents:
-        if made[agent.name].is_complete() or made[agent.name].adopt(run.runs_folder):
+        if scores[agent.id].is_complete() or scores[agent.id].adopt(run.runs_folder):
             continue
-        missing.append(agent.name)
+        missing.append(agent.id)
         parts = min(run.workers, agent.plays(config))
-        playing = Suite(suite.name, tuple(task for task in suite if task.name not in agent.recorded))
-        own = seeds[: agent.plays(config)]
-        alone = [Suite(suite.name, (task,)) for task in playing] if agent.lanes else [playing] if playing.tasks else []
-        jobs += [_part(agent, each, own[part::parts], config) for each in alone for part in range(parts)]
+        agent_seeds = seeds[: agent.plays(config)]
+        jobs += [
+            _part(agent, played_together, agent_seeds[part::parts], config)
+            for played_together in _groups(agent, suite)
+            for part in range(parts)
+        ]
     played = _play_parts(jobs, run)
     survivors = run.survivors()
     if not survivors.tasks:
         return Results((), ())
     for agent in agents:
-        if agent.name in missing:
-            parts = [told for job, told in played if job.arguments["agent"] is agent]
+        if agent.id in missing:
+            parts = [part for job, part in played if job.arguments["agent"] is agent]
             episodes = [episode for part in parts for episode in part.episodes]
-            rows = score_rows(survivors, agent.name, seed, [*episodes, *_recorded(agent, seeds)])
+            rows = score_rows(survivors, agent.id, seed, [*episodes, *_recorded(agent, seeds)])
             seconds = sum(part.seconds for part in parts)
             spent = total_spent([part.spent for part in parts])
-        elif survivors != suite:  # it is scored already, on a task that another has failed since
-            rows = _rows_on(survivors, made[agent.name])
-            seconds = _manifest(made[agent.name])["wall_seconds"]
-            spent = _manifest(made[agent.name])["facts"].get("spent", {})
+        elif survivors != suite:  # scored already, on a task at which another agent has failed since
+            rows = _rows_on(survivors, scores[agent.id])
+            seconds = _manifest(scores[agent.id])["wall_seconds"]
+            spent = _manifest(scores[agent.id])["facts"].get("spent", {})
         else:
             continue
-        artifact = made[agent.name] = score_artifact(run, agent.on(survivors), survivors, config)
+        artifact = scores[agent.id] = score_artifact(run, agent.on(survivors), survivors, config)
         artifact.start()
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
         artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
-    everything = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, made, seed, amplified)
-    everything.write(run.folder)
+    results = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, scores, seed, amplified)
+    results.write(run.folder)
     if missing:
         means = {
             f"evaluate/{task}/{agent}": float(sample[seed].mean())
-            for (task, agent), sample in samples_by_task(everything).items()
+            for (task, agent), sample in samples_by_task(results).items()
             if agent in missing
         }
         run.tracker.write(
             run.folder / "scores",
             "evaluate",
             means,
-            log_more=partial(log_lineage, made=[made[name] for name in missing], folder=run.folder),
+            log_more=partial(log_lineage, made=[scores[agent] for agent in missing], folder=run.folder),
             env_id=suite.name,
             episodes=config.episodes,
         )
-    return everything
+    return results
+
+
+def _groups(agent: Agent, suite: Suite) -> list[Suite]:
+    """Tasks that an agent plays together in one process: each by itself if it plans, all of them if not."""
+    playing = tuple(task for task in suite if task.name not in agent.recorded)
+    if agent.lanes:
+        return [Suite(suite.name, (task,)) for task in playing]
+    return [Suite(suite.name, playing)] if playing else []
 
 
 def _recorded(agent: Agent, seeds: Sequence[int]) -> list[Episode]:
-    """As many episodes of an agent's recordings as test episodes are played, in their places."""
+    """The first recorded episodes in place of test episodes, on the tasks that an agent does not play."""
     episodes = []
     for task, folder in agent.recorded.items():
-        told = Trajectories(folder)
-        if len(told) < len(seeds):
+        recording = Trajectories(folder)
+        if len(recording) < len(seeds):
             raise GatitoError(
-                f"the recorded {agent.name} of task {task} has {len(told)} episodes, but {len(seeds)} are to be "
-                f"scored: set evaluate.episodes={len(told)}."
+                f"the recording of {agent.name} on task {task} has {len(recording)} episodes, but {len(seeds)} are to "
+                f"be scored: set evaluate.episodes={len(recording)}."
             )
-        rows = zip(seeds, told.returns, told.lengths, told.successes, strict=False)
+        rows = zip(seeds, recording.returns, recording.lengths, recording.successes, strict=False)
         episodes += [
             Episode(task, seed, float(total), int(length), success, False, None)
             for seed, total, length, success in rows
@@ -197,16 +213,18 @@ def _recorded(agent: Agent, seeds: Sequence[int]) -> list[Episode]:
     return episodes
 
 
-def score_rows(suite: Suite, agent: str, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:
-    """Tidy rows of the suite's tasks, in their order and in that of episode seeds."""
+def score_rows(suite: Suite, agent: AgentId, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:
+    """Rows of the episodes of the suite's tasks, in the order of tasks and episode seeds."""
     order = {task.name: index for index, task in enumerate(suite)}
-    counted = [episode for episode in episodes if episode.task in order]
-    ordered = sorted(counted, key=lambda episode: (order[episode.task], episode.seed))
+    kept = [episode for episode in episodes if episode.task in order]
+    ordered = sorted(kept, key=lambda episode: (order[episode.task], episode.seed))
     return [
         ScoreRow(
             suite.name,
             episode.task,
-            agent,
+            agent.name,
+            agent.round,
+            agent.label,
             seed,
             episode.seed,
             episode.total_return,
@@ -221,61 +239,69 @@ def _collect(
     agents: Sequence[Agent],
     suite: Suite,
     gate_means: Mapping[str, float],
-    played: Mapping[str, Artifact],
+    artifacts: Mapping[AgentId, Artifact],
     seed: int,
     amplified: Collection[str] | None,
 ) -> Results:
-    """The run's results out of its artifacts."""
-    scores = [row for agent in agents for row in _rows_on(suite, played[agent.name])]
+    """The run's results, read from its artifacts."""
+    scores = [row for agent in agents for row in _rows_on(suite, artifacts[agent.id])]
     tasks = [
         TaskRow(
             suite.name,
             task.name,
+            "",
             seed,
             task.env_id,
             task.horizon,
             task.metric,
             task.reference,
-            "expert",
             gate_means[task.name],
             task.digest[:12],
             None if amplified is None else task.name in amplified,
         )
         for task in suite
     ]
-    costs, curves = [], []
-    for agent in agents:
-        own = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost())
-        before = sum((Cost.of(_manifest(artifact)) for artifact in agent.earlier), Cost())
-        cost = replace(own + before, parameters=own.parameters)
-        manifest = _manifest(played[agent.name])
-        costs.append(
-            CostRow(
-                suite.name,
-                agent.name,
-                seed,
-                cost.parameters,
-                cost.flops,
-                cost.env_steps,
-                round(cost.seconds, 2),
-                manifest["facts"]["steps"],
-                manifest["wall_seconds"],
-                manifest["facts"].get("spent", {}).get("passes"),
-                manifest["facts"].get("spent", {}).get("steps"),
-            )
-        )
-        for task, artifact in agent.made_from.items():
-            curves += [
-                CurveRow(agent.name, task, seed, metric, int(line["step"]), line[metric])
-                for line in read_log(artifact.folder / LOG)
-                for metric in CURVES
-                if math.isfinite(line.get(metric, math.nan))  # a loss that became NaN is in the log alone
-            ]
+    costs = [_cost_row(agent, suite.name, seed, _manifest(artifacts[agent.id])) for agent in agents]
+    curves = [row for agent in agents for row in _curve_rows(agent, seed)]
     return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves))
 
 
+def _cost_row(agent: Agent, suite: str, seed: int, manifest: Mapping[str, Any]) -> CostRow:
+    """An agent's cost, from the manifests of its artifacts and of its scores."""
+    own = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost())
+    before = sum((Cost.of(_manifest(artifact)) for artifact in agent.earlier), Cost())
+    cost = replace(own + before, parameters=own.parameters)
+    spent = manifest["facts"].get("spent", {})
+    return CostRow(
+        suite,
+        agent.id.name,
+        agent.id.round,
+        agent.id.label,
+        seed,
+        cost.parameters,
+        cost.flops,
+        cost.env_steps,
+        round(cost.seconds, 2),
+        manifest["facts"]["steps"],
+        manifest["wall_seconds"],
+        spent.get("passes"),
+        spent.get("steps"),
+    )
+
+
+def _curve_rows(agent: Agent, seed: int) -> list[CurveRow]:
+    """An agent's learning curves, from the logs of its artifacts."""
+    return [
+        CurveRow(agent.id.name, agent.id.round, agent.id.label, task, seed, metric, int(line["step"]), line[metric])
+        for task, artifact in agent.made_from.items()
+        for line in read_log(artifact.folder / LOG)
+        for metric in CURVES
+        if math.isfinite(line.get(metric, math.nan))  # a loss that became NaN stays in the log
+    ]
+
+
 def _rows_on(suite: Suite, scores: Artifact) -> list[ScoreRow]:
-    """The rows of a finished artifact that are of the suite's tasks."""
+    """The rows of a complete artifact that belong to the suite's tasks."""
     names = {task.name for task in suite}
     rows = read_csv(scores.folder / SCORES, ScoreRow, "run with stages=[evaluate,report] again.")
     return [row for row in rows if row.task in names]
@@ -290,7 +316,7 @@ def _manifest(artifact: Artifact) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Played:
-    """Episodes, the seconds that they took, and what the policy has spent on them, if it counts."""
+    """Episodes, their wall time in seconds, and the policy's inference cost, if it counts it."""
 
     episodes: list[Episode]
     seconds: float
@@ -298,35 +324,35 @@ class _Played:
 
 
 def _part(agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConfig) -> Job:
-    """A job of some test episodes of all tasks of the suite: they share one batched forward pass."""
+    """A job that plays some test episodes of all tasks of the suite, which share one batched forward pass."""
     arguments = {"agent": agent, "suite": suite, "seeds": seeds, "config": config}
     task = suite.tasks[0].name if len(suite.tasks) == 1 else None
     return Job(f"evaluate {agent.name}", len(seeds) * len(suite.tasks), arguments, task)
 
 
 def _play_parts(jobs: Sequence[Job], run: Run) -> list[tuple[Job, _Played]]:
-    """Play every job. One that fails is played again without the tasks that failed.
+    """Run every job; a job that fails is repeated without the tasks that failed.
 
-    If its process died and nothing says at which task, it is played again task by task.
+    If its process died without naming a task, it is repeated task by task.
     """
     played: list[tuple[Job, _Played]] = []
-    left = list(jobs)
-    while left:
+    pending = list(jobs)
+    while pending:
         known = len(run.failures)
-        results = run_jobs(_play, left, workers=run.workers, failures=run.failures)
+        results = run_jobs(_play, pending, workers=run.workers, failures=run.failures)
         played += results.items()
-        failed = [job.arguments for job in left if job not in results]
-        left = []
-        for part in failed:
-            suite = run.failures.survivors(part["suite"])
-            alone = [Suite(suite.name, (task,)) for task in suite]
-            suites = alone if len(run.failures) == known else [suite] if suite.tasks else []
-            left += [_part(part["agent"], each, part["seeds"], part["config"]) for each in suites]
+        failed = [job.arguments for job in pending if job not in results]
+        pending = []
+        for arguments in failed:
+            suite = run.failures.survivors(arguments["suite"])
+            single = [Suite(suite.name, (task,)) for task in suite]
+            suites = single if len(run.failures) == known else [suite] if suite.tasks else []
+            pending += [_part(arguments["agent"], part, arguments["seeds"], arguments["config"]) for part in suites]
     return played
 
 
 def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateConfig, report: Report) -> _Played:
-    """All episodes of these seeds."""
+    """Play all episodes of a job, in a worker process."""
     start = time.monotonic()
     episodes: list[Episode] = []
     lanes = agent.lanes or config.lanes_for(len(suite.tasks))

@@ -1,41 +1,39 @@
-"""What a round of amplification and distillation brings: three gains, each with its interval.
+"""Gains of rounds of amplification and distillation, each with its interval.
 
-The amplify gain is what thought adds to the generalist as it was; the net gain is what the generalist itself has after
-it learnt from that; the share kept is the one over the other. The control, which spent as much without an amplifier,
-says what of the net gain is the amplifier's.
+- The amplify gain: f of the amplified policy less f of the generalist before the round.
+- The net gain: f of the generalist after the round less f before.
+- The share kept: net gain over amplify gain.
+- The gain over the control, which spent equal compute without an amplifier.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from benchmarks.scoring.results import base_name, in_round, label_of, labelled, round_of
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.statistics import Estimate, Replicates, combine, interval
 
 ALL, AMPLIFIED, OTHERS = "", "amplified tasks", "other tasks"
-"""What a gain may be a mean over: all scored tasks, those that the rounds are for, and those that they are not for."""
-
-_Of: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""Groups of tasks that a gain can be a mean over: all scored tasks, those that rounds amplify, and the others."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A round of one run, in fractions of the expert.
+    """Gains of one round of one run, in fractions of the expert.
 
     Attributes:
-        number: of the round, from 1.
-        label: of the run in a comparison; empty where there is one.
-        task: the task, or :data:`ALL`, :data:`AMPLIFIED`, :data:`OTHERS`: the mean over those that are scored.
+        round: the round's number, from 1.
+        label: the run's configuration in a comparison; empty for a single run.
+        task: a task, or :data:`ALL`, :data:`AMPLIFIED` or :data:`OTHERS` for the mean over a group of scored tasks.
         after: the generalist's f after the round.
-        amplify: the amplified policy's f less the generalist's before the round; None: it was not scored.
-        net: the generalist's f after the round less that before.
-        kept: the one over the other; None where the amplify gain is not clearly above zero.
+        amplify: the amplify gain; None: the amplified policy was not scored.
+        net: the net gain.
+        kept: the share kept; None where the amplify gain's interval is not above zero.
         over_control: the generalist's f less the control's after as many rounds; None: there is no control.
     """
 
-    number: int
+    round: int
     label: str
     task: str
     after: Estimate
@@ -45,55 +43,76 @@ class Gain:
     over_control: Estimate | None
 
 
-def gains(f: Mapping[str, Replicates], tasks: Sequence[str], amplified: Collection[str] = ()) -> tuple[Gain, ...]:
-    """The gains of every round that agents say they are from.
+@dataclass(frozen=True)
+class _Round:
+    """The agents of one round of one run; None: not scored."""
+
+    after: AgentId
+    before: AgentId
+    amplified: AgentId | None
+    control: AgentId | None
+
+
+def gains(f: Mapping[AgentId, Replicates], tasks: Sequence[str], amplified: Collection[str] = ()) -> tuple[Gain, ...]:
+    """Gains of every round, for all tasks, groups of tasks and single tasks.
 
     Args:
-        f: replicates of the fractions of all agents, whose last axis are the scored tasks.
-        tasks: their names.
-        amplified: those that the rounds are for.
+        f: replicates of every agent's fractions, with the scored tasks on the last axis.
+        tasks: the scored tasks' names.
+        amplified: names of the tasks that rounds amplify.
     """
-    places = {ALL: [*range(len(tasks))]}
+    columns = {ALL: [*range(len(tasks))]}
     if 0 < sum(task in amplified for task in tasks) < len(tasks):
-        places[AMPLIFIED] = [place for place, task in enumerate(tasks) if task in amplified]
-        places[OTHERS] = [place for place, task in enumerate(tasks) if task not in amplified]
-    places |= {task: [place] for place, task in enumerate(tasks)}
-    made = []
-    for agent in f:
-        if base_name(agent) == "generalist" and round_of(agent):
-            before = _of_its_run(f, agent, "generalist", round_of(agent) - 1)
-            if before:  # else rounds of several runs came to the same, from different ones
-                made += [_gain(f, agent, before, name, _mean_of(own)) for name, own in places.items()]
-    return tuple(made)
+        columns[AMPLIFIED] = [column for column, task in enumerate(tasks) if task in amplified]
+        columns[OTHERS] = [column for column, task in enumerate(tasks) if task not in amplified]
+    columns |= {task: [column] for column, task in enumerate(tasks)}
+    return tuple(_gain(f, found, task, own) for found in _rounds(f) for task, own in columns.items())
 
 
-def _gain(f: Mapping[str, Replicates], agent: str, before: str, task: str, of: _Of) -> Gain:
-    number = round_of(agent)
-    amplified, control = (_of_its_run(f, agent, name, number) for name in ("amplified", "control"))
-    net = _difference(f, agent, before, of)
-    amplify = _difference(f, amplified, before, of) if amplified else None
-    told = None if amplify is None else _estimate(amplify)
-    kept = None
-    if amplify is not None and told is not None and told.low > 0:
-        # Of a gain that may be next to nothing, the few replicates below its interval would be all that is seen.
-        kept = _estimate(combine(lambda one, other: one / np.maximum(other, told.low), net, amplify))
-    over = _estimate(_difference(f, agent, control, of)) if control else None
-    after = _estimate(combine(of, f[agent]))
-    return Gain(number, label_of(agent), task, after, told, _estimate(net), kept, over)
+def _rounds(agents: Collection[AgentId]) -> list[_Round]:
+    rounds = []
+    for agent in agents:
+        if agent.name == "generalist" and agent.round is not None:
+            before = agent.in_same_run("generalist", agents, agent.round - 1 or None)
+            # In a comparison, runs can share a round's result and differ in what came before: such a round has no gain.
+            if before is not None:
+                others = (agent.in_same_run(name, agents, agent.round) for name in ("amplified", "control"))
+                rounds.append(_Round(agent, before, *others))
+    return rounds
 
 
-def _of_its_run(names: Collection[str], agent: str, name: str, number: int) -> str | None:
-    """Another agent of an agent's run; one that all runs of a comparison share has no label."""
-    wanted = in_round(name, number)
-    return next((each for each in (labelled(wanted, label_of(agent)), wanted) if each in names), None)
+def _gain(f: Mapping[AgentId, Replicates], agents: _Round, task: str, columns: Sequence[int]) -> Gain:
+    assert agents.after.round is not None
+    mean = _mean_over(columns)
+    net = _difference(mean, f[agents.after], f[agents.before])
+    amplify = _difference(mean, f[agents.amplified], f[agents.before]) if agents.amplified else None
+    over_control = _difference(mean, f[agents.after], f[agents.control]) if agents.control else None
+    return Gain(
+        agents.after.round,
+        agents.after.label,
+        task,
+        after=_estimate(combine(mean, f[agents.after])),
+        amplify=None if amplify is None else _estimate(amplify),
+        net=_estimate(net),
+        kept=None if amplify is None else _kept(net, amplify),
+        over_control=None if over_control is None else _estimate(over_control),
+    )
 
 
-def _difference(f: Mapping[str, Replicates], one: str, other: str, of: _Of) -> Replicates:
-    return combine(lambda x, y: of(x) - of(y), f[one], f[other])
+def _kept(net: Replicates, amplify: Replicates) -> Estimate | None:
+    floor = _estimate(amplify).low
+    if floor <= 0:
+        return None
+    # Replicates below the interval are raised to its end: a ratio with a denominator near zero would dominate the rest.
+    return _estimate(combine(lambda numerator, denominator: numerator / np.maximum(denominator, floor), net, amplify))
 
 
-def _mean_of(places: Sequence[int]) -> _Of:
-    return lambda values: values[..., places].mean(axis=-1)
+def _mean_over(columns: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda values: values[..., columns].mean(axis=-1)
+
+
+def _difference(mean: Callable[[np.ndarray], np.ndarray], first: Replicates, second: Replicates) -> Replicates:
+    return combine(lambda x, y: mean(x) - mean(y), first, second)
 
 
 def _estimate(replicates: Replicates) -> Estimate:

@@ -1,4 +1,4 @@
-"""The scoreboard: every agent's fractions of the expert, per task and summed up, each with its interval."""
+"""The scoreboard: every agent's fraction of the expert, per task and aggregated over tasks, with intervals."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.scoring import statistics
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.gains import Gain, gains
-from benchmarks.scoring.results import ANCHORS, Results, anchor_of, base_name
+from benchmarks.scoring.results import Results
 from benchmarks.scoring.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Replicates, Sample, combine, count_interval, interval
 
@@ -22,7 +23,7 @@ AGGREGATES: Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[float, 
     "worst decile": (statistics.worst_decile, (-np.inf, np.inf)),
     "optimality gap": (statistics.optimality_gap, (0.0, np.inf)),
 }
-"""What a suite's fractions are summed up to, and the values that it can have."""
+"""Aggregates of fractions over tasks: a function of the last axis, and the least and largest value it can have."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class TaskScore:
 
     Attributes:
         task: the task's name.
-        agent: the agent's name.
+        agent: the agent.
         raw: mean score over test episodes and training seeds.
-        f: the fraction of the expert, or None if the task's gate is shut.
-        fieller: f's interval in closed form, a cross-check; None as above.
+        f: fraction of the expert; None if the task is unscored.
+        fieller: f's interval in closed form, a cross-check; None if there is none.
     """
 
     task: str
-    agent: str
+    agent: AgentId
     raw: Estimate
     f: Estimate | None
     fieller: tuple[float, float] | None
@@ -49,33 +50,33 @@ class SuiteScore:
     """One agent on all scored tasks.
 
     Attributes:
-        agent: the agent's name.
+        agent: the agent.
         aggregates: by the names in :data:`AGGREGATES`.
-        curve: the share of tasks at or above each of :data:`THRESHOLDS`.
+        curve: share of tasks at or above each of :data:`THRESHOLDS`.
     """
 
-    agent: str
+    agent: AgentId
     aggregates: Mapping[str, Estimate]
     curve: tuple[Estimate, ...]
 
     def at_or_above(self, threshold: float) -> Estimate:
-        """The share of tasks whose f is at least so much."""
+        """Share of tasks whose f is at or above a threshold."""
         return self.curve[THRESHOLDS.index(threshold)]
 
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """Everything that a report says about the scores of a results folder.
+    """All scores that a report of a results folder shows.
 
     Attributes:
-        results: the rows behind it.
+        results: the rows that are scored.
         tasks: one score per task and agent, in the order of the suite and of the agents.
-        suite: one per agent but random; empty if no task is scored.
-        unscored: the reason by task whose gate is shut.
-        weak_seeds: training seeds whose expert alone misses the reference, by task: never hidden, scored or not.
-        improvements: probability that the first agent is better than the second, by pair.
-        differences: first agent's IQM less the second's, by pair.
-        gains: of rounds of amplification and distillation, where there are any.
+        suite: one score per agent except random; empty if no task is scored.
+        unscored: tasks that failed the gate, each with the reason.
+        weak_seeds: training seeds whose expert misses the reference, by task, whether the task is scored or not.
+        improvements: probability that the first agent of a pair is better than the second.
+        differences: IQM of the first agent of a pair less the second's.
+        gains: gains of rounds of amplification and distillation.
     """
 
     results: Results
@@ -83,64 +84,50 @@ class Scoreboard:
     suite: tuple[SuiteScore, ...]
     unscored: Mapping[str, str]
     weak_seeds: Mapping[str, tuple[int, ...]]
-    improvements: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
-    differences: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
+    improvements: Mapping[tuple[AgentId, AgentId], Estimate] = field(default_factory=dict)
+    differences: Mapping[tuple[AgentId, AgentId], Estimate] = field(default_factory=dict)
     gains: tuple[Gain, ...] = ()
 
     @functools.cached_property
     def preliminary(self) -> bool:
-        """Whether some agent has one training seed alone: what another would give is unknown."""
-        seeds: dict[str, set[int]] = {}
-        for row in self.results.scores:
-            seeds.setdefault(row.agent, set()).add(row.train_seed)
-        return min(map(len, seeds.values())) < 2
+        """Whether some agent has a single training seed, so that the variation between seeds is unknown."""
+        return min(self.seed_counts.values()) < 2
 
     @functools.cached_property
-    def judged(self) -> list[str]:
+    def seed_counts(self) -> dict[AgentId, int]:
+        """Number of training seeds per agent."""
+        seeds: dict[AgentId, set[int]] = {}
+        for row in self.results.scores:
+            seeds.setdefault(row.agent_id, set()).add(row.train_seed)
+        return {agent: len(found) for agent, found in seeds.items()}
+
+    @functools.cached_property
+    def competitors(self) -> list[AgentId]:
         """Agents other than random and expert."""
-        return [agent for agent in self.results.agents if base_name(agent) not in ANCHORS]
+        return [agent for agent in self.results.agents if not agent.is_anchor]
 
 
 def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -> Scoreboard:
-    """Score every agent of checked results.
+    """Score every agent.
 
     Args:
-        results: see :meth:`Results.check`.
-        rng: the bootstrap's.
-        resamples: of the bootstrap.
+        results: rows that pass :meth:`Results.check`.
+        rng: random generator of the bootstrap.
+        resamples: number of bootstrap resamples.
     """
     agents, tasks = results.agents, results.task_names
     samples = samples_by_task(results)
-    unscored = _judge(results, samples)
+    unscored = _unscored(results, samples)
     scored = [task for task in tasks if task not in unscored]
     bootstrap = Bootstrap(rng, resamples)
     raw = {agent: bootstrap.means([samples[task, agent] for task in tasks]) for agent in agents}
-    anchors = {agent: [anchor_of(agent, anchor, agents) for anchor in ("expert", "random")] for agent in agents}
-    places = [tasks.index(task) for task in scored]
-    means = {agent: combine(lambda values: values[..., places], replicates) for agent, replicates in raw.items()}
-    f = {}
-    for agent in agents:
-        parts = [means[name] for name in (agent, *anchors[agent])]
-        fraction(*(part.estimate for part in parts))  # raises if a gate let through what has no fraction
-        f[agent] = combine(ratio, *parts)
-    rows = []
-    intervals = {agent: (interval(raw[agent]), interval(f[agent]) if scored else None) for agent in agents}
-    for place, task in enumerate(tasks):
-        for agent in agents:
-            whole, part = intervals[agent]
-            estimate = _estimate(raw[agent].estimate, whole, place)
-            if task in unscored or part is None:
-                rows.append(TaskScore(task, agent, estimate, None, None))
-                continue
-            closed = _fieller(*(samples[task, name] for name in (agent, *anchors[agent])))
-            of_expert = _estimate(f[agent].estimate, part, scored.index(task))
-            rows.append(TaskScore(task, agent, estimate, of_expert, closed))
-    rivals = [agent for agent in agents if base_name(agent) != "random"]
+    f = _fractions(raw, [tasks.index(task) for task in scored])
+    rivals = [agent for agent in agents if agent.name != "random"]
     pairs = [(x, y) for x in rivals for y in rivals if x != y]
     return Scoreboard(
         results,
-        tuple(rows),
-        tuple(_suite_score(agent, f[agent]) for agent in agents if base_name(agent) != "random") if scored else (),
+        _task_scores(results, samples, raw, f, scored),
+        tuple(_suite_score(agent, f[agent]) for agent in rivals) if scored else (),
         unscored,
         _weak_seeds(results),
         _improvements(bootstrap, samples, scored, pairs) if scored else {},
@@ -149,18 +136,52 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
     )
 
 
-def _judge(results: Results, samples: Mapping[tuple[str, str], Sample]) -> dict[str, str]:
-    """Why tasks are unscored; in a comparison, every run's expert must pass."""
+def _fractions(raw: Mapping[AgentId, Replicates], scored: Sequence[int]) -> dict[AgentId, Replicates]:
+    """Fractions of the expert on the scored tasks, given as columns of the raw scores."""
+    means = {agent: combine(lambda values: values[..., scored], replicates) for agent, replicates in raw.items()}
+    f = {}
+    for agent in raw:
+        parts = [means[name] for name in (agent, agent.anchor("expert", raw), agent.anchor("random", raw))]
+        fraction(*(part.estimate for part in parts))  # raises if the gate passed a task on which f is undefined
+        f[agent] = combine(ratio, *parts)
+    return f
+
+
+def _task_scores(
+    results: Results,
+    samples: Mapping[tuple[str, AgentId], Sample],
+    raw: Mapping[AgentId, Replicates],
+    f: Mapping[AgentId, Replicates],
+    scored: Sequence[str],
+) -> tuple[TaskScore, ...]:
+    raw_limits = {agent: interval(replicates) for agent, replicates in raw.items()}
+    f_limits = {agent: interval(replicates) for agent, replicates in f.items()} if scored else {}
+    rows = []
+    for column, task in enumerate(results.task_names):
+        for agent in results.agents:
+            mean = _estimate(raw[agent].estimate, raw_limits[agent], column)
+            if task not in scored:
+                rows.append(TaskScore(task, agent, mean, None, None))
+                continue
+            of_expert = _estimate(f[agent].estimate, f_limits[agent], scored.index(task))
+            anchors = (agent.anchor("expert", raw), agent.anchor("random", raw))
+            closed_form = _fieller(*(samples[task, name] for name in (agent, *anchors)))
+            rows.append(TaskScore(task, agent, mean, of_expert, closed_form))
+    return tuple(rows)
+
+
+def _unscored(results: Results, samples: Mapping[tuple[str, AgentId], Sample]) -> dict[str, str]:
+    """Tasks that fail the gate, with the reason; in a comparison, every run's expert must pass."""
     unscored = {}
     for task in results.task_names:
-        for expert in (agent for agent in results.agents if base_name(agent) == "expert"):
-            rows = [row for row in results.tasks if (row.task, row.expert) == (task, expert)]
+        for expert in (agent for agent in results.agents if agent.name == "expert"):
+            rows = [row for row in results.tasks if (row.task, row.expert_id) == (task, expert)]
             references = [row.reference for row in rows if row.reference is not None]
-            random = anchor_of(expert, "random", results.agents)
+            random = expert.anchor("random", results.agents)
             means = {row.train_seed: row.gate_mean for row in rows}
-            judged = gate(samples[task, expert], samples[task, random], max(references, default=None), means)
-            if not judged.passed:
-                unscored[task] = judged.reason
+            verdict = gate(samples[task, expert], samples[task, random], max(references, default=None), means)
+            if not verdict.passed:
+                unscored[task] = verdict.reason
     return unscored
 
 
@@ -169,15 +190,15 @@ def _weak_seeds(results: Results) -> dict[str, tuple[int, ...]]:
     for row in results.tasks:
         if row.reference is not None and row.gate_mean < row.reference:
             weak.setdefault(row.task, []).append(row.train_seed)
-    return {task: tuple(sorted(set(seeds))) for task, seeds in weak.items()}  # runs of a comparison may share a seed
+    return {task: tuple(sorted(set(seeds))) for task, seeds in weak.items()}  # compared runs may share a seed
 
 
-def _estimate(value: np.ndarray, limits: tuple[np.ndarray, np.ndarray], place: int | tuple[()] = ()) -> Estimate:
-    return Estimate(float(value[place]), float(limits[0][place]), float(limits[1][place]))
+def _estimate(value: np.ndarray, limits: tuple[np.ndarray, np.ndarray], index: int | tuple[()] = ()) -> Estimate:
+    return Estimate(float(value[index]), float(limits[0][index]), float(limits[1][index]))
 
 
 def _fieller(agent: Sample, expert: Sample, random: Sample) -> tuple[float, float] | None:
-    """The closed form over training seeds, or over episodes where there is one seed; None where they do not pair up."""
+    """Fieller's interval over training seeds, or over episodes if there is one seed; None if they cannot be paired."""
     if set(agent) != set(expert) or set(agent) != set(random):
         return None
     units = [
@@ -189,7 +210,7 @@ def _fieller(agent: Sample, expert: Sample, random: Sample) -> tuple[float, floa
     return statistics.fieller(units[0] - units[2], units[1] - units[2])
 
 
-def _suite_score(agent: str, f: Replicates) -> SuiteScore:
+def _suite_score(agent: AgentId, f: Replicates) -> SuiteScore:
     aggregates = {}
     for name, (function, bounds) in AGGREGATES.items():
         replicates = combine(function, f)
@@ -201,11 +222,11 @@ def _suite_score(agent: str, f: Replicates) -> SuiteScore:
 
 def _improvements(
     bootstrap: Bootstrap,
-    samples: Mapping[tuple[str, str], Sample],
+    samples: Mapping[tuple[str, AgentId], Sample],
     tasks: Sequence[str],
-    pairs: Sequence[tuple[str, str]],
-) -> dict[tuple[str, str], Estimate]:
-    improvements: dict[tuple[str, str], Estimate] = {}
+    pairs: Sequence[tuple[AgentId, AgentId]],
+) -> dict[tuple[AgentId, AgentId], Estimate]:
+    improvements: dict[tuple[AgentId, AgentId], Estimate] = {}
     for x, y in pairs:
         if (y, x) in improvements:
             other = improvements[y, x]
@@ -218,9 +239,11 @@ def _improvements(
     return improvements
 
 
-def _differences(f: Mapping[str, Replicates], pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Estimate]:
+def _differences(
+    f: Mapping[AgentId, Replicates], pairs: Sequence[tuple[AgentId, AgentId]]
+) -> dict[tuple[AgentId, AgentId], Estimate]:
     differences = {}
     for x, y in pairs:
-        gap = combine(lambda one, other: statistics.iqm(one) - statistics.iqm(other), f[x], f[y])
+        gap = combine(lambda first, second: statistics.iqm(first) - statistics.iqm(second), f[x], f[y])
         differences[x, y] = _estimate(gap.estimate, interval(gap))
     return differences

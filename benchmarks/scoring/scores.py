@@ -1,7 +1,7 @@
-"""Scores: the fraction of expert performance, and the gate that says on which tasks it means anything.
+"""Scores: the fraction of expert performance, and the gate that decides on which tasks it is meaningful.
 
-For a task with mean scores S (agent), E (expert) and R (random), f = (S - R) / (E - R). It is never S / E, which breaks
-where returns are negative, and a task whose expert is weak is listed as unscored: nothing is ever imputed.
+For a task with mean scores S (agent), E (expert) and R (random), f = (S - R) / (E - R). S / E would break where returns
+are negative. A task with a weak expert is listed as unscored; no score is ever imputed.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,18 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.statistics import Sample, standard_error
 
 MIN_Z = 4.4
-"""The expert must be so many standard errors above random: beyond Student's 97.5 % quantile (4.3 for three training
-seeds, less for more) f's own interval is bounded (Fieller 1954). For two seeds it is 12.7, as intervals show."""
+"""Least distance between expert and random, in standard errors. Above Student's 97.5 % quantile (4.3 for three training
+seeds, less for more) the interval of f is bounded (Fieller 1954). The quantile for two seeds is 12.7, so intervals from
+two seeds can be wide."""
 
 
-class Played(Protocol):
-    """What a score needs of an episode."""
+class ScoredEpisode(Protocol):
+    """The properties of an episode that a metric reads."""
 
     @property
     def total_return(self) -> float:
@@ -29,15 +31,15 @@ class Played(Protocol):
 
     @property
     def success(self) -> bool | None:
-        """Whether the task was solved, None if its environment never says."""
+        """Whether the task was solved; None if its environment does not say."""
         ...
 
 
-def metric_value(metric: str, episode: Played) -> float:
+def metric_value(metric: str, episode: ScoredEpisode) -> float:
     """An episode's score: its undiscounted return, or 1.0 or 0.0 for success.
 
     Raises:
-        GatitoError: if success is asked for and the environment never speaks of it.
+        GatitoError: if the metric is success and the environment does not report it.
     """
     if metric == "return":
         return episode.total_return
@@ -47,10 +49,10 @@ def metric_value(metric: str, episode: Played) -> float:
 
 
 def fraction(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """F = (S - R) / (E - R) of mean scores: 0 at random, 1 at the expert; any shapes that broadcast.
+    """Fraction f = (S - R) / (E - R) of mean scores, 0 at random and 1 at the expert; shapes broadcast.
 
     Raises:
-        ValueError: if an expert is no better than random, where f means nothing.
+        ValueError: if an expert is no better than random, so that f has no meaning.
     """
     if not np.all(np.greater(expert, random)):
         raise ValueError("no fraction: the expert's mean is not above random's")
@@ -58,17 +60,17 @@ def fraction(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.nd
 
 
 def ratio(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """:func:`fraction` without its check, for resampled means: a gated expert may, rarely, be resampled to random's."""
+    """:func:`fraction` without its check, for resampled means, which may rarely put an expert at random's level."""
     return (agent - random) / (expert - random)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a task counts, and if not, why.
+    """Whether a task is scored.
 
     Attributes:
-        passed: whether it counts.
-        reason: empty, or what the expert lacks.
+        passed: whether the task is scored.
+        reason: why it is not; empty if it is.
     """
 
     passed: bool
@@ -78,19 +80,19 @@ class Gate:
 def gate(
     expert: Sample, random: Sample, reference: float | None = None, gate_means: Mapping[int, float] | None = None
 ) -> Gate:
-    """Judge an expert over all of its training seeds.
+    """Decide whether a task is scored, from its expert over all training seeds.
 
-    It passes if E - R is at least ``MIN_Z`` standard errors and at least one standard deviation of the expert's
-    episodes, and if its mean on the gate's own episodes reaches the task's reference.
+    The gate passes if E - R is at least ``MIN_Z`` standard errors and at least one standard deviation of the expert's
+    episodes, and the expert's mean on its gate episodes reaches the task's reference.
 
     Args:
-        expert: its scores on test episodes, by training seed.
-        random: random's scores.
-        reference: mean that the expert must reach, or None.
+        expert: the expert's scores on test episodes, by training seed.
+        random: the random policy's scores.
+        reference: mean that the expert must reach; None: any.
         gate_means: the expert's mean on gate episodes, by training seed; its test means if not given.
     """
     if min(len(values) for sample in (expert, random) for values in sample.values()) < 2:
-        return Gate(False, "too few episodes to tell")
+        return Gate(False, "fewer than two episodes")
     means = {seed: float(values.mean()) for seed, values in expert.items()}
     gap = float(np.mean(list(means.values())) - np.mean([values.mean() for values in random.values()]))
     error = float(np.hypot(standard_error(expert), standard_error(random)))
@@ -107,14 +109,14 @@ def gate(
     return Gate(True, "")
 
 
-def samples_by_task(results: Results) -> dict[tuple[str, str], Sample]:
-    """Each task's own metric, by ``(task, agent)``: training seed → scores in the order of the episodes' seeds."""
+def samples_by_task(results: Results) -> dict[tuple[str, AgentId], Sample]:
+    """Scores by each task's metric: ``(task, agent)`` → training seed → scores in the order of episode seeds."""
     metrics = {row.task: row.metric for row in results.tasks}
-    values: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = {}
+    values: dict[tuple[str, AgentId], dict[int, list[tuple[int, float]]]] = {}
     for row in results.scores:
-        seeds = values.setdefault((row.task, row.agent), {})
+        seeds = values.setdefault((row.task, row.agent_id), {})
         seeds.setdefault(row.train_seed, []).append((row.episode_seed, metric_value(metrics[row.task], row)))
     return {
-        key: {seed: np.array([value for _, value in sorted(played)]) for seed, played in sorted(seeds.items())}
+        key: {seed: np.array([value for _, value in sorted(scores)]) for seed, scores in sorted(seeds.items())}
         for key, seeds in values.items()
     }

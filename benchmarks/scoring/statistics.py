@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from benchmarks.base.seeds import derive
 
@@ -190,8 +190,7 @@ def iqm(f: np.ndarray) -> np.ndarray:
 
     Each quarter is rounded down to whole tasks (Agarwal et al. 2021, arXiv:2108.13264; there over tasks and runs).
     """
-    cut = f.shape[-1] // 4
-    return np.sort(f, axis=-1)[..., cut : f.shape[-1] - cut].mean(axis=-1)
+    return stats.trim_mean(f, 0.25, axis=-1)
 
 
 def mean(f: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.play.policy import RandomPolicy
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate
 from benchmarks.tasks import make_env
 from generalist.config.settings import ModelConfig
@@ -91,7 +92,7 @@ def _overhead() -> float:
         run = make_run(Path(folder) / "run", suite)
         config = EvaluateConfig(episodes=_EPISODES, envs_per_task=_EPISODES, max_envs=_EPISODES * len(suite.tasks))
         start = time.perf_counter()
-        evaluate(run, [Agent("random", RandomPolicy)], {task.name: 0.0 for task in suite}, config)
+        evaluate(run, [Agent(AgentId("random"), RandomPolicy)], {task.name: 0.0 for task in suite}, config)
         ours = time.perf_counter() - start
     bare = 1 / Crew(_bare, [()]).rate()
     return (ours - bare) / len(suite.tasks)

@@ -7,6 +7,7 @@ from benchmarks.base.artifacts import read_json
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report.clips import ClipsConfig, Filmed, film, side_by_side, write_video
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Suite
 from tests.conftest import make_run, make_task
@@ -65,7 +66,7 @@ def test_a_video_can_be_read_back(tmp_path):
 
 
 def agents():
-    return [Agent("random", RandomPolicy), Agent("expert", RandomPolicy)]
+    return [Agent(AgentId("random"), RandomPolicy), Agent(AgentId("expert"), RandomPolicy)]
 
 
 def test_a_task_is_filmed_once_and_the_returns_are_kept(tmp_path):

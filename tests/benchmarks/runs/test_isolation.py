@@ -9,6 +9,7 @@ from benchmarks.base.csv_rows import read_csv
 from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.runs.failures import Failures, read_failures
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, score_artifact
 from benchmarks.scoring.results import Results, ScoreRow
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
@@ -131,7 +132,7 @@ def test_who_can_play_it_loses_the_task_that_fails_with_another_agent(before, tm
     if before:
         score(run, "random")
     failures = Failures([task.name for task in SUITE])
-    players = [Agent("random", RandomPolicy), Agent("expert", Clumsy)]
+    players = [Agent(AgentId("random"), RandomPolicy), Agent(AgentId("expert"), Clumsy)]
     results = score(run, players=players, failures=failures)
     assert "toy/target" in failures and len(failures) == 1
     assert {(row.agent, row.task) for row in results.scores} == {("random", "toy/counter"), ("expert", "toy/counter")}

@@ -77,7 +77,7 @@ def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
     assert merged == Results.read(tmp_path / "toy")
     for name in ("scores", "tasks", "costs", "curves"):
         assert getattr(merged, name) == sum((getattr(Results.read(run), name) for run in runs), ())
-    assert merged.agents == ["random", "expert", "generalist"]
+    assert list(map(str, merged.agents)) == ["random", "expert", "generalist"]
     assert merged.train_seeds == [0, 1, 2]
     assert yaml.safe_load((tmp_path / "toy" / "config.yaml").read_text())["seed"] == 0
     environment = json.loads((tmp_path / "toy" / "environment.json").read_text())
@@ -107,7 +107,7 @@ def test_configurations_are_labelled_by_what_differs(tmp_path, configs, labels):
         write_run(tmp_path / f"r{number}", config=config, generalist=number) for number, config in enumerate(configs)
     ]
     merged = compare(runs, tmp_path / "all")
-    assert merged.agents == ["random", "expert", *(f"generalist ({label})" for label in labels)]
+    assert list(map(str, merged.agents)) == ["random", "expert", *(f"generalist ({label})" for label in labels)]
     for number, label in enumerate(labels):
         [config] = (tmp_path / "all").glob(f"config-{number}.yaml" if number else "config.yaml")
         assert config.read_text() == f"# {label}\n" + (runs[number] / "config.yaml").read_text()
@@ -117,12 +117,12 @@ def test_shared_anchors_stay_one_and_each_generalist_keeps_its_rows(tmp_path):
     runs = [write_run(tmp_path / f"nano{seed}", seed) for seed in (0, 1)]
     runs += [write_run(tmp_path / f"mini{seed}", seed, config=MINI, generalist=7) for seed in (0, 1)]
     merged = compare(runs, tmp_path / "all")
-    assert merged.agents == ["random", "expert", "generalist (model=nano)", "generalist (model=mini)"]
-    returns = {agent: [row.total_return for row in merged.scores if row.agent == agent] for agent in merged.agents}
+    assert list(map(str, merged.agents)) == ["random", "expert", "generalist (model=nano)", "generalist (model=mini)"]
+    returns = {agent: [row.total_return for row in merged.scores if row.agent_id == agent] for agent in merged.agents}
     assert list(returns.values()) == [[0, 1, 1, 2], [10, 11, 11, 12], [5, 6, 6, 7], [7, 8, 8, 9]]
-    assert [(row.expert, row.train_seed) for row in merged.tasks] == [("expert", 0), ("expert", 1)]
-    assert [row.agent for row in merged.costs] == [row.agent for row in merged.curves]
-    assert sorted(row.agent for row in merged.costs) == sorted(merged.agents * 2)
+    assert [(row.label, row.train_seed) for row in merged.tasks] == [("", 0), ("", 1)]
+    assert [row.agent_id for row in merged.costs] == [row.agent_id for row in merged.curves]
+    assert sorted(str(row.agent_id) for row in merged.costs) == sorted([*map(str, merged.agents)] * 2)
 
 
 def test_runs_with_experts_of_their_own_keep_both_anchors_apart(tmp_path):
@@ -130,8 +130,8 @@ def test_runs_with_experts_of_their_own_keep_both_anchors_apart(tmp_path):
     merged = compare(runs, tmp_path / "all")
     # The generalists played alike, but each is measured against its own anchors.
     expected = [f"{agent} (model={name})" for agent in ("random", "expert", "generalist") for name in ("nano", "mini")]
-    assert merged.agents == expected
-    assert [row.expert for row in merged.tasks] == expected[2:4]
+    assert list(map(str, merged.agents)) == expected
+    assert [str(row.expert_id) for row in merged.tasks] == expected[2:4]
 
 
 def test_an_earlier_comparisons_configs_do_not_stay(tmp_path):
@@ -212,5 +212,23 @@ def test_agents_that_play_alike_but_cost_differently_are_two():
         costs=tuple(replace(row, parameters=99) if row.agent == "generalist" else row for row in same.costs),
     )
     merged = merge([("model=nano", [same]), ("model=mini", [larger])])
-    assert merged.agents == ["random", "expert", "generalist (model=nano)", "generalist (model=mini)"]
-    assert {row.parameters for row in merged.costs if "mini" in row.agent} == {99}
+    assert list(map(str, merged.agents)) == ["random", "expert", "generalist (model=nano)", "generalist (model=mini)"]
+    assert {row.parameters for row in merged.costs if "mini" in row.label} == {99}
+
+
+def test_a_comparison_of_comparisons_keeps_both_labels():
+    run = make_results({"toy/x": played(0)})
+    slow = make_results({"toy/x": played(0, generalist=3)})
+    inner = merge([("model=nano", [run]), ("model=mini", [slow])])
+    assert merge([("", [inner])]) == inner
+    outer = merge([("a", [inner]), ("b", [make_results({"toy/x": played(0, expert=20)})])])
+    assert {str(agent) for agent in outer.agents} >= {"generalist (model=mini, a)", "generalist (b)", "expert (a)"}
+
+
+def test_the_rounds_of_several_runs_are_told_apart(tmp_path):
+    runs = [write_run(tmp_path / "nano"), write_run(tmp_path / "mini", config=MINI, generalist=7)]
+    for run in runs:
+        (run / "rounds.csv").write_text("task,agent,round,label,f\ntoy/x,generalist,1,,0.5\n")
+    compare(runs, tmp_path / "all")
+    lines = (tmp_path / "all" / "rounds.csv").read_text().splitlines()
+    assert lines[1:] == [f"toy/x,generalist,1,model={name},0.5" for name in ("nano", "mini")]

@@ -9,6 +9,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.runs.tracking import Log, read_log
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.scoring.results import CostRow, CurveRow, Results, TaskRow
 from benchmarks.tasks import Suite
@@ -35,7 +36,9 @@ class Good(RandomPolicy):
 
 def agents(*names, **made_from):
     return [
-        Agent(name, RandomPolicy if name == "random" else lambda name=name: Good(name), made_from.get(name, {}))
+        Agent(
+            AgentId(name), RandomPolicy if name == "random" else lambda name=name: Good(name), made_from.get(name, {})
+        )
         for name in names
     ]
 
@@ -83,7 +86,7 @@ def test_each_training_seed_has_test_episodes_of_its_own(tmp_path):
 def test_the_tasks_say_what_was_played_and_what_the_gate_found(tmp_path):
     score(tmp_path / "runs" / "r", "random", "expert")
     assert Results.read(tmp_path / "runs" / "r").tasks == tuple(
-        TaskRow("toy", task.name, 4, task.env_id, 20, metric, bar, "expert", GATE[task.name], task.digest[:12])
+        TaskRow("toy", task.name, "", 4, task.env_id, 20, metric, bar, GATE[task.name], task.digest[:12])
         for task, metric, bar in ((TARGET, "return", -0.5), (COUNTER, "success", None))
     )
 
@@ -97,16 +100,16 @@ def test_costs_and_curves_are_those_of_the_artifacts_that_an_agent_is_made_from(
     generalist = {"": make(run / "generalist", Cost(99, 5e9, 1200, 7.0), curve={10: 0.5, 20: 0.1 + 0.2})}
     results = score(run, "random", "expert", "generalist", expert=experts, generalist=generalist)
     assert results == Results.read(run)
-    steps = {agent: sum(row.length for row in results.scores if row.agent == agent) for agent in results.agents}
+    steps = {agent: sum(row.length for row in results.scores if row.agent_id == agent) for agent in results.agents}
     assert [replace(row, play_seconds=0.0) for row in results.costs] == [
-        CostRow("toy", "random", 4, 0, 0.0, 0, 0.0, steps["random"], 0.0),
-        CostRow("toy", "expert", 4, 30, 3e6, 1200, 3.75, steps["expert"], 0.0),
-        CostRow("toy", "generalist", 4, 99, 5e9, 1200, 7.0, steps["generalist"], 0.0),
+        CostRow("toy", "random", None, "", 4, 0, 0.0, 0, 0.0, steps[AgentId("random")], 0.0),
+        CostRow("toy", "expert", None, "", 4, 30, 3e6, 1200, 3.75, steps[AgentId("expert")], 0.0),
+        CostRow("toy", "generalist", None, "", 4, 99, 5e9, 1200, 7.0, steps[AgentId("generalist")], 0.0),
     ]
     assert all(0 <= row.play_seconds < 60 for row in results.costs)
     assert results.curves == (
-        CurveRow("generalist", "", 4, "distill/loss", 10, 0.5),
-        CurveRow("generalist", "", 4, "distill/loss", 20, 0.1 + 0.2),
+        CurveRow("generalist", None, "", "", 4, "distill/loss", 10, 0.5),
+        CurveRow("generalist", None, "", "", 4, "distill/loss", 20, 0.1 + 0.2),
     )
     (run / "experts" / "y" / "manifest.json").unlink()
     with pytest.raises(GatitoError, match="experts/y is not finished: run all stages again"):
@@ -125,7 +128,7 @@ def test_what_is_scored_is_not_played_again_and_more_agents_join(tmp_path):
     before = (run / "scores" / "random" / "manifest.json").stat().st_mtime_ns
     results = score(run, "random", "expert", "generalist")
     assert (run / "scores" / "random" / "manifest.json").stat().st_mtime_ns == before
-    assert results.agents == ["random", "expert", "generalist"]
+    assert list(map(str, results.agents)) == ["random", "expert", "generalist"]
     assert results.scores[: len(first.scores)] == first.scores
     assert results.costs[0] == first.costs[0]
     assert score(tmp_path / "runs" / "other", "random") == first  # taken over from its neighbour
@@ -139,7 +142,7 @@ def test_who_plays_in_another_way_is_played_anew(tmp_path):
     ways = [RandomPolicy, functools.partial(Good, "random")]
     scores = []
     for number, load in enumerate([*ways, ways[0]]):
-        players = [Agent("random", load, how={"amplifier": load is ways[0]})]
+        players = [Agent(AgentId("random"), load, how={"amplifier": load is ways[0]})]
         scores.append(score(tmp_path / "runs" / str(number), players=players).scores)
     assert scores[0] == scores[2] != scores[1]
     assert "adopted_from" in read_manifest(tmp_path / "runs" / "2" / "scores" / "random")

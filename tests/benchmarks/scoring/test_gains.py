@@ -10,7 +10,6 @@ from benchmarks.report.report import score_results
 from benchmarks.report.rounds import RoundRow, round_rows, rounds_chart, rounds_table
 from benchmarks.scoring.comparison import merge
 from benchmarks.scoring.gains import AMPLIFIED, OTHERS
-from benchmarks.scoring.results import base_name, in_round, round_of
 from tests.conftest import make_results
 
 MEANS = {
@@ -32,12 +31,6 @@ def results(means=MEANS, seeds=(0,)):
     return make_results({"toy/a": agents, "toy/b": agents})
 
 
-def test_names_of_agents_say_their_round():
-    assert in_round("generalist", 0) == "generalist" and in_round("generalist", 12) == "generalist round 12"
-    assert base_name("control round 3 (model=mini)") == "control" and round_of("control round 3 (model=mini)") == 3
-    assert round_of("generalist (a round 4)") == 0
-
-
 def test_gains_are_differences_of_fractions():
     board = score_results(results())
     first, second = (gain for gain in board.gains if not gain.task)
@@ -47,7 +40,7 @@ def test_gains_are_differences_of_fractions():
     np.testing.assert_allclose(
         [second.amplify.value, second.net.value, second.kept.value], [0.6, 0.5, 5 / 6], atol=1e-6
     )
-    assert [gain.task for gain in board.gains if gain.number == 1] == ["", "toy/a", "toy/b"]
+    assert [gain.task for gain in board.gains if gain.round == 1] == ["", "toy/a", "toy/b"]
     [row] = [row for row in rounds_table(board).rows if row[0] == "round 2"]
     assert row[-1] == "toy/a, toy/b"
     assert {value["round"] for value in rounds_chart(board)["data"]["values"]} == {0, 1, 2}
@@ -58,7 +51,7 @@ def test_where_some_tasks_are_amplified_the_others_show_what_it_costs_them():
     agents["b"]["generalist round 1"] = {0: [3] * 20 + [3.01]}
     about = {"a": {"amplified": True}, "b": {"amplified": False}}
     board = score_results(make_results({f"toy/{task}": own for task, own in agents.items()}, **about))
-    nets = {gain.task: gain.net.value for gain in board.gains if gain.number == 1}
+    nets = {gain.task: gain.net.value for gain in board.gains if gain.round == 1}
     expected = {"": 0.1, AMPLIFIED: 0.3, OTHERS: -0.1, "toy/a": 0.3, "toy/b": -0.1}
     assert nets == {task: pytest.approx(net, abs=1e-3) for task, net in expected.items()}
     names = [row[0] for row in rounds_table(board).rows]
@@ -95,17 +88,19 @@ def test_results_without_rounds_have_no_part_on_them():
 def test_every_agent_of_every_round_has_a_line():
     text = to_csv(round_rows(score_results(results()), "search", "weak"), RoundRow)
     head, *lines = text.splitlines()
-    assert head == "suite,task,amplifier,start,train_seed,round,agent,f,f_low,f_high,decision_cost,env_steps"
+    assert head == (
+        "suite,task,amplifier,start,train_seed,agent,round,label,f,f_low,f_high,forward_passes_per_decision,env_steps"
+    )
     assert len(lines) == 2 * 7
-    assert next(line for line in lines if ",2,generalist," in line).startswith(
-        "toy,toy/a,search,weak,0,2,generalist,1.2"
+    assert next(line for line in lines if ",generalist,2," in line).startswith(
+        "toy,toy/a,search,weak,0,generalist,2,,1.2"
     )
 
 
 def test_runs_of_a_comparison_have_their_own_rounds():
     both = merge([("a", [results()]), ("b", [results(MEANS | {"generalist round 1": 6})])])
     board = score_results(both)
-    nets = {gain.label: gain.net.value for gain in board.gains if gain.number == 1 and not gain.task}
+    nets = {gain.label: gain.net.value for gain in board.gains if gain.round == 1 and not gain.task}
     assert nets == {"a": pytest.approx(0.3), "b": pytest.approx(0.2)}
 
 

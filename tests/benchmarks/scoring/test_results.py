@@ -1,10 +1,12 @@
+import gzip
 from dataclasses import replace
 
 import pytest
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.seals import SEAL
-from benchmarks.scoring.results import FILES, Results, anchor_of, base_name, label_of, labelled
+from benchmarks.base.seals import SEAL, seal
+from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.results import FILES, Results
 from tests.conftest import make_results
 
 SEEDS = {0: [1, 2], 1: [3, 4]}
@@ -36,7 +38,7 @@ def test_results_come_back_as_they_were(tmp_path):
     results = good()
     results.write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(f"{name}.csv" for name in FILES), SEAL])
-    header = "suite,task,agent,train_seed,episode_seed,return,length,success\n"
+    header = "suite,task,agent,round,label,train_seed,episode_seed,return,length,success\n"
     assert (tmp_path / "scores.csv").read_text().startswith(header)
     assert Results.read(tmp_path) == results
     assert (results.suite, results.task_names, results.train_seeds) == ("toy", ["toy/x", "toy/y"], [0, 1])
@@ -45,15 +47,34 @@ def test_results_come_back_as_they_were(tmp_path):
 def test_agents_have_one_order_with_further_runs_behind_each():
     names = ["generalist (b)", "expert", "generalist (a)", "clone", "random", "multitask-rl", "specialist", "retrieval"]
     expected = ["random", "expert", "clone", "retrieval", "specialist", "multitask-rl", "generalist (b)"]
-    assert make_results({"toy/x": dict.fromkeys(names, SEEDS)}).agents == [*expected, "generalist (a)"]
+    agents = make_results({"toy/x": dict.fromkeys(names, SEEDS)}).agents
+    assert list(map(str, agents)) == [*expected, "generalist (a)"]
 
 
-def test_names_and_labels():
-    assert labelled("expert", "") == "expert"
-    name = labelled("expert", "seed=(1, 2)")
-    assert (base_name(name), label_of(name), label_of("expert")) == ("expert", "seed=(1, 2)", "")
-    assert anchor_of("generalist (a)", "expert", ["expert (a)", "expert (b)"]) == "expert (a)"
-    assert anchor_of("generalist (a)", "expert", ["expert"]) == "expert"
+def test_an_agents_identity_is_shown_with_its_round_and_label():
+    assert [str(AgentId("expert")), str(AgentId("generalist", 2))] == ["expert", "generalist round 2"]
+    assert str(AgentId("generalist", 2, "seed=(1, 2)")) == "generalist round 2 (seed=(1, 2))"
+    assert AgentId("amplified", 12).folder == "amplified-round-12"
+
+
+def test_an_agent_is_measured_against_its_own_runs_anchors():
+    agent = AgentId("generalist", 3, "a")
+    own, other, shared = (AgentId("expert", label=label) for label in ("a", "b", ""))
+    assert agent.anchor("expert", [own, other]) == own
+    assert agent.anchor("expert", [shared]) == shared
+    assert agent.in_same_run("control", [AgentId("control", 3, "b"), AgentId("control", 2, "a")], 3) is None
+
+
+@pytest.mark.parametrize("name", ["scores", "curves"])
+def test_a_compressed_file_is_read_as_the_plain_one_and_replaced_by_it(tmp_path, name):
+    good().write(tmp_path)
+    plain = tmp_path / f"{name}.csv"
+    plain.with_name(f"{name}.csv.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    plain.unlink()
+    seal(tmp_path, [f"{name}.csv.gz"])
+    assert Results.read(tmp_path) == good()
+    good().write(tmp_path)
+    assert not list(tmp_path.glob("*.gz"))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -138,7 +159,7 @@ BAD = {
         "lacks rows: the tasks.csv row of toy/y with expert, training seed 1: run",
     ),
     "the row of another expert": (
-        lambda r: task_where(r, 0, expert="expert (model=mini)"),
+        lambda r: task_where(r, 0, label="model=mini"),
         "lacks rows: the tasks.csv row of toy/x with expert, training seed 0: run",
     ),
     "two rows of one task": (
@@ -186,4 +207,4 @@ def test_agents_of_several_runs_are_held_to_their_own_runs_anchors():
     good = make_results({"toy/x": runs})
     good.check("here")  # no run has the other's seed
     with pytest.raises(GatitoError, match="lacks rows: expert on toy/x, training seed 1: run"):
-        score_where(good, None, agent="expert (1)").check("here")
+        score_where(good, None, agent="expert", label="1").check("here")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scoring.scoreboard import AGGREGATES, THRESHOLDS, Estimate, score
-from tests.conftest import make_results
+from tests.conftest import agent_id, make_results
 
 
 def seeds(*means):
@@ -33,8 +33,14 @@ def board(tasks=None, seed=0, **settings):
     return score(results, np.random.default_rng(seed), 400)
 
 
+def pair(first, second):
+    return agent_id(first), agent_id(second)
+
+
 def fractions(scored, agent):
-    return {row.task.removeprefix("toy/"): row.f and row.f.value for row in scored.tasks if row.agent == agent}
+    return {
+        row.task.removeprefix("toy/"): row.f and row.f.value for row in scored.tasks if row.agent == agent_id(agent)
+    }
 
 
 def one_seed(tasks):
@@ -56,25 +62,25 @@ def estimates(scored):
 
 def test_fractions_and_aggregates_are_those_computed_by_hand():
     scored = board()
-    assert [(row.task, row.agent) for row in scored.tasks] == [
+    assert [(row.task, str(row.agent)) for row in scored.tasks] == [
         (task, agent) for task in TASKS for agent in ("random", "expert", "clone", "generalist")
     ]
     assert fractions(scored, "generalist") == pytest.approx({"x": 0.5, "y": 0.8, "z": 1.25})
     assert fractions(scored, "clone") == pytest.approx({"x": 0.25, "y": 0.8, "z": -0.25})
-    assert [row.raw.value for row in scored.tasks if row.agent == "generalist"] == pytest.approx([5, -120, 27])
-    assert [score.agent for score in scored.suite] == ["expert", "clone", "generalist"]
-    assert scored.judged == ["clone", "generalist"]
+    assert [row.raw.value for row in scored.tasks if row.agent.name == "generalist"] == pytest.approx([5, -120, 27])
+    assert [str(score.agent) for score in scored.suite] == ["expert", "clone", "generalist"]
+    assert list(map(str, scored.competitors)) == ["clone", "generalist"]
     aggregates = {name: value.value for name, value in scored.suite[2].aggregates.items()}
     assert list(aggregates) == list(AGGREGATES)
     assert list(aggregates.values()) == pytest.approx([0.85, 0.85, 0.8, 0.5, 0.7 / 3])
-    assert scored.differences["generalist", "clone"].value == pytest.approx(0.85 - 0.8 / 3)
+    assert scored.differences[pair("generalist", "clone")].value == pytest.approx(0.85 - 0.8 / 3)
 
 
 def test_the_anchors_are_exactly_0_and_1_without_an_interval():
     scored = board()
     for row in scored.tasks:
-        if row.agent in ("random", "expert"):
-            value = float(row.agent == "expert")
+        if row.agent.is_anchor:
+            value = float(row.agent.name == "expert")
             assert row.f == Estimate(value, value, value)
     for name, value in scored.suite[0].aggregates.items():
         exact = 0.0 if name == "optimality gap" else 1.0
@@ -87,7 +93,7 @@ def test_every_interval_holds_its_estimate_and_is_open_where_seeds_or_episodes_d
     assert all(value.low <= value.value <= value.high for value in estimates(scored))
     assert all(np.isfinite([value.low, value.high]).all() for value in estimates(scored))
     assert all(value.low >= 0 and value.high <= 1 for value in scored.improvements.values())
-    generalist = [row for row in scored.tasks if row.agent == "generalist"]
+    generalist = [row for row in scored.tasks if row.agent.name == "generalist"]
     assert all(value.low < value.value < value.high for row in generalist for value in (row.raw, row.f))
     assert all(value.low < value.high for value in scored.suite[2].aggregates.values())
 
@@ -129,21 +135,21 @@ def test_one_training_seed_of_any_agent_is_preliminary():
 def test_improvements_are_antisymmetric_and_solved_by_hand():
     scored = board()
     # Generalist and clone: x always wins; y: -121, -119 against the same wins 1, ties 2 of 4; z always wins.
-    assert scored.improvements["generalist", "clone"].value == pytest.approx((1 + 0.5 + 1) / 3)
+    assert scored.improvements[pair("generalist", "clone")].value == pytest.approx((1 + 0.5 + 1) / 3)
     # Generalist and expert: x and y always lose, z always wins.
-    assert scored.improvements["generalist", "expert"].value == pytest.approx(1 / 3)
-    for x, y in itertools.permutations(("expert", "clone", "generalist"), 2):
+    assert scored.improvements[pair("generalist", "expert")].value == pytest.approx(1 / 3)
+    for x, y in itertools.permutations(map(agent_id, ("expert", "clone", "generalist")), 2):
         there, back = scored.improvements[x, y], scored.improvements[y, x]
         assert (there.value, there.low, there.high) == pytest.approx((1 - back.value, 1 - back.high, 1 - back.low))
         there, back = scored.differences[x, y], scored.differences[y, x]
         assert there.value == pytest.approx(-back.value)
-    assert not any("random" in pair for pair in scored.improvements)
+    assert not any(agent_id("random") in agents for agents in scored.improvements)
 
 
 def test_agents_with_equal_scores_tie():
     scored = board({task: agents | {"clone": agents["generalist"]} for task, agents in TASKS.items()})
-    assert scored.differences["generalist", "clone"] == Estimate(0, 0, 0)
-    tie = scored.improvements["generalist", "clone"]
+    assert scored.differences[pair("generalist", "clone")] == Estimate(0, 0, 0)
+    tie = scored.improvements[pair("generalist", "clone")]
     assert tie.low <= 0.5 == tie.value <= tie.high
     assert scored.suite[1].aggregates == scored.suite[2].aggregates
 
@@ -173,7 +179,7 @@ def test_labelled_agents_are_measured_against_their_own_anchors():
     scored = board(tasks)
     values = [round(row.f.value, 9) for row in scored.tasks]
     assert values == [0, 0, 1, 1, 0.5, 0.25]
-    assert scored.judged == ["generalist (a)", "generalist (b)"]
+    assert list(map(str, scored.competitors)) == ["generalist (a)", "generalist (b)"]
     tasks["toy/x"]["expert (b)"] = seeds(1, 1)
     weak = board(tasks, x={"reference": 10.5})
     assert weak.unscored["toy/x"] == "weak expert: not above random"  # one weak expert is enough
@@ -203,10 +209,10 @@ def test_success_is_scored_where_it_is_the_metric():
 
 
 def test_the_closed_form_is_over_seeds_or_over_the_episodes_of_one():
-    by_seed = {row.task: row for row in board().tasks if row.agent == "generalist"}
+    by_seed = {row.task: row for row in board().tasks if row.agent.name == "generalist"}
     low, high = by_seed["toy/x"].fieller
     # S - R = 4, 6 and E - R = 10, 10: (5 -+ 12.706 * sqrt(2 / 2)) / 10.
     assert (low, high) == pytest.approx((0.5 - 1.2706205, 0.5 + 1.2706205))
-    by_episode = {row.task: row for row in board(one_seed(TASKS)).tasks if row.agent == "generalist"}
+    by_episode = {row.task: row for row in board(one_seed(TASKS)).tasks if row.agent.name == "generalist"}
     # S - R = 4, 4, 3, 5 and E - R = 10, episode by episode: (4 -+ 3.1824463 * sqrt(2 / 3 / 4)) / 10.
     assert by_episode["toy/x"].fieller == pytest.approx((0.4 - 0.1299228, 0.4 + 0.1299228))

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.scoring.scores import Gate, fraction, gate, metric_value, samples_by_task
-from tests.conftest import make_results
+from tests.conftest import agent_id, make_results
 
 VALUES = {"x": {"random": {0: [1, 2], 1: [3, 4]}, "expert": {0: [5, 6], 1: [7, 0]}}}
 
@@ -34,8 +34,8 @@ def test_samples_are_in_the_order_of_episodes_whatever_the_rows_order_is(metric)
     results = make_results(VALUES, x={"metric": metric})
     samples = samples_by_task(replace(results, scores=results.scores[::-1]))
     expected = {0: [5.0, 6.0], 1: [7.0, 0.0]} if metric == "return" else {0: [1.0, 1.0], 1: [1.0, 0.0]}
-    assert {seed: values.tolist() for seed, values in samples["x", "expert"].items()} == expected
-    assert list(samples["x", "expert"]) == [0, 1]
+    assert {seed: values.tolist() for seed, values in samples["x", agent_id("expert")].items()} == expected
+    assert list(samples["x", agent_id("expert")]) == [0, 1]
 
 
 def test_fraction_is_0_at_random_and_1_at_the_expert_also_with_negative_returns():
@@ -93,6 +93,6 @@ def test_constant_scores_do_not_divide_by_zero_and_single_episodes_tell_nothing(
     assert gate(constant(500), constant(20)).passed
     assert gate(constant(500, 500), constant(20, 20)).passed
     assert gate(constant(20), constant(20)).reason == "weak expert: not above random"
-    few = Gate(False, "too few episodes to tell")
+    few = Gate(False, "fewer than two episodes")
     assert gate({0: np.array([500.0])}, constant(20)) == few
     assert gate(constant(500, 500), {0: np.full(5, 20.0), 1: np.array([20.0])}) == few

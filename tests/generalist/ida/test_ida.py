@@ -300,8 +300,8 @@ def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
     run = tmp_path / "results" / "runs" / "r"
     _, *lines = (run / "rounds.csv").read_text().splitlines()
     agents = {(line.split(",")[5], line.split(",")[6]) for line in lines}
-    players = set() if amplifier == "self_imitation" else {("1", "amplified")}
-    assert agents == {("0", "generalist"), ("1", "generalist"), ("1", "control"), *players}
+    players = set() if amplifier == "self_imitation" else {("amplified", "1")}
+    assert agents == {("generalist", ""), ("generalist", "1"), ("control", "1"), *players}
     assert "classic: rounds" in told.stdout and 'id="rounds"' in (run / "index.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
     again = gatito(*command, cwd=tmp_path)

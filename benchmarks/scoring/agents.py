@@ -1,0 +1,78 @@
+"""Agents that are scored, and the identity that every row about an agent carries."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+AGENTS = {
+    "random": "uniform actions",
+    "expert": "one teacher per task",
+    "clone": "one MLP per task, cloned from the same recordings",
+    "retrieval": "the recorded action of the nearest recorded observation",
+    "specialist": "one network per task, with the generalist's architecture and share of the training",
+    "multitask-rl": "the generalist's network, trained by PPO on all tasks, without demonstrations",
+    "control": "the generalist after rounds of equal compute without an amplifier",
+    "amplified": "the generalist before the round, with the amplifier",
+    "generalist": "one network for all tasks",
+}
+"""Every agent that a table can show, in the order of the tables, with a description."""
+
+ANCHORS = ("random", "expert")
+"""The agents at f = 0 and f = 1."""
+
+
+@dataclass(frozen=True)
+class AgentId:
+    """Identity of an agent in a results folder: the columns ``agent``, ``round`` and ``label`` of its rows.
+
+    Attributes:
+        name: a key of :data:`AGENTS`.
+        round: number of the round of amplification and distillation that made the agent, from 1; None before any.
+        label: configuration in a comparison, such as ``model=mini``; empty in a single run and for agents that all
+            compared runs share.
+    """
+
+    name: str
+    round: int | None = None
+    label: str = ""
+
+    def __str__(self) -> str:
+        """How tables, charts and logs show the agent: ``generalist round 2 (model=mini)``."""
+        text = self.name if self.round is None else f"{self.name} round {self.round}"
+        return with_label(text, self.label)
+
+    @property
+    def folder(self) -> str:
+        """Name of the agent's folder below ``scores/``: ``generalist-round-2``."""
+        return str(self).replace(" ", "-")
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether the agent is random or an expert."""
+        return self.name in ANCHORS
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key for tables: by :data:`AGENTS`, then by round."""
+        return list(AGENTS).index(self.name), self.round or 0
+
+    def in_same_run(self, name: str, agents: Container["AgentId"], round: int | None = None) -> "AgentId | None":
+        """Another agent of this agent's run, or the one that all runs of a comparison share; None if there is neither.
+
+        Args:
+            name: the other agent's name.
+            agents: agents of the results folder.
+            round: the other agent's round.
+        """
+        for label in (self.label, ""):
+            if (other := AgentId(name, round, label)) in agents:
+                return other
+        return None
+
+    def anchor(self, name: str, agents: Container["AgentId"]) -> "AgentId":
+        """The random or expert agent that this agent is measured against: its own run's where there are several."""
+        return self.in_same_run(name, agents) or AgentId(name)
+
+
+def with_label(text: str, label: str) -> str:
+    """``expert`` and ``model=mini`` → ``expert (model=mini)``; the text alone where there is no label."""
+    return f"{text} ({label})" if label else text
