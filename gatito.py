@@ -21,32 +21,28 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.base import artifacts, console
+from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.csv_rows import to_csv
-from benchmarks.base.environment import ENVIRONMENT, describe_environment
-from benchmarks.base.errors import GatitoError, check_at_least, unknown
-from benchmarks.base.seals import seal
+from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
 from benchmarks.report.clips import ClipsConfig, film
-from benchmarks.report.rounds import RoundRow, round_rows
-from benchmarks.report.sweep import Sweep, SweepRun, report_together
+from benchmarks.report.rounds import write_rounds
+from benchmarks.report.sweep import Sweep, SweepRun, report_named
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.lock import lock
-from benchmarks.runs.run import Run, command_of, run_name
+from benchmarks.runs.run import CONFIG, Run, run_name
 from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, bind, check_stages, help_text, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
 from benchmarks.scoring.agents import AGENTS, AgentId
-from benchmarks.scoring.comparison import CONFIG, ROUNDS, find_runs, pooled_name
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.scoring.results import Results
-from benchmarks.tasks import Suite, full_names
+from benchmarks.tasks import Suite
 from experts.recipe import ExpertsConfig, SuiteEntry
 from experts.record import RecordConfig
 from experts.stages import Experts
-from generalist.checks import check_settings
+from generalist.checks import check_settings, name_tasks_in_full
 from generalist.config.codec import CodecConfig
 from generalist.config.generalist import GeneralistConfig
 from generalist.config.ida import IdaConfig
@@ -133,7 +129,7 @@ def _run(composed: DictConfig) -> None:
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
-        _name_in_full(config)
+        name_tasks_in_full(config.distill, config.task_names)
         hydra_config = HydraConfig.get()
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
         overridden, sweeping = hydra_config.job.override_dirname, hydra_config.mode == RunMode.MULTIRUN
@@ -144,14 +140,6 @@ def _run(composed: DictConfig) -> None:
                 _run_stages(config, folder)
         elif "distill" in config.stages and config.generalist.source == "train":
             _help_to_distill(config, folder)
-
-
-def _name_in_full(config: Config) -> None:
-    """Replace the names of tasks by their full ones: whatever a task is called, it is the same training."""
-    tasks, distill = config.task_names, config.distill
-    names = full_names(list(distill.weights), tasks, "task in distill.weights")
-    distill.weights = dict(zip(names, distill.weights.values(), strict=True))
-    distill.held_out = full_names(distill.held_out, tasks, "task in distill.held_out")
 
 
 def _run_stages(config: Config, folder: Path) -> None:
@@ -234,10 +222,7 @@ def _report(plan: Plan) -> None:
     require(plan.scores(plan.agents()), "evaluate", "report")
     run.failures.write(run.folder)
     board = write_report(Results.read(run.folder), run.folder, tracker=run.tracker)
-    if board.gains:
-        rows = round_rows(board, config.amplifier["name"], config.ida.start)
-        artifacts.write_text(run.folder / ROUNDS, to_csv(rows, RoundRow))
-        seal(run.folder, [ROUNDS])
+    write_rounds(board, run.folder, config.amplifier["name"], config.ida.start)
     if HydraConfig.get().mode == RunMode.MULTIRUN and not len(run.failures):
         name = config.name and f"{config.name}-{config.suite.name}"
         _sweep.reported.append(SweepRun(run.folder, name, (config.suite.name, *config.task_names), config.tracking))
@@ -249,9 +234,7 @@ def _release(plan: Plan) -> None:
 
 
 def _compare(config: Config) -> None:
-    folder = Path(config.runs_folder)
-    runs = find_runs(config.runs, folder)
-    report_together(runs, folder / (config.name or pooled_name(runs)), config.tracking)
+    report_named(config.runs, Path(config.runs_folder), config.name, config.tracking)
 
 
 def _save_workspace(plan: Plan) -> None:
@@ -280,10 +263,7 @@ _STAGES = bind(_MAKERS)
 
 
 def _describe(plan: Plan) -> None:
-    """Write the settings and the environment of what the run is about to make."""
-    artifacts.write_text(plan.run.folder / CONFIG, OmegaConf.to_yaml(OmegaConf.structured(plan.config)))
-    command = command_of(HydraConfig.get().overrides.task)
-    artifacts.write_json(plan.run.folder / ENVIRONMENT, describe_environment(command))
+    plan.run.describe(OmegaConf.to_yaml(OmegaConf.structured(plan.config)), HydraConfig.get().overrides.task)
 
 
 def _check(config: Config) -> None:
@@ -294,12 +274,9 @@ def _check(config: Config) -> None:
     if config.workers is not None:
         check_at_least("gatito", config, workers=1)
     check_settings(config, config.task_names)
-    for group in (config.experts, config.record, config.evaluate, config.clips):
+    for group in (config.experts, config.record, config.evaluate):
         group.check()
-    known = ("random", "expert", "generalist", *config.controls.agents)
-    for agent in config.clips.agents:
-        if agent not in known:
-            raise unknown("agent in clips.agents", agent, known)
+    config.clips.check(("random", "expert", "generalist", *config.controls.agents))
     if "compare" in config.stages and not config.runs:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
     if "workspace" in config.stages and config.tracking.entity is None:

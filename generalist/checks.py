@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.tasks import full_names
 from generalist.amplifiers import AMPLIFIERS, make_amplifier
 from generalist.config.codec import CodecConfig
 from generalist.config.generalist import GeneralistConfig
@@ -53,3 +54,14 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
     if config.distill.held_out and config.codec.conditioning != "none":
         raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")
     config.controls.check()
+
+
+def name_tasks_in_full(distill: DistillConfig, tasks: Sequence[str]) -> None:
+    """Replace the names of tasks in these settings by their full ones: whatever a task is called, it is the same.
+
+    Raises:
+        FatalError: if a name is not among the tasks.
+    """
+    names = full_names(list(distill.weights), tasks, "task in distill.weights")
+    distill.weights = dict(zip(names, distill.weights.values(), strict=True))
+    distill.held_out = full_names(distill.held_out, tasks, "task in distill.held_out")

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.base import artifacts, console
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import check_at_least
+from benchmarks.base.errors import check_at_least, unknown
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -44,13 +44,16 @@ class ClipsConfig:
     seconds: float = 10.0
     height: int = 200
 
-    def check(self) -> None:
-        """Refuse settings that cannot work.
+    def check(self, agents: Sequence[str]) -> None:
+        """Refuse settings that cannot work, where these agents can be shown.
 
         Raises:
             GatitoError: naming the setting.
         """
         check_at_least("clips", self, seconds=1, height=16)
+        for agent in self.agents:
+            if agent not in agents:
+                raise unknown("agent in clips.agents", agent, agents)
 
 
 def clip_artifact(run: Run, task: Task, agents: Sequence[Agent], config: ClipsConfig) -> Artifact:

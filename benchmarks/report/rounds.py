@@ -1,11 +1,16 @@
 """Rounds of amplification and distillation in the report: a table of gains, a chart, and ``rounds.csv``."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from benchmarks.base.artifacts import write_text
+from benchmarks.base.csv_rows import to_csv
+from benchmarks.base.seals import seal
 from benchmarks.report.formats import Table, interval_text, magnitude
 from benchmarks.report.tables import costs_by_agent, seeds_text
 from benchmarks.scoring.agents import AgentId, with_label
+from benchmarks.scoring.comparison import ROUNDS
 from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, Gain
 from benchmarks.scoring.results import CostRow
 from benchmarks.scoring.scoreboard import Scoreboard
@@ -93,6 +98,14 @@ def round_rows(board: Scoreboard, amplifier: str, start: str) -> list[RoundRow]:
             )
         )
     return rows
+
+
+def write_rounds(board: Scoreboard, folder: Path, amplifier: str, start: str) -> None:
+    """Write ``rounds.csv`` into a run's folder; a run without rounds has no such file."""
+    rows = round_rows(board, amplifier, start)
+    if rows:
+        write_text(folder / ROUNDS, to_csv(rows, RoundRow))
+        seal(folder, [ROUNDS])
 
 
 def passes_per_decision(cost: CostRow) -> float:

@@ -11,7 +11,7 @@ from benchmarks.base.errors import TasksFailedError, one_line
 from benchmarks.report.report import write_report
 from benchmarks.runs.lock import lock
 from benchmarks.runs.tracking import Tracker, TrackingConfig
-from benchmarks.scoring.comparison import compare, pooled_name, seeds_of_one_configuration
+from benchmarks.scoring.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
 
 
 def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig) -> None:
@@ -26,6 +26,16 @@ def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig
         tracker = Tracker(tracking, group=group, exp_name=folder.name, seed=0, folder=folder)
         write_report(results, folder, tracker=tracker)
     console.note(f"{folder}: {len(runs)} runs compared; open {folder / 'index.html'}")
+
+
+def report_named(names: Sequence[str], runs_folder: Path, name: str | None, tracking: TrackingConfig) -> None:
+    """Report the runs of these names or patterns together, in a folder of their own below the runs' folder.
+
+    Raises:
+        GatitoError: if there is no such run, or they do not fit together.
+    """
+    runs = find_runs(names, runs_folder)
+    report_together(runs, runs_folder / (name or pooled_name(runs)), tracking)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
 """One run of gatito: what every function is given that makes something."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.base.artifacts import digest
+from benchmarks.base.artifacts import digest, write_json, write_text
+from benchmarks.base.environment import ENVIRONMENT, describe_environment
 from benchmarks.base.names import check_name
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.tasks import Suite
+
+CONFIG = "config.yaml"
+"""The settings of a run, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,15 @@ class Run:
         failures.stage = stage
         return replace(self, suite=suite, failures=failures)
 
-    def part(self, tasks: Collection[str]) -> "Run":
-        """The same run on the tasks of these names alone."""
-        return replace(self, suite=self.suite.part(tasks))
+    def describe(self, settings: str, typed: Sequence[str]) -> None:
+        """Write what the run is about to make: its settings, and the environment that makes it.
+
+        Args:
+            settings: all settings as YAML.
+            typed: the overrides on the command line.
+        """
+        write_text(self.folder / CONFIG, settings)
+        write_json(self.folder / ENVIRONMENT, describe_environment(command_of(typed)))
 
 
 _SILENT = ("name", "runs_folder", "workers", "stages", "tracking")

@@ -17,13 +17,13 @@ from benchmarks.base.artifacts import digest, read_json, write_bytes, write_json
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.seals import check_seal, seal
+from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import ANCHORS, AgentId
 from benchmarks.scoring.results import FILES, CostRow, Results, ScoreRow, TaskRow
 
 ROUNDS = "rounds.csv"
 """Scores and costs of a run's rounds of amplification and distillation; see ``report.rounds``."""
 
-CONFIG = "config.yaml"
 _EXECUTION = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
 _EXECUTION += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
 _EXECUTION += ("distill.gradient_accumulation", "distill.device")

@@ -138,6 +138,6 @@ def load_retrieval(folders: Mapping[str, Path], suite: Suite) -> PolicyPerTask:
     policies = {}
     for task in suite:
         memory = load_state(folders[task.name] / MEMORY)
-        numpy = (memory["features"].numpy(), memory["actions"].numpy())
-        policies[task.name] = RetrievalPolicy(*numpy, numbers=memory["numbers"])
+        features, actions = memory["features"].numpy(), memory["actions"].numpy()
+        policies[task.name] = RetrievalPolicy(features, actions, numbers=memory["numbers"])
     return PolicyPerTask("retrieval", policies)

@@ -133,12 +133,18 @@ def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
     """
     observation, action = spaces(task)
     kinds = {kind_of(part) for part in part_spaces(observation).values()}
-    sizes = {"vector_width": vector_size(observation)}
-    for kind, setting in (("image", "image_frames"), ("grid", "grid_size"), ("text", "text_length")):
-        if kind not in kinds:
-            sizes[setting] = 0
-    if isinstance(action, gym.spaces.Discrete):
-        sizes |= {"discrete_actions": int(action.n), "action_dimensions": 1, "bins": 1}
-    else:
-        sizes |= {"discrete_actions": 1, "action_dimensions": math.prod(action.shape or ())}
-    return replace(codec, name="step", conditioning="none", previous_actions=False, observation_loss=0.0, **sizes)
+    discrete = isinstance(action, gym.spaces.Discrete)
+    return replace(
+        codec,
+        name="step",
+        conditioning="none",
+        previous_actions=False,
+        observation_loss=0.0,
+        vector_width=vector_size(observation),
+        image_frames=codec.image_frames if "image" in kinds else 0,
+        grid_size=codec.grid_size if "grid" in kinds else 0,
+        text_length=codec.text_length if "text" in kinds else 0,
+        discrete_actions=int(action.n) if discrete else 1,
+        action_dimensions=1 if discrete else math.prod(action.shape or ()),
+        bins=1 if discrete else codec.bins,
+    )

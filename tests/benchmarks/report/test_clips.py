@@ -93,4 +93,4 @@ def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, c
 @pytest.mark.parametrize("setting", [{"seconds": 0.0}, {"height": 3}])
 def test_settings_that_cannot_work_are_refused(setting):
     with pytest.raises(GatitoError, match=r"clips\.\w+ must be at least"):
-        ClipsConfig(**setting).check()
+        ClipsConfig(**setting).check(())

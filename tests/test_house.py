@@ -1,0 +1,180 @@
+"""How the code is laid out: sizes of modules and signatures, no hidden arguments, one list of stages.
+
+``TOO_LONG``, ``TOO_MANY_PARAMETERS`` and ``SPLATTED`` are what is still to be mended; they may only shrink.
+"""
+
+import ast
+import re
+
+import pytest
+import yaml
+
+import gatito
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.stage import DEFAULT_STAGES, JOB_TYPES, STAGES, bind, help_text
+from benchmarks.runs.tracking import Tracker, TrackingConfig
+from tests.conftest import ROOT
+
+MOST_LINES, MOST_LINES_OF_ENTRY, MOST_PARAMETERS = 350, 300, 8
+ROOMS = ("benchmarks", "experts", "generalist")
+CODE = [ROOT / "gatito.py", *(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py"))]
+TESTS = [*ROOT.glob("tests/**/*.py")]
+
+TAKE_ANY_SETTING = ("check_at_least", "finish", "mirror", "write")
+
+TOO_LONG = {
+    "experts/programs/bot.py",
+    "tests/benchmarks/tasks/snapshots/test_snapshot.py",
+    "tests/generalist/amplifiers/test_decompose.py",
+    "tests/generalist/amplifiers/test_finetune.py",
+}
+TOO_MANY_PARAMETERS = {"generalist/amplifiers/rollouts.py.play_on"}
+SPLATTED = {
+    "benchmarks/play/recording.py._episodes",
+    "benchmarks/play/recording.py._finished",
+    "benchmarks/runs/wandb.py.workspace",
+    "generalist/network/transformer.py.Block.forward",
+    "generalist/network/transformer.py.Transformer.step",
+    "generalist/ppo/training.py._Training.advance",
+}
+
+
+def place(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def functions(path):
+    """Every function of a module with its name in full."""
+
+    def inside(node, prefix):
+        for child in ast.iter_child_nodes(node):
+            named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            name = f"{prefix}.{child.name}" if named else prefix
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield name, child
+            yield from inside(child, name)
+
+    yield from inside(ast.parse(path.read_text()), place(path))
+
+
+def parameters(function):
+    arguments = function.args
+    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    names += [each.arg for each in (arguments.vararg, arguments.kwarg) if each]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def hidden_arguments(function):
+    """Names of dictionaries and tuples that a function writes down and gives away with ``*`` or ``**``.
+
+    Not those that go to where any setting is taken, and not those whose keys are not written down.
+    """
+    written = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            [target] = node.targets[:1] if isinstance(node, ast.Assign) else [node.target]
+            pairs = [(target, node.value)]
+            if isinstance(node.value, ast.Tuple) and isinstance(target, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=False))
+            written |= {target.id for target, value in pairs if isinstance(target, ast.Name) and is_literal(value)}
+    hidden = set()
+    for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        if called(call) in TAKE_ANY_SETTING:
+            continue
+        values = [keyword.value for keyword in call.keywords if keyword.arg is None]
+        values += [argument.value for argument in call.args if isinstance(argument, ast.Starred)]
+        names = {part.id for value in values for part in ast.walk(value) if isinstance(part, ast.Name)}
+        hidden |= names & written
+    return hidden
+
+
+def is_literal(value):
+    """Whether it is a dictionary whose keys are written down, or a tuple, or either joined to something."""
+    if isinstance(value, ast.BinOp):
+        return is_literal(value.left) or is_literal(value.right)
+    keys = value.keys if isinstance(value, ast.Dict) else []
+    return isinstance(value, ast.Tuple) or any(isinstance(key, ast.Constant) for key in keys)
+
+
+def called(call):
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def test_modules_are_short():
+    most = {path: MOST_LINES_OF_ENTRY if path.name == "gatito.py" else MOST_LINES for path in CODE + TESTS}
+    long = {place(path) for path, lines in most.items() if len(path.read_text().splitlines()) > lines}
+    assert long <= TOO_LONG
+
+
+def test_functions_have_few_parameters():
+    many = {name for path in CODE for name, function in functions(path) if len(parameters(function)) > MOST_PARAMETERS}
+    assert many <= TOO_MANY_PARAMETERS
+
+
+def test_no_arguments_are_hidden_in_local_dictionaries_and_tuples():
+    assert {name for path in CODE for name, function in functions(path) if hidden_arguments(function)} <= SPLATTED
+
+
+@pytest.mark.parametrize(
+    "body, hidden",
+    [
+        ("about = {'a': 1}; g(**about)", {"about"}),
+        ("about = {'a': 1}; about |= {'b': 2}; g(**about, c=3)", {"about"}),
+        ("first, about = 1, (a, b); g(*about)", {"about"}),
+        ("about = {'a': 1}; g(**about | c)", {"about"}),
+        ("g(**given); return g(*args)", set()),
+        ("made = [*rows, (1, 2)]; table = {**made}", set()),
+        ("facts = {'a': 1}; artifact.finish(3.0, **facts)", set()),
+        ("more = {name: 1 for name in given}; g(**more)", set()),
+    ],
+)
+def test_hidden_arguments_are_found(body, hidden):
+    [function] = ast.parse("def f(given, args):\n " + body).body
+    assert hidden_arguments(function) == hidden
+
+
+def test_every_stage_is_made_and_needs_what_comes_before_it():
+    assert set(gatito._STAGES) == set(STAGES)
+    for without in ({**gatito._MAKERS, "evalute": print}, {"list": print}):
+        with pytest.raises(ValueError, match="no function, or no stage, for"):
+            bind(without)
+    names = list(STAGES)
+    for stage in STAGES.values():
+        assert all(names.index(needed) < names.index(stage.name) for needed in stage.needs)
+    assert gatito.Config().stages == list(DEFAULT_STAGES)
+
+
+def test_whatever_names_a_stage_names_one_of_the_list():
+    patterns = ("README.md", "conf/**/*.yaml", "docs/**/*.md", "benchmarks/**/*.html")
+    for path in [*CODE, *TESTS, *(path for pattern in patterns for path in ROOT.glob(pattern))]:
+        for words in re.findall(r"stages=\[([a-z,]+)\]", path.read_text()):
+            assert set(words.split(",")) <= {*STAGES, "evalute"}, path  # a test mistypes it
+    composed = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
+    assert composed.get("stages", list(DEFAULT_STAGES)) == list(DEFAULT_STAGES)
+    assert [line.split()[0] for line in help_text().splitlines() if line[0] != " "] == list(STAGES)
+
+
+def test_a_stage_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="trian is no stage"):
+        Failures(["toy/a"]).stage = "trian"
+
+
+def job_types(path):
+    """The job types that a module names: arguments of calls that start W&B runs."""
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        name = called(call)
+        given = [keyword.value for keyword in call.keywords if keyword.arg == "job_type"]
+        if name == "mirror" or (name == "write" and ast.unparse(call.func).endswith("tracker.write")):
+            given += call.args[1:2]
+        if name == "make_reinforced":
+            given += call.args[1:2]
+        yield from (value.value for value in given if isinstance(value, ast.Constant))
+
+
+def test_stages_declare_the_job_types_of_all_wandb_runs(tmp_path):
+    """The workspace shows the runs of declared job types alone."""
+    named = {job_type for path in CODE for job_type in job_types(path)} | {"multitask-rl"}  # a constant's value
+    assert named == set(JOB_TYPES) and len(set(JOB_TYPES)) == len(JOB_TYPES)
+    tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=tmp_path)
+    with pytest.raises(ValueError, match="ida-1-generalist is no job type"):
+        tracker.mirror(tmp_path, "ida-1-generalist")
