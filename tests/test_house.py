@@ -23,6 +23,7 @@ TESTS = [*ROOT.glob("tests/**/*.py")]
 TAKE_ANY_SETTING = ("check_at_least", "finish", "mirror", "write")
 
 TOO_LONG = {
+    "benchmarks/scoring/evaluate.py",
     "experts/programs/bot.py",
     "tests/benchmarks/tasks/snapshots/test_snapshot.py",
     "tests/generalist/amplifiers/test_decompose.py",
@@ -31,8 +32,10 @@ TOO_LONG = {
 TOO_MANY_PARAMETERS = {"generalist/amplifiers/rollouts.py.play_on"}
 SPLATTED = {
     "benchmarks/play/recording.py._episodes",
-    "benchmarks/play/recording.py._finished",
+    "benchmarks/report/tables.py.tidy_scores",
+    "benchmarks/report/tables.py.tidy_scores.line",
     "benchmarks/runs/wandb.py.workspace",
+    "benchmarks/scoring/scoreboard.py._task_scores",
     "generalist/network/transformer.py.Block.forward",
     "generalist/network/transformer.py.Transformer.step",
     "generalist/ppo/training.py._Training.advance",
