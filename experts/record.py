@@ -73,17 +73,17 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
         GatitoError: if an expert's files are damaged.
     """
     suite = run.survivors("record")
-    made: dict[str, dict[str, Artifact]] = {}
+    artifacts: dict[str, dict[str, Artifact]] = {}
     recordings: list[RecordingJob] = []
     imports: list[Job] = []
     for task in suite:
         expert = experts[task.name]
         algorithm = algorithm_of(expert.folder)
-        made[task.name] = {
+        artifacts[task.name] = {
             "expert": recording_artifact(run, task, "expert", config, expert),
             "random": recording_artifact(run, task, "random", config, None),
         }
-        for agent, artifact in made[task.name].items():
+        for agent, artifact in artifacts[task.name].items():
             if artifact.is_complete() or artifact.adopt(run.runs_folder):
                 continue
             artifact.start()
@@ -112,8 +112,8 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
         lineage = functools.partial(log_lineage, made=finished, folder=run.folder)
         folder, settings = run.folder / "trajectories", asdict(config)
         run.tracker.write(folder, "record", lines, log_more=lineage, env_id=suite.name, **settings)
-    going = {task.name for task in run.survivors("record")}
-    return {name: agents for name, agents in made.items() if name in going}
+    survivors = {task.name for task in run.survivors("record")}
+    return {name: agents for name, agents in artifacts.items() if name in survivors}
 
 
 def _load_noisy(folder: Path, task: Task, noise: float) -> Policy:

@@ -70,9 +70,9 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
         GatitoError: if a recipe cannot be run, or a finished expert's files are damaged.
     """
     suite = run.survivors("experts")
-    made = {task.name: expert_artifact(run, task, recipes[task.name], config) for task in suite}
+    experts = {task.name: expert_artifact(run, task, recipes[task.name], config) for task in suite}
     missing = [
-        task for task in suite if not made[task.name].is_complete() and not made[task.name].adopt(run.runs_folder)
+        task for task in suite if not experts[task.name].is_complete() and not experts[task.name].adopt(run.runs_folder)
     ]
     for task in missing:
         _check(task, recipes[task.name])
@@ -80,7 +80,7 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
     mirrors: list[Mirror] = []
     jobs = []
     for task in missing:
-        artifact, recipe = made[task.name], recipes[task.name]
+        artifact, recipe = experts[task.name], recipes[task.name]
         artifact.start()
         if recipe.trained:
             take_up_training(task, Path(config.released), artifact)
@@ -93,12 +93,12 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
         run_jobs(_make, jobs, workers=run.workers, failures=run.failures, on_poll=partial(pump, mirrors))
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
-            gated = (made[task.name].folder / GATE).exists()
-            lineage = partial(log_lineage, made=[made[task.name]], folder=run.folder)
-            mirror.finish({"gate/mean": read_gate(made[task.name])["mean"]} if gated else None, lineage)
-    going = run.survivors("experts")
-    made = {task.name: made[task.name] for task in going}
-    gates = {task.name: read_gate(made[task.name]) for task in going}
+            gated = (experts[task.name].folder / GATE).exists()
+            lineage = partial(log_lineage, made=[experts[task.name]], folder=run.folder)
+            mirror.finish({"gate/mean": read_gate(experts[task.name])["mean"]} if gated else None, lineage)
+    survivors = run.survivors("experts")
+    experts = {task.name: experts[task.name] for task in survivors}
+    gates = {task.name: read_gate(experts[task.name]) for task in survivors}
     weak = {name: gate for name, gate in gates.items() if not gate["passed"]}
     for name, gate in weak.items() if len(weak) <= _MOST_LINES else ():
         console.warn(
@@ -109,7 +109,7 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
         console.warn(
             f"{len(weak)} of {len(gates)} experts are weak, their tasks will be listed as unscored: {', '.join(weak)}."
         )
-    return made
+    return experts
 
 
 def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401

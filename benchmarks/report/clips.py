@@ -78,10 +78,10 @@ def film(run: Run, agents: Sequence[Agent], config: ClipsConfig) -> dict[str, Ar
         no picture.
     """
     suite = run.survivors()
-    made = {task.name: clip_artifact(run, task, agents, config) for task in suite} if agents else {}
+    clips = {task.name: clip_artifact(run, task, agents, config) for task in suite} if agents else {}
     jobs = []
     for task in suite:
-        artifact = made.get(task.name)
+        artifact = clips.get(task.name)
         if artifact is None or artifact.is_complete() or artifact.adopt(run.runs_folder):
             continue
         artifact.start()
@@ -90,7 +90,7 @@ def film(run: Run, agents: Sequence[Agent], config: ClipsConfig) -> dict[str, Ar
         jobs.append(Job(f"film {task.name}", len(playing), arguments, task.name))
     for problem in filter(None, run_jobs(_film, jobs, workers=run.workers, failures=run.failures).values()):
         console.warn(problem)
-    return {name: artifact for name, artifact in made.items() if artifact.is_complete()}
+    return {name: artifact for name, artifact in clips.items() if artifact.is_complete()}
 
 
 class Filmed(gym.Wrapper):

@@ -62,18 +62,18 @@ def students(
     """
     suite = run.survivors("distill")
     names = [task.name for task in suite]
-    made = []
+    networks = []
     for task in suite:
         share = replace(recipe, distill=for_one_task(recipe.distill, task.name, names))
         if agent == "clone":
             share = replace(share, model=clone, codec=_fitted(recipe.codec, task))
         recording = recordings[task.name]
         artifact = single_task_artifact(run, agent, task.name, share, recording)
-        made.append(Student(agent, task, recording, share, run.seed, artifact))
-    return made
+        networks.append(Student(agent, task, recording, share, run.seed, artifact))
+    return networks
 
 
-def train_students(run: Run, made: Sequence[Student]) -> None:
+def train_students(run: Run, networks: Sequence[Student]) -> None:
     """Train every network that is not there yet, one process and one thread each; tasks that fail are left out.
 
     Raises:
@@ -81,7 +81,7 @@ def train_students(run: Run, made: Sequence[Student]) -> None:
     """
     missing = [
         student
-        for student in made
+        for student in networks
         if not student.artifact.is_complete() and not student.artifact.adopt(run.runs_folder)
     ]
     jobs, mirrors = [], []

@@ -55,18 +55,18 @@ def run_dagger_round(
     Raises:
         GatitoError: if every task fails.
     """
-    # Failures of their own: what the network is made of does not change because one of its tasks was not practised.
+    # Failures of their own: the fingerprint of the network does not depend on which tasks could be practised.
     suite, failures = run.suite, run.isolated(run.suite, "distill").failures
-    made = {task.name: practice_artifact(run, task, number, learner, config) for task in suite}
+    artifacts = {task.name: practice_artifact(run, task, number, learner, config) for task in suite}
     jobs = []
     for task in suite:
-        if not made[task.name].is_complete():
-            made[task.name].start()
+        if not artifacts[task.name].is_complete():
+            artifacts[task.name].start()
             steps = config.dagger.env_steps
             job = RecordingJob(
                 task=task,
                 load=functools.partial(_load, student, task, teachers[task.name], steps),
-                artifact=made[task.name],
+                artifact=artifacts[task.name],
                 steps=steps,
                 purpose=Purpose.PRACTICE,
                 seed=run.seed,
@@ -76,7 +76,7 @@ def run_dagger_round(
             )
             jobs.append(job)
     lines = record(jobs, workers=run.workers, failures=failures, suite=suite)
-    finished = {name: artifact for name, artifact in made.items() if artifact.is_complete()}
+    finished = {name: artifact for name, artifact in artifacts.items() if artifact.is_complete()}
     if not finished:
         failures.stop_if_any()
     if lines:

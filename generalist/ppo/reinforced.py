@@ -56,17 +56,17 @@ def make_reinforced(learner: Reinforced, job_type: str, run: Run) -> None:
     Raises:
         GatitoError: if it comes to nothing; the last checkpoint is kept.
     """
-    made = learner.artifact
-    if made.is_complete() or made.adopt(run.runs_folder):
+    artifact = learner.artifact
+    if artifact.is_complete() or artifact.adopt(run.runs_folder):
         return
-    made.start()
+    artifact.start()
     total = learner.config.iterations * learner.per_iteration
     job = Job(job_type, total, {"learner": learner, "threads": run.workers})
-    mirror = run.tracker.mirror(made.folder, job_type, env_id=run.suite.name, **asdict(learner.config))
+    mirror = run.tracker.mirror(artifact.folder, job_type, env_id=run.suite.name, **asdict(learner.config))
     try:
         done = run_jobs(_make, [job], workers=1, failures=run.failures, on_poll=mirror.pump)
     finally:
-        mirror.finish(log_more=partial(log_lineage, made=[made], folder=run.folder))
+        mirror.finish(log_more=partial(log_lineage, made=[artifact], folder=run.folder))
     failed = [task.name for task in learner.tasks if task.name in run.failures]
     if failed:
         raise GatitoError(

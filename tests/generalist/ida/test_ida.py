@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -147,8 +149,15 @@ def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
     assert "solved" not in made.rounds[0].student.config  # returns do not tell
 
 
+def test_a_plan_of_rounds_needs_no_torch():
+    code = "import sys, generalist.ida.rounds; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_only_the_newest_rounds_are_learnt_from(made):
     rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
+    assert [list(one.learnt) for one in rounds] == [[1], [1], [2], [2]]
+    assert [list(one.learnt) for one in made.rounds] == [[1], [1], [1, 2], [1, 2]]
     assert not any(name.startswith("1/") for name in rounds[2].student.inputs)
     assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
 
