@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.conformity import has_bounds
 from benchmarks.tasks.observations import stack
 
 
@@ -86,8 +87,12 @@ class Policy(Protocol):
         """Decide for every row of every task at once; the order of the decisions is that of ``inputs``."""
         ...
 
+    def close(self) -> None:
+        """Close what the policy made, such as environments that it plans in; by default nothing."""
+        return
 
-class RandomPolicy:
+
+class RandomPolicy(Policy):
     """Uniform actions: the zero of every score."""
 
     name = "random"
@@ -106,7 +111,7 @@ class RandomPolicy:
         return decisions, state
 
 
-class PolicyPerTask:
+class PolicyPerTask(Policy):
     """One policy for each task, played as one: the experts of a suite."""
 
     def __init__(self, name: str, policies: Mapping[str, Policy]) -> None:
@@ -148,8 +153,13 @@ class PolicyPerTask:
             decisions.append(decision)
         return decisions, state
 
+    def close(self) -> None:
+        """Close all policies."""
+        for policy in self._policies.values():
+            policy.close()
 
-class Noisy:
+
+class Noisy(Policy):
     """A policy whose executed action is replaced by a uniform one now and then; its labels stay clean.
 
     Recording with it shows a learner how the expert recovers from mistakes (DART: Laskey et al. 2017,
@@ -176,6 +186,10 @@ class Noisy:
         decisions, state = self._policy.act(inputs, state)
         return [self._disturb(rows, decision) for rows, decision in zip(inputs, decisions, strict=True)], state
 
+    def close(self) -> None:
+        """Close the wrapped policy."""
+        self._policy.close()
+
     def _disturb(self, rows: PolicyInput, decision: PolicyOutput) -> PolicyOutput:
         disturbed = [row for row, rng in enumerate(rows.rngs) if rng.random() < self._probability]
         if not disturbed:
@@ -187,7 +201,7 @@ class Noisy:
         return replace(decision, actions=actions)
 
 
-class TeacherLabelled:
+class TeacherLabelled(Policy):
     """A learner that acts, and its teacher, who says at every step what should have been done (DAgger).
 
     Steps are labelled with the teacher's action and distribution. An episode is given up where the teacher does not
@@ -222,6 +236,11 @@ class TeacherLabelled:
             decisions.append(PolicyOutput(action.actions, label.labels, label.distributions, truncated_by_policy))
         return decisions, (memory, knowledge, steps)
 
+    def close(self) -> None:
+        """Close the learner and the teacher."""
+        self._learner.close()
+        self._teacher.close()
+
 
 def spent_by(policy: Policy) -> dict[str, float]:
     """What a policy has spent on its decisions so far: numbers by name, none where it does not count."""
@@ -251,6 +270,12 @@ def sample(space: gym.Space, rng: np.random.Generator, task: Task, mask: np.ndar
     if isinstance(space, gym.spaces.Discrete):
         legal = np.arange(space.n) if mask is None else np.flatnonzero(mask)
         return np.asarray(space.start + legal[rng.integers(len(legal))], dtype=np.int64)
-    if isinstance(space, gym.spaces.Box) and space.is_bounded():
+    if isinstance(space, gym.spaces.Box) and has_bounds(space):
+        if space.dtype.kind in "iu":
+            return rng.integers(space.low, space.high, dtype=space.dtype.type, endpoint=True)
         return rng.uniform(space.low, space.high).astype(space.dtype)
-    raise GatitoError(f"task {task.name}: actions of kind {space} are not supported; Discrete and bounded Box are.")
+    raise GatitoError(
+        f"task {task.name}: actions of kind {space} are not supported; Discrete and bounded Box are. Register a "
+        f"version of {task.env_id} under an id of your own that has one of these action spaces, and name that id.",
+        task.name,
+    )

@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,15 +152,15 @@ def _record_shard(*, take: RecordingJob, shard: int, report: Report) -> Shard:
     if folder.exists():
         facts = verify_shard(folder, fingerprint)
     else:
-        policy = take.load()
         facts: dict[str, Any] = {}
-        write_shard(
-            folder,
-            _finished(take, policy, shard, steps, facts, report),
-            spaces(take.task)[0],
-            fingerprint,
-            lambda: facts,
-        )
+        with closing(take.load()) as policy:
+            write_shard(
+                folder,
+                _finished(take, policy, shard, steps, facts, report),
+                spaces(take.task)[0],
+                fingerprint,
+                lambda: facts,
+            )
     report(steps)
     return Shard(facts["distribution_kind"], time.monotonic() - start, facts["discarded"], facts["spent"])
 

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ class Filmed(gym.Wrapper):
 
     def _draw(self) -> None:
         if len(self.frames) < self._most:
-            self.frames.append(_resized(np.asarray(self.env.render()), self._height))
+            self.frames.append(_resized(np.array(self.env.render()), self._height))
 
 
 def write_video(path: Path, frames: np.ndarray, rate: float) -> None:
@@ -168,7 +169,8 @@ def _film(
             cameras.append(Filmed(make_env(task, render_mode="rgb_array"), config))
             return cameras[-1]
 
-        [episode] = rollout(agent.load(), {task: [seed_of_episode]}, make=make)
+        with closing(agent.load()) as policy:
+            [episode] = rollout(policy, {task: [seed_of_episode]}, make=make)
         films.append(np.stack(cameras[0].frames))
         rate = cameras[0].rate
         about[agent.name] = {"return": episode.total_return, "length": episode.length, "success": episode.success}

@@ -6,6 +6,7 @@ Run by ``gatito stages=[evaluate]``.
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -356,8 +357,8 @@ def _play(*, agent: Agent, suite: Suite, seeds: Sequence[int], config: EvaluateC
     start = time.monotonic()
     episodes: list[Episode] = []
     lanes = agent.lanes or config.lanes_for(len(suite.tasks))
-    policy = agent.load()
-    for episode in rollout(policy, {task: seeds for task in suite}, envs_per_task=lanes):
-        episodes.append(episode)
-        report(len(episodes))
+    with closing(agent.load()) as policy:
+        for episode in rollout(policy, {task: seeds for task in suite}, envs_per_task=lanes):
+            episodes.append(episode)
+            report(len(episodes))
     return _Played(episodes, time.monotonic() - start, spent_by(policy))

@@ -1,6 +1,7 @@
 """Environments that Gymnasium's registry knows by their id: classic control, Box2D, toy text, and any third party's."""
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,20 +30,46 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
     try:
         if package:  # importing it registers its environments, as gymnasium.make would
             importlib.import_module(package)
-        spec = gym.spec(env_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # gymnasium tells of newer versions, which a suite may not want
+            spec = gym.spec(env_id)
     except ImportError as error:
         raise GatitoError(
             f"task {name}: the package of {config.env_id} cannot be imported ({error}): install it."
         ) from None
-    except gym.error.Error:
+    except gym.error.Error as refusal:
+        _name_the_family(name, env_id)
+        if isinstance(refusal, gym.error.DeprecatedEnv):
+            raise FatalError(f"task {name}: {' '.join(str(refusal).split())}") from None
         error = unknown(f"environment id of task {name}", config.env_id, gym.registry)
         near = str(error).split(" Valid:")[0]
         raise FatalError(
             f"{near} See `python -c 'import gymnasium; gymnasium.pprint_registry()'` for those installed; "
             "an id of another package is written as package:Id-v0."
         ) from None
+    _name_the_family(name, env_id)
+    if getattr(spec.entry_point, "__name__", "") == "_raise_mujoco_py_error":
+        newest = max(known for known in gym.registry if known.startswith(f"{spec.name}-v"))
+        raise FatalError(f"task {name}: gymnasium no longer has {env_id}; set env_id: {newest}.")
     kwargs = {key: value for key, value in {**spec.kwargs, **config.kwargs}.items() if key != "render_mode"}
     return kwargs, config.horizon or spec.max_episode_steps
+
+
+def _name_the_family(name: str, env_id: str) -> None:
+    """Refuse ids that gatito plays in a way of its own.
+
+    Raises:
+        FatalError: naming the family.
+    """
+    families = {"ALE/": "atari", "BabyAI-": "babyai"}
+    for prefix, family in families.items():
+        if env_id.startswith(prefix):
+            raise FatalError(f"task {name}: {env_id} is played with family: {family}; add that line to the task.")
+    if env_id.startswith("MiniGrid-"):
+        raise FatalError(
+            f"task {name}: of minigrid, gatito plays the BabyAI levels (family: babyai); for {env_id}, register a "
+            "version that is wrapped by minigrid.wrappers.FlatObsWrapper under an id of your own, and name that id."
+        )
 
 
 def make(task: "Task", render_mode: str | None = None) -> gym.Env:

@@ -2,16 +2,16 @@
 
 import functools
 import importlib
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from benchmarks.base.artifacts import digest
 from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.base.names import check_name
+from benchmarks.tasks.guard import Guarded
 
 FAMILIES = {
     "registered": "benchmarks.tasks.registered",
@@ -37,6 +37,8 @@ class TaskConfig:
         metric: what is scored, ``return`` (undiscounted) or ``success``.
         reference: mean score that the expert must reach to pass its gate; None: no such bar.
         source: where the reference comes from.
+        step_seconds: time that one step or reset of the environment may take before the task fails.
+        episode_seconds: time that all steps of an episode may take together.
     """
 
     env_id: str = "???"
@@ -46,6 +48,8 @@ class TaskConfig:
     metric: str = "return"
     reference: float | None = None
     source: str = ""
+    step_seconds: float = 60.0
+    episode_seconds: float = 3600.0
 
 
 @dataclass
@@ -78,6 +82,8 @@ class Task:
         metric: ``return`` or ``success``.
         reference: mean score that the expert must reach, or None.
         source: where the reference comes from.
+        step_seconds: time that one step or reset of the environment may take before the task fails.
+        episode_seconds: time that all steps of an episode may take together.
     """
 
     name: str
@@ -88,6 +94,8 @@ class Task:
     metric: str
     reference: float | None
     source: str
+    step_seconds: float = TaskConfig.step_seconds
+    episode_seconds: float = TaskConfig.episode_seconds
 
     @property
     def key(self) -> str:
@@ -114,6 +122,9 @@ class Task:
         if config.metric not in METRICS:
             raise unknown(f"metric of task {name}", config.metric, METRICS)
         kwargs, horizon = _family(config.family).resolve(name, config)
+        for setting in ("step_seconds", "episode_seconds"):
+            if not getattr(config, setting) >= 1:
+                raise FatalError(f"task {name}: {setting} must be at least 1, not {getattr(config, setting)}.")
         if not horizon or horizon < 1:
             raise FatalError(f"task {name}: {config.env_id} has no time limit; state one as horizon: STEPS.")
         return Task(
@@ -125,6 +136,8 @@ class Task:
             config.metric,
             config.reference,
             config.source,
+            config.step_seconds,
+            config.episode_seconds,
         )
 
 
@@ -149,6 +162,7 @@ class Suite:
         Raises:
             FatalError: if the suite is empty or a name is not in it.
         """
+        check_name("suite name", config.name)
         names = [_task_name(key) for key in config.tasks]
         if not names:
             raise FatalError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
@@ -183,62 +197,6 @@ class Suite:
         return Suite(config.name, tuple(tasks))
 
 
-class Guarded(gym.Wrapper):
-    """Names the task and the seed when the environment raises, so that an error deep in a worker can be acted on.
-
-    Attributes:
-        task: the task's name.
-        observation: the last one, None before the first reset; a saved state has to include what is to be seen in it.
-    """
-
-    def __init__(self, env: gym.Env, task: Task) -> None:
-        super().__init__(env)
-        self.task = task.name
-        self.observation: Any = None
-        self._seed: int | None = None
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's own; remembers the seed."""
-        self._seed = seed if seed is not None else self._seed
-        try:
-            observation, info = self.env.reset(seed=seed, options=options)
-        except (Exception, SystemExit) as error:
-            raise self._named(error, "reset") from error
-        self._check(observation, "the observation", "reset")
-        self.observation = observation
-        return observation, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own; a reward or an observation that is not finite counts as an error."""
-        try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-        except GatitoError as error:  # already one line, such as an agent's illegal move
-            error.task = self.task
-            raise
-        except (Exception, SystemExit) as error:
-            raise self._named(error, "step") from error
-        self._check(reward, "the reward", "step")
-        self._check(observation, "the observation", "step")
-        self.observation = observation
-        return observation, reward, terminated, truncated, info
-
-    def _check(self, value: Any, what: str, where: str) -> None:  # noqa: ANN401
-        if isinstance(value, float):
-            finite = math.isfinite(value)
-        else:
-            finite = not isinstance(value, np.ndarray) or value.dtype.kind != "f" or np.isfinite(value).all()
-        if not finite:
-            raise self._named(ValueError(f"{what} is {value}"), where)
-
-    def _named(self, error: BaseException, where: str) -> GatitoError:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return GatitoError(
-            f"the environment of task {self.task} raised in {where}() in an episode seeded {self._seed}: {text}. "
-            "Mend the environment, or leave the task out with tasks=[…], and run the same command again.",
-            self.task,
-        )
-
-
 def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
     """A fresh environment of the task, with its time limit; ``render_mode`` as Gymnasium has it.
 
@@ -270,9 +228,44 @@ def _family(name: str) -> Any:  # noqa: ANN401
 
 def _task_name(key: str) -> str:
     group, dash, name = key.partition("-")
-    if not (group and dash and name):
-        raise FatalError(f"task key '{key}' must read GROUP-NAME, such as classic-cartpole.")
+    if not (group and dash and name) or "/" in key:
+        shown = key if len(key) <= 40 else f"{key[:40]}…"
+        raise FatalError(f"task key {shown!r} must read GROUP-NAME, such as classic-cartpole, without slashes.")
+    for part in (group, name):
+        check_name("task key", part)
     return f"{group}/{name}"
+
+
+def check_suite_file(suite: Any) -> None:  # noqa: ANN401
+    """Refuse a suite's file, as plain containers with unresolved interpolations, without a name or tasks.
+
+    One that asks for environment variables is refused as well: their values, such as keys, would be written into
+    configs, manifests and pages.
+
+    Raises:
+        FatalError: naming what is missing, or the line.
+    """
+    missing = [key for key in ("name", "tasks") if not suite or suite.get(key) in (None, "???", {})]
+    if missing:
+        raise FatalError(
+            f"the suite's file has no {' and no '.join(missing)}: it needs a line name: NAME and tasks under tasks:."
+        )
+    _refuse_environment_variables(suite)
+
+
+def _refuse_environment_variables(suite: object) -> None:
+    if isinstance(suite, Mapping):
+        for key, value in suite.items():
+            _refuse_environment_variables(key)
+            _refuse_environment_variables(value)
+    elif isinstance(suite, list | tuple):
+        for value in suite:
+            _refuse_environment_variables(value)
+    elif isinstance(suite, str) and "oc.env" in suite and "${" in suite:
+        raise FatalError(
+            f"the suite asks for an environment variable ({suite!r}), whose value would be written into its results: "
+            "write the value itself, or give it on the command line."
+        )
 
 
 def full_names(chosen: Sequence[str], names: Sequence[str], where: str = "task") -> list[str]:

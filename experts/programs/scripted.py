@@ -58,7 +58,7 @@ class RandomExpert(RandomPolicy):
     name = "expert"
 
 
-class ScriptPolicy:
+class ScriptPolicy(Policy):
     """Meta-World's controller of one task: a few rules from where things are to where the hand should go."""
 
     name = "expert"
@@ -88,7 +88,7 @@ class ScriptPolicy:
         return decisions, state
 
 
-class BotPolicy:
+class BotPolicy(Policy):
     """BabyAI's bot: it plans in the environment's state, from what it has seen, and is told what was really done.
 
     It gives up where its plan ends before the mission does, where it meets what it was not made for, and where it
@@ -112,7 +112,7 @@ class BotPolicy:
         _TIMER.keep_running()
         return [self._decide(rows, state) for rows in inputs], state
 
-    def _decide(self, rows: PolicyInput, env_ids: dict[int, Any]) -> PolicyOutput:
+    def _decide(self, rows: PolicyInput, thinkers: dict[int, Any]) -> PolicyOutput:
         from experts.programs.bot import Bot
 
         actions = np.zeros(len(rows.envs), dtype=np.int64)
@@ -122,8 +122,8 @@ class BotPolicy:
             action = None
             try:
                 if rows.episode_start[row]:
-                    env_ids[env_id] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
-                thinker = _TIMER.thinker = env_ids[env_id]
+                    thinkers[env_id] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
+                thinker = _TIMER.thinker = thinkers[env_id]
                 action = thinker.bot.decide(images[row], thinker.env.last_action)
                 _TIMER.thinker = None
             except Exception:  # whatever the bot stumbles over ends an episode, not a recording
@@ -135,7 +135,7 @@ class BotPolicy:
 
 @dataclass
 class _Thinker:
-    """A environment's bot, its environment, and the seconds of thought that its episode has left."""
+    """An environment's bot, its environment, and the seconds of thought that its episode has left."""
 
     bot: Any
     env: BabyAI

@@ -21,7 +21,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
-from benchmarks.tasks import Task, spaces
+from benchmarks.tasks import Task
 from experts.recipe import PLAYERS, ExpertRecipe
 from experts.sb3.vector_env import AtariVecEnv, ReplayableVecEnv
 
@@ -187,7 +187,7 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
     if recipe.algorithm in _ADAM:
         kwargs = arguments.setdefault("policy_kwargs", {})
         kwargs["optimizer_kwargs"] = _ADAM[recipe.algorithm] | kwargs.get("optimizer_kwargs", {})
-    observation, action = spaces(task)
+    observation, action = env.observation_space, env.action_space
     if isinstance(arguments.get("action_noise"), float | int):
         sigma = np.full(math.prod(action.shape or ()), float(arguments["action_noise"]))
         arguments["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)

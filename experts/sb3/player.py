@@ -9,14 +9,15 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.play.policy import PolicyInput, PolicyOutput
-from benchmarks.tasks import Task, spaces
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
+from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
 from experts.sb3.algorithms import build, make_vec_env
 from experts.sb3.normalizer import normalize
+from experts.sb3.spaces import Translator
 
 
-class ExpertPolicy:
+class ExpertPolicy(Policy):
     """A trained stable-baselines3 policy behind the project's protocol, playing its most likely action.
 
     Attributes:
@@ -27,7 +28,8 @@ class ExpertPolicy:
 
     def __init__(self, task: Task, recipe: ExpertRecipe, state: Mapping[str, Any]) -> None:
         """Build the policy from the recipe and put the weights of ``state`` (see :func:`policy_state`) in."""
-        env = make_vec_env(task, replace(recipe, envs=1), seed=0)
+        recipe = _for_play(recipe)
+        env = make_vec_env(task, recipe, seed=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one environment does not fill the recipe's batches, nor must it
             self._model: Any = build(task, recipe, env, seed=0)
@@ -37,7 +39,8 @@ class ExpertPolicy:
         self.network: torch.nn.Module = self._model.policy
         normalizer = state.get("normalizer")
         self._normalizer = {name: np.asarray(value) for name, value in normalizer.items()} if normalizer else None
-        self._space = spaces(task)[1]
+        self._translator = Translator(task)
+        self._space = self._translator.action_space
         self._algorithm = recipe.algorithm
         kinds = {"dqn": "q", "td3": None, "sac": "gaussian"}  # TD3's actions are certain
         kind = kinds.get(recipe.algorithm, "gaussian" if isinstance(self._space, gym.spaces.Box) else "logits")
@@ -53,12 +56,13 @@ class ExpertPolicy:
 
     def _decide(self, observations: np.ndarray) -> PolicyOutput:
         policy: Any = self._model.policy
+        observations = self._translator.observe(observations)
         tensor, _ = policy.obs_to_tensor(
             observations if self._normalizer is None else normalize(observations, self._normalizer)
         )
         if self._algorithm == "dqn":
             values = self._model.q_net(tensor).numpy()
-            actions = values.argmax(axis=1)
+            actions = self._translator.act(values.argmax(axis=1))
             return PolicyOutput(actions, actions, values)
         if self._algorithm == "td3":
             return self._continuous(policy.unscale_action(policy.actor(tensor).numpy()), None)
@@ -72,7 +76,7 @@ class ExpertPolicy:
         if isinstance(self._space, gym.spaces.Box):
             return self._continuous(distribution.mean.numpy(), distribution.stddev.numpy())
         logits = distribution.logits.numpy()
-        actions = logits.argmax(axis=1)
+        actions = self._translator.act(logits.argmax(axis=1))
         return PolicyOutput(actions, actions, logits)
 
     def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> PolicyOutput:
@@ -80,9 +84,20 @@ class ExpertPolicy:
         assert isinstance(space, gym.spaces.Box)
         rows = len(means)
         actions = means.reshape(rows, *space.shape).clip(space.low, space.high).astype(space.dtype)
+        actions = self._translator.act(actions)
         if deviations is None:
             return PolicyOutput(actions, actions)
-        return PolicyOutput(actions, actions, np.stack([means.reshape(rows, -1), deviations.reshape(rows, -1)], axis=1))
+        normals = self._translator.normals(means.reshape(rows, -1), deviations.reshape(rows, -1))
+        return PolicyOutput(actions, actions, normals)
+
+
+def _for_play(recipe: ExpertRecipe) -> ExpertRecipe:
+    """A recipe that builds the same networks with one environment: PPO refuses rollouts of a single step."""
+    steps = recipe.hyperparameters.get("n_steps")
+    hyperparameters = dict(recipe.hyperparameters)
+    if isinstance(steps, int):
+        hyperparameters["n_steps"] = max(2, steps)
+    return replace(recipe, num_envs=1, hyperparameters=hyperparameters)
 
 
 def _half_range(space: gym.Space) -> np.ndarray:

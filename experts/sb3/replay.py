@@ -33,7 +33,7 @@ class Replayable(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own; the action is remembered."""
-        self._actions.append(action)
+        self._actions.append(np.array(action))  # a copy: it is a row of an array that goes on being used
         return self.env.step(action)
 
     def place(self) -> Place:

@@ -104,7 +104,7 @@ class Training:
             "updates": int(getattr(model, "_n_updates", 0)),
             "parameters": model.get_parameters(),
             "variables": {name: getattr(model, name).detach() for name in self._variables},
-            "places": self._lanes.places(),
+            "places": self._vec_env.places(),
             "last_observations": self._raw_observations(),
             "last_starts": np.asarray(model._last_episode_starts),
             "episodes": [[float(row["r"]), int(row["l"])] for row in model.ep_info_buffer],
@@ -124,7 +124,7 @@ class Training:
         self._env.close()
 
     @property
-    def _lanes(self) -> Any:  # noqa: ANN401
+    def _vec_env(self) -> Any:  # noqa: ANN401
         return self._env.venv if self._recipe.normalizes else self._env
 
     @property
@@ -162,7 +162,7 @@ class Training:
             model._n_calls = int(state["calls"])
         if self._recipe.normalizes:
             put_normalizer(self._env, state["normalizer"])
-        observations = self._lanes.bring(state["places"])
+        observations = self._vec_env.bring(state["places"])
         if not np.array_equal(observations, state["last_observations"].numpy()):
             console.warn(
                 f"the environment of task {self._task.name} does not follow its seed: its training goes on from other "

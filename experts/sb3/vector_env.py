@@ -17,20 +17,23 @@ from benchmarks.tasks import Task, make_env
 from benchmarks.tasks.atari import make_vector
 from experts.recipe import ExpertRecipe
 from experts.sb3.replay import Place, Replayable, inner
+from experts.sb3.spaces import Translated, Translator
 
 
 class ReplayableVecEnv(DummyVecEnv):
     """Any environments, stepped one after another."""
 
     def __init__(self, task: Task, recipe: ExpertRecipe, seed: int) -> None:
+        translator = Translator(task)
+
         def maker(place: int) -> Callable[[], gym.Env]:
-            return lambda: self._make(task, recipe, derive(seed, "env", place))
+            return lambda: self._make(task, recipe, derive(seed, "env", place), translator)
 
         super().__init__([maker(place) for place in range(recipe.num_envs)])
 
     @staticmethod
-    def _make(task: Task, recipe: ExpertRecipe, seed: int) -> gym.Env:
-        env = Monitor(Replayable(make_env(task), seed))
+    def _make(task: Task, recipe: ExpertRecipe, seed: int, translator: Translator) -> gym.Env:
+        env = Monitor(Replayable(Translated(make_env(task), translator), seed))
         return gym.wrappers.ClipReward(env, -1, 1) if recipe.clip_rewards else env
 
     def places(self) -> list[Place]:
@@ -75,6 +78,7 @@ class AtariVecEnv(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step, and begin an episode where one ended, as stable-baselines3 expects."""
         observations, rewards, terminated, truncated, told = self._games.step(self._actions)
+        observations = np.array(observations)  # the emulators write into memory of their own
         rewards = np.asarray(rewards, dtype=np.float32)
         for history, action in zip(self._histories, self._actions, strict=True):
             history.append(int(action))

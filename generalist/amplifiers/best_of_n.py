@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.base.errors import check_at_least
 from benchmarks.base.seeds import alike, branch
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
@@ -74,7 +74,7 @@ class _State:
     num_envs: int
 
 
-class BestOfNPolicy:
+class BestOfNPolicy(Policy):
     """A network's policy that tries before it acts.
 
     Attributes:
@@ -103,6 +103,12 @@ class BestOfNPolicy:
             decisions = [self._decide(rows, state) for rows in inputs]
         self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
         return decisions, state
+
+    def close(self) -> None:
+        """Close the imagined environments and the amplified policy."""
+        for imagined in self._imagined.values():
+            imagined.close()
+        self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         task, count = rows.task, len(rows.env_ids)

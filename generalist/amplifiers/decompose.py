@@ -146,7 +146,7 @@ class Budget:
         return (progress.current + over) % len(progress.parts)
 
 
-class Decomposed:
+class Decomposed(Policy):
     """A policy that is given a mission's parts one after another.
 
     What is recorded of it is the whole mission's: observations are the environment's own, and what the network says of
@@ -206,6 +206,10 @@ class Decomposed:
             replace(each, values=None, truncated_by_policy=gone) for each, gone in zip(decisions, given_up, strict=True)
         ]
         return told, (memory, env_ids)
+
+    def close(self) -> None:
+        """Close the amplified policy."""
+        self._policy.close()
 
     def _shown(self, rows: PolicyInput, env_ids: dict[int, Progress]) -> PolicyInput:
         """The same rows with the current part's text for a mission."""

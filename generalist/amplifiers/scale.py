@@ -16,7 +16,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.base.seeds import derive
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.codec import CodecConfig
@@ -130,7 +130,7 @@ class Scale(Amplifier):
 _SIZES = ("layers", "heads", "width", "feedforward", "context_length")
 
 
-class Ensemble:
+class Ensemble(Policy):
     """Several networks that play the action which they find most likely on average, or draw one.
 
     Attributes:

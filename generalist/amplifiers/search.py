@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.base.errors import GatitoError, check_at_least, unknown
 from benchmarks.base.seeds import alike
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
@@ -114,7 +114,7 @@ class _State:
     num_envs: int
 
 
-class SearchPolicy:
+class SearchPolicy(Policy):
     """A network's policy that searches before it acts.
 
     Attributes:
@@ -142,6 +142,12 @@ class SearchPolicy:
             decisions = [self._decide(rows, state) for rows in inputs]
         self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
         return decisions, state
+
+    def close(self) -> None:
+        """Close the imagined environments and the amplified policy."""
+        for imagined in self._imagined.values():
+            imagined.close()
+        self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         imagined = self._imagined.setdefault(rows.task.name, Simulator(rows.task, self.spent))

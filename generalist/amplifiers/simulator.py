@@ -5,7 +5,6 @@ might happen, not what will.
 """
 
 import gc
-import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 
 from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task, make_env, spaces
+from benchmarks.tasks.conformity import mask_of
 from benchmarks.tasks.observations import packer, stack
 from benchmarks.tasks.snapshots.snapshot import State, restore, save
 from generalist.network.inference_cost import InferenceCost
@@ -80,7 +80,10 @@ class Simulator:
         taken: dict[gym.Env, int] = {}
         self._entered = []
         for spot, rng in zip(spots, rngs, strict=True):
-            owned = self._owned.setdefault(spot.origin, [])
+            owned = self._owned.get(spot.origin)
+            if owned is None:
+                owned = self._owned[spot.origin] = []
+                weakref.finalize(spot.origin, _close, owned).atexit = False  # nobody imagines from there any more
             number = taken[spot.origin] = taken.get(spot.origin, 0) + 1
             if number > len(owned):
                 owned.append(make_env(self.task))
@@ -95,9 +98,7 @@ class Simulator:
             steps = [self._entered[place][1].step(action) for place, action in zip(places, sent, strict=True)]
         self._spent.steps += len(steps)
         return [
-            Transition(
-                self._pack(observation), float(reward), bool(terminated), bool(truncated), info.get("action_mask")
-            )
+            Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated), mask_of(info))
             for observation, reward, terminated, truncated, info in steps
         ]
 
@@ -114,7 +115,6 @@ class Simulator:
         rngs: Sequence[np.random.Generator],
     ) -> PolicyInput:
         """What a policy is shown of these places after their last transitions; ``env_ids`` index its memory."""
-        masks = [transition.action_mask for transition in last if transition.action_mask is not None]
         return PolicyInput(
             task=self.task,
             observations=stack([transition.observation for transition in last]),
@@ -123,14 +123,20 @@ class Simulator:
             rewards=np.array([transition.reward for transition in last]),
             rngs=rngs,
             envs=[self._entered[place][1] for place in places],
-            action_masks=np.array(masks, dtype=bool) if masks else None,
+            action_masks=np.stack([each.action_mask for each in last]) if last[0].action_mask is not None else None,
         )
 
     def close(self) -> None:
-        """Close the environments."""
-        for env in itertools.chain(*self._owned.values()):
-            env.close()
+        """Close the environments; others are made if it is used again."""
+        for owned in self._owned.values():
+            _close(owned)
         self._owned.clear()
+        self._entered = []
+
+
+def _close(envs: list[gym.Env]) -> None:
+    while envs:
+        envs.pop().close()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost
-from benchmarks.play.policy import PolicyInput, PolicyOutput, PolicyPerTask
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite, Task
 from generalist.network.modalities import Parts, split_modalities
@@ -33,7 +33,7 @@ _WORDS = 64  # a text's words fall into so many bins
 _WORD_WEIGHT = 10.0  # another instruction weighs more than another view
 
 
-class RetrievalPolicy:
+class RetrievalPolicy(Policy):
     """The nearest neighbour of each observation."""
 
     name = "retrieval"

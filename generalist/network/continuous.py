@@ -152,15 +152,24 @@ def normals(
     mean = to_unit(space, labels)
     deviation = np.zeros_like(mean)
     if distributions is not None:
-        deviation = distributions[:, 1] * 2 / (space.high - space.low).reshape(-1)
+        low, high = _bounds(space)
+        deviation = distributions[:, 1] * 2 / (high - low)
     scale = bins / 2
     in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, least)], axis=-1)
     return in_bins.astype(np.float32)
 
 
+def _bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds, ``(dimensions,)`` each, to compute with: integers as floats, and never equal."""
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    if space.dtype.kind in "iu":  # 127 - -128 is -1 in eight bits
+        low, high = low.astype(np.float64), high.astype(np.float64)
+    return low, np.where(high > low, high, low + 1).astype(high.dtype)
+
+
 def to_unit(space: gym.spaces.Box, actions: np.ndarray) -> np.ndarray:
     """``(n, *action shape)`` actions → ``(n, dimensions)`` from -1 to 1."""
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    low, high = _bounds(space)
     return np.clip((actions.reshape(len(actions), -1) - low) / (high - low) * 2 - 1, -1, 1)
 
 
@@ -171,6 +180,7 @@ def bin_middles(indices: np.ndarray, bins: int) -> np.ndarray:
 
 def from_unit(space: gym.spaces.Box, unit: np.ndarray) -> Any:  # noqa: ANN401
     """The inverse of :func:`to_unit`; integer actions are rounded."""
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    low, high = _bounds(space)
     actions = (low + (unit + 1) / 2 * (high - low)).reshape(-1, *space.shape)
-    return (np.rint(actions) if space.dtype.kind in "iu" else actions).astype(space.dtype)
+    whole = np.rint(actions) if space.dtype.kind in "iu" else actions
+    return np.clip(whole, space.low, space.high).astype(space.dtype)

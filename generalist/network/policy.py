@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from generalist.network.choice import Chooser, drawn, most_likely
 from generalist.network.codec import Window
@@ -15,7 +15,7 @@ from generalist.network.inference_cost import InferenceCost
 from generalist.network.network import Network, load_network, load_prompts
 
 
-class NetworkPolicy:
+class NetworkPolicy(Policy):
     """Plays the most likely action of a distilled network, or draws one.
 
     Attributes:

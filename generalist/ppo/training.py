@@ -26,7 +26,7 @@ from generalist.network.policy import NetworkPolicy
 from generalist.ppo.advantages import Segment, Spread
 from generalist.ppo.loss import Updates, deal, explained_variance, losses
 from generalist.ppo.reinforced import Reinforced
-from generalist.ppo.rollouts import Lanes
+from generalist.ppo.rollouts import RolloutCollector
 from generalist.ppo.selection import Trial, try_out
 
 _WORST_EXPLAINED = -10.0  # a critic whose errors are three times as large as the returns' spread …
@@ -135,7 +135,7 @@ class _Training:
         codec, window = self._network.codec, self._network.model.config.context_length
         self._discount = codec.config.discount
         contexts = {task: codec.steps(task, window - 1) for task in learner.tasks}
-        self._lanes = Lanes(contexts, self._config.num_envs, learner.seed, self._discount, self._prompts)
+        self._collector = RolloutCollector(contexts, self._config.num_envs, learner.seed, self._discount, self._prompts)
         self._updates = Updates(self._network, self._config)
         self.progress, self._saved = _Progress(), -1
         if (self._folder / CHECKPOINT).exists():
@@ -144,7 +144,7 @@ class _Training:
         self._log = Log(self._folder, keep_until=self._saved * learner.per_iteration)
 
     def close(self) -> None:
-        self._lanes.close()
+        self._collector.close()
 
     def advance(self) -> None:
         """One update, and a trial where it is time for one."""
@@ -153,12 +153,12 @@ class _Training:
             self._log.write(0, self._try())
         names = ("ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration)
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
-        met = self._lanes.collect(policy, config.rollout_length, *names)
+        met = self._collector.collect(policy, config.rollout_length, *names)
         progress.forwards += policy.spent.passes
         warming = progress.iteration < config.critic_warmup
         with _threads(self._threads):
             told = self._learn(met.segments, stream(*names), warming=warming)
-        told["explained_variance"] = explained_variance(met.segments, self._lanes.spreads, config, self._discount)
+        told["explained_variance"] = explained_variance(met.segments, self._collector.spreads, config, self._discount)
         self._look_after(told["explained_variance"], warming=warming)
         progress.iteration += 1
         if progress.iteration == config.critic_warmup:
@@ -184,7 +184,7 @@ class _Training:
 
     def _learn(self, segments: Sequence[Segment], rng: np.random.Generator, *, warming: bool) -> dict[str, float]:
         config, progress = self._config, self.progress
-        minibatches = deal(self._network, segments, self._lanes.spreads, config, rng)
+        minibatches = deal(self._network, segments, self._collector.spreads, config, rng)
         if not progress.flops:  # those of the first minibatch stand for all: they differ by padding alone
             first = minibatches[0]
             operations = count_flops(lambda: losses(self._network, first, config)["loss"].backward())
@@ -240,15 +240,15 @@ class _Training:
         self._saved = self.progress.iteration
         self.progress.seconds = self._seconds()
         state = {"network": self._network.state_dict(), "optimizer": self._updates.optimizer.state_dict()}
-        state |= {"episodes": self._lanes.episodes, "progress": vars(self.progress)}
-        state |= {"spreads": {name: vars(spread) for name, spread in self._lanes.spreads.items()}}
+        state |= {"episodes": self._collector.episodes, "progress": vars(self.progress)}
+        state |= {"spreads": {name: vars(spread) for name, spread in self._collector.spreads.items()}}
         save_state(self._folder / CHECKPOINT, state)
 
     def _take_up(self, saved: dict[str, Any]) -> None:
         self._network.load_state_dict(saved["network"])
         self._updates.optimizer.load_state_dict(saved["optimizer"])
-        self._lanes.episodes = saved["episodes"]
-        self._lanes.spreads |= {name: Spread(**spread) for name, spread in saved["spreads"].items()}
+        self._collector.episodes = saved["episodes"]
+        self._collector.spreads |= {name: Spread(**spread) for name, spread in saved["spreads"].items()}
         self.progress = _Progress(**saved["progress"])
         self._saved = self.progress.iteration
 

@@ -45,8 +45,9 @@ from gymnasium.envs.registration import EnvSpec
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import branch, stream
+from benchmarks.tasks.guard import Guarded
 from benchmarks.tasks.snapshots import mujoco as physics
-from benchmarks.tasks.task import Guarded, Task, make_env
+from benchmarks.tasks.task import Task, make_env
 
 _STREAMS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 _TIED = (gym.Space, EnvSpec, *_STREAMS)
@@ -127,7 +128,7 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
         rng: the new stream follows from a draw of it.
 
     Returns:
-        The observation there, as the environment gave it.
+        A copy of the observation there.
 
     Raises:
         ValueError: if the state is another task's, or the environment is wrapped in another way.
@@ -169,7 +170,7 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
         layers[-1].become_clone(state.spoken, fresh)  # type: ignore[attr-defined]
     else:
         core._np_random = fresh
-    return guard.observation
+    return guard.current()
 
 
 def check(task: Task, steps: int = 10) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from benchmarks.base.errors import GatitoError
-from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, make_env, spaces
+from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, check_suite_file, make_env, spaces
 from tests.conftest import make_task
 
 
@@ -40,6 +40,14 @@ def test_spaces_of_a_task():
         (TaskConfig("CliffWalking-v1"), "has no time limit; state one as horizon"),
         (TaskConfig("CartPole-v1", metric="profit"), "unknown metric of task toy/x 'profit'"),
         (TaskConfig("CartPole-v1", family="clasic"), "unknown environment family 'clasic'"),
+        (TaskConfig("CartPole-v1", step_seconds=0), "task toy/x: step_seconds must be at least 1, not 0"),
+        (TaskConfig("ALE/Pong-v5"), "task toy/x: ALE/Pong-v5 is played with family: atari; add that line"),
+        (TaskConfig("BabyAI-GoToLocal-v0"), "task toy/x: BabyAI-GoToLocal-v0 is played with family: babyai"),
+        (TaskConfig("Hopper-v2"), "task toy/x: gymnasium no longer has Hopper-v2; set env_id: Hopper-v5."),
+        (
+            TaskConfig("LunarLander-v2"),
+            "task toy/x: Environment version v2 for `LunarLander` is deprecated. Please use",
+        ),
     ],
 )
 def test_a_bad_task_gets_one_line(config, words):
@@ -93,3 +101,49 @@ def test_an_unknown_or_ambiguous_task_is_refused_with_the_valid_ones(name):
 def test_a_task_key_without_a_group_is_refused():
     with pytest.raises(GatitoError, match="task key 'cartpole' must read GROUP-NAME"):
         Suite.resolve(SuiteConfig("s", {"cartpole": TaskConfig("CartPole-v1")}))
+
+
+@pytest.mark.parametrize(
+    "key", ["my/cartpole-v1", "../x-y", "a-..", ".-x", "a-" + 300 * "b", "a-b\nc", "/etc-x", "a-b\\c", " -x"]
+)
+def test_a_task_key_that_is_no_folder_is_refused(key):
+    with pytest.raises(FatalError, match="task key") as error:
+        Suite.resolve(SuiteConfig("s", {key: TaskConfig("CartPole-v1")}))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/tmp/x", "", 300 * "x"])
+def test_a_suite_name_that_is_no_folder_is_refused(name):
+    with pytest.raises(FatalError, match="suite name"):
+        Suite.resolve(SuiteConfig(name, {"a-x": TaskConfig("CartPole-v1")}))
+
+
+X = {"env_id": "CartPole-v1", "horizon": None}
+
+
+@pytest.mark.parametrize(
+    "suite",
+    [
+        {"name": "${oc.env:HOME}", "tasks": {"a-x": X}},
+        {"name": "s", "tasks": {"a-x": X | {"kwargs": {"path": ["x", "${ oc.env:TOKEN,none}"]}}}},
+        {"name": "s", "tasks": {"a-x": X | {"source": "by ${oc.decode:${oc.env:TOKEN}}"}}},
+    ],
+)
+def test_a_suite_may_not_ask_for_environment_variables(suite):
+    with pytest.raises(FatalError, match="asks for an environment variable"):
+        check_suite_file(suite)
+    check_suite_file({"name": "${label}", "tasks": {"a-x": X}})
+
+
+@pytest.mark.parametrize(
+    "suite, words",
+    [
+        ({"name": "???", "tasks": {"a-x": X}}, "has no name:"),
+        ({"name": "s", "tasks": {}}, "has no tasks:"),
+        ({"name": "???", "tasks": {}}, "has no name and no tasks:"),
+        (None, "has no name and no tasks:"),
+    ],
+)
+def test_a_suite_has_a_name_and_tasks(suite, words):
+    with pytest.raises(FatalError, match=words):
+        check_suite_file(suite)

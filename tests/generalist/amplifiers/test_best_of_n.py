@@ -1,11 +1,14 @@
 """Best of N, on games that can be solved by hand."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
+from benchmarks.play.rollout import rollout
 from benchmarks.tasks import make_env
 from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy, _first_and_others
@@ -222,3 +225,56 @@ def test_what_cannot_work_is_refused_in_one_line():
             make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)
         assert "\n" not in str(refused.value)
     make_amplifier({"name": "best_of_n"}).check([target, CORRIDOR], ModelConfig(), CodecConfig("gato"))
+
+
+def counting(monkeypatch):
+    """Environments that are open, by how they were made."""
+    open_ones = {"played": 0, "imagined": 0}
+
+    def maker(kind):
+        def make(task):
+            env = make_env(task)
+            open_ones[kind] += 1
+            close, closed = env.close, []
+
+            def counted():
+                if not closed:
+                    open_ones[kind] -= 1
+                closed.append(True)
+                close()
+
+            env.close = counted
+            return env
+
+        return make
+
+    monkeypatch.setattr("generalist.amplifiers.simulator.make_env", maker("imagined"))
+    return open_ones, maker("played")
+
+
+def test_imagined_environments_are_closed(monkeypatch):
+    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
+    player.close = lambda: None
+    tried = trying(player)
+    open_ones, make = counting(monkeypatch)
+    episodes = rollout(tried, {CORRIDOR: range(4)}, envs_per_task=2, make=make)
+    next(episodes)
+    assert open_ones["played"] == 2 and open_ones["imagined"] > 2
+    list(episodes)
+    assert open_ones["played"] == 0
+    tried.close()
+    assert open_ones == {"played": 0, "imagined": 0}
+
+
+def test_imagined_environments_are_closed_with_those_that_they_imagine(monkeypatch):
+    open_ones, make = counting(monkeypatch)
+    imagined = Simulator(CORRIDOR, InferenceCost())
+    for _ in range(3):
+        env = make(CORRIDOR)
+        env.reset(seed=0)
+        imagined.enter([imagined.spot(env)], [stream(0)])
+        imagined.enter([], [])
+        env.close()
+        del env
+        gc.collect()
+        assert open_ones == {"played": 0, "imagined": 0}

@@ -15,7 +15,7 @@ from generalist.network.policy import NetworkPolicy
 from generalist.ppo.advantages import Spread, gae
 from generalist.ppo.distributions import Choices, chances_of, divergences, entropies, log_probabilities
 from generalist.ppo.loss import Updates, deal, losses
-from generalist.ppo.rollouts import Lanes
+from generalist.ppo.rollouts import RolloutCollector
 from tests.conftest import make_task
 
 MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=8)
@@ -32,9 +32,9 @@ def network_of(model=MODEL, tasks=TASKS, **codec):
     return network
 
 
-def lanes_for(network, tasks=TASKS, lanes=3, prompts=None):
+def collector_for(network, tasks=TASKS, num_envs=3, prompts=None):
     contexts = {task: network.codec.steps(task, network.model.config.window - 1) for task in tasks}
-    return Lanes(contexts, lanes, 0, network.codec.config.discount, prompts or {})
+    return RolloutCollector(contexts, num_envs, 0, network.codec.config.discount, prompts or {})
 
 
 def test_advantages_worked_by_hand():
@@ -52,9 +52,9 @@ def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
         critic.output.weight.zero_()
         critic.output.bias[100] = 50.0  # it expects the same everywhere
     expected = float(critic.points[100])
-    lanes = lanes_for(network)
-    lanes.collect(NetworkPolicy(network), 20, "test", 0)  # each Target is cut off at its end, and begins anew
-    met = lanes.collect(NetworkPolicy(network), 30, "test", 1)
+    collector = collector_for(network)
+    collector.collect(NetworkPolicy(network), 20, "test", 0)  # each Target is cut off at its end, and begins anew
+    met = collector.collect(NetworkPolicy(network), 30, "test", 1)
     ends = {
         name: [segment.last_value for segment in met.segments if segment.window.task.name == name]
         for name in ("toy/counter", "toy/target")
@@ -82,12 +82,12 @@ def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec
     """Over three collections, whose ends fall into episodes, shorter and longer than the window."""
     network = network_of(replace(MODEL, **model), **codec)
     prompts = {task.name: prompt_of(task) for task in TASKS} if codec.get("conditioning") == "prompt" else {}
-    lanes = lanes_for(network, prompts=prompts)
+    collector = collector_for(network, prompts=prompts)
     config = PPOConfig(minibatches=3)
     for iteration in range(3):
-        met = lanes.collect(NetworkPolicy(network, prompts=prompts), 7, "test", iteration)
+        met = collector.collect(NetworkPolicy(network, prompts=prompts), 7, "test", iteration)
         assert sum(len(segment.window) - segment.context for segment in met.segments) == 7 * 9
-        minibatches = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+        minibatches = deal(network, met.segments, collector.spreads, config, np.random.default_rng(0))
         assert len(minibatches) == 3 and sum(map(len, minibatches)) == 7 * 9
         for minibatch in minibatches:
             hidden = minibatch.hidden(network)
@@ -109,16 +109,16 @@ def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec
 
 
 def prompt_of(task):
-    lanes = Lanes({task: 0}, 1, 1, 0.9, {})
+    collector = RolloutCollector({task: 0}, 1, 1, 0.9, {})
     network = network_of(tasks=[task])
-    return lanes.collect(NetworkPolicy(network), 3, "demonstration").segments[0].window
+    return collector.collect(NetworkPolicy(network), 3, "demonstration").segments[0].window
 
 
 def test_what_is_read_again_is_what_an_unbroken_memory_knows():
     """An episode met in three collections is one to the network, where its window is as long."""
     network = network_of(replace(MODEL, context_length=32))
-    lanes = lanes_for(network, [TARGET], lanes=1)
-    parts = [lanes.collect(NetworkPolicy(network), 6, "test", part).segments[0] for part in range(3)]
+    collector = collector_for(network, [TARGET], num_envs=1)
+    parts = [collector.collect(NetworkPolicy(network), 6, "test", part).segments[0] for part in range(3)]
     assert [part.context for part in parts] == [0, 6, 12]
     whole = parts[-1].window
     assert len(whole) == 18
@@ -140,7 +140,7 @@ def test_episodes_are_of_training_seeds_and_each_is_new(monkeypatch):
 
     monkeypatch.setattr(type(make_env_of(COUNTER)), "reset", watched)
     network = network_of()
-    lanes_for(network, [COUNTER]).collect(NetworkPolicy(network), 40, "test")
+    collector_for(network, [COUNTER]).collect(NetworkPolicy(network), 40, "test")
     assert len(seen) > 9 and len(set(seen)) == len(seen)
     assert {seed // 100_000_000 for seed in seen} == {Purpose.TRAINING}
 
@@ -193,10 +193,10 @@ def test_dimensions_that_an_action_lacks_count_for_nothing():
 def test_the_clipped_surrogate_worked_by_hand():
     """Ratios of 2 and of 1/2: what has gone far enough the right way is cut, what has gone the wrong way is not."""
     network = network_of()
-    lanes = lanes_for(network, [RECALL])
-    met = lanes.collect(NetworkPolicy(network), 8, "test")
+    collector = collector_for(network, [RECALL])
+    met = collector.collect(NetworkPolicy(network), 8, "test")
     config = PPOConfig(minibatches=1, clip_range=0.2)
-    [minibatch] = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+    [minibatch] = deal(network, met.segments, collector.spreads, config, np.random.default_rng(0))
     ones = torch.ones(len(minibatch))
     for ratio, advantage, expected in ((2, 1, -1.2), (2, -1, 2.0), (0.5, 1, -0.5), (0.5, -1, 0.8)):
         moved = replace(
@@ -225,15 +225,15 @@ def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
     config = PPOConfig(minibatches=1)
     dealt = []
     for scale in (1.0, 1000.0):
-        lanes = lanes_for(network, [COUNTER, RECALL])
-        met = lanes.collect(NetworkPolicy(network), 20, "test")
+        collector = collector_for(network, [COUNTER, RECALL])
+        met = collector.collect(NetworkPolicy(network), 20, "test")
         own = [segment for segment in met.segments if segment.window.task == COUNTER]
         scaled = [
             replace(segment, window=replace(segment.window, rewards=segment.window.rewards * scale)) for segment in own
         ]
-        lanes.spreads[COUNTER.name].squares *= scale**2
+        collector.spreads[COUNTER.name].squares *= scale**2
         segments = scaled + [segment for segment in met.segments if segment.window.task == RECALL]
-        [minibatch] = deal(network, segments, lanes.spreads, config, np.random.default_rng(0))
+        [minibatch] = deal(network, segments, collector.spreads, config, np.random.default_rng(0))
         dealt.append(minibatch)
     torch.testing.assert_close(dealt[0].advantages, dealt[1].advantages, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(dealt[0].returns, dealt[1].returns, atol=1e-4, rtol=1e-4)
@@ -243,23 +243,23 @@ def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
 
 def test_an_update_ends_where_the_policy_has_moved_enough():
     network = network_of()
-    lanes = lanes_for(network)
-    met = lanes.collect(NetworkPolicy(network), 20, "test")
+    collector = collector_for(network)
+    met = collector.collect(NetworkPolicy(network), 20, "test")
     updates = {}
     for target in (0.0, 1e-4):
         moved = network_of()
         config = PPOConfig(minibatches=2, epochs=5, learning_rate=1e-2, target_kl=target)
-        dealt = deal(moved, met.segments, lanes.spreads, config, np.random.default_rng(0))
+        dealt = deal(moved, met.segments, collector.spreads, config, np.random.default_rng(0))
         updates[target] = Updates(moved, config).learn(dealt, np.random.default_rng(0))["updates"]
     assert updates[0.0] == 10 and updates[1e-4] == 2  # the second is looked at, and not taken
 
 
 def test_a_loss_that_is_no_number_leaves_the_weights():
     network = network_of()
-    lanes = lanes_for(network)
-    met = lanes.collect(NetworkPolicy(network), 10, "test")
+    collector = collector_for(network)
+    met = collector.collect(NetworkPolicy(network), 10, "test")
     config = PPOConfig(minibatches=1)
-    [minibatch] = deal(network, met.segments, lanes.spreads, config, np.random.default_rng(0))
+    [minibatch] = deal(network, met.segments, collector.spreads, config, np.random.default_rng(0))
     before = {name: values.clone() for name, values in network.state_dict().items()}
     broken = replace(minibatch, advantages=minibatch.advantages * float("nan"))
     with pytest.raises(FloatingPointError):
@@ -269,8 +269,8 @@ def test_a_loss_that_is_no_number_leaves_the_weights():
 
 def test_windows_hold_what_was_seen_and_done():
     network = network_of()
-    lanes = lanes_for(network, [COUNTER], lanes=1)
-    first, *_ = lanes.collect(NetworkPolicy(network), 12, "test").segments
+    collector = collector_for(network, [COUNTER], num_envs=1)
+    first, *_ = collector.collect(NetworkPolicy(network), 12, "test").segments
     window = first.window
     assert isinstance(window, Window) and first.context == 0
     assert (window.observations[:, 1] == np.arange(len(window))).all()  # it counts its steps

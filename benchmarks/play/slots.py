@@ -1,0 +1,94 @@
+"""An environment and the episode that it is in: the one place where the project steps environments that are played.
+
+Evaluation and recording (:mod:`benchmarks.play.rollout`) and reinforcement learning (:mod:`generalist.ppo.rollouts`)
+both play through slots, many of them behind one batched call of a policy.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.play.policy import PolicyInput
+from benchmarks.tasks import Task
+from benchmarks.tasks.conformity import mask_of, success_of
+from benchmarks.tasks.observations import packer, stack
+
+
+class Slot:
+    """One environment made by ``make_env``, and its current episode.
+
+    Attributes:
+        env_id: its index among the environments that are played side by side.
+        task: what it plays.
+        env: the environment. It copies what it returns and what it is given.
+        observation: the last one, packed; nobody else holds it.
+        action_mask: ``(actions,)`` bool, which actions are legal now; None where the environment does not say.
+        rng: the random stream of the episode.
+        seed: of the episode's reset.
+        episode_start: whether no step has been taken yet.
+        reward: of the last step; 0 at the start.
+        total_return: undiscounted sum of the rewards.
+        length: steps so far.
+        success: whether the environment has said so at any step; None if it never speaks of it.
+        terminated: whether the episode has come to its end.
+        truncated: whether it was cut off.
+    """
+
+    def __init__(self, env_id: int, task: Task, env: gym.Env) -> None:
+        self.env_id, self.task, self.env = env_id, task, env
+        self._pack = packer(env.observation_space)
+        self.observation: Any = None
+        self.action_mask: np.ndarray | None = None
+        self.rng = np.random.default_rng(0)
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed)
+        self.observation, self.action_mask = self._pack(observation), mask_of(info)
+        self.seed = seed
+        self.episode_start, self.reward = True, 0.0
+        self.total_return, self.length = 0.0, 0
+        self.success: bool | None = None
+        self.terminated = self.truncated = False
+
+    def step(self, action: np.ndarray) -> None:
+        """Take one step; ``action`` has the shape of the task's actions, without axes for discrete ones."""
+        observation, reward, self.terminated, self.truncated, info = self.env.step(action)
+        self.observation, self.action_mask = self._pack(observation), mask_of(info)
+        self.episode_start, self.reward = False, float(reward)
+        self.total_return += self.reward
+        self.length += 1
+        success = success_of(info)
+        if success is not None:
+            self.success = success or bool(self.success)
+
+
+AnySlot = TypeVar("AnySlot", bound=Slot)
+
+
+def by_task(slots: Iterable[AnySlot]) -> list[tuple[Task, list[AnySlot]]]:
+    """Slots, which stand in the order of their tasks, in one group for each task."""
+    return [(task, list(group)) for task, group in itertools.groupby(slots, key=lambda slot: slot.task)]
+
+
+def policy_input(task: Task, slots: Sequence[Slot]) -> PolicyInput:
+    """What a policy is shown of slots of one task."""
+    return PolicyInput(
+        task=task,
+        observations=stack([slot.observation for slot in slots]),
+        env_ids=np.array([slot.env_id for slot in slots]),
+        episode_start=np.array([slot.episode_start for slot in slots]),
+        rewards=np.array([slot.reward for slot in slots]),
+        rngs=[slot.rng for slot in slots],
+        envs=[slot.env for slot in slots],
+        action_masks=np.stack([slot.action_mask for slot in slots]) if slots[0].action_mask is not None else None,
+    )
+
+
+def close_all(slots: Iterable[Slot]) -> None:
+    """Close the environments."""
+    for slot in slots:
+        slot.env.close()

@@ -1,0 +1,187 @@
+"""The layer around every environment: it copies, checks and times what the environment says, and names it in errors."""
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from benchmarks.base import console
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks.conformity import (
+    ViolationError,
+    action_copier,
+    conformer,
+    flag_of,
+    mask_of,
+    out_of_bounds,
+    reward_of,
+    success_of,
+)
+from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.task import Task
+
+_BOUNDS_EVERY = 32  # steps between two looks at the bounds of floats, which cost as much as the rest of the guard
+_WAY_OUT = "Mend the environment, or leave the task out with tasks=[…], and run the same command again."
+_OLD_API = (
+    "it has the API of gym before 0.26: let reset(seed=None, options=None) return (observation, info), and step "
+    "(observation, reward, terminated, truncated, info)"
+)
+_warned: set[str] = set()  # tasks whose bounds this process has told of
+
+
+class Guarded(gym.Wrapper):
+    """The outermost layer of :func:`benchmarks.tasks.make_env`.
+
+    Observations that it returns are copies in their space's type, rewards floats and flags bools; actions are copied
+    before the environment sees them. A violation raises a GatitoError that names task, seed and step. It costs about
+    3 microseconds a step.
+
+    Attributes:
+        task: the task's name.
+        observation: the last one as the environment gave it, None before the first reset. Nobody else holds it but the
+            environment; a saved state includes it, since some environments go on from the array that they returned.
+    """
+
+    def __init__(self, env: gym.Env, task: "Task") -> None:
+        """Args: the environment, and its task.
+
+        Raises:
+            GatitoError: if observations or actions are of a kind that gatito does not know.
+        """
+        super().__init__(env)
+        self.task = task.name
+        self.observation: Any = None
+        self._space = env.observation_space
+        self._conform = _known(conformer, self._space, "observations", "Box, Discrete, Text and Dict of them", task)
+        self._copied = _known(action_copier, env.action_space, "actions", "Discrete and Box", task)
+        self._stopwatch = Stopwatch(task.step_seconds, task.episode_seconds)
+        self._checks_bounds = task.family == "registered"  # the other families' bounds are known to be rough
+        self._seed: int | None = None
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the environment's own; remembers the seed."""
+        self._seed, self._steps = seed if seed is not None else self._seed, 0
+        self._stopwatch.in_episode = 0
+        try:
+            WATCH.enter(self._stopwatch)
+            answer = self.env.reset(seed=seed, options=options)
+        except (Exception, SystemExit, OutOfTimeError) as error:
+            raise self._failed(error, "reset") from error
+        finally:
+            WATCH.leave()
+        if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
+            raise self._refused(f"{_OLD_API}", "reset")
+        self.observation, info = answer
+        checked = "the observation"
+        try:
+            observation = self._conform(self.observation)
+            checked = "the info"
+            self._check_info(info)
+        except ViolationError as error:
+            raise self._refused(f"{checked} {error}", "reset") from error
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own."""
+        self._steps += 1
+        try:
+            action = self._copied(action)
+        except ViolationError as error:
+            raise GatitoError(
+                f"a policy chose an action of task {self.task} that {error}: mend the policy.", self.task
+            ) from error
+        try:
+            WATCH.enter(self._stopwatch)
+            answer = self.env.step(action)
+        except GatitoError as error:  # already one line, such as an agent's illegal move
+            error.task = self.task
+            raise
+        except (Exception, SystemExit, OutOfTimeError) as error:
+            raise self._failed(error, "step") from error
+        finally:
+            WATCH.leave()
+        if not (isinstance(answer, tuple) and len(answer) == 5):
+            raise self._refused(_OLD_API, "step")
+        self.observation, reward, terminated, truncated, info = answer
+        checked = "the observation"
+        try:
+            observation = self._conform(self.observation)
+            checked = "the reward"
+            reward = reward_of(reward)
+            checked = "terminated"
+            terminated = flag_of(terminated)
+            checked = "truncated"
+            truncated = flag_of(truncated)
+            checked = "the info"
+            self._check_info(info)
+        except ViolationError as error:
+            raise self._refused(f"{checked} {error}", "step") from error
+        if self._checks_bounds and self._steps % _BOUNDS_EVERY == 1:
+            self._look_at_bounds(observation)
+        return observation, reward, terminated, truncated, info
+
+    def _check_info(self, info: Any) -> None:  # noqa: ANN401
+        success_of(info)
+        mask = mask_of(info)
+        if mask is not None and isinstance(self.action_space, gym.spaces.Discrete) and len(mask) != self.action_space.n:
+            raise ViolationError(f"has an action mask of {len(mask)} actions, the space has {self.action_space.n}")
+
+    def current(self) -> Any:  # noqa: ANN401
+        """A copy of the last observation; None before the first reset."""
+        return None if self.observation is None else self._conform(self.observation)
+
+    def _look_at_bounds(self, observation: Any) -> None:  # noqa: ANN401
+        """Refuse integers beyond their space's bounds; tell once of floats, which many environments leave loose."""
+        found = out_of_bounds(self._space, observation)
+        if found is None:
+            return
+        words, is_float = found
+        if not is_float:
+            raise self._refused(f"the observation has {words}", "step")
+        self._checks_bounds = False
+        if self.task not in _warned:
+            _warned.add(self.task)
+            console.warn(
+                f"the environment of task {self.task} is beyond the bounds of its observation space in step "
+                f"{self._steps} of an episode seeded {self._seed} ({words}): widen the bounds. It is played on."
+            )
+
+    def _failed(self, error: BaseException, where: str) -> GatitoError:
+        if isinstance(error, OutOfTimeError):
+            words, limit, setting = f"{where}() took", self._stopwatch.call_limit, "step_seconds"
+            if self._stopwatch.in_call < limit:
+                words, limit, setting = "the episode took", self._stopwatch.episode_limit, "episode_seconds"
+            return self._refused(f"{words} more than {limit:g} seconds (the task's {setting})", where)
+        text = str(error)
+        if "unpack (expected 5" in text if where == "step" else "unexpected keyword argument" in text:
+            return self._refused(f"{_OLD_API} ({text})", where)
+        words = f"{type(error).__name__}: {error}" if text else type(error).__name__
+        return GatitoError(
+            f"the environment of task {self.task} raised in {where}() in an episode seeded {self._seed}"
+            f"{self._at(where)}: {words}. {_WAY_OUT}",
+            self.task,
+        )
+
+    def _refused(self, words: str, where: str) -> GatitoError:
+        return GatitoError(
+            f"the environment of task {self.task} failed in {where}() of an episode seeded {self._seed}"
+            f"{self._at(where)}: {words}. {_WAY_OUT}",
+            self.task,
+        )
+
+    def _at(self, where: str) -> str:
+        return f", step {self._steps}" if where == "step" else ""
+
+
+def _known(make: Any, space: gym.Space, kind: str, supported: str, task: "Task") -> Any:  # noqa: ANN401
+    try:
+        return make(space)
+    except TypeError as error:
+        raise GatitoError(
+            f"task {task.name}: {kind} of kind {' '.join(str(space).split())} are not supported; {supported} are. "
+            f"Register a version of {task.env_id} under an id of your own that is wrapped to say one of these (see "
+            "gymnasium.wrappers.FlattenObservation and TransformAction), and name that id.",
+            task.name,
+        ) from error

@@ -1,0 +1,168 @@
+"""A task's observations and actions in the shape that stable-baselines3 can learn from, and its actions back.
+
+The library counts discrete values from 0, sends fractions to a Box of integers, explores continuous actions with a
+deviation of about 1 whatever their bounds, and knows dictionaries only in part. So an algorithm is given:
+
+- ``Discrete(n)``, which begins at 0, for a Discrete space with any start;
+- a flat vector for a dictionary of numbers, with discrete entries as one-hot;
+- actions from -1 to 1 for a Box of integers, which are rounded, and for bounds that are far from -1 and 1.
+
+Everything else is as it is: learned networks and recipes of tasks with ordinary spaces do not change.
+"""
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.conformity import has_bounds
+from benchmarks.tasks.observations import packer
+
+_NARROWEST, _WIDEST = 0.1, 10.0  # symmetric bounds between these are left alone
+
+
+class Translator:
+    """Between one task and stable-baselines3.
+
+    Attributes:
+        observation_space: what an algorithm observes.
+        action_space: what an algorithm acts in.
+    """
+
+    def __init__(self, task: Task) -> None:
+        """Work out the spaces.
+
+        Raises:
+            GatitoError: if stable-baselines3 cannot learn from the task's observations or actions.
+        """
+        self._observation, self._action = spaces(task)
+        self._pack = packer(self._observation)
+        self.observation_space = self._observations(task)
+        self._scales = isinstance(self._action, gym.spaces.Box) and _is_scaled(task, self._action)
+        if isinstance(self._action, gym.spaces.Discrete):
+            self.action_space: gym.Space = gym.spaces.Discrete(int(self._action.n))
+        elif self._scales:
+            self.action_space = gym.spaces.Box(-1.0, 1.0, self._action.shape, np.float32)
+        else:
+            self.action_space = self._action
+
+    def observe(self, observations: np.ndarray) -> np.ndarray:
+        """Packed observations, ``(n, *shape)``, as an algorithm is shown them."""
+        space = self._observation
+        if isinstance(space, gym.spaces.Discrete):
+            return observations - int(space.start) if space.start else observations
+        return _flat(space, observations) if isinstance(space, gym.spaces.Dict) else observations
+
+    def observe_one(self, observation: Any) -> Any:  # noqa: ANN401
+        """One observation as the environment gives it."""
+        if isinstance(self._observation, gym.spaces.Discrete | gym.spaces.Dict):
+            return self.observe(np.asarray(self._pack(observation))[None])[0]
+        return observation
+
+    def act(self, actions: np.ndarray) -> np.ndarray:
+        """An algorithm's actions, ``(n, *shape)``, as the environment's."""
+        space = self._action
+        if isinstance(space, gym.spaces.Discrete):
+            return np.asarray(actions) + int(space.start) if space.start else actions
+        assert isinstance(space, gym.spaces.Box)
+        if not self._scales:
+            return actions
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        unscaled = low + (np.clip(actions, -1.0, 1.0).astype(np.float64) + 1.0) / 2.0 * (high - low)
+        if space.dtype.kind in "iu":
+            unscaled = np.rint(unscaled)
+        return np.clip(unscaled, low, high).astype(space.dtype)
+
+    def normals(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        """Normal distributions of an algorithm's actions, ``(n, dimensions)`` each, as of the environment's.
+
+        Returns:
+            Means and deviations, ``(n, 2, dimensions)``.
+        """
+        if self._scales:
+            assert isinstance(self._action, gym.spaces.Box)
+            low = self._action.low.astype(np.float64).reshape(-1)
+            half = (self._action.high.astype(np.float64).reshape(-1) - low) / 2
+            means, deviations = low + (means + 1.0) * half, deviations * half
+            return np.stack([means, deviations], axis=1).astype(np.float32)
+        return np.stack([means, deviations], axis=1)
+
+    def _observations(self, task: Task) -> gym.Space:
+        space = self._observation
+        if isinstance(space, gym.spaces.Discrete):
+            return gym.spaces.Discrete(int(space.n)) if space.start else space
+        if isinstance(space, gym.spaces.Dict):
+            if _size(space) is None:
+                raise GatitoError(
+                    f"task {task.name}: a trained expert learns from numbers alone, not from the texts or nested "
+                    "dictionaries in its observations: give it another expert, such as a program (algorithm: bot) or "
+                    "a Minari dataset (experts=minari).",
+                    task.name,
+                )
+            return gym.spaces.Box(-np.inf, np.inf, (int(_size(space) or 0),), np.float32)
+        if not isinstance(space, gym.spaces.Box):
+            raise GatitoError(
+                f"task {task.name}: a trained expert cannot learn from observations of kind {space}: give it another "
+                "expert, such as a Minari dataset (experts=minari).",
+                task.name,
+            )
+        return space
+
+
+class Translated(gym.Wrapper):
+    """An environment as stable-baselines3 can learn from it."""
+
+    def __init__(self, env: gym.Env, translator: Translator) -> None:
+        super().__init__(env)
+        self._translator = translator
+        self.observation_space = translator.observation_space
+        self.action_space = translator.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the environment's own."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._translator.observe_one(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own."""
+        observation, *rest = self.env.step(self._translator.act(action))
+        return self._translator.observe_one(observation), *rest
+
+
+def _is_scaled(task: Task, space: gym.spaces.Box) -> bool:
+    if not has_bounds(space):
+        raise GatitoError(
+            f"task {task.name}: actions {space} have no bounds to choose between: register a version of {task.env_id} "
+            "under an id of your own whose action space is a bounded Box, and name that id.",
+            task.name,
+        )
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    ordinary = np.array_equal(low, -high) and (high >= _NARROWEST).all() and (high <= _WIDEST).all()
+    return space.dtype.kind in "iu" or not ordinary
+
+
+def _size(space: gym.spaces.Dict) -> int | None:
+    """Numbers of a dictionary as a flat vector; None: it is not of numbers alone."""
+    size = 0
+    for part in space.values():
+        if isinstance(part, gym.spaces.Discrete):
+            size += int(part.n)
+        elif isinstance(part, gym.spaces.Box):
+            size += math.prod(part.shape)
+        else:
+            return None
+    return size
+
+
+def _flat(space: gym.spaces.Dict, packed: np.ndarray) -> np.ndarray:
+    """Packed dictionaries, ``(n,)``, as float32 vectors, ``(n, size)``."""
+    columns = []
+    for name, part in space.items():
+        values = packed[name]
+        if isinstance(part, gym.spaces.Discrete):
+            values = np.eye(int(part.n), dtype=np.float32)[values - int(part.start)]
+        columns.append(values.reshape(len(packed), -1).astype(np.float32))
+    return np.concatenate(columns, axis=1)

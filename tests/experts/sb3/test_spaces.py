@@ -1,0 +1,119 @@
+"""stable-baselines3 is given spaces that it can learn from; what leaves an expert is the environment's own."""
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from benchmarks.base.checkpoints import load_state, save_state
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import RandomPolicy, sample
+from benchmarks.play.rollout import rollout
+from experts.recipe import ExpertRecipe
+from experts.sb3.player import ExpertPolicy, policy_state
+from experts.sb3.spaces import Translator
+from experts.sb3.training import Training
+from tests.conftest import make_task
+
+PPO = ExpertRecipe(
+    algorithm="ppo",
+    env_steps=3_000,
+    num_envs=4,
+    hyperparameters={"n_steps": 64, "batch_size": 64, "n_epochs": 10, "learning_rate": 0.003, "ent_coef": 0.0},
+)
+DQN = ExpertRecipe(
+    algorithm="dqn",
+    env_steps=3_000,
+    num_envs=1,
+    hyperparameters={"learning_starts": 200, "learning_rate": 0.003, "gamma": 0.0, "exploration_fraction": 0.5},
+)
+
+
+def odd(name, **settings):
+    return make_task(f"tests.environments:{name}-v0", horizon=8, **settings)
+
+
+def trained(task, recipe, steps=None):
+    training = Training(task, recipe, seed=0)
+    training.advance(steps or recipe.env_steps, lambda done: None, lambda step, metrics: None)
+    policy = ExpertPolicy(task, recipe, policy_state(training.state()))
+    training.close()
+    return policy
+
+
+def mean_return(policy, task, episodes=20):
+    return np.mean([episode.total_return for episode in rollout(policy, {task: range(episodes)})])
+
+
+@pytest.mark.parametrize("recipe", [PPO, DQN], ids=["ppo", "dqn"])
+@pytest.mark.parametrize("name", ["FromOne", "SeenFromTwo", "Pairs", "Reuses", "Drifts"])
+def test_experts_learn_whatever_the_space_is_like(name, recipe):
+    task = odd(name)
+    assert mean_return(trained(task, recipe), task) > 6.5  # of 8; chance gets 4
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"low": -1.0, "high": 1.0},
+        {"low": 0.0, "high": 1000.0},
+        {"low": -0.01, "high": 0.01},
+        {"low": -128, "high": 127, "dtype": "int8"},
+        {"low": 0, "high": 6, "dtype": "int32"},
+    ],
+    ids=lambda bounds: f"{bounds['low']} to {bounds['high']}",
+)
+def test_continuous_actions_of_any_bounds(bounds):
+    task = odd("Scales", kwargs=bounds)
+    policy = trained(task, replace(PPO, env_steps=6_000))
+    episodes = list(rollout(policy, {task: range(20)}, keep_steps=True))
+    assert np.mean([episode.total_return for episode in episodes]) > 7.2  # of 8; chance gets 5.3
+    steps = episodes[0].steps
+    assert steps["actions"].dtype == np.dtype(bounds.get("dtype", "float32"))
+    means, deviations = steps["distributions"].transpose(1, 0, 2)
+    half = (bounds["high"] - bounds["low"]) / 2
+    assert (deviations <= 2 * half).all() and np.abs(means - steps["labels"]).max() <= 1.5 * half + 0.5
+    # The environment turns the sign of the action that it is given, and the recording does not notice.
+    np.testing.assert_array_equal(steps["actions"], steps["labels"])
+
+
+def test_ppo_with_rollouts_of_one_step_plays_what_it_has_learnt():
+    recipe = replace(PPO, hyperparameters={"n_steps": 1, "batch_size": 4})
+    policy = trained(odd("Signs"), recipe, steps=200)
+    assert mean_return(policy, odd("Signs")) >= 0
+
+
+def test_whole_numbers_are_drawn_evenly_up_to_both_bounds():
+    space, rng = gym.spaces.Box(-2, 2, (1,), np.int8), np.random.default_rng(0)
+    drawn = [int(sample(space, rng, odd("Signs"))[0]) for _ in range(5_000)]
+    counts = np.bincount(np.array(drawn) + 2)
+    assert len(counts) == 5 and counts.min() > 850
+
+
+def test_random_actions_begin_where_the_space_does():
+    task = odd("FromOne")
+    [episode] = rollout(RandomPolicy(), {task: [0]}, keep_steps=True)
+    assert set(episode.steps["actions"]) == {1, 2}
+
+
+def test_resuming_keeps_the_translation(tmp_path):
+    task = odd("FromOne")
+    recipe = replace(PPO, hyperparameters={"n_steps": 16, "batch_size": 16})
+    whole, first = Training(task, recipe, seed=0), Training(task, recipe, seed=0)
+    for training, until in ((whole, 128), (first, 128)):
+        training.advance(until, lambda done: None, lambda step, metrics: None)
+    save_state(tmp_path / "128", first.state())
+    second = Training(task, recipe, 0, load_state(tmp_path / "128"))
+    for training in (whole, second):
+        training.advance(256, lambda done: None, lambda step, metrics: None)
+    for name, values in whole.state()["parameters"]["policy"].items():
+        np.testing.assert_array_equal(values, second.state()["parameters"]["policy"][name])
+
+
+@pytest.mark.parametrize(
+    "name, words", [("Unbounded", "no bounds to choose between: register"), ("Instructed", "learns from numbers alone")]
+)
+def test_what_cannot_be_learnt_names_the_way_out(name, words):
+    with pytest.raises(GatitoError, match=words):
+        Translator(odd(name))
