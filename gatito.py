@@ -38,7 +38,7 @@ from benchmarks.runs.wandb import save_workspace, workspace
 from benchmarks.scoring.agents import AGENTS, AgentId
 from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
 from benchmarks.scoring.results import Results
-from benchmarks.tasks import Suite
+from benchmarks.tasks import Suite, check_suite_file
 from experts.recipe import ExpertsConfig, SuiteEntry
 from experts.record import RecordConfig
 from experts.stages import Experts
@@ -86,7 +86,6 @@ class Config:
 
 ConfigStore.instance().store(name="schema", node=Config)
 OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
-
 _sweep = Sweep()  # the runs of this process
 
 
@@ -126,6 +125,7 @@ class Plan:
 def _run(composed: DictConfig) -> None:
     with _sweep.one_line_errors():
         # Merged once more into the schema: keys added with `+` pass composition unchecked.
+        check_suite_file(OmegaConf.to_container(composed, resolve=False).get("suite"))
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)

@@ -24,8 +24,8 @@ from generalist.ppo.rollouts import RolloutCollector
 from tests.conftest import make_task
 from tests.generalist.ppo.test_ppo import network_of
 
-DISCRETE = make_task("tests.environments:Signs-v0", name="toy/discrete")
-CONTINUOUS = make_task("tests.environments:Scales-v0", name="toy/continuous")
+DISCRETE = make_task("tests.odd_environments:Signs-v0", name="toy/discrete")
+CONTINUOUS = make_task("tests.odd_environments:Scales-v0", name="toy/continuous")
 TASKS = pytest.mark.parametrize("task", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
 
 
@@ -165,7 +165,7 @@ def test_an_observation_that_is_spoiled_outside_is_not_saved(task):
 
 def test_recordings_and_datasets_hold_what_was_played(tmp_path):
     pytest.importorskip("minari")
-    for task in (DISCRETE, CONTINUOUS, make_task("tests.environments:FromOne-v0")):
+    for task in (DISCRETE, CONTINUOUS, make_task("tests.odd_environments:FromOne-v0")):
         artifact = Artifact(tmp_path / task.key, "trajectories", {"agent": "random"})
         artifact.start()
         job = RecordingJob(task, RandomPolicy, artifact, 30, Purpose.RECORDING, seed=0, num_envs=2)

@@ -10,7 +10,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import make_env
 from benchmarks.tasks.conformity import ViolationError, conformer, flag_of, has_bounds, reward_of, success_of
 from tests.conftest import make_task
-from tests.environments import FAULTS
+from tests.odd_environments import FAULTS
 
 WORDS = {
     "shape": r"the observation has shape \(3,\), where its space has \(1,\)",
@@ -31,8 +31,8 @@ WORDS = {
 }
 
 
-def odd(name, horizon=8, **settings):
-    return make_task(f"tests.environments:{name}-v0", horizon=horizon, **settings)
+def odd(kind, **settings):
+    return make_task(f"tests.odd_environments:{kind}-v0", horizon=8, **settings)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -121,7 +121,7 @@ def test_rewards_and_flags_of_every_kind_of_number():
 
 
 def test_floats_beyond_their_bounds_are_told_once_and_played_on(capsys, monkeypatch):
-    monkeypatch.setattr("tests.environments.Signs.show", lambda self: np.array([3.0], np.float32))
+    monkeypatch.setattr("tests.odd_environments.Signs.show", lambda self: np.array([3.0], np.float32))
     for _ in range(2):
         env = make_env(odd("Signs", name="toy/loose"))
         env.reset(seed=4)
@@ -132,7 +132,7 @@ def test_floats_beyond_their_bounds_are_told_once_and_played_on(capsys, monkeypa
 
 
 def test_unknown_spaces_name_the_way_out(monkeypatch):
-    monkeypatch.setattr("tests.environments.Signs.answers", lambda self: gym.spaces.MultiDiscrete([2, 2]))
+    monkeypatch.setattr("tests.odd_environments.Signs.answers", lambda self: gym.spaces.MultiDiscrete([2, 2]))
     with pytest.raises(GatitoError, match="actions of kind MultiDiscrete.* Discrete and Box are. Register a"):
         make_env(odd("Signs", name="toy/multi"))
 

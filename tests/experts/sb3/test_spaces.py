@@ -31,7 +31,7 @@ DQN = ExpertRecipe(
 
 
 def odd(name, **settings):
-    return make_task(f"tests.environments:{name}-v0", horizon=8, **settings)
+    return make_task(f"tests.odd_environments:{name}-v0", horizon=8, **settings)
 
 
 def trained(task, recipe, steps=None):
@@ -116,4 +116,4 @@ def test_resuming_keeps_the_translation(tmp_path):
 )
 def test_what_cannot_be_learnt_names_the_way_out(name, words):
     with pytest.raises(GatitoError, match=words):
-        Translator(odd(name))
+        Translator(make_task(f"tests.environments:{name}-v0"))
