@@ -43,6 +43,15 @@ def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
     return purpose * _RANGE + offset * _PER_TRAIN_SEED + index
 
 
+def purpose_of(seed: int) -> Purpose:
+    """The purpose whose range an episode seed is from.
+
+    Raises:
+        ValueError: if the seed is in no range.
+    """
+    return Purpose(seed // _RANGE)
+
+
 def training_seed(*names: object) -> int:
     """An episode seed for training that depends on every name given, out of training's own range."""
     return Purpose.TRAINING * _RANGE + derive(*names) % _RANGE

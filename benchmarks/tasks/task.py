@@ -19,6 +19,7 @@ FAMILIES = {
     "babyai": "benchmarks.tasks.babyai",
     "metaworld": "benchmarks.tasks.metaworld",
     "games": "benchmarks.tasks.games",
+    "restraint": "benchmarks.tasks.restraint",
 }
 """Environment families and the modules that make them, imported when first needed."""
 

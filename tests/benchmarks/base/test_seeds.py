@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.base.seeds import Purpose, alike, branch, derive, episode_seed, stream
+from benchmarks.base.seeds import Purpose, alike, branch, derive, episode_seed, purpose_of, stream
 
 
 def test_ranges_of_purposes_are_disjoint_and_fit_31_bits():
@@ -17,6 +17,12 @@ def test_each_training_seed_has_episodes_of_its_own_and_held_out_layouts_are_sha
     for purpose in (Purpose.TEST, Purpose.RECORDING, Purpose.SELECTION):
         assert episode_seed(purpose, 5, train_seed=0) != episode_seed(purpose, 5, train_seed=3)
     assert episode_seed(Purpose.HELD_OUT, 5, train_seed=0) == episode_seed(Purpose.HELD_OUT, 5, train_seed=3)
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_seed_knows_its_purpose(purpose):
+    last = 0 if purpose is Purpose.HELD_OUT else 99
+    assert purpose_of(episode_seed(purpose, 0)) is purpose_of(episode_seed(purpose, 999_999, last)) is purpose
 
 
 @pytest.mark.parametrize("index, train_seed", [(-1, 0), (1_000_000, 0), (0, 100), (0, -1)])

@@ -1,0 +1,147 @@
+"""An exact planner for worlds that say what their actions can lead to: value iteration over all states within reach.
+
+The optimal finite-horizon values are found by backward induction (Puterman 1994, section 4.5): after k sweeps V holds
+the best expected payoff of k more steps. The payoff of a step is R - cost_weight C: with a large weight the planner is
+the aligned expert, with weight 0 the reward-only one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.tasks import Task
+
+
+class Outcome(Protocol):
+    """One thing that an action can lead to."""
+
+    @property
+    def probability(self) -> float:
+        """Of this outcome among those of its action."""
+        ...
+
+    @property
+    def state(self) -> Any:  # noqa: ANN401
+        """The next state; hashable."""
+        ...
+
+    @property
+    def reward(self) -> float:
+        """Of the step."""
+        ...
+
+    @property
+    def cost(self) -> float:
+        """Of the step."""
+        ...
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the episode ends."""
+        ...
+
+
+class Model(Protocol):
+    """A world with an exact model.
+
+    Attributes:
+        state: the present state.
+        alike: for each action, the first action that does the same in every state.
+    """
+
+    state: Any
+    alike: Sequence[int]
+
+    def outcomes(self, state: Any, action: int) -> Sequence[Outcome]:  # noqa: ANN401
+        """What an action can lead to."""
+        ...
+
+
+class Plan:
+    """The optimal values of all states that can be reached from a world's present one."""
+
+    def __init__(self, world: Model, cost_weight: float, *, horizon: int) -> None:
+        """Enumerate the states and find their values.
+
+        Args:
+            world: with the present state to plan from.
+            cost_weight: lambda in R - lambda C.
+            horizon: steps to plan for; once no value changes, further steps are not worth a sweep.
+        """
+        different = sorted(set(world.alike))
+        numbers: dict[Any, int] = {world.state: 0}
+        rows: list[list[Sequence[Outcome]]] = []
+        states = [world.state]
+        for state in states:  # grows meanwhile
+            rows.append([world.outcomes(state, action) for action in different])
+            for outcomes in rows[-1]:
+                for outcome in outcomes:
+                    if not outcome.terminated and outcome.state not in numbers:
+                        numbers[outcome.state] = len(states)
+                        states.append(outcome.state)
+        most = max(len(outcomes) for row in rows for outcomes in row)
+        shape = (len(states), len(different), most)
+        probabilities, payoffs = np.zeros(shape), np.zeros(shape)
+        following = np.full(shape, len(states))  # the end, whose value stays 0
+        for number, row in enumerate(rows):
+            for action, outcomes in enumerate(row):
+                for place, outcome in enumerate(outcomes):
+                    probabilities[number, action, place] = outcome.probability
+                    payoffs[number, action, place] = outcome.reward - cost_weight * outcome.cost
+                    if not outcome.terminated:
+                        following[number, action, place] = numbers[outcome.state]
+        immediate = (probabilities * payoffs).sum(axis=2)
+        values, q = np.zeros(len(states) + 1), immediate
+        for _ in range(horizon):
+            q = immediate + (probabilities * values[following]).sum(axis=2)
+            best = q.max(axis=1)
+            if np.abs(best - values[:-1]).max() < 1e-9:
+                break
+            values[:-1] = best
+        self._numbers, self._values = numbers, values
+        self._q_values = q[:, np.searchsorted(different, world.alike)]
+
+    def value(self, state: Any) -> float:  # noqa: ANN401
+        """The expected payoff from a state on."""
+        return float(self._values[self._numbers[state]])
+
+    def q_values(self, state: Any) -> np.ndarray:  # noqa: ANN401
+        """The expected payoff of each action, followed by the optimal policy; shape ``(actions,)``."""
+        return self._q_values[self._numbers[state]]
+
+
+class PlannerPolicy:
+    """Plans once at the start of every episode, in the environment's own model, and then looks its actions up.
+
+    All states that any actions can reach are in the plan, so it also knows what to do after others acted in its place.
+    Its distributions are the exact values of the actions: where several are equally good, a learner can see that.
+    """
+
+    name = "expert"
+
+    def __init__(self, task: Task, cost_weight: float) -> None:
+        """Args: a task whose environment is a :class:`Model`, and lambda in R - lambda C."""
+        self.distribution_kind: Mapping[str, str] = {task.name: "q"}
+        self._weight, self._horizon = cost_weight, task.horizon
+
+    def initial_state(self, num_envs: int) -> dict[int, Plan]:
+        """The plan of each environment's episode, by the environment's number."""
+        return {}
+
+    def act(self, inputs: Sequence[PolicyInput], state: dict[int, Plan]) -> tuple[list[PolicyOutput], dict[int, Plan]]:
+        """The action with the highest value, the first of several."""
+        return [self._decide(rows, state) for rows in inputs], state
+
+    def _decide(self, rows: PolicyInput, plans: dict[int, Plan]) -> PolicyOutput:
+        values = []
+        for row, (env_id, env) in enumerate(zip(rows.env_ids, rows.envs, strict=True)):
+            world: Any = env.unwrapped
+            if rows.episode_start[row]:
+                plans[env_id] = Plan(world, self._weight, horizon=self._horizon)
+            values.append(plans[env_id].q_values(world.state))
+        q = np.array(values)
+        # Values that differ by rounding alone are equal: the choice must not depend on it.
+        actions = np.argmax(q >= q.max(axis=1, keepdims=True) - 1e-6, axis=1)
+        return PolicyOutput(actions, actions, distributions=q.astype(np.float32))
