@@ -32,6 +32,7 @@ from benchmarks.base.artifacts import (
 from benchmarks.base.checkpoints import load_state
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.errors import GatitoError
+from benchmarks.runs.stage import run_first
 from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.tasks import Suite, Task
 from experts.recipe import RELEASED, ExpertRecipe, ExpertsConfig
@@ -92,7 +93,7 @@ def release(
             _release_training(task, recipes[task.name], config, seed, source, folder / task.name / _TRAINING)
             continue
         if manifest is None:
-            raise GatitoError(f"{source} holds no finished expert: run with stages=[experts] first.")
+            raise GatitoError(f"{source} holds no finished expert: {run_first('experts')}.")
         if manifest["config"]["recipe"]["algorithm"] == RELEASED:
             continue  # it was taken from a release, where it says how it was trained
         _check(task, manifest, source)

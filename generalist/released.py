@@ -21,6 +21,7 @@ from benchmarks.base.artifacts import (
 )
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.renamed import translate
+from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
 from generalist.config.settings import ModelConfig
 from generalist.network.codec import CodecConfig
@@ -38,7 +39,7 @@ def release_generalist(made: Artifact, folder: Path) -> None:
     """
     manifest = read_manifest(made.folder)
     if manifest is None:
-        raise GatitoError(f"{made.folder} holds no finished generalist: run with stages=[distill] first.")
+        raise GatitoError(f"{made.folder} holds no finished generalist: {run_first('distill')}.")
     verify(made.folder, manifest)
     kept = [name for name in _KEPT if name in manifest["files"]]
     size = sum(manifest["files"][name]["bytes"] for name in kept)

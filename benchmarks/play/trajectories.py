@@ -25,6 +25,7 @@ from benchmarks.base.files import TEMPORARY, digest, file_digest, make_folder, r
 from benchmarks.base.names import inside
 from benchmarks.play.frames import FrameReader, FrameWriter
 from benchmarks.play.rollout import Episode, Steps
+from benchmarks.runs.stage import run_first
 from benchmarks.tasks.observations import FrameStack
 
 _INDEX = "index.json"
@@ -256,7 +257,7 @@ class Trajectories:
         """
         manifest = read_manifest(folder)
         if manifest is None:
-            raise GatitoError(f"{folder} holds no finished recording. Run with stages=[record] first.")
+            raise GatitoError(f"{folder} holds no finished recording: {run_first('record')}.")
         verify(folder, manifest)
         self.folder = folder
         self.facts: dict[str, Any] = manifest["facts"]

@@ -74,7 +74,7 @@ def test_columns_are_memory_maps(recorded):
 
 
 def test_an_unfinished_recording_is_refused(tmp_path):
-    with pytest.raises(GatitoError, match=r"no finished recording. Run with stages=\[record\]"):
+    with pytest.raises(GatitoError, match=r"no finished recording: run with stages=\[record\]"):
         Trajectories(tmp_path)
 
 
