@@ -24,10 +24,7 @@ TAKE_ANY_SETTING = ("check_at_least", "finish", "mirror", "write")
 
 TOO_LONG = {
     "benchmarks/scoring/evaluate.py",
-    "experts/programs/bot.py",
     "tests/benchmarks/tasks/snapshots/test_snapshot.py",
-    "tests/generalist/amplifiers/test_decompose.py",
-    "tests/generalist/amplifiers/test_finetune.py",
 }
 TOO_MANY_PARAMETERS = {"generalist/amplifiers/rollouts.py.play_on"}
 SPLATTED = {

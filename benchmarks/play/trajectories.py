@@ -252,8 +252,7 @@ class Trajectories:
         """Open a finished recording; every file is checked against its checksum first.
 
         Raises:
-            GatitoError: if the recording is unfinished, a file is lost or damaged (it is named), or there is a shard
-                that is no part of it.
+            GatitoError: if the recording is unfinished, a file is lost or damaged, or a shard is no part of it.
         """
         manifest = read_manifest(folder)
         if manifest is None:

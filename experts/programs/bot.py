@@ -23,8 +23,7 @@ _EAST = 0
 _VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1)))
 _VIEW = 7
 _COLUMNS = [slice(start, start + _VIEW) for start in range(0, _VIEW * _VIEW, _VIEW)]
-_MOST_ROUNDS = 1_000
-"""Changes of plan within one step, at most. Sane plans need a few."""
+_MOST_ROUNDS = 1_000  # changes of plan within one step, at most; sane plans need a few
 _AS_DIGITS = bytes([48] + [49] * 255)
 
 Accept = Callable[[tuple[int, int], Any], Any]

@@ -24,8 +24,7 @@ pytest.importorskip("minigrid")
 
 MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 COMPOUND = ["BossLevelNoUnlock", "BossLevel", "GoToSeq", "MiniBossLevel", "MoveTwoAcrossS8N9", "OpenDoorsOrderN4"]
-COMPOUND += ["OpenTwoDoors", "SynthSeq"]
-FORWARD, DONE = 2, 6
+COMPOUND, FORWARD, DONE = [*COMPOUND, "OpenTwoDoors", "SynthSeq"], 2, 6
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,8 @@ MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, context_length=
 CODEC = CodecConfig(image_frames=0, grid_size=0, text_length=0, vector_width=8, bins=8, discount=0.9)
 COUNTER = make_task(kwargs={"length": 5})
 TARGET, RECALL = (make_task(f"tests.environments:{name}-v0") for name in ("Target", "Recall"))
-SHORT = {
-    "env_steps": 80,
-    "num_envs": 2,
-    "rollout_length": 10,
-    "minibatches": 2,
-    "critic_warmup": 1,
-    "checkpoint_every": 1,
-}
-SHORT |= {"select_every": 2, "select_episodes": 2}
+SHORT = {"env_steps": 80, "num_envs": 2, "rollout_length": 10, "minibatches": 2, "critic_warmup": 1}
+SHORT |= {"checkpoint_every": 1, "select_every": 2, "select_episodes": 2}
 
 
 def generalist(folder, codec=CODEC, tasks=(COUNTER,), favourite=None):
