@@ -9,83 +9,44 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 import joblib
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.base import console
+from benchmarks.base import console, settings
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import GatitoError, check_at_least
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.settings import words_as_lists
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
-from benchmarks.report.clips import ClipsConfig, film
+from benchmarks.report.clips import film
 from benchmarks.report.rounds import write_rounds
 from benchmarks.report.sweep import Sweep, SweepRun, report_named
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.lock import lock
 from benchmarks.runs.run import CONFIG, Run, run_name
-from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, bind, check_stages, help_text, require
+from benchmarks.runs.stage import STAGES, bind, check_stages, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
 from benchmarks.scoring.agents import AGENTS, AgentId
-from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
+from benchmarks.scoring.evaluate import Agent, evaluate, score_artifact
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, check_suite_file
-from experts.recipe import ExpertsConfig, SuiteEntry
-from experts.record import RecordConfig
+from configuration import Config
 from experts.stages import Experts
 from generalist.checks import check_settings, name_tasks_in_full
-from generalist.config.codec import CodecConfig
-from generalist.config.generalist import GeneralistConfig
-from generalist.config.ida import IdaConfig
-from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig
 
 if TYPE_CHECKING:
     from generalist.stages import Generalist
 
 
-@dataclass
-class Config:
-    """Every key of a run; the comments are in ``conf/``."""
-
-    suite: SuiteEntry = field(default_factory=SuiteEntry)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    codec: CodecConfig = field(default_factory=CodecConfig)
-    experts: ExpertsConfig = field(default_factory=ExpertsConfig)
-    record: RecordConfig = field(default_factory=RecordConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
-    controls: ControlsConfig = field(default_factory=ControlsConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    clips: ClipsConfig = field(default_factory=ClipsConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    generalist: GeneralistConfig = field(default_factory=GeneralistConfig)
-    ida: IdaConfig = field(default_factory=IdaConfig)
-    amplifier: dict[str, Any] = field(default_factory=dict)
-    stages: list[str] = field(default_factory=lambda: list(DEFAULT_STAGES))
-    seed: int = 0
-    tasks: list[str] | None = None
-    runs: list[str] = field(default_factory=list)
-    label: str = "default"
-    name: str | None = None
-    runs_folder: str = "results/runs"
-    workers: int | None = None
-
-    @property
-    def task_names(self) -> list[str]:
-        """The tasks that are asked for, in full."""
-        return Suite.names(self.suite, self.tasks)
-
-
-ConfigStore.instance().store(name="schema", node=Config)
-OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
 _sweep = Sweep()  # the runs of this process
 
 
@@ -269,10 +230,7 @@ def _describe(plan: Plan) -> None:
 def _check(config: Config) -> None:
     """Refuse what cannot work before anything is made: a wrong word must not cost a quarter of an hour."""
     check_stages(config.stages)
-    if not 0 <= config.seed < 100:
-        raise GatitoError(f"seed={config.seed} is out of range: training seeds are 0 to 99.")
-    if config.workers is not None:
-        check_at_least("gatito", config, workers=1)
+    settings.check_settings("", config)
     check_settings(config, config.task_names)
     for group in (config.experts, config.record, config.evaluate):
         group.check()
@@ -285,6 +243,7 @@ def _check(config: Config) -> None:
 
 def main() -> None:
     """Run the command line; exit code 1 after an error, with one line that says what to do."""
+    sys.argv[1:] = words_as_lists(sys.argv[1:], Config)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
     try:
         with _sweep.one_line_errors():

@@ -1,10 +1,11 @@
 """How an expert is made: the schema of ``expert:`` in a suite's YAML and of ``conf/experts/*.yaml``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
@@ -16,40 +17,44 @@ RELEASED, DATASET = "released", "dataset"
 
 @dataclass(kw_only=True)
 class ExpertRecipe:
-    """How one task's expert is trained.
+    """How one task's expert is made: the entry ``expert`` of a task in a suite's YAML."""
 
-    Attributes:
-        algorithm: a stable-baselines3 algorithm, see ``experts.sb3.algorithms.ALGORITHMS``; or one of :data:`PLAYERS`,
-            which play as they are, and for whom nothing below holds but ``episode_seconds``.
-        dataset: a Minari dataset (its id or its folder) that holds the expert's episodes; nobody plays then.
-        env_steps: environment steps of training.
-        num_envs: environments side by side.
-        normalize_observations: whether observations are scaled by their running mean and deviation.
-        normalize_rewards: whether rewards are scaled by the running deviation of the discounted return (training
-            only; scores never are).
-        clip_rewards: whether rewards are clipped to [-1, 1] (training only; scores never are).
-        episodic_life: whether the loss of a life looks like an end (training only, Atari alone).
-        hold_exploration: longest run of steps for which DQN holds an exploratory action; 1: plain epsilon-greedy.
-        stop_at: end the training early once the mean score on selection seeds is this good; None: never.
-        selection_episodes: episodes that judge a checkpoint; None: as many as ``experts.selection_episodes``.
-        episode_seconds: processor time after which a program that comes to no decision gives its episode up.
-        hyperparameters: arguments of the algorithm; ``lin_0.001`` is a rate that falls linearly to zero,
-            ``lin2_0.001`` one that does so twice, one after the other.
-    """
-
-    algorithm: str = "ppo"
-    dataset: str | None = None
-    env_steps: int = 100_000
-    num_envs: int = 8
-    normalize_observations: bool = False
-    normalize_rewards: bool = False
-    clip_rewards: bool = False
-    episodic_life: bool = False
-    hold_exploration: int = 1
-    stop_at: float | None = None
-    selection_episodes: int | None = None
-    episode_seconds: float = 10.0
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    algorithm: str = setting(
+        "ppo",
+        "A stable-baselines3 algorithm; or script (Meta-World), bot (BabyAI) or random, programs for which only "
+        "episode_seconds holds.",
+    )
+    dataset: str | None = setting(
+        None, "A Minari dataset (id or folder) with the expert's episodes, with experts=minari."
+    )
+    env_steps: int = setting(100_000, "Environment steps of training.", at_least=1)
+    num_envs: int = setting(8, "Parallel environments.", at_least=1)
+    normalize_observations: bool = setting(
+        False, "Whether observations are normalised by their running mean and standard deviation."
+    )
+    normalize_rewards: bool = setting(
+        False,
+        "Whether rewards are scaled by the running standard deviation of the discounted return; in training only.",
+    )
+    clip_rewards: bool = setting(False, "Whether rewards are clipped to [-1, 1]; in training only.")
+    episodic_life: bool = setting(False, "Whether the loss of a life ends a training episode; Atari only.")
+    hold_exploration: int = setting(
+        1, "Longest run of steps for which DQN repeats an exploratory action; 1: epsilon-greedy.", at_least=1
+    )
+    stop_at: float | None = setting(
+        None, "Mean score on selection seeds that ends the training early; null: none does."
+    )
+    selection_episodes: int | None = setting(
+        None, "Episodes that evaluate a checkpoint; null: experts.selection_episodes.", at_least=1
+    )
+    episode_seconds: float = setting(
+        10.0, "CPU time after which a program abandons an episode.", above=0, decides=False
+    )
+    hyperparameters: dict[str, Any] = setting(
+        {},
+        "Arguments of the algorithm; lin_0.001 is a rate that falls linearly to zero, lin2_0.001 one that does so "
+        "twice in succession.",
+    )
 
     @property
     def trained(self) -> bool:
@@ -64,25 +69,29 @@ class ExpertRecipe:
 
 @dataclass(kw_only=True)
 class ExpertsConfig:
-    """What holds for the experts of every task.
+    """What holds for the experts of every task."""
 
-    Attributes:
-        source: where experts come from. ``train``: trained here; ``released``: those that come with the project;
-            ``scripted``: programs, and random where a task has none; ``minari``: recorded elsewhere. Programs are
-            programs with each of them, but the last.
-        released: folder of the released experts.
-        datasets: Minari datasets (ids or folders) by task name.
-        checkpoints: training is cut into so many segments with a checkpoint after each.
-        selection_episodes: episodes that judge a checkpoint; the best one becomes the expert.
-        gate_episodes: episodes on fresh seeds that judge the expert against its task's reference.
-    """
-
-    source: str = "train"
-    released: str = "results/experts"
-    datasets: dict[str, str] = field(default_factory=dict)
-    checkpoints: int = 10
-    selection_episodes: int = 30
-    gate_episodes: int = 100
+    source: str = setting(
+        "train",
+        "Where experts come from: train, trained here; released, with the project; scripted, programs, and random "
+        "where a task has none; minari, recorded elsewhere. Programs are used with all sources but the last.",
+        choices=SOURCES,
+    )
+    released: str = setting(
+        "results/experts", "Folder of released experts, which stages=[release] writes and experts=released reads."
+    )
+    datasets: dict[str, str] = setting(
+        {}, "Minari datasets by task, with experts=minari: +experts.datasets.cartpole=gatito/classic/cartpole/expert-v0"
+    )
+    checkpoints: int = setting(
+        16, "Segments of a training, with a checkpoint after each: a kill costs at most one segment.", at_least=1
+    )
+    selection_episodes: int = setting(
+        50, "Episodes on selection seeds that evaluate a checkpoint; the best becomes the expert.", at_least=1
+    )
+    gate_episodes: int = setting(
+        100, "Episodes on fresh seeds that compare an expert with its task's reference.", at_least=2
+    )
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -90,11 +99,9 @@ class ExpertsConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        if self.source not in SOURCES:
-            raise unknown("source of experts", self.source, SOURCES)
+        check_settings("experts", self)
         if self.datasets and self.source != "minari":
             raise GatitoError("experts.datasets is for experts=minari alone.")
-        check_at_least("experts", self, checkpoints=1, selection_episodes=1, gate_episodes=2)
 
     def recipe(self, task: str, recipe: ExpertRecipe) -> ExpertRecipe:
         """A task's recipe, given where experts come from.
@@ -121,14 +128,14 @@ class ExpertsConfig:
 class TaskEntry(TaskConfig):
     """A task in a suite's file: the environment's part and the expert's recipe."""
 
-    expert: ExpertRecipe = field(default_factory=ExpertRecipe)
+    expert: ExpertRecipe = setting(ExpertRecipe, "How the task's expert is made.")
 
 
 @dataclass
 class SuiteEntry(SuiteConfig):
     """A suite's file."""
 
-    tasks: dict[str, TaskEntry] = field(default_factory=dict)  # type: ignore[assignment]
+    tasks: dict[str, TaskEntry] = setting({}, "Tasks by key GROUP-NAME; everywhere else a task is called GROUP/NAME.")  # type: ignore[assignment]
 
     def recipes(self, names: Sequence[str]) -> dict[str, ExpertRecipe]:
         """The recipes of these tasks' experts, by task name."""

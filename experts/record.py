@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import GatitoError, check_at_least
 from benchmarks.base.seeds import Purpose
+from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.policy import Noisy, Policy, RandomPolicy
 from benchmarks.play.recording import RecordingJob, Shard, finish, record
 from benchmarks.play.trajectories import shard_folder, verify_shard, write_shard
@@ -26,19 +26,16 @@ from experts.train import algorithm_of, load_expert
 
 @dataclass
 class RecordConfig:
-    """``conf/record/*.yaml``.
+    """How much is recorded of the experts and of the random policy."""
 
-    Attributes:
-        env_steps: expert steps per task, at least (the last episodes are finished).
-        random_env_steps: steps of the random policy per task, at least.
-        noise: probability per step that a uniform action is played in place of the expert's; labels stay clean.
-        shards: parts that a recording is made in; each is a unit of resuming and of parallel work.
-    """
-
-    env_steps: int = 40_000
-    random_env_steps: int = 4_000
-    noise: float = 0.1
-    shards: int = 4
+    env_steps: int = setting(40_000, "Environment steps of each expert; the last episodes are finished.", at_least=1)
+    random_env_steps: int = setting(4_000, "Environment steps of the random policy on each task.", at_least=1)
+    noise: float = setting(
+        0.1, "Probability per step of a uniform action; labels stay the expert's.", at_least=0, at_most=1
+    )
+    shards: int = setting(
+        4, "Parts of a recording, each a unit of resuming and of parallel work.", at_least=1, at_most=100
+    )
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -46,14 +43,12 @@ class RecordConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("record", self, env_steps=1, random_env_steps=1, noise=0, shards=1)
-        if self.noise > 1 or self.shards > 100:
-            raise GatitoError("record.noise must be at most 1, and record.shards at most 100.")
+        check_settings("record", self)
 
 
 def recording_artifact(run: Run, task: Task, agent: str, config: RecordConfig, expert: Artifact | None) -> Artifact:
     """The artifact of an agent's recording on a task: its folder, and the settings that decide its content."""
-    settings = {"task": task.digest, "agent": agent, "record": asdict(config), "seed": run.seed}
+    settings = {"task": task.digest, "agent": agent, "record": decisive(config), "seed": run.seed}
     inputs = {"expert": expert.fingerprint} if expert else {}
     return Artifact(run.folder / "trajectories" / task.name / agent, "trajectories", settings, inputs)
 

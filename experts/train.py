@@ -20,6 +20,7 @@ from benchmarks.base.compute import Cost, FlopMeter
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.renamed import translate
 from benchmarks.base.seeds import Purpose, derive, episode_seed
+from benchmarks.base.settings import decisive
 from benchmarks.play.policy import Policy, PolicyPerTask
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -42,7 +43,7 @@ _MOST_LINES = 8  # of weak experts, each with its numbers
 
 def expert_artifact(run: Run, task: Task, recipe: ExpertRecipe, config: ExpertsConfig) -> Artifact:
     """The artifact of a task's expert in a run: its folder, and the settings that decide its content."""
-    settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": asdict(recipe)}
+    settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": decisive(recipe)}
     settings |= {"reference": task.reference}
     if recipe.algorithm == RELEASED:
         settings |= {"released": released_digest(task, Path(config.released))}

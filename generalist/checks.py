@@ -50,7 +50,7 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
         make_amplifier(config.amplifier)
     elif amplifier in AMPLIFIERS:
         raise GatitoError(f"amplifier={amplifier} needs rounds to amplify in: set ida.rounds=3.")
-    config.distill.check(tasks, config.model.context_length)
+    config.distill.check(tasks, config.model)
     if config.distill.held_out and config.codec.conditioning != "none":
         raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")
     config.controls.check()

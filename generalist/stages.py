@@ -125,7 +125,10 @@ class Generalist:
             FatalError: if a released one is asked for and there is none, or it does not fit.
         """
         if self.is_released:
-            released, tasks = Path(self.config.generalist.released), self.run.survivors("distill").tasks
+            released, tasks = (
+                self.config.generalist.released_folder(self.run.suite.name),
+                self.run.survivors("distill").tasks,
+            )
             return released_artifact(self.run.folder, released, tasks, self.config.model, self.config.codec)
         return generalist_artifact(self.run, self.first_recipe, self.taught())
 
@@ -259,11 +262,11 @@ class Generalist:
         stage, self.run.failures.stage = self.run.failures.stage, "experts"
         self.experts.train()  # released experts are copied, programs play for their gates
         self.run.failures.stage = stage
-        take_over_generalist(Path(self.config.generalist.released), self.artifact())
+        take_over_generalist(self.config.generalist.released_folder(self.run.suite.name), self.artifact())
 
     def release(self) -> None:
         """Copy a finished generalist to the folder of the released one."""
-        artifact, folder = self.artifact(), Path(self.config.generalist.released)
+        artifact, folder = self.artifact(), self.config.generalist.released_folder(self.run.suite.name)
         if not self.is_released and artifact.is_complete():
             release_generalist(artifact, folder)
             console.note(f"{folder}: the generalist of {self.run.folder}")

@@ -20,7 +20,7 @@ ROOMS = ("benchmarks", "experts", "generalist")
 CODE = [ROOT / "gatito.py", *(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py"))]
 TESTS = [*ROOT.glob("tests/**/*.py")]
 
-TAKE_ANY_SETTING = ("check_at_least", "finish", "mirror", "write")
+TAKE_ANY_SETTING = ("finish", "mirror", "write")
 
 TOO_LONG = {
     "benchmarks/scoring/evaluate.py",

@@ -12,9 +12,9 @@ from benchmarks.play.policy import PolicyOutput
 from benchmarks.play.rollout import rollout
 from generalist.config.settings import ModelConfig
 from generalist.network.choice import most_likely
-from generalist.network.codec import CodecConfig
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 
 MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=4)
 
@@ -27,7 +27,7 @@ class Written:
 
     def __init__(self, logits, values=lambda observation: 0.0, discount=0.9):
         self._logits, self._values = logits, values
-        self.network = SimpleNamespace(codec=SimpleNamespace(config=CodecConfig(critic=1.0, discount=discount)))
+        self.network = SimpleNamespace(codec=SimpleNamespace(config=plain_codec(critic=1.0, discount=discount)))
         self.asked = []
 
     def initial_state(self, num_envs):
@@ -61,7 +61,7 @@ class Written:
 def made_up(**codec):
     """A small network of random weights, as a policy; its logits are spread out, or all actions would be alike."""
     torch.manual_seed(0)
-    network = Network(MODEL, CodecConfig(**codec)).eval()
+    network = Network(MODEL, plain_codec(**codec)).eval()
     if codec.get("name") != "gato":
         torch.nn.init.normal_(network.codec.heads.discrete.weight, std=1.0)
         if network.codec.heads.critic is not None:

@@ -42,18 +42,6 @@ class TasksFailedError(GatitoError):
         self.lines = list(lines)
 
 
-def check_at_least(group: str, config: object, **minimums: float) -> None:
-    """Refuse settings below their minimum: ``check_at_least("record", config, steps=1)``.
-
-    Raises:
-        GatitoError: naming the first one.
-    """
-    for name, minimum in minimums.items():
-        value = getattr(config, name)
-        if not value >= minimum:
-            raise FatalError(f"{group}.{name} must be at least {minimum:g}, not {value}.")
-
-
 def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:
     """The answer to a name that does not exist: the nearest valid one and all the others.
 
@@ -84,6 +72,8 @@ def one_line(error: BaseException) -> str | None:
             )
         if _is(cause, "MissingConfigException") and cause.missing_cfg_file and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
+            if group == "hydra/launcher":
+                return f"hydra/launcher={option} needs a Hydra plugin that is not installed here: see docs/clusters.md."
             return explain(f"{group}={option}") or str(unknown(group or "config", option, cause.options))
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {cause.filename}" if cause.filename else ""

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks.base import artifacts, console
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import check_at_least, unknown
+from benchmarks.base.errors import unknown
 from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
@@ -33,17 +34,11 @@ _GAP = 8  # pixels between two agents
 
 @dataclass
 class ClipsConfig:
-    """``conf/clips/*.yaml``.
+    """Short films of agents side by side."""
 
-    Attributes:
-        agents: who is shown, from left to right.
-        seconds: longest film; longer episodes are cut.
-        height: of the picture, in pixels; the width follows.
-    """
-
-    agents: list[str] = field(default_factory=list)
-    seconds: float = 10.0
-    height: int = 200
+    agents: list[str] = setting(["expert", "generalist"], "Agents from left to right; [] for no films.")
+    seconds: float = setting(10.0, "Longest film; longer episodes are cut.", at_least=1)
+    height: int = setting(200, "Height of the picture in pixels; the width follows.", at_least=16)
 
     def check(self, agents: Sequence[str]) -> None:
         """Refuse settings that cannot work, where these agents can be shown.
@@ -51,7 +46,7 @@ class ClipsConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("clips", self, seconds=1, height=16)
+        check_settings("clips", self)
         for agent in self.agents:
             if agent not in agents:
                 raise unknown("agent in clips.agents", agent, agents)
@@ -60,7 +55,7 @@ class ClipsConfig:
 def clip_artifact(run: Run, task: Task, agents: Sequence[Agent], config: ClipsConfig) -> Artifact:
     """The artifact of a task's clip in a run: its folder, and what decides its content."""
     names = [agent.name for agent in agents]
-    settings = {"task": task.digest, "clips": asdict(config), "agents": names, "seed": run.seed}
+    settings = {"task": task.digest, "clips": decisive(config), "agents": names, "seed": run.seed}
     made_from = {agent.name: agent.made_from.get(task.name, agent.made_from.get("")) for agent in agents}
     inputs = {name: artifact.fingerprint for name, artifact in made_from.items() if artifact is not None}
     return Artifact(run.folder / "clips" / task.name, "clip", settings, inputs)

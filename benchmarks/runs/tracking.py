@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.base import console
 from benchmarks.base.artifacts import write_text
 from benchmarks.base.errors import unknown
+from benchmarks.base.settings import setting
 from benchmarks.runs.stage import JOB_TYPES
 
 LOG = "log.jsonl"
@@ -26,19 +27,14 @@ LogMore = Callable[[Any], object]
 
 @dataclass
 class TrackingConfig:
-    """``conf/tracking/*.yaml``.
+    """JSONL logs, which are always written, and Weights & Biases."""
 
-    Attributes:
-        backend: ``wandb`` or ``none``; the JSONL log is written either way.
-        project: the W&B project.
-        entity: the W&B team or user; None: the account's default.
-        mode: ``online``, ``offline``, or None: online where a key is set, offline elsewhere.
-    """
-
-    backend: str = "wandb"
-    project: str = "gatito"
-    entity: str | None = None
-    mode: str | None = None
+    backend: str = setting("wandb", "wandb, or none: the JSONL logs only.", choices=("none", "wandb"))
+    project: str = setting("gatito", "The W&B project.")
+    entity: str | None = setting(None, "The W&B team or user; null: the account's default.")
+    mode: str | None = setting(
+        None, "online, offline, or null: online where an API key is set.", choices=("offline", "online")
+    )
 
 
 class Log:

@@ -15,8 +15,9 @@ from typing import Any
 from benchmarks.base.artifacts import Artifact, read_manifest, write_text
 from benchmarks.base.compute import Cost
 from benchmarks.base.csv_rows import read_csv, to_csv
-from benchmarks.base.errors import GatitoError, check_at_least
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.base.settings import check_settings, setting
 from benchmarks.play.policy import Policy, spent_by, total_spent
 from benchmarks.play.rollout import Episode, rollout
 from benchmarks.play.trajectories import Trajectories
@@ -36,18 +37,16 @@ CURVES = ("selection/mean", "selection/gain", "distill/loss")
 
 @dataclass
 class EvaluateConfig:
-    """``conf/evaluate/*.yaml``.
+    """How agents are scored."""
 
-    Attributes:
-        episodes: test episodes per task and agent, on the same seeds for every agent.
-        envs_per_task: most environments of one task side by side in one process.
-        max_envs: most environments of all tasks in one process, but at least one per task. A Meta-World environment
-            takes 26 MB and a third of a second to create.
-    """
-
-    episodes: int = 100
-    envs_per_task: int = 50
-    max_envs: int = 256
+    episodes: int = setting(100, "Test episodes per task, on the same seeds for every agent.", at_least=2)
+    envs_per_task: int = setting(50, "Most parallel environments of one task in a process.", at_least=1, decides=False)
+    max_envs: int = setting(
+        256,
+        "Most environments of all tasks in a process (at least one of each): a suite of many tasks has fewer of each.",
+        at_least=1,
+        decides=False,
+    )
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -55,7 +54,7 @@ class EvaluateConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("evaluate", self, episodes=2, envs_per_task=1, max_envs=1)
+        check_settings("evaluate", self)
 
     def lanes_for(self, tasks: int) -> int:
         """Environments of each task side by side when a number of tasks are played together."""

@@ -3,7 +3,7 @@
 import functools
 import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +11,7 @@ import gymnasium as gym
 from benchmarks.base.artifacts import digest
 from benchmarks.base.errors import FatalError, GatitoError, unknown
 from benchmarks.base.names import check_name
+from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks.guard import Guarded
 
 FAMILIES = {
@@ -28,46 +29,31 @@ METRICS = ("return", "success")
 
 @dataclass
 class TaskConfig:
-    """A task's entry in ``conf/suite/*.yaml``, less its expert's recipe.
+    """A task's entry in ``conf/suite/*.yaml``, without its expert's recipe."""
 
-    Attributes:
-        env_id: the environment's registered id.
-        kwargs: arguments of the environment, on top of those it is registered with.
-        family: which module of ``benchmarks/tasks`` makes it.
-        horizon: time limit in steps; the registered one if not given.
-        metric: what is scored, ``return`` (undiscounted) or ``success``.
-        reference: mean score that the expert must reach to pass its gate; None: no such bar.
-        source: where the reference comes from.
-        step_seconds: time that one step or reset of the environment may take before the task fails.
-        episode_seconds: time that all steps of an episode may take together.
-    """
-
-    env_id: str = "???"
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    family: str = "registered"
-    horizon: int | None = None
-    metric: str = "return"
-    reference: float | None = None
-    source: str = ""
-    step_seconds: float = 60.0
-    episode_seconds: float = 3600.0
+    env_id: str = setting("???", "The environment's registered id.")
+    kwargs: dict[str, Any] = setting({}, "Arguments of the environment, besides those it is registered with.")
+    family: str = setting("registered", "Which module of benchmarks/tasks makes it.")
+    horizon: int | None = setting(None, "Time limit in steps; null: the registered one.", at_least=1)
+    metric: str = setting("return", "What is scored: the undiscounted return, or success.", choices=METRICS)
+    reference: float | None = setting(None, "Mean score that the expert has to reach; null: any.")
+    source: str = setting("", "Where the reference comes from.")
+    step_seconds: float = setting(60.0, "Longest time of one step or reset before the task fails.", at_least=1)
+    episode_seconds: float = setting(3600.0, "Longest time of all steps of an episode together.", at_least=1)
 
 
 @dataclass
 class SuiteConfig:
-    """An ordered set of tasks.
+    """A suite: an ordered set of tasks."""
 
-    Attributes:
-        name: the suite's name.
-        tasks: by key ``<group>-<name>``; everywhere else a task is called ``<group>/<name>``.
-        only: names of the tasks that make up the suite, in order, where its file takes in other suites; None: all.
-        horizon: time limit of every task that has a longer one, in steps; None: each task's own.
-    """
-
-    name: str = "???"
-    tasks: dict[str, TaskConfig] = field(default_factory=dict)
-    only: list[str] | None = None
-    horizon: int | None = None
+    name: str = setting("???", "The suite's name.")
+    tasks: dict[str, TaskConfig] = setting({}, "Tasks by key GROUP-NAME; everywhere else a task is called GROUP/NAME.")
+    only: list[str] | None = setting(
+        None, "The tasks that make up the suite, in order, where its file includes other suites; null: all."
+    )
+    horizon: int | None = setting(
+        None, "Time limit in steps of every task that has a longer one; null: each task's own.", at_least=1
+    )
 
 
 @dataclass(frozen=True)
@@ -123,9 +109,7 @@ class Task:
         if config.metric not in METRICS:
             raise unknown(f"metric of task {name}", config.metric, METRICS)
         kwargs, horizon = _family(config.family).resolve(name, config)
-        for setting in ("step_seconds", "episode_seconds"):
-            if not getattr(config, setting) >= 1:
-                raise FatalError(f"task {name}: {setting} must be at least 1, not {getattr(config, setting)}.")
+        check_settings(f"suite.tasks.{name.replace('/', '-', 1)}", config)
         if not horizon or horizon < 1:
             raise FatalError(f"task {name}: {config.env_id} has no time limit; state one as horizon: STEPS.")
         return Task(
@@ -165,6 +149,8 @@ class Suite:
         """
         check_name("suite name", config.name)
         names = [_task_name(key) for key in config.tasks]
+        if only is not None and not only:
+            raise FatalError("tasks=[] names no task: name one or more, such as tasks=[cartpole], or leave it out.")
         if not names:
             raise FatalError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
         for chosen in (config.only, only):

@@ -20,7 +20,8 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.settings import check_settings
 from benchmarks.tasks import Task
 from experts.recipe import PLAYERS, ExpertRecipe
 from experts.sb3.vector_env import AtariVecEnv, ReplayableVecEnv
@@ -141,7 +142,7 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     for name in recipe.hyperparameters:
         if name not in valid:
             raise unknown(f"{recipe.algorithm} hyperparameter of task {task.name}", name, valid)
-    check_at_least(f"suite.tasks.{task.key}.expert", recipe, env_steps=1, num_envs=1, hold_exploration=1)
+    check_settings(f"suite.tasks.{task.key}.expert", recipe)
     if recipe.hold_exploration > 1 and recipe.algorithm != "dqn":
         raise GatitoError(f"task {task.name}: expert.hold_exploration is for dqn alone, not for {recipe.algorithm}.")
     if recipe.episodic_life and task.family != "atari":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.base.errors import unknown
-from benchmarks.base.options import build
+from benchmarks.base.settings import build
 from generalist.amplifiers.amplifier import Amplifier
 
 AMPLIFIERS = {
@@ -31,8 +31,16 @@ def make_amplifier(options: Mapping[str, Any]) -> Amplifier:
     """
     given = dict(options)
     name = given.pop("name", None)
+    return build(amplifier_class(str(name)), given, "amplifier")
+
+
+def amplifier_class(name: str) -> type:
+    """The dataclass of an amplifier and its options.
+
+    Raises:
+        FatalError: if there is no such amplifier.
+    """
     if name not in AMPLIFIERS:
-        raise unknown("amplifier", str(name), AMPLIFIERS)
+        raise unknown("amplifier", name, AMPLIFIERS)
     module, kind = AMPLIFIERS[name]
-    made = getattr(importlib.import_module(module), kind)
-    return build(made, given, "amplifier")
+    return getattr(importlib.import_module(module), kind)

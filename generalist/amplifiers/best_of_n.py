@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.base.errors import check_at_least
 from benchmarks.base.seeds import alike, branch
+from benchmarks.base.settings import check_settings, setting
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
@@ -34,21 +34,20 @@ from generalist.network.policy import NetworkPolicy
 
 @dataclass(frozen=True)
 class BestOfN(Planner):
-    """``conf/amplifier/best_of_n.yaml``.
+    """The options of ``amplifier=best_of_n``."""
 
-    Attributes:
-        candidates: first actions that are tried, the policy's own among them; discrete ones are all different.
-        rollouts: futures of each.
-        horizon: steps of a future, at most.
-        deterministic: whether the policy plays its most likely actions in them, or samples.
-        confirmation_rollouts: how often a winner must win against the policy's own choice, in fresh futures; 0: never.
-    """
-
-    candidates: int = 4
-    rollouts: int = 1
-    horizon: int = 100
-    deterministic: bool = True
-    confirmation_rollouts: int = 4
+    candidates: int = setting(
+        4, "First actions that are tried, the policy's own among them; discrete ones are all different.", at_least=2
+    )
+    rollouts: int = setting(1, "Rollouts of each candidate.", at_least=1)
+    horizon: int = setting(100, "Longest rollout in steps; later rewards do not count.", at_least=1)
+    deterministic: bool = setting(True, "Whether the policy plays its most likely actions in rollouts, or samples.")
+    confirmation_rollouts: int = setting(
+        4,
+        "Fresh rollouts that a winner must win against the policy's own choice, since the best of several estimates is "
+        "biased upwards; 0: none.",
+        at_least=0,
+    )
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work.
@@ -56,7 +55,7 @@ class BestOfN(Planner):
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, candidates=2, rollouts=1, horizon=1, confirmation_rollouts=0)
+        check_settings("amplifier", self)
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)

@@ -19,9 +19,9 @@ from generalist.network.policy import NetworkPolicy
 from generalist.ppo.reinforced import Reinforced, make_reinforced
 
 
-@dataclass(frozen=True)
+@dataclass
 class Finetune(PPOConfig, Amplifier):
-    """``conf/amplifier/finetune.yaml``; see :class:`generalist.config.ppo.PPOConfig`."""
+    """The options of ``amplifier=finetune``; see :class:`generalist.config.ppo.PPOConfig`."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings and tasks that cannot work; see :meth:`generalist.amplifiers.Amplifier.check`."""

@@ -4,7 +4,7 @@ Its teachers are the experts still, so it is capped by them: what it can gain is
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import torch
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.compute import Cost
-from benchmarks.base.errors import GatitoError, check_at_least
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
+from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.codec import CodecConfig
-from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig, what_decides
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.choice import Chooser, drawn, most_likely
 from generalist.network.continuous import bin_middles, from_unit
@@ -30,25 +31,15 @@ from generalist.network.policy import NetworkPolicy
 
 @dataclass(frozen=True)
 class Scale(Amplifier):
-    """``conf/amplifier/scale.yaml``; 0 stands for the generalist's own.
+    """The options of ``amplifier=scale``; 0 stands for the generalist's own value."""
 
-    Attributes:
-        layers: of each network.
-        heads: of attention.
-        width: of tokens.
-        feedforward: of the hidden layers.
-        context_length: tokens that attention sees.
-        updates: of the distillation.
-        members: networks, which begin with weights of their own; their average plays.
-    """
-
-    layers: int = 0
-    heads: int = 0
-    width: int = 0
-    feedforward: int = 0
-    context_length: int = 0
-    updates: int = 0
-    members: int = 3
+    layers: int = setting(0, "Layers of each network; 0: the generalist's.", at_least=0)
+    heads: int = setting(0, "Attention heads; 0: the generalist's.", at_least=0)
+    width: int = setting(0, "Size of a token's vector; 0: the generalist's.", at_least=0)
+    feedforward: int = setting(0, "Hidden size of the feed-forward layers; 0: the generalist's.", at_least=0)
+    context_length: int = setting(0, "Tokens that attention sees; 0: the generalist's.", at_least=0)
+    updates: int = setting(0, "Optimiser updates of each network's distillation; 0: the generalist's.", at_least=0)
+    members: int = setting(3, "Independently initialised networks, whose average plays.", at_least=1)
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Refuse settings that cannot work.
@@ -56,7 +47,7 @@ class Scale(Amplifier):
         Raises:
             GatitoError: naming the setting.
         """
-        check_at_least("amplifier", self, members=1, **dict.fromkeys(_SIZES, 0), updates=0)
+        check_settings("amplifier", self)
         self._model(model).check()
         if self.members > 1 and codec.name == "gato":
             raise GatitoError(
@@ -67,9 +58,9 @@ class Scale(Amplifier):
         """The larger networks."""
         settings = {
             "tasks": [task.name for task in setting.run.suite],
-            "distill": what_decides(self._distill(setting)),
-            "model": asdict(self._model(setting.recipe.model)),
-            "codec": setting.recipe.codec.what_decides(),
+            "distill": decisive(self._distill(setting)),
+            "model": decisive(self._model(setting.recipe.model)),
+            "codec": decisive(setting.recipe.codec),
             "members": self.members,
             "seed": setting.run.seed,
         }
@@ -123,7 +114,7 @@ class Scale(Amplifier):
 
     def _distill(self, setting: AmplifierContext) -> DistillConfig:
         distill, window = setting.recipe.distill, self._model(setting.recipe.model).context_length
-        updates, length = self.updates or distill.updates, max(window, distill.sequence_length)
+        updates, length = self.updates or distill.updates, max(window, distill.length(setting.recipe.model))
         return replace(distill, updates=updates, sequence_length=length, dagger=DaggerConfig(), flops=None)
 
 

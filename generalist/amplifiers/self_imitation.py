@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.base.errors import check_at_least
+from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import Task
 from generalist.amplifiers.amplifier import Planner
 from generalist.config.codec import CodecConfig
@@ -20,13 +20,9 @@ from generalist.network.policy import NetworkPolicy
 
 @dataclass(frozen=True)
 class SelfImitation(Planner):
-    """``conf/amplifier/self_imitation.yaml``.
+    """The options of ``amplifier=self_imitation``."""
 
-    Attributes:
-        tries: episodes of each start, of which the best is kept.
-    """
-
-    tries: int = 4
+    tries: int = setting(4, "Episodes from each start; the best is learnt from.", at_least=2)
 
     @property
     def plays_per_start(self) -> int:
@@ -39,7 +35,7 @@ class SelfImitation(Planner):
         Raises:
             GatitoError: naming the setting or the task.
         """
-        check_at_least("amplifier", self, tries=2)
+        check_settings("amplifier", self)
         for task in tasks:
             check_samples(codec, task)
 

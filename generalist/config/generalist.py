@@ -1,27 +1,34 @@
-"""The schema of ``conf/generalist/*.yaml``; importing it costs no torch."""
+"""The settings of ``generalist``: which network is played, and how."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from benchmarks.base.errors import unknown
+from benchmarks.base.settings import check_settings, setting
 
 SOURCES = ("train", "released")
 
 
 @dataclass
 class GeneralistConfig:
-    """``conf/generalist/*.yaml``.
+    """Which generalist is played, and how."""
 
-    Attributes:
-        source: where the generalist comes from. ``train``: distilled here; ``released``: with the project.
-        released: folder of the released one.
-        deterministic: whether networks play their most likely action, or sample from what they have learnt. A
-            deterministic policy can get stuck in loops under partial observability (Singh et al. 1994, Learning without
-            state-estimation in partially observable Markovian decision processes).
-    """
+    source: str = setting(
+        "train", "Where the generalist comes from: train, distilled here; released, with the project.", choices=SOURCES
+    )
+    released: str | None = setting(
+        None,
+        "Folder of the released generalist, which stages=[release] writes and generalist=released reads; null: "
+        "results/SUITE/generalist.",
+    )
+    deterministic: bool = setting(
+        True,
+        "Whether networks play their most likely actions, or sample. A deterministic policy can get stuck in loops "
+        "under partial observability (Singh et al. 1994).",
+    )
 
-    source: str = "train"
-    released: str = "results/mixed/generalist"
-    deterministic: bool = True
+    def released_folder(self, suite: str) -> Path:
+        """Folder of the released generalist of a suite."""
+        return Path(self.released or f"results/{suite}/generalist")
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -29,5 +36,4 @@ class GeneralistConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        if self.source not in SOURCES:
-            raise unknown("generalist.source", self.source, SOURCES)
+        check_settings("generalist", self)

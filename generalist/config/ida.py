@@ -1,60 +1,59 @@
-"""The schema of ``conf/ida/*.yaml``; importing it costs no torch."""
+"""The settings of ``ida``: rounds of amplification and distillation."""
 
 from dataclasses import dataclass, replace
 
-from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.settings import check_settings, setting
 from generalist.config.settings import DaggerConfig, DistillConfig
 
 STARTS = ("random", "trained", "weak")
 MOST_SHARDS = 100
-"""Of all rounds: each has 10 000 episodes of its own, of the million that a training seed has."""
+"""Of all rounds: each shard has 10,000 episodes of its own, of the million that a training seed has."""
 
 _WEAK = 0.1  # of the recordings
 
 
 @dataclass
 class IdaConfig:
-    """``conf/ida/*.yaml``.
+    """Iterated distillation and amplification, with the amplifier of the group ``amplifier``."""
 
-    Attributes:
-        rounds: of amplify, record, distil; 0: none.
-        start: the generalist that is amplified first: ``trained`` as the run's settings say, ``weak``, from a tenth of
-            the recordings, or ``random``, untrained.
-        tasks: that are amplified; None: all. The others show what the rounds cost them.
-        env_steps: environment steps of the amplified policy per task and round, at least.
-        shards: parts that a task's play of a round is made in, side by side where there are processes for them; each
-            has 10 000 episodes at most, and its last ones are finished.
-        noise: probability per step that a uniform action is played in place of the amplified policy's.
-        updates: optimiser steps of each round's distillation.
-        learning_rate: their peak.
-        context_length: tokens that attention sees from the first round on; 0: as many as before. The planner may use
-            history beyond the student's context.
-        batch_size: windows per update of a round's distillation; 0: as many as in ``distill``, fewer where they are
-            longer.
-        experts_share: share of windows from the experts' recordings; the others are from the rounds' play.
-        solved: whether, of tasks whose metric is success, only solved episodes are learnt from.
-        keep: rounds whose play is learnt from, the newest ones.
-        control: whether there is a control.
-        control_env_steps: environment steps that the control plays per task and round, at most.
-        episodes: test episodes per task of amplified policies, at most, for thought takes time.
-    """
-
-    rounds: int = 0
-    start: str = "trained"
-    tasks: list[str] | None = None
-    env_steps: int = 8_000
-    shards: int = 1
-    noise: float = 0.05
-    updates: int = 500
-    learning_rate: float = 1e-3
-    context_length: int = 0
-    batch_size: int = 0
-    experts_share: float = 0.0
-    solved: bool = True
-    keep: int = 3
-    control: bool = True
-    control_env_steps: int = 200_000
-    episodes: int = 50
+    rounds: int = setting(0, "Rounds of amplify, record, distil; 0: none.", at_least=0)
+    start: str = setting(
+        "trained",
+        "The first generalist: trained as configured; weak, from a tenth of the recordings; or random, untrained.",
+        choices=STARTS,
+    )
+    tasks: list[str] | None = setting(
+        None, "Tasks that are amplified, such as [cartpole]; null: all. The others show what the rounds cost them."
+    )
+    env_steps: int = setting(8_000, "Environment steps of the amplified policy per task and round.", at_least=1)
+    shards: int = setting(
+        1, "Parallel parts of a task's recording in a round; each has at most 10,000 episodes.", at_least=1
+    )
+    noise: float = setting(
+        0.05, "Probability per step of a uniform action; labels stay the amplified policy's.", at_least=0, at_most=1
+    )
+    updates: int = setting(500, "Optimiser updates of each round's distillation.", at_least=1)
+    learning_rate: float = setting(1e-3, "Peak learning rate of each round's distillation.", above=0)
+    context_length: int = setting(
+        0,
+        "Tokens that attention sees from the first round on, such as 128; 0: unchanged. The planner may use history "
+        "beyond the student's context.",
+        at_least=0,
+    )
+    batch_size: int = setting(
+        0, "Windows per update, such as 256 on a GPU; 0: as in distill, fewer where windows are longer.", at_least=0
+    )
+    experts_share: float = setting(
+        0.0, "Share of windows from the experts' recordings; the others are from the rounds.", at_least=0, at_most=1
+    )
+    solved: bool = setting(True, "Whether only solved episodes are learnt from, in tasks whose metric is success.")
+    keep: int = setting(3, "How many of the newest rounds' recordings are learnt from.", at_least=1)
+    control: bool = setting(
+        True, "Whether there is a control: the same environment steps and distillation without an amplifier."
+    )
+    control_env_steps: int = setting(200_000, "Most environment steps of the control per task and round.", at_least=1)
+    episodes: int = setting(50, "Most test episodes per task of amplified policies, which are slow.", at_least=2)
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -62,22 +61,17 @@ class IdaConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        if self.start not in STARTS:
-            raise unknown("ida.start", self.start, STARTS)
-        least = {"env_steps": 1, "shards": 1, "updates": 1, "keep": 1, "control_env_steps": 1, "episodes": 2}
-        check_at_least("ida", self, rounds=0, noise=0, experts_share=0, context_length=0, batch_size=0, **least)
+        check_settings("ida", self)
         if self.rounds * self.shards > MOST_SHARDS:
             raise GatitoError(
                 f"ida.rounds={self.rounds} of ida.shards={self.shards} each: at most {MOST_SHARDS} shards in all have "
                 "episodes of their own; lower one of the two."
             )
-        if self.experts_share > 1 or self.noise > 1:
-            raise GatitoError("ida.experts_share and ida.noise are shares: from 0 to 1.")
         if self.start == "random" and self.experts_share:
             raise GatitoError("ida.start=random learns from no expert: set ida.experts_share=0.")
 
     def first(self, distill: DistillConfig) -> DistillConfig:
-        """How the generalist is distilled that the rounds begin with."""
+        """How the first generalist is distilled."""
         if not self.rounds or self.start == "trained":
             return distill
         if self.start == "weak":

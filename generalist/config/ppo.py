@@ -1,63 +1,58 @@
 """The settings of PPO, and what it asks of tasks and codecs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 
-from benchmarks.base.errors import GatitoError, check_at_least
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 
 _LEARNERS = ("step", "jat")  # codecs that tell the distribution of a whole action at once
 
 
-@dataclass(frozen=True)
+@dataclass
 class PPOConfig:
-    """How PPO trains a network on several tasks at once, see :mod:`generalist.ppo.loss`.
+    """How PPO trains a network on several tasks at once, see :mod:`generalist.ppo.loss`."""
 
-    Attributes:
-        env_steps: environment steps per task, at most; the critic's warm-up is among them.
-        num_envs: environments of each task, side by side.
-        rollout_length: steps of each environment between two updates.
-        temperature: of the choices of a network that has learnt before, once and for all; below 1, it is surer of them.
-        epochs: passes over what was met, per update.
-        minibatches: optimiser steps per epoch.
-        learning_rate: Adam's at first; it falls linearly to a tenth.
-        critic_learning_rate: that of the critic's own weights, likewise.
-        clip_range: how far the ratio of new to old probabilities may move from 1 before its gradient is cut.
-        gae_lambda: from 0, trusting the critic, to 1, trusting returns.
-        value_weight: of the critic's loss beside the policy's.
-        entropy_weight: bonus per nat of entropy of a step's action.
-        kl_weight: penalty per nat of KL(network || where it started) of a step; 0: no anchor.
-        target_kl: an update ends early once the new policy is half as much again from the old one, in nats; 0: never.
-        max_grad_norm: largest norm of the gradient.
-        critic_warmup: updates at first that teach the critic alone.
-        select_every: updates between two trials of the network, of which the best is kept.
-        select_episodes: of each task in a trial.
-        checkpoint_every: updates between checkpoints.
-    """
-
-    env_steps: int = 200_000
-    num_envs: int = 16
-    rollout_length: int = 128
-    temperature: float = 1.0
-    epochs: int = 4
-    minibatches: int = 8
-    learning_rate: float = 1e-4
-    critic_learning_rate: float = 1e-3
-    clip_range: float = 0.2
-    gae_lambda: float = 0.95
-    value_weight: float = 0.5
-    entropy_weight: float = 0.0
-    kl_weight: float = 0.1
-    target_kl: float = 0.03
-    max_grad_norm: float = 0.5
-    critic_warmup: int = 4
-    select_every: int = 10
-    select_episodes: int = 10
-    checkpoint_every: int = 5
+    env_steps: int = setting(200_000, "Most environment steps per task, the critic's warm-up among them.", at_least=1)
+    num_envs: int = setting(16, "Parallel environments of each task; with fewer, gradients are noisier.", at_least=1)
+    rollout_length: int = setting(128, "Steps of each environment between two updates.", at_least=1)
+    temperature: float = setting(
+        1.0, "Temperature of a pretrained network's action distribution, applied once; below 1: sharper.", above=0
+    )
+    epochs: int = setting(4, "Passes over each rollout.", at_least=1)
+    minibatches: int = setting(8, "Optimiser steps per epoch.", at_least=1)
+    learning_rate: float = setting(1e-4, "Initial learning rate; it falls linearly to a tenth.", above=0)
+    critic_learning_rate: float = setting(1e-3, "Likewise, of the critic's own weights.", above=0)
+    clip_range: float = setting(0.2, "Clipping range of the probability ratio.", above=0, below=1)
+    gae_lambda: float = setting(
+        0.95,
+        "Lambda of generalised advantage estimation: 0 trusts the critic, 1 the returns; the discount is "
+        "codec.discount.",
+        at_least=0,
+        at_most=1,
+    )
+    value_weight: float = setting(0.5, "Weight of the critic's loss.", at_least=0)
+    entropy_weight: float = setting(0.0, "Entropy bonus per nat and step.", at_least=0)
+    kl_weight: float = setting(
+        0.1, "Penalty per nat and step of divergence from the initial network; 0: no anchor.", at_least=0
+    )
+    target_kl: float = setting(
+        0.03,
+        "Divergence of an update, in nats, beyond one and a half times of which the update ends early; 0: no limit.",
+        at_least=0,
+    )
+    max_grad_norm: float = setting(0.5, "Largest norm of the gradient.", above=0)
+    critic_warmup: int = setting(4, "First updates, in which only the critic is trained.", at_least=0)
+    select_every: int = setting(
+        10, "Updates between evaluations on selection seeds; the best network is kept.", at_least=1
+    )
+    select_episodes: int = setting(10, "Episodes of each task in such an evaluation.", at_least=1)
+    checkpoint_every: int = setting(5, "Updates between checkpoints.", at_least=1, decides=False)
 
     @property
     def iterations(self) -> int:
@@ -70,18 +65,7 @@ class PPOConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        counts = dict.fromkeys(
-            ("num_envs", "rollout_length", "epochs", "minibatches", "select_every", "select_episodes"), 1
-        )
-        weights = dict.fromkeys(("gae_lambda", "value_weight", "entropy_weight", "kl_weight", "target_kl"), 0)
-        check_at_least(group, self, **counts, **weights, checkpoint_every=1, critic_warmup=0)
-        for name in ("learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm", "temperature"):
-            if not getattr(self, name) > 0:
-                raise GatitoError(f"{group}.{name}={getattr(self, name)} must be above 0.")
-        if self.gae_lambda > 1:
-            raise GatitoError(f"{group}.gae_lambda={self.gae_lambda} is a share: from 0 to 1.")
-        if self.clip_range >= 1:
-            raise GatitoError(f"{group}.clip_range={self.clip_range} would clip nothing: set it below 1, such as 0.2.")
+        check_settings(group, self)
         if self.iterations <= self.critic_warmup:
             least = (self.critic_warmup + 1) * self.num_envs * self.rollout_length
             raise GatitoError(
@@ -89,6 +73,25 @@ class PPOConfig:
                 f"x {group}.rollout_length={self.rollout_length} steps, and {group}.critic_warmup={self.critic_warmup} "
                 f"teach the critic alone: lower one of the three, or let it take {least} steps per task or more."
             )
+
+
+@dataclass
+class MultitaskConfig(PPOConfig):
+    """How the control ``multitask-rl`` is trained: PPO from random weights, without an anchor."""
+
+    env_steps: int = setting(
+        0,
+        "Most environment steps per task; 0: all tasks together have as many as all their experts' recipes together.",
+        at_least=0,
+    )
+    num_envs: int = setting(8, "Parallel environments of each task.", at_least=1)
+    learning_rate: float = setting(3e-4, "Initial learning rate; it falls linearly to a tenth.", above=0)
+    entropy_weight: float = setting(0.01, "Entropy bonus per nat and step.", at_least=0)
+    kl_weight: float = setting(0.0, "There is no network to stay close to.", at_least=0, at_most=0)
+    critic_warmup: int = setting(2, "First updates, in which only the critic is trained.", at_least=0)
+    select_every: int = setting(
+        20, "Updates between evaluations on selection seeds; the best network is kept.", at_least=1
+    )
 
 
 def check_learnable(what: str, tasks: Sequence[Task], codec: CodecConfig) -> None:
@@ -119,4 +122,4 @@ def with_critic(codec: CodecConfig) -> CodecConfig:
 def settings_of(tasks: Sequence[Task], config: PPOConfig, seed: int) -> dict[str, Any]:
     """What decides what is learnt from rewards, for an artifact's config."""
     named = {task.name: {"digest": task.digest, "metric": task.metric} for task in tasks}
-    return {"tasks": named, "ppo": asdict(config), "seed": seed}
+    return {"tasks": named, "ppo": decisive(config), "seed": seed}

@@ -1,13 +1,14 @@
 """How a network is made, and the artifacts of the networks and memories that learn from recordings."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from generalist.config.codec import CodecConfig
-from generalist.config.settings import DistillConfig, ModelConfig, what_decides
+from generalist.config.settings import DistillConfig, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def _network_artifact(
     weights = {task: weight for task, weight in recipe.distill.weights.items() if task in recordings}
     settings = {
         "tasks": list(recordings),
-        "distill": what_decides(replace(recipe.distill, weights=weights)),
-        "model": asdict(recipe.model),
-        "codec": recipe.codec.what_decides(),
+        "distill": decisive(replace(recipe.distill, weights=weights)),
+        "model": decisive(recipe.model),
+        "codec": decisive(recipe.codec),
         "seed": seed,
     }
     return Artifact(folder, kind, settings, {task: artifact.fingerprint for task, artifact in recordings.items()})

@@ -1,131 +1,129 @@
-"""The schemas of ``conf/model``, ``conf/distill`` and ``conf/controls``; importing them costs no torch."""
+"""The settings of ``model``, ``distill`` and ``controls``, and the artifacts that they decide."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from benchmarks.base.errors import GatitoError, check_at_least, unknown
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import full_names
+from generalist.config.ppo import MultitaskConfig
 
 LOSSES = ("kl", "nll")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
 CONTROLS = ("clone", "retrieval", "specialist", "multitask-rl")
-_LEAST_WINDOWS = 8
-_MOST_ROUNDS = 99
-# To what is learnt: or it is among the recordings, as which tasks are held out.
-_NO_MATTER = ("checkpoint_every", "log_every", "gradient_accumulation", "device", "held_out")
+_SMALLEST_BATCH = 8
+_MOST_ROUNDS = 99  # of DAgger: each round has episodes of its own
 
 
 @dataclass
 class ModelConfig:
-    """``conf/model/*.yaml``.
+    """Size of the network; the defaults are those of ``nano``, about 0.8 M parameters."""
 
-    Attributes:
-        name: the preset's name.
-        kind: ``transformer``, or ``perceptron``, which sees the current token alone.
-        layers: transformer blocks, or hidden layers.
-        heads: attention heads; they divide ``width`` into even parts.
-        width: size of a token's vector.
-        feedforward: hidden size of each transformer block's feed-forward layer.
-        context_length: tokens that one layer's attention sees, the current one included; 1 for a perceptron.
-    """
+    name: str = setting("nano", "Name of the preset; it appears in the run's name.", decides=False)
+    kind: str = setting("transformer", "transformer, or perceptron, which sees the current token only.", choices=KINDS)
+    layers: int = setting(4, "Transformer blocks, or hidden layers.", at_least=1)
+    heads: int = setting(4, "Attention heads.", at_least=1)
+    width: int = setting(128, "Size of a token's vector; a multiple of 2 * heads.", at_least=1)
+    feedforward: int = setting(384, "Hidden size of each block's feed-forward layer.", at_least=1)
+    context_length: int = setting(
+        32,
+        "Tokens that each layer attends to, the current one included; with codec=step, time steps. 1 for a perceptron.",
+        at_least=1,
+    )
 
-    name: str = "nano"
-    kind: str = "transformer"
-    layers: int = 4
-    heads: int = 4
-    width: int = 128
-    feedforward: int = 384
-    context_length: int = 32
-
-    def check(self) -> None:
-        """Refuse sizes that do not fit together.
+    def check(self, group: str = "model") -> None:
+        """Refuse sizes that do not fit together; ``group`` is where they stand.
 
         Raises:
-            GatitoError: saying which.
+            GatitoError: naming the setting.
         """
-        if self.kind not in KINDS:
-            raise unknown("model.kind", self.kind, KINDS)
-        check_at_least("model", self, layers=1, heads=1, width=1, feedforward=1, context_length=1)
+        check_settings(group, self)
         if self.kind == "perceptron" and self.context_length != 1:
             raise GatitoError(
-                f"model.context_length={self.context_length}: a perceptron sees the current step alone, set "
-                "model.context_length=1."
+                f"{group}.context_length={self.context_length}: a perceptron sees the current step only, set "
+                f"{group}.context_length=1."
             )
         if self.width % (2 * self.heads):
-            raise GatitoError(f"model.width={self.width} must be a multiple of 2 * model.heads={2 * self.heads}.")
+            raise GatitoError(f"{group}.width={self.width} must be a multiple of 2 * {group}.heads={2 * self.heads}.")
+
+
+def mlp() -> ModelConfig:
+    """The network of the control ``clone``."""
+    return ModelConfig("mlp", "perceptron", layers=2, heads=1, width=256, feedforward=256, context_length=1)
 
 
 @dataclass
 class DaggerConfig:
-    """DAgger (Ross et al. 2011): the network plays, its experts label what it sees, and it learns from both.
+    """DAgger (Ross et al. 2011): the network plays, its experts label what it sees, and it learns from both."""
 
-    Attributes:
-        rounds: rounds of play; 0: none.
-        start: share of the updates before the first round; the others follow evenly.
-        env_steps: environment steps per task and round, at least.
-        share: share of each task's windows that come from the network's own play, once there is some.
-    """
-
-    rounds: int = 0
-    start: float = 0.5
-    env_steps: int = 4_000
-    share: float = 0.5
+    rounds: int = setting(0, "Rounds of DAgger; 0: none.", at_least=0, at_most=_MOST_ROUNDS)
+    start: float = setting(
+        0.5, "Share of the updates before the first round; the others follow evenly.", at_least=0, below=1
+    )
+    env_steps: int = setting(4_000, "Environment steps per task and round.", at_least=1)
+    share: float = setting(
+        0.5, "Share of each task's windows from the network's own play, once there is some.", at_least=0, at_most=1
+    )
 
 
 @dataclass
 class DistillConfig:
-    """``conf/distill/*.yaml``.
+    """How one network is trained on all recordings."""
 
-    Attributes:
-        updates: optimiser steps.
-        flops: a budget of floating-point operations that decides the updates instead; None: ``updates`` does.
-        batch_size: windows per update, in all processes together.
-        gradient_accumulation: parts that a process makes its windows of an update into, one after another, where
-            memory is short.
-        sequence_length: tokens per window (with the ``step`` codec, time steps); at least the model's context length,
-            or the context's far end is never trained.
-        learning_rate: peak of AdamW's rate.
-        warmup: steps of linear warm-up; then a cosine down to a tenth.
-        weight_decay: AdamW's, on matrices alone.
-        max_grad_norm: largest norm of the gradient.
-        ema: decay per step of the averaged weights, which are the network in the end; 0: they are not averaged.
-        precision: of products on a GPU, ``bf16`` or ``fp32``; processors compute in ``fp32``.
-        device: ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
-        loss: ``kl`` to the recorded distribution, or ``nll`` of the clean action.
-        temperature: of Q-values before their softmax.
-        prompts: share of windows that follow a demonstration, where ``codec.conditioning`` is ``prompt``.
-        data: share of each recording's episodes that is learnt from, the first ones.
-        weights: share of windows by task name in full; 1 where none is given.
-        held_out: tasks of whose recordings the generalist learns nothing: what it does there, it does zero-shot.
-        dagger: rounds of DAgger.
-        checkpoint_every: steps between checkpoints.
-        log_every: steps between log lines.
-    """
+    updates: int = setting(1_500, "Optimiser updates.", at_least=1)
+    flops: float | None = setting(
+        None,
+        "Budget of floating-point operations that decides the number of updates instead, to compare networks at equal "
+        "compute; null: updates does.",
+        above=0,
+    )
+    batch_size: int = setting(64, "Windows per update, in all processes together.", at_least=1)
+    gradient_accumulation: int = setting(
+        1, "Parts of a batch that are processed one after another, to save memory.", at_least=1, decides=False
+    )
+    sequence_length: int = setting(
+        0,
+        "Tokens per window (with codec=step, time steps); 0: model.context_length. Not shorter than that, or the far "
+        "end of the context is never trained.",
+        at_least=0,
+    )
+    learning_rate: float = setting(2e-3, "Peak learning rate of AdamW.", above=0)
+    warmup: int = setting(100, "Updates of linear warm-up; the rate then falls to a tenth along a cosine.", at_least=0)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW, on matrices only.", at_least=0)
+    max_grad_norm: float = setting(1.0, "Largest norm of the gradient.", above=0)
+    ema: float = setting(
+        0.0, "Decay of the moving average of the weights that becomes the network; 0: no average.", at_least=0, below=1
+    )
+    precision: str = setting("bf16", "Precision of products on a GPU; CPUs compute in fp32.", choices=PRECISIONS)
+    device: str = setting("auto", "Where to train; auto: on a GPU if there is one.", choices=DEVICES, decides=False)
+    loss: str = setting("kl", "kl to the recorded action distribution, or nll of the expert's action.", choices=LOSSES)
+    temperature: float = setting(0.01, "Temperature of the softmax of recorded Q-values (Rusu et al. 2015).", above=0)
+    prompts: float = setting(
+        0.25,
+        "Share of windows that follow a demonstration, with codec.conditioning=prompt (as Gato's).",
+        at_least=0,
+        at_most=1,
+    )
+    data: float = setting(
+        1.0, "Share of each recording's episodes that is learnt from, the first ones.", above=0, at_most=1
+    )
+    weights: dict[str, float] = setting(
+        {}, "Relative share of windows by task, 1 where none is given: +distill.weights={cartpole: 2} adds one."
+    )
+    held_out: list[str] = setting(
+        [],
+        "Tasks whose recordings the generalist does not learn from, such as [cartpole]; it plays them zero-shot.",
+        decides=False,  # the recordings are among the inputs
+    )
+    dagger: DaggerConfig = setting(DaggerConfig, "Rounds in which the network plays and its experts label.")
+    checkpoint_every: int = setting(250, "Updates between checkpoints.", at_least=1, decides=False)
+    log_every: int = setting(25, "Updates between log lines.", at_least=1, decides=False)
 
-    updates: int = 3_000
-    flops: float | None = None
-    batch_size: int = 64
-    gradient_accumulation: int = 1
-    sequence_length: int = 32
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    ema: float = 0.0
-    precision: str = "bf16"
-    device: str = "auto"
-    loss: str = "kl"
-    temperature: float = 0.01
-    prompts: float = 0.25
-    data: float = 1.0
-    weights: dict[str, float] = field(default_factory=dict)
-    held_out: list[str] = field(default_factory=list)
-    dagger: DaggerConfig = field(default_factory=DaggerConfig)
-    checkpoint_every: int = 250
-    log_every: int = 25
+    def length(self, model: ModelConfig) -> int:
+        """Tokens per window."""
+        return self.sequence_length or model.context_length
 
     @property
     def milestones(self) -> list[int]:
@@ -134,54 +132,23 @@ class DistillConfig:
         shares = [start + (1 - start) * number / rounds for number in range(rounds)]
         return [max(1, round(self.updates * share)) for share in shares] + [self.updates]
 
-    def check(self, tasks: Sequence[str], window: int) -> None:
-        """Refuse settings that cannot work, for tasks of these names and a model of this window.
+    def check(self, tasks: Sequence[str], model: ModelConfig) -> None:
+        """Refuse settings that cannot work, for tasks of these names and a model.
 
         Raises:
             GatitoError: naming the setting.
         """
-        if self.loss not in LOSSES:
-            raise unknown("distill.loss", self.loss, LOSSES)
-        for name, valid in (("precision", PRECISIONS), ("device", DEVICES)):
-            if getattr(self, name) not in valid:
-                raise unknown(f"distill.{name}", getattr(self, name), valid)
-        least = {
-            "updates": 1,
-            "batch_size": 1,
-            "gradient_accumulation": 1,
-            "checkpoint_every": 1,
-            "log_every": 1,
-            "warmup": 0,
-        }
-        check_at_least("distill", self, **least)
-        check_at_least("distill.dagger", self.dagger, rounds=0, env_steps=1)
-        shares = {name: getattr(self, name) for name in ("prompts", "ema", "data")}
-        shares |= {"dagger.start": self.dagger.start, "dagger.share": self.dagger.share}
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise GatitoError(f"distill.{name}={share} is a share: from 0 to 1.")
-        if self.flops is not None and self.flops <= 0:
-            raise GatitoError(f"distill.flops={self.flops:g} must be above 0, or null.")
-        if self.dagger.rounds and self.dagger.start == 1:
-            raise GatitoError("distill.dagger.start=1 leaves no steps to learn from practice: set it below 1.")
-        if self.dagger.rounds > _MOST_ROUNDS:
-            raise GatitoError(
-                f"distill.dagger.rounds={self.dagger.rounds}: at most {_MOST_ROUNDS} have episodes of their own."
-            )
-        if not self.data:
-            raise GatitoError("distill.data=0 leaves nothing to learn from: set it above 0.")
-        if self.ema == 1:
-            raise GatitoError("distill.ema=1 would keep the untrained weights: set it below 1.")
+        check_settings("distill", self)
         if self.batch_size < self.gradient_accumulation:
             raise GatitoError(
                 f"distill.gradient_accumulation={self.gradient_accumulation} is more than "
                 f"distill.batch_size={self.batch_size}."
             )
-        if self.sequence_length < window:
+        if self.length(model) < model.context_length:
             raise GatitoError(
-                f"distill.sequence_length={self.sequence_length} is shorter than model.context_length={window}, whose "
-                f"far end would never be trained: set distill.sequence_length={window}, or "
-                f"model.context_length={self.sequence_length}."
+                f"distill.sequence_length={self.sequence_length} is shorter than "
+                f"model.context_length={model.context_length}, whose far end would never be trained: set "
+                f"distill.sequence_length={model.context_length}, or model.context_length={self.sequence_length}."
             )
         full_names(list(self.weights), tasks, "task in distill.weights")
         for name, weight in self.weights.items():
@@ -194,35 +161,28 @@ class DistillConfig:
 
 
 def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
-    """The share of a training that one of several tasks has, as a training of its own: as many windows of its task.
+    """One task's share of a training on several tasks, as a training of its own: as many windows of the task.
 
-    It learns from recordings alone, without practice. Windows per step shrink with the share, optimiser steps stay; a
-    batch too small for the learning rate would make the control a weak one, so below ``_LEAST_WINDOWS`` steps shrink
+    It learns from recordings only, without DAgger. The batch shrinks with the share and the updates stay; a batch too
+    small for the learning rate would make the control a weak one, so below ``_SMALLEST_BATCH`` the updates shrink
     instead.
     """
     weights = {name: config.weights.get(name, 1.0) for name in tasks}
-    windows = config.updates * config.batch_size * weights[task] / sum(weights.values())
-    per_step = min(config.batch_size, max(_LEAST_WINDOWS, round(windows / config.updates)))
-    steps = max(1, round(windows / per_step))
-    flops = config.flops and config.flops * weights[task] / sum(weights.values())
-    budget = replace(config, updates=steps, flops=flops, batch_size=per_step)
+    share = weights[task] / sum(weights.values())
+    windows = config.updates * config.batch_size * share
+    batch_size = min(config.batch_size, max(_SMALLEST_BATCH, round(windows / config.updates)))
+    updates = max(1, round(windows / batch_size))
+    budget = replace(config, updates=updates, flops=config.flops and config.flops * share, batch_size=batch_size)
     return replace(budget, gradient_accumulation=1, weights={}, dagger=DaggerConfig(), device="cpu")
 
 
 @dataclass
 class ControlsConfig:
-    """``conf/controls/*.yaml``: agents that learn from the same recordings, to compare the generalist with.
+    """Agents that learn from the same recordings as the generalist, to compare it with."""
 
-    Attributes:
-        agents: which; see ``CONTROLS``.
-        clone: the network of ``clone``; that of the others is the generalist's own.
-        multitask: how ``multitask-rl`` is trained, see :class:`generalist.config.ppo.PPOConfig`; for as
-            many environment steps as all experts' recipes have together.
-    """
-
-    agents: list[str] = field(default_factory=list)
-    clone: ModelConfig = field(default_factory=ModelConfig)
-    multitask: dict[str, Any] = field(default_factory=dict)
+    agents: list[str] = setting(["clone", "retrieval", "specialist"], "Which; [] for none.", choices=CONTROLS)
+    clone: ModelConfig = setting(mlp, "The clone's network, one per task; a specialist's is the generalist's.")
+    multitask: MultitaskConfig = setting(MultitaskConfig, "How multitask-rl is trained.")
 
     def check(self) -> None:
         """Refuse settings that cannot work.
@@ -230,12 +190,5 @@ class ControlsConfig:
         Raises:
             GatitoError: naming the setting.
         """
-        for name in self.agents:
-            if name not in CONTROLS:
-                raise unknown("agent in controls.agents", name, CONTROLS)
-        self.clone.check()
-
-
-def what_decides(config: DistillConfig) -> dict[str, Any]:
-    """The settings of a training that decide what is learnt."""
-    return {name: value for name, value in asdict(config).items() if name not in _NO_MATTER}
+        check_settings("controls", self)
+        self.clone.check("controls.clone")

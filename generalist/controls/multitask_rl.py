@@ -6,16 +6,14 @@ as the generalist's experts took together.
 Run by ``gatito stages=[controls]``.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.options import build
+from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from benchmarks.tasks import Suite
 from generalist.config.codec import CodecConfig
-from generalist.config.ppo import PPOConfig, check_learnable, settings_of
+from generalist.config.ppo import MultitaskConfig, PPOConfig, check_learnable, settings_of
 from generalist.config.settings import ModelConfig
 from generalist.ppo.reinforced import Reinforced, make_reinforced
 
@@ -23,14 +21,14 @@ AGENT = "multitask-rl"
 _GROUP = "controls.multitask"
 
 
-def multitask_ppo(options: Mapping[str, Any], suite: Suite, codec: CodecConfig, steps: int) -> PPOConfig:
-    """PPO with these options on a suite, of at most so many environment steps on all tasks together; without an anchor.
+def multitask_ppo(config: MultitaskConfig, suite: Suite, codec: CodecConfig, env_steps: int) -> PPOConfig:
+    """PPO on a suite; by default of so many environment steps on all tasks together.
 
     Raises:
         GatitoError: if settings or tasks cannot work: in one line, with the way out.
     """
     check_learnable(f"control {AGENT}", suite.tasks, codec)
-    config: PPOConfig = build(PPOConfig, {**options, "env_steps": steps // len(suite.tasks), "kl_weight": 0.0}, _GROUP)
+    config = replace(config, env_steps=config.env_steps or env_steps // len(suite.tasks))
     config.check_training(_GROUP)
     return config
 
@@ -38,7 +36,7 @@ def multitask_ppo(options: Mapping[str, Any], suite: Suite, codec: CodecConfig, 
 def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig) -> Reinforced:
     """A run's network of all tasks that have got as far as distillation, and how it is trained."""
     tasks = run.survivors("distill").tasks
-    settings = settings_of(tasks, ppo, run.seed) | {"model": asdict(model), "codec": codec.what_decides()}
+    settings = settings_of(tasks, ppo, run.seed) | {"model": decisive(model), "codec": decisive(codec)}
     artifact = Artifact(run.folder / "controls" / AGENT, AGENT, settings)
     return Reinforced(
         artifact=artifact,

@@ -104,7 +104,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     save_network(folder, training.averaged(), _prompts(learner, own))
     steps = _steps_taken(learner, own, practised)
     cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
-    tokens = config.updates * config.batch_size * config.sequence_length
+    tokens = config.updates * config.batch_size * config.length(learner.model)
     learner.artifact.finish(training.seconds, tokens=tokens, steps=config.updates, **cost.facts())
 
 
@@ -175,7 +175,7 @@ def _mixture(
         sources,
         network.codec,
         windows=config.batch_size,
-        length=config.sequence_length,
+        length=config.length(learner.model),
         seed=learner.seed,
         soft=config.loss == "kl",
         temperature=config.temperature,

@@ -10,18 +10,19 @@ Nothing is made here: :mod:`generalist.ida.run` executes the plan.
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from benchmarks.tasks import Suite, full_names
 from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.ida import IdaConfig
 from generalist.config.recipe import NetworkRecipe
-from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig, what_decides
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.ida.player import PlayerSpec
 
 AMPLIFIED, CONTROL = "amplified", "control"
@@ -162,7 +163,7 @@ class Ida:
     def distill(self) -> DistillConfig:
         """How a round distils; longer windows are fewer, so that they have as many steps between them."""
         config, distill = self.config, self.recipe.distill
-        length, batch_size = distill.sequence_length, distill.batch_size
+        length, batch_size = distill.length(self.recipe.model), distill.batch_size
         if config.context_length:
             batch_size = max(1, batch_size * length // config.context_length)
             length = config.context_length
@@ -204,17 +205,17 @@ class Ida:
         """The recordings of a round by task name; ``matched`` are those whose compute they have."""
         plays = {}
         for task in self.amplified:
-            decisive = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.run.seed}
-            decisive |= settings
+            decides = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.run.seed}
+            decides |= settings
             if self.config.shards != 1:
-                decisive["shards"] = self.config.shards
+                decides["shards"] = self.config.shards
             if self.draws:
-                decisive["draws"] = True
+                decides["draws"] = True
             inputs = {"player": player.fingerprint}
             if matched is not None:
                 inputs["matched"] = matched[task.name].fingerprint
             folder = self.folder(number) / f"{side}-play" / task.name
-            plays[task.name] = Artifact(folder, "trajectories", decisive, inputs)
+            plays[task.name] = Artifact(folder, "trajectories", decides, inputs)
         return plays
 
     def _student(
@@ -222,9 +223,9 @@ class Ida:
     ) -> Artifact:
         settings = {
             "tasks": [task.name for task in self.run.suite],
-            "distill": what_decides(self.distill),
-            "model": asdict(self.model),
-            "codec": self.recipe.codec.what_decides(),
+            "distill": decisive(self.distill),
+            "model": decisive(self.model),
+            "codec": decisive(self.recipe.codec),
             "round": number,
             "seed": self.run.seed,
         }

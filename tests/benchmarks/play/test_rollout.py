@@ -9,9 +9,9 @@ from benchmarks.play.policy import Noisy, PolicyOutput, PolicyPerTask, RandomPol
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks.observations import stack
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 from tests.conftest import make_task
 
 COUNTER = make_task()
@@ -27,7 +27,7 @@ def play(policy, seeds, **settings):
 
 def generalist(codec="step"):
     torch.manual_seed(3)
-    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8), CodecConfig(codec))
+    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8), plain_codec(codec))
     return NetworkPolicy(network.eval())
 
 

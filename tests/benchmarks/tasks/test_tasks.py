@@ -40,7 +40,7 @@ def test_spaces_of_a_task():
         (TaskConfig("CliffWalking-v1"), "has no time limit; state one as horizon"),
         (TaskConfig("CartPole-v1", metric="profit"), "unknown metric of task toy/x 'profit'"),
         (TaskConfig("CartPole-v1", family="clasic"), "unknown environment family 'clasic'"),
-        (TaskConfig("CartPole-v1", step_seconds=0), "task toy/x: step_seconds must be at least 1, not 0"),
+        (TaskConfig("CartPole-v1", step_seconds=0), "suite.tasks.toy-x.step_seconds must be at least 1, not 0"),
         (TaskConfig("ALE/Pong-v5"), "task toy/x: ALE/Pong-v5 is played with family: atari; add that line"),
         (TaskConfig("BabyAI-GoToLocal-v0"), "task toy/x: BabyAI-GoToLocal-v0 is played with family: babyai"),
         (TaskConfig("Hopper-v2"), "task toy/x: gymnasium no longer has Hopper-v2; set env_id: Hopper-v5."),

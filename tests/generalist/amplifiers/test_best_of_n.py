@@ -14,8 +14,8 @@ from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy, _first_and_others
 from generalist.amplifiers.simulator import Simulator
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig
 from generalist.network.inference_cost import InferenceCost
+from tests.codecs import plain_codec
 from tests.conftest import make_task
 from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same
 
@@ -210,13 +210,13 @@ def test_continuous_actions_are_tried(task):
 def test_what_cannot_work_is_refused_in_one_line():
     target = make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [
-        ({"candidates": 1}, CodecConfig(), [], "amplifier.candidates must be at least 2, not 1"),
-        ({"rollouts": 0}, CodecConfig(), [], "amplifier.rollouts must be at least 1"),
-        ({"horizon": 0}, CodecConfig(), [], "amplifier.horizon must be at least 1"),
-        ({}, CodecConfig(continuous="regression"), [target], "continuous=regression tells one action"),
+        ({"candidates": 1}, plain_codec(), [], "amplifier.candidates must be at least 2, not 1"),
+        ({"rollouts": 0}, plain_codec(), [], "amplifier.rollouts must be at least 1"),
+        ({"horizon": 0}, plain_codec(), [], "amplifier.horizon must be at least 1"),
+        ({}, plain_codec(continuous="regression"), [target], "continuous=regression tells one action"),
         (
             {},
-            CodecConfig(),
+            plain_codec(),
             [make_task("tests.benchmarks.tasks.snapshots.test_snapshot:Global-v0")],
             "task toy/global cannot be cloned",
         ),
@@ -224,7 +224,7 @@ def test_what_cannot_work_is_refused_in_one_line():
         with pytest.raises(GatitoError, match=line) as refused:
             make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)
         assert "\n" not in str(refused.value)
-    make_amplifier({"name": "best_of_n"}).check([target, CORRIDOR], ModelConfig(), CodecConfig("gato"))
+    make_amplifier({"name": "best_of_n"}).check([target, CORRIDOR], ModelConfig(), plain_codec("gato"))
 
 
 def counting(monkeypatch):

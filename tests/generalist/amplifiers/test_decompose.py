@@ -14,10 +14,10 @@ from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.decompose import Budget, Decompose, Decomposed, fulfilled
 from generalist.amplifiers.missions import Part, split
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig
 from generalist.network.network import Network, save_network
 from generalist.network.policy import NetworkPolicy
 from tests.benchmarks.tasks.test_babyai import level
+from tests.codecs import plain_codec
 from tests.conftest import ROOT, make_task
 
 pytest.importorskip("minigrid")
@@ -247,7 +247,7 @@ def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
 
 @pytest.fixture
 def folder(tmp_path):
-    save_network(tmp_path, Network(MODEL, CodecConfig()), {})
+    save_network(tmp_path, Network(MODEL, plain_codec()), {})
     return tmp_path
 
 
@@ -279,7 +279,7 @@ def test_recordings_have_the_whole_mission_and_the_networks_distribution(folder)
 def test_a_codec_that_tells_no_distribution_is_not_said_to(tmp_path):
     task = level("GoToLocal")
     model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=1024)
-    save_network(tmp_path, Network(model, CodecConfig(name="gato")), {})
+    save_network(tmp_path, Network(model, plain_codec(name="gato")), {})
     assert Decompose().policy(tmp_path, [task], "generalist").distribution_kind == {}
 
 
@@ -331,20 +331,19 @@ def test_who_can_do_one_instruction_alone_carries_out_missions_of_several(name):
         ({"judge": "oracle"}, None, "unknown amplifier.judge 'oracle'.* Valid: budget, environment"),
         ({"part_steps": 0}, None, "amplifier.part_steps must be at least 1, not 0"),
         ({"part_steps": 1.5}, None, "amplifier.part_steps=1.5 must be of the kind of its default, 128"),
-        ({"judges": "budget"}, None, "unknown option of amplifier 'judges'. Did you mean 'judge'"),
+        ({"judges": "budget"}, None, "unknown config key in amplifier 'judges'. Did you mean 'judge'"),
         ({}, make_task(), r"task toy/counter has none: leave it out with ida.tasks=\[…\]\.$"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(options, task, words):
     with pytest.raises(GatitoError, match=words):
-        make_amplifier({"name": "decompose", **options}).check([task] if task else [], MODEL, CodecConfig())
+        make_amplifier({"name": "decompose", **options}).check([task] if task else [], MODEL, plain_codec())
 
 
 def test_the_configuration_is_the_dataclass_and_nothing_is_made():
-    options = yaml.safe_load((ROOT / "conf/amplifier/decompose.yaml").read_text())
-    amplifier = make_amplifier(options)
+    amplifier = make_amplifier({"name": "decompose"})
     assert amplifier == Decompose()
-    amplifier.check([level("GoToLocal"), level("BossLevel")], MODEL, CodecConfig())
+    amplifier.check([level("GoToLocal"), level("BossLevel")], MODEL, plain_codec())
     generalist = object()
     assert amplifier.artifact(generalist, None) is generalist
     assert amplifier.make(generalist, None) is None

@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 import pytest
-import yaml
 
 from benchmarks.base.errors import GatitoError
 from generalist.amplifiers import make_amplifier
-from generalist.amplifiers.best_of_n import BestOfN
 from generalist.amplifiers.search import Search, SearchPolicy
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig
-from tests.conftest import ROOT, make_task
+from tests.codecs import plain_codec
+from tests.conftest import make_task
 from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
@@ -254,14 +252,8 @@ def test_what_noise_tries_must_win_in_fresh_futures_too():
         assert any(firsts) == (proofs == 0)
 
 
-@pytest.mark.parametrize("name, kind", [("search", Search), ("best_of_n", BestOfN)])
-def test_settings_on_file_are_the_defaults(name, kind):
-    said = yaml.safe_load((ROOT / f"conf/amplifier/{name}.yaml").read_text())
-    assert make_amplifier(said.get("amplifier", said)) == kind()
-
-
 def test_what_cannot_work_is_refused_in_one_line():
-    step, target = CodecConfig(critic=0.5), make_task("tests.environments:Target-v0")
+    step, target = plain_codec(critic=0.5), make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [
         (
             {"num_simulations": 3, "max_num_considered_actions": 4},
@@ -271,9 +263,9 @@ def test_what_cannot_work_is_refused_in_one_line():
         ),
         ({"max_num_considered_actions": 1}, step, [], "amplifier.max_num_considered_actions must be at least 2, not 1"),
         ({"selection": "best"}, step, [], "unknown amplifier.selection 'best'.*gumbel, puct"),
-        ({}, CodecConfig(), [], "needs a critic: distil with codec.critic=0.5"),
-        ({}, CodecConfig("gato"), [], "codec gato has no critic"),
-        ({}, CodecConfig(critic=0.5, continuous="regression"), [target], "continuous=regression tells one action"),
+        ({}, plain_codec(), [], "needs a critic: distil with codec.critic=0.5"),
+        ({}, plain_codec("gato"), [], "codec gato has no critic"),
+        ({}, plain_codec(critic=0.5, continuous="regression"), [target], "continuous=regression tells one action"),
         (
             {},
             step,

@@ -12,9 +12,9 @@ from generalist.config.recipe import NetworkRecipe, retrieval_artifact
 from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task
 from generalist.controls.retrieval import RetrievalPolicy, load_retrieval, memorize
 from generalist.controls.single_task import load_students, students, train_students
-from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
 from generalist.network.perceptron import Perceptron
+from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task
 from tests.generalist.distill.test_distill import MODEL, SUITE, recordings
 
@@ -26,7 +26,7 @@ CONFIG = DistillConfig(updates=400, batch_size=16, sequence_length=6, learning_r
 
 def train(agent, recordings, tmp_path, **settings):
     run = make_run(tmp_path / "runs" / "r", SUITE)
-    recipe = NetworkRecipe(DistillConfig(**vars(CONFIG) | settings), MODEL, CodecConfig())
+    recipe = NetworkRecipe(DistillConfig(**vars(CONFIG) | settings), MODEL, plain_codec())
     made = students(agent, run, recordings, CLONE, recipe)
     train_students(run, made)
     run.failures.stop_if_any()

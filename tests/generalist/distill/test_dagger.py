@@ -19,9 +19,9 @@ from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.distill import train as module
 from generalist.distill.dagger import run_dagger_round
 from generalist.distill.distill import distill
-from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task
 from tests.generalist.network.test_conditioning import record
 
@@ -82,7 +82,7 @@ def parts(folder, teacher=2, dagger=DAGGER, **settings):
         teachers = {TASK.name: Teacher(teacher)}
         return run_dagger_round(number, student, run=run, teachers=teachers, learner=learner, config=config)
 
-    recipe = NetworkRecipe(config, MODEL, CodecConfig())
+    recipe = NetworkRecipe(config, MODEL, plain_codec())
     return lambda: distill(run, {TASK.name: recording}, recipe, practice=practice)
 
 

@@ -17,9 +17,10 @@ from generalist.distill import train as module
 from generalist.distill.data import Mixture, Source
 from generalist.distill.distill import distill
 from generalist.distill.train import learning_rate
-from generalist.network.codec import CodecConfig, make_codec
+from generalist.network.codec import make_codec
 from generalist.network.network import Network, load_network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task
 
 MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
@@ -70,7 +71,7 @@ def run(recordings, folder, seed=0, **settings):
         **{"updates": 30, "batch_size": 8, "sequence_length": 6, "warmup": 5, "checkpoint_every": 10} | settings
     )
     run = make_run(folder / "runs" / settings.get("loss", "r"), SUITE, seed=seed)
-    return distill(run, recordings, NetworkRecipe(config, MODEL, CodecConfig()))
+    return distill(run, recordings, NetworkRecipe(config, MODEL, plain_codec()))
 
 
 def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path):
@@ -150,7 +151,7 @@ def test_the_learning_rate_warms_up_and_falls_by_a_cosine_to_a_tenth():
     assert learning_rate(110, config) == pytest.approx(0.1)
 
 
-def mixture(recordings, weights, codec=CodecConfig(), **settings):  # noqa: B008
+def mixture(recordings, weights, codec=plain_codec(), **settings):  # noqa: B008
     sources = [
         Source(task, Trajectories(recordings[task.name].folder), weight)
         for task, weight in zip(SUITE, weights, strict=True)
@@ -195,7 +196,7 @@ def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
 
 
 def test_steps_without_memory_come_from_anywhere_with_their_own_targets(recordings):
-    batch = mixture(recordings, [1.0, 0.0], CodecConfig(memory="partial")).batch(0)
+    batch = mixture(recordings, [1.0, 0.0], plain_codec(memory="partial")).batch(0)
     assert batch.targets.valid.all()  # no window ends with an episode
     counters = vectors(batch)[batch.targets.discrete, :, 1]
     assert (counters.diff(dim=1) == 1).float().mean() < 0.5
@@ -211,7 +212,7 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
         """The episodes whose steps are drawn: all of their steps, each as often as others."""
         recorded.successes = successes
         source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
-        made = Mixture([source], make_codec(CodecConfig(), 16), windows=1, length=6, seed=0)
+        made = Mixture([source], make_codec(plain_codec(), 16), windows=1, length=6, seed=0)
         episodes, steps = made._place(0, np.arange(made._ends[0][-1]))
         chosen = sorted(set(episodes.tolist()))
         assert steps.tolist() == [step for each in chosen for step in range(starts[each], recorded.ends[each])]
@@ -236,7 +237,7 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
 )
 def test_settings_that_do_not_fit_are_refused(settings, words):
     with pytest.raises(GatitoError, match=words):
-        DistillConfig(**settings).check([task.name for task in SUITE], window=4)
+        DistillConfig(**settings).check([task.name for task in SUITE], MODEL)
 
 
 def test_changing_the_mission_changes_what_the_network_does(tmp_path):
@@ -264,7 +265,7 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     artifact.finish(0.0, task=task.name, agent="expert", distribution_kind=None)
     config = DistillConfig(updates=120, batch_size=16, sequence_length=6, warmup=5, learning_rate=3e-3)
     run = make_run(tmp_path / "runs" / "r", Suite("toy", (task,)))
-    made = distill(run, {task.name: artifact}, NetworkRecipe(config, MODEL, CodecConfig()))
+    made = distill(run, {task.name: artifact}, NetworkRecipe(config, MODEL, plain_codec()))
     policy = NetworkPolicy(load_network(made.folder))
     scores = [episode.total_return / episode.length for episode in rollout(policy, {task: range(900, 920)})]
     assert np.mean(scores) > 0.95  # half of the episodes have the other mission

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.runs.tracking import read_log
-from generalist.config.settings import DaggerConfig, DistillConfig
+from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.distill.distributed import Ranks
 from tests.conftest import ROOT, gatito
 
@@ -66,12 +66,12 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
         ({"device": "gpu"}, "unknown distill.device 'gpu'.*Valid: auto, cpu, cuda"),
         ({"precision": "fp16"}, "unknown distill.precision 'fp16'"),
         ({"gradient_accumulation": 65}, "distill.gradient_accumulation=65 is more than distill.batch_size=64"),
-        ({"ema": 1.0}, "would keep the untrained weights"),
-        ({"dagger": DaggerConfig(share=1.5)}, "distill.dagger.share=1.5 is a share"),
-        ({"dagger": DaggerConfig(rounds=1, start=1.0)}, "distill.dagger.start=1 leaves no steps"),
-        ({"dagger": DaggerConfig(rounds=100)}, "distill.dagger.rounds=100: at most 99"),
+        ({"ema": 1.0}, "distill.ema must be at least 0 and below 1, not 1"),
+        ({"dagger": DaggerConfig(share=1.5)}, "distill.dagger.share must be at least 0 and at most 1, not 1.5"),
+        ({"dagger": DaggerConfig(rounds=1, start=1.0)}, "distill.dagger.start must be at least 0 and below 1, not 1"),
+        ({"dagger": DaggerConfig(rounds=100)}, "distill.dagger.rounds must be at least 0 and at most 99, not 100"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, words):
     with pytest.raises(GatitoError, match=words):
-        DistillConfig(**settings).check(["toy/counter"], window=4)
+        DistillConfig(**settings).check(["toy/counter"], ModelConfig(context_length=4))

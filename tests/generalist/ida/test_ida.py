@@ -28,9 +28,9 @@ from generalist.distill.distill import distill
 from generalist.ida.rounds import Ida
 from generalist.ida.run import make_rounds, record_plays
 from generalist.network.choice import drawn
-from generalist.network.codec import CodecConfig
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 from tests.conftest import ROOT, gatito, make_run, make_task
 from tests.generalist.distill.test_dagger import Always
 from tests.generalist.network.test_conditioning import record as record_expert
@@ -48,7 +48,7 @@ BEST_OF_N = {"name": "best_of_n", "candidates": 3, "horizon": 1}
 def make_ida(folder, config=CONFIG, options=BEST_OF_N, suite=None, codec=None):
     run = make_run(folder / "runs" / "r", suite or Suite("toy", (TASK,)))
     recordings = {task.name: record_expert(run.folder, task, Always(1), episodes=5) for task in run.suite}
-    recipe = NetworkRecipe(DISTILL, MODEL, codec or CodecConfig())
+    recipe = NetworkRecipe(DISTILL, MODEL, codec or plain_codec())
     start = distill(run, recordings, replace(recipe, distill=config.first(DISTILL)))
     return Ida(run, config, options, start, recordings, recipe)
 
@@ -250,7 +250,7 @@ def test_the_start_is_what_it_is_said_to_be():
         ({"updates": 0}, "ida.updates must be at least 1, not 0"),
         ({"rounds": 2, "shards": MOST_SHARDS // 2 + 1}, f"at most {MOST_SHARDS} shards in all"),
         ({"shards": 0}, "ida.shards must be at least 1, not 0"),
-        ({"noise": 1.5}, "are shares: from 0 to 1"),
+        ({"noise": 1.5}, "ida.noise must be at least 0 and at most 1, not 1.5"),
         ({"experts_share": 0.5}, "ida.start=random learns from no expert: set ida.experts_share=0"),
     ],
 )

@@ -14,10 +14,11 @@ from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source, demonstration, held_out
 from generalist.distill.distill import distill
-from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.codec import Window, make_codec
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
 from generalist.network.transformer import Transformer
+from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task
 
 MODEL = ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8)
@@ -65,12 +66,12 @@ def right_actions(made):
 
 @pytest.mark.parametrize("conditioning, least, most", [("none", 0.3, 0.7), ("task_id", 1, 1), ("prompt", 0.99, 1)])
 def test_only_who_is_told_which_task_it_is_tells_twins_apart(tmp_path, conditioning, least, most):
-    made = learn(tmp_path, CodecConfig(conditioning=conditioning, prompt_steps=4), prompts=0.5)
+    made = learn(tmp_path, plain_codec(conditioning=conditioning, prompt_steps=4), prompts=0.5)
     assert least <= right_actions(made) <= most
 
 
 def test_a_network_without_its_demonstrations_says_so(tmp_path):
-    made = learn(tmp_path, CodecConfig(conditioning="prompt"), updates=2)
+    made = learn(tmp_path, plain_codec(conditioning="prompt"), updates=2)
     with pytest.raises(GatitoError, match="no demonstration of task toy/counter: distil with this task"):
         NetworkPolicy.load(made.folder, [make_task()])
 
@@ -123,7 +124,7 @@ def test_prompts_come_from_other_episodes_than_the_one_that_is_shown_for_scores(
     }
     shown = demonstration(task, recording, 4)
     assert {float(row[0]) for row in shown.observations if row[1]} <= held
-    codec = make_codec(CodecConfig(conditioning="prompt", prompt_steps=4), 32, [task.name])
+    codec = make_codec(plain_codec(conditioning="prompt", prompt_steps=4), 32, [task.name])
     drawn = []
     codec.collate = lambda windows, length, rngs: drawn.extend(windows)
     mixture = Mixture([Source(task, recording, 1.0)], codec, windows=400, length=8, seed=0, prompts=0.25)
@@ -151,7 +152,7 @@ def window(actions, before=None):
 
 
 def test_the_previous_action_is_what_was_done_and_missing_where_an_episode_begins():
-    codec = make_codec(CodecConfig(previous_actions=True, previous_action_dropout=0.0), 32)
+    codec = make_codec(plain_codec(previous_actions=True, previous_action_dropout=0.0), 32)
     rngs = [np.random.default_rng(0)] * 2
     batch = codec.collate([window([2, 1, 0]), window([1, 1], before=(np.array(2), 0.5))], 3, rngs)
     there = batch.previous[..., -1]
@@ -161,7 +162,7 @@ def test_the_previous_action_is_what_was_done_and_missing_where_an_episode_begin
 
 
 def test_previous_actions_are_dropped_for_whole_windows_at_the_stated_rate():
-    codec = make_codec(CodecConfig(previous_actions=True, previous_action_dropout=0.3), 32)
+    codec = make_codec(plain_codec(previous_actions=True, previous_action_dropout=0.3), 32)
     rngs = [np.random.default_rng(seed) for seed in range(500)]
     batch = codec.collate([window([2, 1, 0]) for _ in rngs], 3, rngs)
     kept = batch.previous[:, 1:, -1]
@@ -172,7 +173,7 @@ def test_previous_actions_are_dropped_for_whole_windows_at_the_stated_rate():
 @torch.no_grad()
 def test_while_acting_the_previous_action_is_the_lanes_own():
     torch.manual_seed(0)
-    network = Network(MODEL, CodecConfig(previous_actions=True, previous_action_dropout=0.0)).eval()
+    network = Network(MODEL, plain_codec(previous_actions=True, previous_action_dropout=0.0)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     policy, task = NetworkPolicy(network), TWINS[0]
@@ -194,7 +195,7 @@ def test_while_acting_the_previous_action_is_the_lanes_own():
 
 def test_regression_is_squared_error_in_units_of_the_actions_range():
     task = make_task("tests.environments:Target-v0")  # bounds -1 to 1 and 0 to 10
-    codec = make_codec(CodecConfig(continuous="regression"), 8)
+    codec = make_codec(plain_codec(continuous="regression"), 8)
     labels = np.array([[0.5, 5.0]], np.float32)
     targets = codec.heads.collate([Window(task, np.zeros((1, 3)), labels, None, labels, np.zeros(1))], 1)
     hidden = torch.randn(1, 1, 8)
@@ -215,4 +216,4 @@ def test_regression_is_squared_error_in_units_of_the_actions_range():
 )
 def test_settings_that_do_not_fit_are_refused(settings, words):
     with pytest.raises(GatitoError, match=words):
-        make_codec(CodecConfig(**settings), 8)
+        make_codec(plain_codec(**settings), 8)

@@ -15,16 +15,17 @@ from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source
 from generalist.distill.returns import returns_to_go
 from generalist.distill.train import Learner, fit
-from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.codec import Window, make_codec
 from generalist.network.critic import Critic
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 from tests.conftest import make_task
 from tests.generalist.distill.test_dagger import Always
 from tests.generalist.network.test_conditioning import record
 
 TASK = make_task()
-CODEC = CodecConfig(critic=1.0, discount=0.5)
+CODEC = plain_codec(critic=1.0, discount=0.5)
 
 
 def recording(folder, rewards, terminated):
@@ -123,4 +124,4 @@ def test_steps_of_unknown_returns_are_not_learnt_from():
 @pytest.mark.parametrize("discount", [1.0, 1.5])
 def test_a_critic_of_returns_without_end_is_refused(discount):
     with pytest.raises(FatalError, match="set it below 1"):
-        CodecConfig(critic=0.5, discount=discount).check()
+        plain_codec(critic=0.5, discount=discount).check()

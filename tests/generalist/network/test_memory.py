@@ -9,9 +9,10 @@ import torch
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import PolicyInput
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CODECS, CodecConfig, Window, codec_class
+from generalist.network.codec import CODECS, Window, codec_class
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
+from tests.codecs import plain_codec
 from tests.conftest import make_task
 from tests.generalist.network.test_step_codec import RICH, play
 
@@ -22,7 +23,7 @@ LENGTH = 8
 
 def made(memory: str, conditioning: str = "none") -> Network:
     torch.manual_seed(0)
-    codec = CodecConfig(memory=memory, conditioning=conditioning, prompt_steps=3)
+    codec = plain_codec(memory=memory, conditioning=conditioning, prompt_steps=3)
     network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=4), codec)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -86,7 +87,7 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
 @pytest.mark.parametrize("name", sorted(set(CODECS) - {"step"}))
 def test_other_codecs_see_everything(name):
     with pytest.raises(GatitoError, match="codec.memory=partial: .* set codec.memory=all"):
-        codec_class(name).check_task(CodecConfig(name, memory="partial"), SEEN, 64)
+        codec_class(name).check_task(plain_codec(name, memory="partial"), SEEN, 64)
 
 
 @torch.no_grad()

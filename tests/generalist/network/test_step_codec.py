@@ -4,14 +4,16 @@ import pytest
 import torch
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.settings import decisive
 from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
-from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.codec import Window, make_codec
 from generalist.network.continuous import Normal, binned
 from generalist.network.encoders import ByteEncoder, ImageEncoder, WordEncoder
 from generalist.network.inputs import collate
 from generalist.network.modalities import join_modalities, split_modalities
 from generalist.network.step import StepCodec
+from tests.codecs import plain_codec
 from tests.conftest import make_task
 
 TASKS = [
@@ -44,7 +46,7 @@ def play(task, steps=20):
 @pytest.fixture
 def codec():
     torch.manual_seed(0)
-    return make_codec(CodecConfig(fourier_features=4), 32)
+    return make_codec(plain_codec(fourier_features=4), 32)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -108,14 +110,14 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
     np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
     np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
-    wider = make_codec(CodecConfig(min_std=2.0), 32)
+    wider = make_codec(plain_codec(min_std=2.0), 32)
     np.testing.assert_allclose(wider.heads.targets(task, mean, None), [[[192.0, 2.0]]])
 
 
 @pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
 def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbours_have(continuous):
     torch.manual_seed(0)
-    codec = make_codec(CodecConfig(continuous=continuous), 32)
+    codec = make_codec(plain_codec(continuous=continuous), 32)
     rng = np.random.default_rng(0)
     windows = []
     for task, steps in ((TASKS[4], 5), (TASKS[6], 3), (TASKS[0], 4), (TASKS[4], 2)):  # 1, 2, no, 1 dimensions
@@ -189,7 +191,7 @@ def test_waves_show_a_centimetre_in_a_metre():
     shares = []
     for waves in (0, 4):
         torch.manual_seed(0)
-        codec = make_codec(CodecConfig(fourier_features=waves), 32)
+        codec = make_codec(plain_codec(fourier_features=waves), 32)
         here, there = codec.observations(collate([{"vector": each} for each in vectors.reshape(2, 1, 1, 3)], 1))
         shares.append(float(((there - here).norm() / here.norm()).detach()))
     assert shares[1] > 4 * shares[0]
@@ -240,7 +242,7 @@ def test_pixels_are_seen_from_minus_one_to_one():
 @pytest.mark.parametrize("text", ["bytes", "words"])
 def test_while_acting_texts_are_read_once_and_mean_the_same(text):
     torch.manual_seed(0)
-    codec = make_codec(CodecConfig(text=text), 32)
+    codec = make_codec(plain_codec(text=text), 32)
     observations = play(RICH[0], 12)
     inputs = collate([{kind: part[None] for kind, part in split_modalities(RICH[0], observations).items()}], 16)
     learning = codec.observations(inputs)
@@ -286,14 +288,14 @@ def test_words_are_read_alike_wherever_they_stand_in_a_text():
 
 
 def test_a_way_of_reading_is_part_of_what_decides_unless_it_is_the_first_one():
-    assert "text" not in CodecConfig().what_decides()  # or no network of before would be found again
-    assert CodecConfig(text="words").what_decides() == CodecConfig().what_decides() | {"text": "words"}
+    assert "text" not in decisive(plain_codec())  # or no earlier network would be found again
+    assert decisive(plain_codec(text="words")) == decisive(plain_codec()) | {"text": "words"}
 
 
 def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
     for task, setting in ((RICH[0], "grid_size"), (RICH[0], "text_length"), (RICH[1], "image_frames")):
         with pytest.raises(GatitoError, match=f"task {task.name} has .*codec.{setting}"):
-            StepCodec.check_task(CodecConfig(**{setting: 0}), task, 32)
+            StepCodec.check_task(plain_codec(**{setting: 0}), task, 32)
 
 
 def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
@@ -314,14 +316,14 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
 )
 def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
     with pytest.raises(GatitoError, match=words):
-        StepCodec.check_task(CodecConfig(**settings), make_task(env_id, horizon=10), 32)
+        StepCodec.check_task(plain_codec(**settings), make_task(env_id, horizon=10), 32)
 
 
 def test_an_unknown_way_of_reading_names_the_valid_ones():
     with pytest.raises(GatitoError, match="unknown codec.text 'word'. Did you mean 'words'"):
-        make_codec(CodecConfig(text="word"), 32)
+        make_codec(plain_codec(text="word"), 32)
 
 
 def test_an_unknown_codec_names_the_valid_ones():
     with pytest.raises(GatitoError, match="unknown codec 'stp'. Did you mean 'step'"):
-        make_codec(CodecConfig(name="stp"), 32)
+        make_codec(plain_codec(name="stp"), 32)

@@ -9,13 +9,14 @@ import torch
 from benchmarks.base.seeds import Purpose
 from generalist.config.ppo import PPOConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig, Window
+from generalist.network.codec import Window
 from generalist.network.network import Network
 from generalist.network.policy import NetworkPolicy
 from generalist.ppo.advantages import Spread, gae
 from generalist.ppo.distributions import Choices, chances_of, divergences, entropies, log_probabilities
 from generalist.ppo.loss import Updates, deal, losses
 from generalist.ppo.rollouts import RolloutCollector
+from tests.codecs import plain_codec
 from tests.conftest import make_task
 
 MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=8)
@@ -26,7 +27,7 @@ TASKS = (COUNTER, TARGET, RECALL)
 
 def network_of(model=MODEL, tasks=TASKS, **codec):
     torch.manual_seed(0)
-    network = Network(model, CodecConfig(**SMALL | codec), [task.name for task in tasks])
+    network = Network(model, plain_codec(**SMALL | codec), [task.name for task in tasks])
     torch.nn.init.normal_(network.codec.heads.discrete.weight, std=1.0)  # policies that are not almost uniform
     torch.nn.init.normal_(network.codec.heads.critic.output.weight, std=0.3)
     return network

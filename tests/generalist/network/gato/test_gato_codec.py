@@ -17,11 +17,12 @@ from benchmarks.tasks.observations import pack
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.distill import distill
-from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.codec import Window, make_codec
 from generalist.network.gato.gato import GatoCodec
 from generalist.network.gato.tokens import Vocabulary, action_tokens, read_text, step_length, tokenise, valid_tokens
 from generalist.network.policy import NetworkPolicy
 from generalist.network.transformer import Transformer
+from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task
 from tests.environments import MISSIONS
 from tests.generalist.distill.test_distill import Parity
@@ -33,7 +34,7 @@ INSTRUCTED = make_task("tests.environments:Instructed-v0")
 FILM = make_task("tests.environments:Film-v0")
 LAKE = make_task("FrozenLake-v1")
 TASKS = [COUNTER, TARGET, INSTRUCTED, FILM, LAKE]
-CONFIG = CodecConfig("gato", bins=1024)
+CONFIG = plain_codec("gato", bins=1024)
 
 
 def play(task, steps, seed=0):
@@ -56,7 +57,7 @@ def play(task, steps, seed=0):
 def make(width=32, window=512, tasks=(), spread=1.0, **settings):
     """A codec and a model with weights well away from those of a fresh one."""
     torch.manual_seed(0)
-    codec = make_codec(CodecConfig("gato", bins=1024, **settings), width, tasks)
+    codec = make_codec(plain_codec("gato", bins=1024, **settings), width, tasks)
     model = Transformer(ModelConfig(layers=2, heads=2, width=width, feedforward=64, context_length=window))
     for parameter in (*model.parameters(), codec.head.weight):
         torch.nn.init.normal_(parameter, std=spread)
@@ -262,18 +263,18 @@ def test_no_token_is_seen_early_and_padding_by_nobody():
 )
 def test_what_does_not_fit_is_refused_with_the_way_out(settings, task, window, words):
     with pytest.raises(GatitoError, match=words):
-        GatoCodec.check_task(CodecConfig("gato", **settings), task, window)
+        GatoCodec.check_task(plain_codec("gato", **settings), task, window)
 
 
 def test_what_just_fits_is_not_refused():
     GatoCodec.check_task(CONFIG, INSTRUCTED, 210)
-    GatoCodec.check_task(CodecConfig("gato", conditioning="prompt"), FILM, 76)
+    GatoCodec.check_task(plain_codec("gato", conditioning="prompt"), FILM, 76)
 
 
 def test_settings_that_mean_nothing_here_are_refused_by_the_codec_too():
     for setting, words in (({"previous_actions": True}, "previous_actions=false"), ({"text": "words"}, "text=bytes")):
         with pytest.raises(GatitoError, match=words):
-            make_codec(CodecConfig("gato", **setting), 32)
+            make_codec(plain_codec("gato", **setting), 32)
 
 
 def test_a_demonstration_comes_first_shows_labels_fills_half_and_is_not_predicted():
@@ -306,7 +307,7 @@ def test_it_learns_discrete_and_continuous_actions(tmp_path, loss, conditioning)
     recordings = {task.name: record(tmp_path, task, Parity(), 0.2, 40) for task in suite}
     config = DistillConfig(updates=300, batch_size=8, sequence_length=24, warmup=5, learning_rate=1e-2, loss=loss)
     model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=24)
-    codec = CodecConfig("gato", conditioning=conditioning, bins=256, prompt_steps=2)
+    codec = plain_codec("gato", conditioning=conditioning, bins=256, prompt_steps=2)
     made = distill(make_run(tmp_path / "runs" / "r", suite), recordings, NetworkRecipe(config, model, codec))
     log = read_log(made.folder / "log.jsonl")
     assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 1

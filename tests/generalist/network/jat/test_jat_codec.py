@@ -13,13 +13,14 @@ from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import demonstration
 from generalist.distill.distill import distill
-from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.codec import Window, make_codec
 from generalist.network.encoders import ImageDecoder, ImageEncoder
 from generalist.network.jat.jat import JatCodec
 from generalist.network.modalities import choices
 from generalist.network.network import Network, load_prompts, save_network
 from generalist.network.policy import NetworkPolicy
 from generalist.network.step import StepCodec
+from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task
 from tests.generalist.distill.test_distill import MODEL, SUITE, recordings  # noqa: F401
 
@@ -29,7 +30,7 @@ LAKE = make_task("FrozenLake-v1")
 FILM = make_task("tests.environments:Film-v0")
 INSTRUCTED = make_task("tests.environments:Instructed-v0")
 TASKS = [COUNTER, TARGET, LAKE, FILM, INSTRUCTED]
-JAT = CodecConfig("jat", continuous="regression", observation_loss=0.25)
+JAT = plain_codec("jat", continuous="regression", observation_loss=0.25)
 
 
 def window(task, steps=4, seed=0, **changes):
@@ -242,7 +243,7 @@ def test_a_prompt_is_seen_by_its_own_window_alone_and_is_kept_with_the_weights(r
 @pytest.mark.parametrize("continuous", ["regression", "bins"])
 def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recordings, tmp_path, continuous):  # noqa: F811
     settings = {"updates": 800, "batch_size": 8, "sequence_length": 8, "warmup": 20, "learning_rate": 1e-2}
-    config = CodecConfig("jat", continuous=continuous, observation_loss=0.005)
+    config = plain_codec("jat", continuous=continuous, observation_loss=0.005)
     run, recipe = make_run(tmp_path / "runs" / "r", SUITE), NetworkRecipe(DistillConfig(**settings), MODEL, config)
     made = distill(run, recordings, recipe)
     policy = NetworkPolicy.load(made.folder, SUITE.tasks)

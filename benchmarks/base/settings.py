@@ -1,0 +1,241 @@
+"""Settings: dataclasses whose fields hold a default, a help text and the range of valid values.
+
+    @dataclass
+    class EvaluateConfig:
+        episodes: int = setting(100, "Test episodes per task and agent.", at_least=2)
+
+Everything else follows from the fields: the checks, ``gatito --help``, ``docs/configuration.md``, and what enters the
+fingerprint of an artifact. Fingerprints hold only what differs from the defaults, so that a new setting invalidates
+nothing; whoever changes a default has to raise ``benchmarks.base.artifacts._FORMAT`` with it.
+"""
+
+import dataclasses
+import math
+import re
+import textwrap
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmarks.base.errors import FatalError, one_line, unknown
+
+_SETTING = "setting"
+_WORDS = re.compile(r"[\w/.*-]+(,[\w/.*-]+)*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known about a field besides its type and default.
+
+    Attributes:
+        help: one or two sentences for ``gatito --help`` and the documentation.
+        at_least: smallest valid number.
+        above: largest number that is too small.
+        at_most: largest valid number.
+        below: smallest number that is too large.
+        choices: valid words; of a list, the valid elements.
+        decides: whether results depend on it, so that it belongs to the fingerprints of artifacts.
+    """
+
+    help: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: Sequence[str] | None = None
+    decides: bool = True
+
+    @property
+    def range(self) -> str:
+        """The valid numbers in words, such as ``at least 0 and below 1``; ``""`` where all are valid."""
+        bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+
+    def holds(self, number: float) -> bool:
+        """Whether a number is valid; one that is not finite never is."""
+        return (
+            math.isfinite(number)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A setting as documentation shows it.
+
+    Attributes:
+        key: its full name, such as ``distill.batch_size``.
+        default: as YAML has it.
+        help: what it means.
+        valid: its range or its choices, in words; ``""`` where every value of its type is valid.
+    """
+
+    key: str
+    default: str
+    help: str
+    valid: str
+
+
+def setting(default: Any, help: str, **bounds: Any) -> Any:  # noqa: ANN401
+    """A field of a settings dataclass.
+
+    Args:
+        default: its default; for lists, dicts and nested dataclasses, a function that makes it, or the list itself.
+        help: see :class:`Setting`.
+        bounds: the other attributes of :class:`Setting`.
+    """
+    metadata = {_SETTING: Setting(help, **bounds)}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_settings(group: str, config: Any) -> None:  # noqa: ANN401
+    """Refuse values outside of the fields' ranges and choices, nested dataclasses included.
+
+    Args:
+        group: where the settings stand, such as ``distill``; ``""``: at the top.
+        config: a settings dataclass.
+
+    Raises:
+        FatalError: naming the first such setting.
+    """
+    for field, known in _fields(config):
+        key, value = f"{group}.{field.name}" if group else field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            check_settings(key, value)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and not known.holds(value):
+            raise FatalError(f"{key} must be {known.range or 'a finite number'}, not {value:g}.")
+        elif known.choices is not None and value is not None:
+            for word in value if isinstance(value, list) else [value]:
+                if word not in known.choices:
+                    raise unknown(key, word, known.choices)
+
+
+def decisive(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The settings that differ from their defaults and that results depend on, for the fingerprint of an artifact."""
+    different: dict[str, Any] = {}
+    for field, known in _fields(config):
+        value = getattr(config, field.name)
+        if not known.decides or value == _default(field):
+            continue
+        different[field.name] = decisive(value) if dataclasses.is_dataclass(value) else value
+    return {name: value for name, value in different.items() if value != {} or name not in _nested(config)}
+
+
+def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: ANN401
+    """A settings dataclass from options by name, as configuration files and the command line give them.
+
+    Args:
+        kind: the dataclass; every field has a default.
+        options: values by field name.
+        group: where they stand, such as ``amplifier``.
+
+    Raises:
+        FatalError: if there is no such field, or a value has the wrong type or is out of range.
+    """
+    schema: Any = OmegaConf.structured(kind)
+    OmegaConf.set_readonly(schema, False)  # a frozen dataclass's is
+    given: Any = dict(options)
+    for name in reversed(group.split(".")):
+        schema, given = OmegaConf.create({name: schema}), {name: given}
+    OmegaConf.set_struct(schema, True)
+    try:
+        merged = OmegaConf.select(OmegaConf.merge(schema, given), group)
+        built = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise FatalError(str(one_line(error))) from error
+    check_settings(group, built)
+    return built
+
+
+def describe(kind: type, group: str = "") -> Iterator[Described]:
+    """Every setting of a dataclass and of those nested in it, in the order of its fields."""
+    types = typing.get_type_hints(kind)
+    for field, known in _fields(kind):
+        key = f"{group}.{field.name}" if group else field.name
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from describe(typing.cast(type, types[field.name]), key)
+        else:
+            valid = ", ".join(known.choices) if known.choices is not None else known.range
+            yield Described(key, _as_yaml(_default(field)), known.help, valid)
+
+
+def words_as_lists(arguments: Sequence[str], kind: type) -> list[str]:
+    """Command-line arguments in which a word that stands for a list is one: ``tasks=cartpole`` is ``tasks=[cartpole]``.
+
+    In a sweep (``-m``), each of several words is a list of its own.
+    """
+    lists, sweep = set(_list_keys(kind)), bool({"-m", "--multirun"} & set(arguments))
+    changed = []
+    for argument in arguments:
+        key, assigned, value = argument.partition("=")
+        if key.lstrip("+") in lists and _WORDS.fullmatch(value) and value != "null":
+            value = ",".join(f"[{word}]" for word in value.split(",")) if sweep else f"[{value}]"
+        changed.append(key + assigned + value)
+    return changed
+
+
+def _list_keys(kind: type, group: str = "") -> Iterator[str]:
+    for name, annotation in typing.get_type_hints(kind).items():
+        key = f"{group}.{name}" if group else name
+        if dataclasses.is_dataclass(annotation):
+            yield from _list_keys(typing.cast(type, annotation), key)
+        elif any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation))):
+            yield key
+
+
+def keys_text(kind: type) -> str:
+    """Every key of a settings dataclass, its default and its help, for ``gatito --help``."""
+    lines = []
+    for known in describe(kind):
+        valid = f" Valid: {known.valid}." if known.valid else ""
+        lines.append(f"{known.key}={known.default}")
+        lines += textwrap.wrap(known.help + valid, 110, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def undescribed(kind: type, group: str = "") -> list[str]:
+    """The fields of a dataclass, and of those nested in it, that have no help text."""
+    types = typing.get_type_hints(kind)
+    missing = []
+    for field in dataclasses.fields(kind):
+        key = f"{group}.{field.name}" if group else field.name
+        known = field.metadata.get(_SETTING)
+        if known is None or not known.help:
+            missing.append(key)
+        if dataclasses.is_dataclass(types[field.name]):
+            missing += undescribed(typing.cast(type, types[field.name]), key)
+    return missing
+
+
+def _fields(config: Any) -> Iterator[tuple[dataclasses.Field[Any], Setting]]:  # noqa: ANN401
+    for field in dataclasses.fields(config):
+        yield field, field.metadata.get(_SETTING, Setting(""))
+
+
+def _nested(config: Any) -> set[str]:  # noqa: ANN401
+    return {field.name for field, _ in _fields(config) if dataclasses.is_dataclass(getattr(config, field.name))}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _as_yaml(value: Any) -> str:  # noqa: ANN401
+    """A default as it is written on the command line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_as_yaml(entry)}" for name, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_as_yaml, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,111 @@
+"""Every setting of a run, and the page that documents them.
+
+Run as ``python -m configuration`` to write ``docs/configuration.md`` anew.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from benchmarks.base import artifacts
+from benchmarks.base.settings import Described, describe, keys_text, setting
+from benchmarks.report.clips import ClipsConfig
+from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, help_text
+from benchmarks.runs.tracking import TrackingConfig
+from benchmarks.scoring.evaluate import EvaluateConfig
+from benchmarks.tasks import Suite
+from experts.recipe import ExpertsConfig, SuiteEntry, TaskEntry
+from experts.record import RecordConfig
+from generalist.amplifiers import AMPLIFIERS, amplifier_class
+from generalist.config.codec import CodecConfig
+from generalist.config.generalist import GeneralistConfig
+from generalist.config.ida import IdaConfig
+from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig
+
+PAGE = Path(__file__).parent / "docs" / "configuration.md"
+_INTRODUCTION = """\
+# Configuration
+
+<!-- Written by `python -m configuration` from the settings' dataclasses; do not edit. -->
+
+Every key can be set on the command line (`gatito distill.batch_size=32`) or in a YAML file of your own. Groups such as
+`model` have presets in `conf/`, which state what differs from the defaults below: `gatito model=mini`.
+"""
+
+
+@dataclass
+class Config:
+    """Every key of a run."""
+
+    suite: SuiteEntry = setting(SuiteEntry, "Which tasks.")
+    model: ModelConfig = setting(ModelConfig, "How large the network is.")
+    codec: CodecConfig = setting(CodecConfig, "How observations and actions become numbers.")
+    experts: ExpertsConfig = setting(ExpertsConfig, "Where experts come from.")
+    record: RecordConfig = setting(RecordConfig, "How much is recorded.")
+    distill: DistillConfig = setting(DistillConfig, "How the network is trained.")
+    controls: ControlsConfig = setting(ControlsConfig, "What the generalist is compared with.")
+    evaluate: EvaluateConfig = setting(EvaluateConfig, "How agents are scored.")
+    clips: ClipsConfig = setting(ClipsConfig, "Which films are made.")
+    tracking: TrackingConfig = setting(TrackingConfig, "Where logs go.")
+    generalist: GeneralistConfig = setting(GeneralistConfig, "Which generalist is played.")
+    ida: IdaConfig = setting(IdaConfig, "Rounds of amplification and distillation.")
+    amplifier: dict[str, Any] = setting({}, "What makes the generalist stronger in them; see the amplifiers' options.")
+    stages: list[str] = setting(
+        list(DEFAULT_STAGES),
+        "What to do, in this order whatever the order here.",
+        choices=tuple(STAGES),
+    )
+    seed: int = setting(
+        0,
+        "Training seed: weights, data order, recorded episodes, and which test episodes all of its agents play.",
+        at_least=0,
+        below=100,
+    )
+    tasks: list[str] | None = setting(None, "Only these tasks of the suite, such as [cartpole,pendulum]; null: all.")
+    runs: list[str] = setting(
+        [], "With stages=[compare], the runs to put into one report: names or patterns below runs_folder, or paths."
+    )
+    label: str = setting("default", "What sets this run apart from the defaults, in a word; see the group variant.")
+    name: str | None = setting(
+        None, "Folder of the run below runs_folder; null: suite, model, seed, and what else was overridden."
+    )
+    runs_folder: str = setting("results/runs", "Where runs are written.")
+    workers: int | None = setting(None, "Processes, and threads of distillation; null: one per core.", at_least=1)
+
+    @property
+    def task_names(self) -> list[str]:
+        """The tasks that are asked for, in full."""
+        return Suite.names(self.suite, self.tasks)
+
+
+_schema: Any = OmegaConf.structured(Config)
+OmegaConf.set_struct(_schema.amplifier, False)  # its keys are those of the amplifier that is chosen
+ConfigStore.instance().store(name="schema", node=_schema)
+OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
+OmegaConf.register_new_resolver("keys", lambda: keys_text(Config), replace=True)
+
+
+def page() -> str:
+    """``docs/configuration.md``."""
+    tables: dict[str, list[Described]] = {}
+    for known in describe(Config):
+        tables.setdefault(known.key.partition(".")[0] if "." in known.key else "The run", []).append(known)
+    tables["A task in a suite's file"] = list(describe(TaskEntry, "suite.tasks.GROUP-NAME"))
+    tables |= {f"amplifier={name}": list(describe(amplifier_class(name), "amplifier")) for name in AMPLIFIERS}
+    return _INTRODUCTION + "".join(_table(title, rows) for title, rows in tables.items())
+
+
+def _table(title: str, rows: list[Described]) -> str:
+    lines = [f"| `{row.key}` | `{row.default}` | {_cell(row.help)} | {_cell(row.valid)} |" for row in rows]
+    return "\n".join([f"\n## {title}\n", "| key | default | meaning | valid |", "|---|---|---|---|", *lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    artifacts.write_text(PAGE, page())
