@@ -206,7 +206,7 @@ def _save_workspace(plan: Plan) -> None:
 
 
 _MAKERS: dict[str, Callable[[Plan], None]] = {
-    "list": lambda plan: plan.experts.list(),
+    "list": lambda plan: plan.experts.show(),
     "experts": lambda plan: plan.experts.train(),
     "record": lambda plan: plan.experts.record(),
     "distill": lambda plan: plan.generalist.distill(),

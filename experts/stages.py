@@ -155,7 +155,7 @@ class Experts:
         rows = release(suite, self.run.folder, folder, recipes, self.config, self.run.seed)
         console.note(f"{folder / TABLE}: {len(rows)} experts")
 
-    def list(self) -> None:
+    def show(self) -> None:
         """Print a row per task of the suite."""
         rows = []
         for task in self.run.suite:

@@ -73,7 +73,7 @@ def run_name(preset: str, overridden: str, given: str | None, *, sweeping: bool)
 
     Args:
         preset: suite, model and seed.
-        overridden: further settings, such as ``distill.steps=100``; empty: none.
+        overridden: further settings, such as ``distill.updates=100``; empty: none.
         given: the name on the command line; None: none was given.
         sweeping: whether the run is one of a sweep.
 
