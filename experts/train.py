@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.base import artifacts, console
 from benchmarks.base.artifacts import CHECKPOINT, Artifact
 from benchmarks.base.checkpoints import load_state, save_state
-from benchmarks.base.compute import Cost, FlopMeter
+from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.renamed import translate
 from benchmarks.base.seeds import Purpose, derive, episode_seed
@@ -270,6 +270,7 @@ def _play(
     task: Task, recipe: ExpertRecipe, acting: Mapping[str, Any], purpose: Purpose, episodes: int, seed: int
 ) -> tuple[list[float], int, float]:
     """Scores of the episodes, and the environment steps and floating-point operations that they took."""
+    from benchmarks.base.flops import FlopMeter
     from experts.sb3.player import ExpertPolicy
 
     policy = ExpertPolicy(task, recipe, acting)

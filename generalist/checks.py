@@ -6,11 +6,10 @@ from typing import Any, Protocol
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.tasks import full_names
 from generalist.amplifiers import AMPLIFIERS, make_amplifier
-from generalist.config.codec import CodecConfig
+from generalist.config.codec import CODECS, CodecConfig
 from generalist.config.generalist import GeneralistConfig
 from generalist.config.ida import IdaConfig
 from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig
-from generalist.network.codec import CODECS
 
 
 class Settings(Protocol):

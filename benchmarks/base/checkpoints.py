@@ -7,15 +7,16 @@ numbers, strings, booleans and None go as JSON into the file's header. Nothing r
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
-import safetensors.torch
-import torch
 
 from benchmarks.base.artifacts import write_bytes
 from benchmarks.base.errors import GatitoError
+
+if TYPE_CHECKING:
+    import torch  # elsewhere inside functions: the command line's help and lists of tasks do without it
 
 _TENSOR = "__tensor__"
 _HEADER = "gatito"
@@ -27,6 +28,8 @@ def save_state(path: Path, tree: Any) -> None:  # noqa: ANN401
     Raises:
         TypeError: if the tree holds anything else, such as a dict key that is not a string or an integer.
     """
+    import safetensors.torch
+
     tensors: dict[str, torch.Tensor] = {}
     skeleton = json.dumps(_flatten(tree, "", tensors, {}))
     # One entry, for safetensors writes several in any order, and equal states should be equal files.
@@ -54,7 +57,7 @@ def load_state(path: Path) -> Any:  # noqa: ANN401
     return _unflatten(skeleton, tensors)
 
 
-def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
+def _digest(skeleton: str, tensors: "dict[str, torch.Tensor]") -> str:
     whole = hashlib.sha256(skeleton.encode())
     for name in sorted(tensors):
         whole.update(name.encode())
@@ -62,7 +65,9 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
     return whole.hexdigest()
 
 
-def _flatten(node: Any, name: str, tensors: dict[str, torch.Tensor], names: dict[Any, str]) -> Any:  # noqa: ANN401
+def _flatten(node: Any, name: str, tensors: "dict[str, torch.Tensor]", names: dict[Any, str]) -> Any:  # noqa: ANN401
+    import torch
+
     if isinstance(node, np.ndarray):
         node = torch.from_numpy(np.array(node))  # a copy: memory maps are read-only, which torch warns of
     if isinstance(node, torch.Tensor):
@@ -90,7 +95,7 @@ def _key(key: object) -> str | int:
     return key
 
 
-def _unflatten(node: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401
+def _unflatten(node: dict[str, Any], tensors: "dict[str, torch.Tensor]") -> Any:  # noqa: ANN401
     if _TENSOR in node:
         return tensors[node[_TENSOR]].clone()  # what was equal need not stay so
     if "dict" in node:

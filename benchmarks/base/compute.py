@@ -1,29 +1,11 @@
 """What an agent cost: parameters, floating-point operations, environment steps and seconds, measured as it is made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
-
 from benchmarks.base.artifacts import read_manifest
-
-
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401
-    return sdpa_backward_flop_count(gradient, query, key, value)
-
-
-_CPU_ATTENTION: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}  # torch's own table has the formulas (they take shapes), but not these two operators
 
 
 @dataclass(frozen=True)
@@ -71,36 +53,3 @@ class Cost:
             self.env_steps + other.env_steps,
             self.seconds + other.seconds,
         )
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Trained numbers of a module; target networks, which are copies, are left out."""
-    return sum(values.numel() for name, values in module.named_parameters() if "target" not in name)
-
-
-def count_flops(call: Callable[[], Any]) -> int:
-    """Floating-point operations of one call, backward passes in it included."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
-        call()
-    return counter.get_total_flops()
-
-
-class FlopMeter:
-    """Counts the operations of a module's linear and convolutional layers wherever they are called.
-
-    For code that is not ours to wrap: :func:`count_flops` slows small networks down several times, a hook does not.
-    A layer's backward pass costs twice its forward pass and is counted where gradients are on; the gradient to a first
-    layer's input, which nobody needs, is counted too.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        """Begin at zero; ``flops`` may be set to where an earlier count ended."""
-        self.flops = 0.0
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                layer.register_forward_hook(self._count)
-
-    def _count(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:  # noqa: ANN401
-        weight: Any = layer.weight  # linear: (out, in); convolution: (out, in / groups, height, width)
-        products = output.numel() * weight[0].numel()
-        self.flops += 2 * products * (3 if torch.is_grad_enabled() else 1)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import special, stats
 
 from benchmarks.base.seeds import derive
 
@@ -150,6 +149,8 @@ def interval(
         replicates: of any shape.
         bounds: the least and largest value that the quantity can have.
     """
+    from scipy import special  # here: to load it takes longer than all of gatito
+
     spread = replicates.resampled.var(axis=0)
     noise = replicates.episodes_only.var(axis=0)
     variance = np.maximum(spread - noise, noise) if replicates.seeds > 1 else spread
@@ -190,6 +191,8 @@ def iqm(f: np.ndarray) -> np.ndarray:
 
     Each quarter is rounded down to whole tasks (Agarwal et al. 2021, arXiv:2108.13264; there over tasks and runs).
     """
+    from scipy import stats  # here: to load it takes longer than all of gatito
+
     return stats.trim_mean(f, 0.25, axis=-1)
 
 
@@ -275,6 +278,8 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
     Returns:
         ``(-inf, inf)`` where the denominator is not significantly different from zero, or n is 1.
     """
+    from scipy import special  # here: to load it takes longer than all of gatito
+
     count = len(numerator)
     a, b = float(numerator.mean()), float(denominator.mean())
     if count < 2 or b == 0:

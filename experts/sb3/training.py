@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from benchmarks.base import console
-from benchmarks.base.compute import FlopMeter, parameter_count
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.flops import FlopMeter, parameter_count
 from benchmarks.base.seeds import derive
 from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe

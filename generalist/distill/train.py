@@ -16,8 +16,9 @@ import torch
 
 from benchmarks.base.artifacts import CHECKPOINT, Artifact
 from benchmarks.base.checkpoints import load_state, save_state
-from benchmarks.base.compute import Cost, count_flops, parameter_count
+from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.flops import count_flops, parameter_count
 from benchmarks.base.seeds import derive
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.parallel import Report

@@ -1,6 +1,6 @@
 """Codecs turn a task's observations and actions into the model's inputs and targets, and back.
 
-A new codec is one module here, one line in ``CODECS`` and one YAML file in ``conf/codec/``.
+A new codec is one module here, one line in ``generalist.config.codec.CODECS`` and one YAML file in ``conf/codec/``.
 """
 
 import importlib
@@ -13,16 +13,9 @@ import torch
 from benchmarks.base.errors import unknown
 from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
-from generalist.config.codec import CodecConfig
+from generalist.config.codec import CODECS, CodecConfig
 from generalist.network.batches import Batch, Window
 from generalist.network.choice import Chooser, most_likely
-
-CODECS = {
-    "gato": ("generalist.network.gato.gato", "GatoCodec"),
-    "jat": ("generalist.network.jat.jat", "JatCodec"),
-    "step": ("generalist.network.step", "StepCodec"),
-}
-"""Codec names and the classes that build them, imported when first needed."""
 
 
 class Codec(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.compute import count_flops
+from benchmarks.base.flops import count_flops
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
 from generalist.config.settings import DistillConfig

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.base.compute import Cost, FlopMeter, count_flops, parameter_count
+from benchmarks.base.compute import Cost
+from benchmarks.base.flops import FlopMeter, count_flops, parameter_count
 from generalist.config.settings import ModelConfig
 from generalist.network.transformer import Transformer
 
