@@ -9,7 +9,7 @@ from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
-PLAYERS = {"script": "metaworld", "bot": "babyai", "random": None}
+PLAYERS = {"script": "metaworld", "bot": "babyai", "planner": "restraint", "random": None}
 """Experts that are programs, and the family of environments that each was written for (``experts.programs``)."""
 RELEASED, DATASET = "released", "dataset"
 """What stands for the algorithm where the expert was trained before, or was only recorded."""
@@ -21,8 +21,8 @@ class ExpertRecipe:
 
     algorithm: str = setting(
         "ppo",
-        "A stable-baselines3 algorithm; or script (Meta-World), bot (BabyAI) or random, programs for which only "
-        "episode_seconds holds.",
+        "A stable-baselines3 algorithm; or script (Meta-World), bot (BabyAI), planner (restraint) or random, programs "
+        "for which only episode_seconds and, for planner, cost_weight hold.",
     )
     dataset: str | None = setting(
         None, "A Minari dataset (id or folder) with the expert's episodes, with experts=minari."
@@ -46,6 +46,12 @@ class ExpertRecipe:
     )
     selection_episodes: int | None = setting(
         None, "Episodes that evaluate a checkpoint; null: experts.selection_episodes.", at_least=1
+    )
+    cost_weight: float = setting(
+        0.0,
+        "Weight of the hidden cost that is taken off rewards in training and planning, never off scores; 0: it is "
+        "ignored.",
+        at_least=0,
     )
     episode_seconds: float = setting(
         10.0, "CPU time after which a program abandons an episode.", above=0, decides=False

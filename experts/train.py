@@ -275,19 +275,27 @@ def _play(
 
     policy = ExpertPolicy(task, recipe, acting)
     meter = FlopMeter(policy.network)
-    values, steps = _scores(policy, task, purpose, episodes, seed)
+    # A checkpoint is chosen by what it was trained on, less the scaling: the cost counts there and in no score.
+    weight = recipe.cost_weight if purpose is Purpose.SELECTION else 0.0
+    values, steps = _scores(policy, task, purpose, episodes, seed, cost_weight=weight)
     return values, steps, meter.flops
 
 
 def _scores(
-    policy: Policy, task: Task, purpose: Purpose, episodes: int, seed: int, lanes: int = 50
+    policy: Policy,
+    task: Task,
+    purpose: Purpose,
+    episodes: int,
+    seed: int,
+    lanes: int = 50,
+    cost_weight: float = 0.0,
 ) -> tuple[list[float], int]:
-    """Scores of the episodes, and the environment steps that they took.
+    """Scores of the episodes, less their weighted cost, and the environment steps that they took.
 
     Many lanes make a network's batch worth its while; to a program they are only environments to be made.
     """
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
     played = sorted(rollout(policy, {task: seeds}, envs_per_task=lanes), key=lambda episode: episode.seed)
-    values = [metric_value(task.metric, episode) for episode in played]
+    values = [metric_value(task.metric, episode) - cost_weight * (episode.cost or 0.0) for episode in played]
     return values, sum(episode.length for episode in played)

@@ -27,13 +27,18 @@ _MOST_BYTES = 2**30  # a compressed file can be a thousand times smaller than it
 def to_csv(rows: Sequence[Any], kind: type) -> str:
     """CSV text with the fields of ``kind`` as columns.
 
-    None is an empty cell, a truth value 1 or 0, a float has all its digits.
+    None is an empty cell, a truth value 1 or 0, a float has all its digits. A field with ``optional`` in its metadata
+    has no column if it is None in every row.
     """
+    fields = [
+        field
+        for field in _fields(kind)
+        if not _is_optional(field) or any(getattr(row, field.name) is not None for row in rows)
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(kind))
-    names = [field.name for field in dataclasses.fields(kind)]
-    writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
+    writer.writerow(map(_column, fields))
+    writer.writerows([_cell(getattr(row, field.name)) for field in fields] for row in rows)
     return text.getvalue()
 
 
@@ -52,19 +57,22 @@ def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
     if not path.exists() and not compressed.exists():
         raise GatitoError(f"{path} is missing: {remedy}")
     hints = typing.get_type_hints(kind)
-    parsers = [hints[field.name] for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     rows = []
     try:
         content = path.read_bytes() if path.exists() else _decompressed(compressed)
         reader = csv.reader(io.StringIO(content.decode(), newline=""))
         header = tuple(next(reader, ()))
-        if header != columns(kind):
-            raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(columns(kind))}.")
+        fields = [field for field in _fields(kind) if not _is_optional(field) or _column(field) in header]
+        heads = tuple(map(_column, fields))
+        if header != heads:
+            raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(heads)}.")
+        parsers = [(field.name, hints[field.name]) for field in fields]
         for line in reader:
             if len(line) != len(header):
                 raise GatitoError(f"{path}, line {reader.line_num}: {len(line)} cells instead of {len(header)}.")
             try:
-                rows.append(kind(*(_parse(cell, hint) for cell, hint in zip(line, parsers, strict=True))))
+                cells = zip(parsers, line, strict=True)
+                rows.append(kind(**{name: _parse(cell, hint) for (name, hint), cell in cells}))
             except ValueError as error:
                 raise GatitoError(f"{path}, line {reader.line_num}: {error}.") from None
     except (UnicodeDecodeError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -81,8 +89,20 @@ def _decompressed(path: Path) -> bytes:
 
 
 def columns(kind: type) -> tuple[str, ...]:
-    """Column heads: the fields' names, or the ``column`` that their metadata give."""
-    return tuple(field.metadata.get("column", field.name) for field in dataclasses.fields(kind))
+    """Heads of all columns: the fields' names, or the ``column`` that their metadata give."""
+    return tuple(map(_column, _fields(kind)))
+
+
+def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind)  # type: ignore[arg-type]
+
+
+def _column(field: dataclasses.Field[Any]) -> str:
+    return field.metadata.get("column", field.name)
+
+
+def _is_optional(field: dataclasses.Field[Any]) -> bool:
+    return bool(field.metadata.get("optional"))
 
 
 def _cell(value: Any) -> Any:  # noqa: ANN401

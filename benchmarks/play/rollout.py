@@ -19,7 +19,8 @@ from benchmarks.tasks.observations import FrameStack, stack
 
 Steps = dict[str, np.ndarray]
 """An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames the newest ones alone), ``actions``,
-``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, and ``distributions`` where the policy has one."""
+``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, ``distributions`` where the policy has one, and
+``costs`` (float64) where the environment gives ``info["cost"]``: no learner reads these."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Episode:
         truncated_by_policy: whether the policy could not continue (a planner that stalls); the episode ends
             there, unfinished.
         steps: the episode's arrays, or None if they were not asked for.
+        cost: sum of ``info["cost"]``, which is no part of the return; None if the environment has no cost.
     """
 
     task: str
@@ -44,6 +46,7 @@ class Episode:
     success: bool | None
     truncated_by_policy: bool
     steps: Steps | None
+    cost: float | None = None
 
 
 def rollout(
@@ -161,6 +164,8 @@ class _Player(Slot):
             }
             if distribution is not None:
                 row["distributions"] = np.array(distribution)
+            if self.cost is not None:
+                row["costs"] = np.float64(self.cost)
             for name, value in row.items():
                 self._rows.setdefault(name, []).append(value)
         return self.end(truncated_by_policy=False) if self.terminated or self.truncated else None
@@ -169,7 +174,16 @@ class _Player(Slot):
         """The episode as it is now."""
         steps = {name: stack(rows) for name, rows in self._rows.items()} if self._keep else None
         success = bool(self.success) if truncated_by_policy else self.success
-        return Episode(self.task.name, self.seed, self.total_return, self.length, success, truncated_by_policy, steps)
+        return Episode(
+            self.task.name,
+            self.seed,
+            self.total_return,
+            self.length,
+            success,
+            truncated_by_policy,
+            steps,
+            None if self.cost is None else self.total_cost,
+        )
 
     def _newest(self) -> np.ndarray:
         return self.observation[-1].copy() if self._stacked else self.observation

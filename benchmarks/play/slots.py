@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task
-from benchmarks.tasks.conformity import mask_of, success_of
+from benchmarks.tasks.conformity import cost_of, mask_of, success_of
 from benchmarks.tasks.observations import packer, stack
 
 
@@ -31,6 +31,8 @@ class Slot:
         episode_start: whether no step has been taken yet.
         reward: of the last step; 0 at the start.
         total_return: undiscounted sum of the rewards.
+        cost: of the last step; None where the environment has no hidden cost, and at the start.
+        total_cost: sum of the costs.
         length: steps so far.
         success: whether the environment has said so at any step; None if it never speaks of it.
         terminated: whether the episode has come to its end.
@@ -51,6 +53,8 @@ class Slot:
         self.seed = seed
         self.episode_start, self.reward = True, 0.0
         self.total_return, self.length = 0.0, 0
+        self.cost: float | None = None
+        self.total_cost = 0.0
         self.success: bool | None = None
         self.terminated = self.truncated = False
 
@@ -61,6 +65,8 @@ class Slot:
         self.episode_start, self.reward = False, float(reward)
         self.total_return += self.reward
         self.length += 1
+        self.cost = cost_of(info)
+        self.total_cost += self.cost or 0.0
         success = success_of(info)
         if success is not None:
             self.success = success or bool(self.success)

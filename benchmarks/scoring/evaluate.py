@@ -230,6 +230,7 @@ def score_rows(suite: Suite, agent: AgentId, seed: int, episodes: Sequence[Episo
             episode.total_return,
             episode.length,
             episode.success,
+            episode.cost,
         )
         for episode in ordered
     ]

@@ -35,6 +35,7 @@ class ScoreRow:
         total_return: undiscounted sum of rewards.
         length: environment steps.
         success: whether the task was solved; None if its environment does not say.
+        cost: sum of the environment's hidden costs; None if it has none. There is no column where no row has one.
     """
 
     suite: str
@@ -47,6 +48,7 @@ class ScoreRow:
     total_return: float = field(metadata={"column": "return"})
     length: int
     success: bool | None
+    cost: float | None = field(default=None, metadata={"optional": True})
 
     @property
     def agent_id(self) -> AgentId:

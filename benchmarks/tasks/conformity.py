@@ -118,6 +118,23 @@ def success_of(info: Any) -> bool | None:  # noqa: ANN401
     return bool(array.reshape(()))
 
 
+def cost_of(info: dict[str, Any]) -> float | None:
+    """The hidden cost of a step that an info states; None: it states none.
+
+    Raises:
+        ViolationError: if it is no number, or not a finite one of at least 0.
+    """
+    if "cost" not in info:
+        return None
+    try:
+        cost = reward_of(info["cost"])
+    except ViolationError as error:
+        raise ViolationError(f"has a cost that {error}") from error
+    if cost < 0:
+        raise ViolationError(f"has the cost {cost}, which is below 0")
+    return cost
+
+
 def mask_of(info: dict[str, Any]) -> np.ndarray | None:
     """A copy of which actions an info says are legal, ``(actions,)`` bool; None: it does not say.
 

@@ -10,6 +10,7 @@ from benchmarks.tasks.conformity import (
     ViolationError,
     action_copier,
     conformer,
+    cost_of,
     flag_of,
     mask_of,
     out_of_bounds,
@@ -59,6 +60,7 @@ class Guarded(gym.Wrapper):
         self._checks_bounds = task.family == "registered"  # the other families' bounds are known to be rough
         self._seed: int | None = None
         self._steps = 0
+        self._has_cost: bool | None = None  # known after the first step
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As the environment's own; remembers the seed."""
@@ -116,6 +118,7 @@ class Guarded(gym.Wrapper):
             truncated = flag_of(truncated)
             checked = "the info"
             self._check_info(info)
+            self._check_cost(info)
         except ViolationError as error:
             raise self._refused(f"{checked} {error}", "step") from error
         if self._checks_bounds and self._steps % _BOUNDS_EVERY == 1:
@@ -127,6 +130,13 @@ class Guarded(gym.Wrapper):
         mask = mask_of(info)
         if mask is not None and isinstance(self.action_space, gym.spaces.Discrete) and len(mask) != self.action_space.n:
             raise ViolationError(f"has an action mask of {len(mask)} actions, the space has {self.action_space.n}")
+
+    def _check_cost(self, info: dict[str, Any]) -> None:
+        has_cost = cost_of(info) is not None
+        if self._has_cost is None:
+            self._has_cost = has_cost
+        if has_cost != self._has_cost:
+            raise ViolationError("has a cost in some steps alone; give it in every step, 0 where nothing costs")
 
     def current(self) -> Any:  # noqa: ANN401
         """A copy of the last observation; None before the first reset."""

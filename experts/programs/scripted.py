@@ -1,6 +1,7 @@
-"""Experts that are programs, not networks: Meta-World's scripted controllers and BabyAI's planning bot.
+"""Experts that are programs, not networks: Meta-World's scripted controllers, BabyAI's planning bot, an exact planner.
 
-They are neither trained nor stored: a recipe's ``algorithm: script`` or ``algorithm: bot`` says all there is to know.
+They are neither trained nor stored: a recipe's ``algorithm`` (``script``, ``bot`` or ``planner``) says all there is to
+know.
 """
 
 import atexit
@@ -19,6 +20,7 @@ from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, RandomPoli
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.babyai import BabyAI
 from benchmarks.tasks.observations import stack
+from experts.programs.planner import PlannerPolicy
 from experts.recipe import PLAYERS, ExpertRecipe
 
 
@@ -49,6 +51,8 @@ def make_player(task: Task, recipe: ExpertRecipe) -> Policy:
     check_player(task, recipe)
     if recipe.algorithm == "script":
         return ScriptPolicy(task)
+    if recipe.algorithm == "planner":
+        return PlannerPolicy(task, recipe.cost_weight)
     return BotPolicy(task, recipe.episode_seconds) if recipe.algorithm == "bot" else RandomExpert()
 
 

@@ -12,12 +12,33 @@ import numpy as np
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive, training_seed
 from benchmarks.tasks import Task, make_env
 from benchmarks.tasks.atari import make_vector
 from experts.recipe import ExpertRecipe
 from experts.sb3.replay import Place, Replayable, inner
 from experts.sb3.spaces import Translated, Translator
+
+
+class CostPenalty(gym.Wrapper):
+    """Takes the weighted hidden cost off the reward that an algorithm is trained on; returns in logs are without it."""
+
+    def __init__(self, env: gym.Env, weight: float) -> None:
+        """Args: an environment that gives ``info["cost"]``, and lambda in R - lambda C."""
+        super().__init__(env)
+        self._weight = weight
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """As the environment's own, with another reward.
+
+        Raises:
+            GatitoError: if the environment gives no cost.
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if "cost" not in info:
+            raise GatitoError('expert.cost_weight needs an environment that gives info["cost"]: leave it at 0.')
+        return observation, float(reward) - self._weight * float(info["cost"]), terminated, truncated, info
 
 
 class ReplayableVecEnv(DummyVecEnv):
@@ -33,7 +54,9 @@ class ReplayableVecEnv(DummyVecEnv):
 
     @staticmethod
     def _make(task: Task, recipe: ExpertRecipe, seed: int, translator: Translator) -> gym.Env:
-        env = Monitor(Replayable(Translated(make_env(task), translator), seed))
+        env: gym.Env = Monitor(Replayable(Translated(make_env(task), translator), seed))
+        if recipe.cost_weight:
+            env = CostPenalty(env, recipe.cost_weight)
         return gym.wrappers.ClipReward(env, -1, 1) if recipe.clip_rewards else env
 
     def places(self) -> list[Place]:

@@ -100,3 +100,17 @@ def test_a_text_that_a_spreadsheet_would_run_is_escaped_and_comes_back(tmp_path,
     path = write(tmp_path, to_csv([Row(text, 1, -2.0, None, None, True)], Row))
     assert not re.search(r"(^|,)[=+@]", path.read_text().splitlines()[1])
     assert read_csv(path, Row, "none")[0].name == text
+
+
+@dataclass(frozen=True)
+class Optional:
+    name: str
+    cost: float | None = field(default=None, metadata={"optional": True})
+
+
+def test_an_optional_column_is_there_where_a_row_has_a_value(tmp_path):
+    assert to_csv([Optional("a"), Optional("b")], Optional) == "name\na\nb\n"
+    for rows in ([Optional("a"), Optional("b")], [Optional("a", 0.0), Optional("b")]):
+        assert read_csv(write(tmp_path, to_csv(rows, Optional)), Optional, "none") == rows
+    with pytest.raises(GatitoError, match="the columns are name,price instead of name"):
+        read_csv(write(tmp_path, "name,price\na,1\n"), Optional, "none")

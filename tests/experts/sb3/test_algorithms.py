@@ -184,3 +184,16 @@ def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_
         if own is not None:
             assert own.defaults | {"fused": None} == stock.defaults | {"fused": None}
             assert type(own) is type(stock) and (own.defaults.get("fused") is True) == (algorithm != "a2c")
+
+
+def test_the_cost_is_taken_off_the_training_reward_alone():
+    task = make_task("CartPole-v1", name="restraint/cartpole", family="restraint", kwargs={"limit": 100.0})
+    recipe = ExpertRecipe(algorithm="ppo", num_envs=1, cost_weight=0.25)
+    env = make_vec_env(task, recipe, seed=0)
+    env.reset()
+    _, rewards, _, infos = env.step(np.array([0]))
+    assert rewards[0] == 0.75 and infos[0]["cost"] == 1.0
+    plain = make_vec_env(make_task("CartPole-v1"), recipe, seed=0)
+    plain.reset()
+    with pytest.raises(GatitoError, match="cost_weight needs an environment that gives"):
+        plain.step(np.array([0]))

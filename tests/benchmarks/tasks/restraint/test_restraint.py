@@ -151,6 +151,8 @@ def test_only_test_and_held_out_seeds_have_test_layouts():
             assert set(range(7)) - rows <= ({5, 6} if shifted else {0, 1})
             goal.reset(seed=seed)
             assert (goal.unwrapped.layout.goal == (6, 6)) is not shifted
+    goal.reset(seed=2**31 - 1)  # of no purpose
+    assert goal.unwrapped.layout.goal == (6, 6)
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
