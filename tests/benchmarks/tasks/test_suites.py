@@ -25,6 +25,7 @@ SIZES = {
     "mujoco": 11,
     "jat157": 157,
     "mixed": 24,
+    "restraint": 12,
 }
 
 
