@@ -1,4 +1,4 @@
-"""The protocol that every agent speaks: a batch of observations in, a batch of decisions out."""
+"""The protocol of every agent: a batch of observations in, a batch of actions out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,18 +16,18 @@ from benchmarks.tasks.observations import stack
 
 @dataclass(frozen=True)
 class PolicyInput:
-    """What a policy is shown of one task at one time step: a row per environment that plays it.
+    """The input of a policy for one task at one time step: a row for each environment that plays it.
 
     Attributes:
-        task: the task that all rows play.
+        task: the task of all rows.
         observations: shape ``(rows, *observation shape)``, packed (see ``tasks.observations``).
-        env_ids: shape ``(rows,)``, the place of each row's environment, below the number given to ``initial_state``;
-            a policy with memory keeps it per environment.
-        episode_start: shape ``(rows,)``, true on the first step of an episode: memory of the one before must be
-            forgotten.
-        rewards: shape ``(rows,)``, what followed from the environment's last step; 0 on the first.
-        rngs: each row's own random stream, one per episode.
-        envs: each row's environment, for players that plan in its state; a learner must not look at them.
+        env_ids: shape ``(rows,)``, index of each row's environment, below the number given to ``initial_state``;
+            memory is kept per environment.
+        episode_start: shape ``(rows,)``, true on the first step of an episode: memory of the previous episode must be
+            cleared.
+        rewards: shape ``(rows,)``, reward of each environment's last step; 0 on the first step.
+        rngs: random stream of each row, one per episode.
+        envs: environment of each row, for planners that read its state; a learner must not read it.
         action_masks: shape ``(rows, actions)`` bool, which discrete actions are legal, as the environment's
             ``info["action_mask"]`` says; None where all are.
     """
@@ -48,16 +48,17 @@ class PolicyInput:
 
 @dataclass(frozen=True)
 class PolicyOutput:
-    """What a policy answers for the rows of one :class:`PolicyInput`.
+    """The output of a policy for the rows of one :class:`PolicyInput`.
 
     Attributes:
-        actions: shape ``(rows, *action shape)``, what the environments get.
-        labels: what a learner should do here; the same as ``actions`` unless noise or another actor came between.
+        actions: shape ``(rows, *action shape)``, the actions that the environments are given.
+        labels: the actions that a learner should imitate; they differ from ``actions`` under noise or when a learner
+            acts and a teacher labels.
         distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
             logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation, or
             ``(rows, dimensions, bins)`` logits of equal parts of the range (never recorded).
-        truncated_by_policy: shape ``(rows,)``, true where the player cannot go on: the episode ends before this step.
-        values: shape ``(rows,)``, the discounted return that is expected from here on; None: the policy has no critic.
+        truncated_by_policy: shape ``(rows,)``, true where the policy cannot continue: the episode ends here.
+        values: shape ``(rows,)``, value estimates of the discounted return; None: the policy has no critic.
     """
 
     actions: np.ndarray
@@ -80,11 +81,11 @@ class Policy(Protocol):
     distribution_kind: Mapping[str, str]
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
-        """Memory for so many environments; None where the policy has none."""
+        """Memory for ``num_envs`` environments; None where the policy has none."""
         ...
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """Decide for every row of every task at once; the order of the decisions is that of ``inputs``."""
+        """Actions for every row of every task, in the order of ``inputs``, and the new memory."""
         ...
 
     def close(self) -> None:
@@ -93,13 +94,13 @@ class Policy(Protocol):
 
 
 class RandomPolicy(Policy):
-    """Uniform actions: the zero of every score."""
+    """Uniform random actions: score 0 on every task."""
 
     name = "random"
     distribution_kind: Mapping[str, str] = {}
 
     def initial_state(self, num_envs: int) -> None:
-        """It remembers nothing."""
+        """No memory."""
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Uniform over a discrete space, uniform within the bounds of a continuous one."""
@@ -112,7 +113,7 @@ class RandomPolicy(Policy):
 
 
 class PolicyPerTask(Policy):
-    """One policy for each task, played as one: the experts of a suite."""
+    """One policy per task, played as a single agent, such as the experts of a suite."""
 
     def __init__(self, name: str, policies: Mapping[str, Policy]) -> None:
         self.name = name
@@ -160,7 +161,7 @@ class PolicyPerTask(Policy):
 
 
 class Noisy(Policy):
-    """A policy whose executed action is replaced by a uniform one now and then; its labels stay clean.
+    """A policy whose action is replaced by a uniform one with some probability; its labels stay clean.
 
     Recording with it shows a learner how the expert recovers from mistakes (DART: Laskey et al. 2017,
     arXiv:1703.09327, here with uniform noise).
@@ -202,20 +203,20 @@ class Noisy(Policy):
 
 
 class TeacherLabelled(Policy):
-    """A learner that acts, and its teacher, who says at every step what should have been done (DAgger).
+    """A learner acts, and a teacher labels every step (DAgger: Ross et al. 2011, arXiv:1011.0686).
 
-    Steps are labelled with the teacher's action and distribution. An episode is given up where the teacher does not
-    know what to do, and where it gets long.
+    Labels are the teacher's action and distribution. An episode ends where the teacher cannot continue, and after
+    ``longest`` steps.
     """
 
     def __init__(self, learner: Policy, teacher: Policy, longest: int) -> None:
-        """Args: who acts, who labels, and the steps after which an episode is given up."""
+        """Args: the policy that acts, the policy that labels, and the most steps of an episode."""
         self._learner, self._teacher, self._longest = learner, teacher, longest
         self.name = learner.name
         self.distribution_kind = teacher.distribution_kind
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
-        """Memory of both, and the steps that each environment's episode has had."""
+        """Memory of both, and the number of steps in each environment's episode."""
         return (
             self._learner.initial_state(num_envs),
             self._teacher.initial_state(num_envs),

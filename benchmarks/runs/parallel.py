@@ -109,7 +109,7 @@ def run_jobs(
         if outcome.death is not None:
             error = GatitoError(
                 f"the worker process of {job.label} died{outcome.death} (often: out of memory, or the environment "
-                "crashed). Mend it, or leave the task out with tasks=[…], and run the same command again."
+                "crashed or hung). Mend it, or leave the task out with tasks=[…], and run the same command again."
             )
         if outcome.bug is not None:
             bugs.append(f"{job.label}:\n{outcome.bug}")

@@ -1,4 +1,4 @@
-"""Rounds of practice: the network plays every task, and each task's expert says what it would have done.
+"""On-policy rounds (DAgger: Ross et al. 2011): the network plays every task, and the task's expert labels its steps.
 
 Part of ``gatito stages=[distill]`` where ``distill.dagger.rounds`` is above zero.
 """
@@ -16,15 +16,15 @@ from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task
 from generalist.config.settings import DistillConfig
 
-_NUM_ENVS = 4  # few: episodes that are under way when the steps are reached are finished
+_NUM_ENVS = 4  # few: episodes under way are finished once there are enough steps
 _SEEDS_PER_ROUND = 10_000
 
 Teacher = Callable[[], Policy]
-"""Makes a task's expert, in the process that asks it; picklable."""
+"""Loads the expert of a task, in the process that plays; picklable."""
 
 
 def practice_artifact(run: Run, task: Task, number: int, learner: Artifact, config: DistillConfig) -> Artifact:
-    """Where what the learner does on a task in a round lives, and what decides it."""
+    """The recording of the learner's episodes on a task in one round."""
     settings = {"task": task.digest, "agent": f"student-{number}", "steps": config.dagger.env_steps}
     folder = run.folder / "trajectories" / task.name / f"student-{number}"
     return Artifact(folder, "trajectories", settings, {"learner": learner.fingerprint})
@@ -39,15 +39,15 @@ def run_dagger_round(
     learner: Artifact,
     config: DistillConfig,
 ) -> dict[str, Path]:
-    """Play a round, what is not there yet. A task that fails is said, and learnt without this round.
+    """Record the episodes of a round that do not exist yet. A task that fails is left out of the round, with a warning.
 
     Args:
-        number: of the round, from 1.
-        student: folder of the network as it is now.
-        run: the run, whose suite is what it plays.
-        teachers: by task name.
-        learner: the network's artifact, which decides what it has learnt up to this round.
-        config: how much is played.
+        number: number of the round, from 1.
+        student: folder of the network's current weights.
+        run: the run, whose suite is played.
+        teachers: experts by task name.
+        learner: artifact of the network, whose fingerprint goes into the recordings.
+        config: how many steps are played.
 
     Returns:
         Folders of the recordings by task name.
