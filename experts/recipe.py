@@ -9,7 +9,14 @@ from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
-PLAYERS = {"script": "metaworld", "bot": "babyai", "planner": "restraint", "random": None}
+PLAYERS = {
+    "script": "metaworld",
+    "bot": "babyai",
+    "planner": "restraint",
+    "mcts": "games",
+    "perfect": "games",
+    "random": None,
+}
 """Experts that are programs, and the family of environments that each was written for (``experts.programs``)."""
 RELEASED, DATASET = "released", "dataset"
 """What stands for the algorithm where the expert was trained before, or was only recorded."""
@@ -21,8 +28,9 @@ class ExpertRecipe:
 
     algorithm: str = setting(
         "ppo",
-        "A stable-baselines3 algorithm; or script (Meta-World), bot (BabyAI), planner (restraint) or random, programs "
-        "for which only episode_seconds and, for planner, cost_weight hold.",
+        "A stable-baselines3 algorithm; or script (Meta-World), bot (BabyAI), planner (restraint), mcts or perfect "
+        "(games) or random, programs for which only episode_seconds, for planner cost_weight, and for mcts "
+        "hyperparameters: {simulations: N} hold.",
     )
     dataset: str | None = setting(
         None, "A Minari dataset (id or folder) with the expert's episodes, with experts=minari."

@@ -1,7 +1,8 @@
-"""Experts that are programs, not networks: Meta-World's scripted controllers, BabyAI's planning bot, an exact planner.
+"""Experts that are programs, not networks.
 
-They are neither trained nor stored: a recipe's ``algorithm`` (``script``, ``bot`` or ``planner``) says all there is to
-know.
+Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, and players of board games. They are neither
+trained nor stored: a recipe's ``algorithm`` (``script``, ``bot``, ``planner``, ``mcts`` or ``perfect``), and the
+simulations of ``mcts``, say all there is to know.
 """
 
 import atexit
@@ -19,7 +20,9 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, RandomPolicy
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.babyai import BabyAI
+from benchmarks.tasks.games.solvers import SOLVED
 from benchmarks.tasks.observations import stack
+from experts.programs.games import MctsPolicy, PerfectPolicy
 from experts.programs.planner import PlannerPolicy
 from experts.recipe import PLAYERS, ExpertRecipe
 
@@ -36,7 +39,13 @@ def check_player(task: Task, recipe: ExpertRecipe) -> None:
         raise GatitoError(
             f"task {task.name}: {recipe.algorithm} plays tasks of family {family}, not {task.family}: use {others}."
         )
-    if recipe.hyperparameters:
+    if recipe.algorithm == "mcts":
+        _simulations(task, recipe)
+    elif recipe.algorithm == "perfect" and task.env_id not in SOLVED:
+        raise GatitoError(
+            f"task {task.name}: perfect play is known of {' and '.join(SOLVED)}, not of {task.env_id}: use mcts."
+        )
+    elif recipe.hyperparameters:
         raise GatitoError(f"task {task.name}: {recipe.algorithm} is not trained: leave out its hyperparameters.")
     if recipe.episode_seconds < 1:
         raise GatitoError(f"task {task.name}: expert.episode_seconds must be at least 1, not {recipe.episode_seconds}.")
@@ -53,7 +62,21 @@ def make_player(task: Task, recipe: ExpertRecipe) -> Policy:
         return ScriptPolicy(task)
     if recipe.algorithm == "planner":
         return PlannerPolicy(task, recipe.cost_weight)
-    return BotPolicy(task, recipe.episode_seconds) if recipe.algorithm == "bot" else RandomExpert()
+    if recipe.algorithm == "bot":
+        return BotPolicy(task, recipe.episode_seconds)
+    if recipe.algorithm in ("mcts", "perfect"):
+        return MctsPolicy(task, _simulations(task, recipe)) if recipe.algorithm == "mcts" else PerfectPolicy(task)
+    return RandomExpert()
+
+
+def _simulations(task: Task, recipe: ExpertRecipe) -> int:
+    simulations = recipe.hyperparameters.get("simulations")
+    if list(recipe.hyperparameters) != ["simulations"] or not isinstance(simulations, int) or simulations < 2:
+        raise GatitoError(
+            f"task {task.name}: mcts needs hyperparameters: {{simulations: N}} with N of at least 2 and nothing else, "
+            f"not {dict(recipe.hyperparameters)}."
+        )
+    return simulations
 
 
 class RandomExpert(RandomPolicy):

@@ -13,6 +13,8 @@ import numpy as np
 _VISITS = 50.0  # c_visit of equation 8
 _EXPLORE = 1.25  # c_1 of PUCT (Schrittwieser et al. 2020, appendix B)
 _TINY = np.finfo(np.float64).tiny
+ILLEGAL = -1e9
+"""The logit of an action that must not be tried."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ class Trees:
         visits = self.visits[trees, nodes]
         root = np.sqrt(np.maximum(1.0, visits.sum(axis=1, keepdims=True)))
         bonus = _EXPLORE * softmax(self.logits[trees, nodes]) * root / (1 + visits)
-        return (self.scaled(trees, self.completed(trees, nodes)) + bonus).argmax(axis=1)
+        scores = self.scaled(trees, self.completed(trees, nodes)) + bonus
+        return np.where(self.logits[trees, nodes] > ILLEGAL, scores, -np.inf).argmax(axis=1)
 
     def descend(
         self, trees: np.ndarray, first: np.ndarray, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -154,13 +157,20 @@ class Trees:
                 actions = choose(trees[rows], nodes)
         return Paths(trees, last_nodes, last_actions, steps)
 
-    def backup(self, paths: Paths, discount: float) -> None:
-        """Tell all actions on the ways to leaves what they brought."""
+    def backup(self, paths: Paths, discount: float | np.ndarray) -> None:
+        """Tell all actions on the ways to leaves what they brought.
+
+        Args:
+            paths: the ways.
+            discount: of the value of the node that an action led to, one for all or ``(T, M)``; -1 where its value is
+                the opponent's.
+        """
+        discounts = np.broadcast_to(discount, self.rewards.shape)
         reached = self.children[paths.trees, paths.nodes, paths.actions]
         returns = self.values[paths.trees, reached]
         for rows, nodes, actions in reversed(paths.steps):
             trees = paths.trees[rows]
-            returns[rows] = self.rewards[trees, reached[rows]] + discount * returns[rows]
+            returns[rows] = self.rewards[trees, reached[rows]] + discounts[trees, reached[rows]] * returns[rows]
             reached[rows] = nodes
             self.visits[trees, nodes, actions] += 1
             self.totals[trees, nodes, actions] += returns[rows]

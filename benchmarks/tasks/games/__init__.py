@@ -5,7 +5,17 @@ draws, and the opponent answers inside ``step``. The reward is 0 until the game 
 learner's view. See :mod:`~benchmarks.tasks.games.boards` for observations and actions,
 :mod:`~benchmarks.tasks.games.opponents` for the opponents, and :mod:`~benchmarks.tasks.games.environment` for the loop.
 
-OpenSpiel plays Othello on 8 x 8 alone, which perfect play and two cores are far from, hence Hex.
+OpenSpiel plays Othello on 8 x 8 alone, out of reach for two cores; Hex stands in for it.
+
+Games a second of random play, per second of one core of two that were busy:
+
+| opponent | tic-tac-toe | Connect Four | Breakthrough | Hex |
+|---|--:|--:|--:|--:|
+| random | 3600 | 1400 | 1500 | 2000 |
+| mcts-10 | 2200 | 480 | 350 | 580 |
+| mcts-100 | 1100 | 130 | 67 | 200 |
+
+A step against the random opponent takes 50 to 75 microseconds, a clone 6 to save and 11 to restore.
 """
 
 from collections.abc import Mapping
@@ -36,7 +46,7 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
             raise unknown(f"argument of task {name}", argument, _ARGUMENTS)
     board = make_board(config.env_id, name)
     opponent = config.kwargs.get("opponent", _ARGUMENTS["opponent"])
-    opponents = [opponent] if isinstance(opponent, str) else list(opponent)
+    opponents = list(opponent) if isinstance(opponent, list | tuple) else [opponent]
     if not opponents:
         raise FatalError(f"task {name} has no opponent: name at least one, such as opponent: [random, mcts-100].")
     for opponent in opponents:

@@ -24,7 +24,7 @@ Opponent = Callable[[Any, np.random.Generator], int]
 """A position in which it is to move, and its random stream → OpenSpiel's action."""
 
 _UCT_C = 2.0
-_MEMORY_MB = 1_000  # an upper bound: 10,000 simulations need 10
+_MEMORY_MB = 1_000  # an upper bound that no search here reaches
 
 
 def make_opponent(board: Board, name: str) -> Opponent | None:
@@ -51,7 +51,7 @@ def make_opponent(board: Board, name: str) -> Opponent | None:
 def search(board: Board, state: Any, simulations: int, rng: np.random.Generator) -> Any:  # noqa: ANN401
     """The root of a Monte Carlo search tree; ``root.best_child().action`` is the move.
 
-    The bot is made anew for every move (20 microseconds): its random state could not be saved otherwise.
+    The bot is made anew for every move (5 microseconds): its random state could not be saved otherwise.
     """
     import pyspiel
 

@@ -62,6 +62,11 @@ _LINES = [sum(1 << square for square in line) for line in ((0, 1, 2), (3, 4, 5),
 _LINES += [sum(1 << square for square in line) for line in ((0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))]
 
 
+def has_line(squares: int) -> bool:
+    """Whether a set of tic-tac-toe's squares holds three in a row."""
+    return any(squares & line == line for line in _LINES)
+
+
 def _value(history: tuple[int, ...]) -> int:
     """For the player to move after these moves."""
     mine, theirs = (sum(1 << square for square in history[first::2]) for first in (0, 1))
@@ -71,7 +76,7 @@ def _value(history: tuple[int, ...]) -> int:
 @functools.cache
 def _minimax(mine: int, theirs: int) -> int:
     """For the player to move, given both players' squares as sets of bits."""
-    if any(theirs & line == line for line in _LINES):
+    if has_line(theirs):
         return theirs.bit_count() - 6
     free = [1 << square for square in range(9) if not (mine | theirs) >> square & 1]
     return max((-_minimax(theirs, mine | square) for square in free), default=0)

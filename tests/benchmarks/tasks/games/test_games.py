@@ -264,6 +264,7 @@ def test_a_move_after_the_end_is_illegal():
         ({"opponent": "mtcs-10"}, "unknown opponent 'mtcs-10'. Did you mean 'mcts-10'"),
         ({"opponent": "mcts-1"}, "at least 2 simulations"),
         ({"opponent": []}, "has no opponent"),
+        ({"opponent": 5}, "unknown opponent '5'"),
         ({"name": "hex_5x5", "opponent": ["random", "perfect"]}, "unknown game with a solver 'hex_5x5'"),
     ],
 )

@@ -1,0 +1,147 @@
+"""Positions on which agents are measured: 2000 of Connect Four with exact values, and all of tic-tac-toe.
+
+``python -m benchmarks.tasks.games.positions`` writes those of Connect Four again, byte for byte (some minutes of one
+core). They come from games between players from random to ``mcts-100`` with a fifth of the moves drawn uniformly: one
+position of a game, at a ply drawn uniformly below 36. Only positions count in which the choice matters: one legal move
+keeps the outcome of perfect play and another one loses it. No two are equal or mirror images.
+"""
+
+import csv
+import functools
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.base.files import write_text
+from benchmarks.base.seeds import stream
+from benchmarks.tasks.games.boards import SHAPE, Board, after, make_board
+from benchmarks.tasks.games.opponents import Opponent, make_opponent
+from benchmarks.tasks.games.solvers import Values, has_line, make_solver
+
+FILE = Path(__file__).with_name("connect_four_positions.csv")
+COUNT = 2_000
+_PLAYERS = ("random", "mcts-10", "mcts-100")
+_RANDOM_MOVES = 0.2
+_PLIES = 36
+_FULL = 2**9 - 1
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions of Connect Four in which the choice matters.
+
+    Attributes:
+        moves: for each position, the columns that lead to it, as digits.
+        values: ``(positions, 7)`` float64, the value of each move for the player who makes it (see
+            :mod:`benchmarks.tasks.games.solvers`; its sign is the outcome); NaN where the column is full.
+        observations: ``(positions, 3, 6, 7)`` int8, as the player to move sees them.
+    """
+
+    moves: tuple[str, ...]
+    values: np.ndarray
+    observations: np.ndarray
+
+    @property
+    def action_masks(self) -> np.ndarray:
+        """``(positions, 7)`` bool, the legal moves."""
+        return ~np.isnan(self.values)
+
+
+@dataclass(frozen=True)
+class TicTacToe:
+    """All positions of tic-tac-toe in which somebody is to move, in a fixed order.
+
+    Attributes:
+        squares: the mover's and the other player's squares of each, as sets of bits, row by row.
+        observations: ``(4520, 3, 6, 7)`` int8, as the player to move sees them.
+        action_masks: ``(4520, 9)`` bool, the legal moves.
+    """
+
+    squares: tuple[tuple[int, int], ...]
+    observations: np.ndarray
+    action_masks: np.ndarray
+
+
+@functools.cache
+def tic_tac_toe_positions() -> TicTacToe:
+    """By breadth-first search from the empty board."""
+    squares = [(0, 0)]
+    known = set(squares)
+    for mine, theirs in squares:  # grows meanwhile
+        for square in range(9):
+            following = (theirs, mine | 1 << square)
+            if (mine | theirs) >> square & 1 or has_line(following[1]) or sum(following) == _FULL:
+                continue
+            if following not in known:
+                known.add(following)
+                squares.append(following)
+    bits = (np.array(squares)[:, :, None] >> np.arange(9) & 1).astype(np.int8)
+    observations = np.zeros((len(squares), *SHAPE), np.int8)
+    observations[:, :2, :3, :3] = bits.reshape(-1, 2, 3, 3)
+    observations[:, 2, :3, :3] = 1
+    return TicTacToe(tuple(squares), observations, ~bits.any(axis=1))
+
+
+@functools.cache
+def load() -> Positions:
+    """The fixed positions."""
+    board = make_board("connect_four")
+    with FILE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    moves = tuple(row["moves"] for row in rows)
+    values = np.array([[float(row[f"column{column}"] or "nan") for column in range(board.actions)] for row in rows])
+    states = [after(board, text) for text in moves]
+    return Positions(moves, values, np.stack([board.observe(state, state.current_player()) for state in states]))
+
+
+def make(count: int = COUNT) -> str:
+    """Draw and solve the positions; the text of their file."""
+    board = make_board("connect_four")
+    solve = make_solver(board)
+    players = [player for player in (make_opponent(board, name) for name in _PLAYERS) if player]
+    known: set[bytes] = set()
+    rows: list[tuple[str, Values]] = []
+    game = 0
+    while len(rows) < count:
+        moves = _draw(board, players, stream("connect four positions", game))
+        game += 1
+        if moves is None:
+            continue
+        state = after(board, moves)
+        seen = board.observe(state, state.current_player())
+        key = min(seen.tobytes(), seen[:, :, ::-1].tobytes())
+        if key in known:
+            continue
+        known.add(key)
+        values = solve(state)
+        if len(set(np.sign(list(values.values())))) > 1:
+            rows.append((moves, values))
+    return _written(rows)
+
+
+def _draw(board: Board, players: list[Opponent], rng: np.random.Generator) -> str | None:
+    """The moves up to a uniformly drawn ply of one game; None if the game ends sooner."""
+    sides = [players[int(index)] for index in rng.integers(len(players), size=2)]
+    state: Any = board.game.new_initial_state()
+    for _ in range(int(rng.integers(_PLIES))):
+        player = players[0] if rng.random() < _RANDOM_MOVES else sides[state.current_player()]
+        state.apply_action(player(state, rng))
+        if state.is_terminal():
+            return None
+    return "".join(map(str, state.history()))
+
+
+def _written(rows: list[tuple[str, Values]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["moves", *(f"column{column}" for column in range(7))])
+    for moves, values in sorted(rows, key=lambda row: (len(row[0]), row[0])):
+        writer.writerow([moves, *(values.get(column, "") for column in range(7))])
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    write_text(FILE, make())
