@@ -155,7 +155,7 @@ def test_sources_decide_the_recipe():
     assert (made.algorithm, made.dataset, made.trained) == (DATASET, "id", False)
     with pytest.raises(GatitoError, match="is for experts=minari alone"):
         ExpertsConfig(source="train", datasets={"b": "id"}).check()
-    with pytest.raises(GatitoError, match="unknown source of experts"):
+    with pytest.raises(GatitoError, match="unknown experts.source"):
         ExpertsConfig(source="scipted").check()
 
 

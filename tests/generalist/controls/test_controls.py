@@ -131,5 +131,5 @@ def test_retrieval_knows_its_recording_by_heart(recordings, tmp_path):
 
 
 def test_unknown_controls_are_refused():
-    with pytest.raises(GatitoError, match=r"unknown agent in controls\.agents 'clon'\. Did you mean 'clone'\?"):
+    with pytest.raises(GatitoError, match=r"unknown controls\.agents 'clon'\. Did you mean 'clone'\?"):
         ControlsConfig(["clon"]).check()
