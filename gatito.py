@@ -4,7 +4,8 @@ Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and group
 ``experts/stages.py`` and ``generalist/stages.py``; the list of stages is in ``benchmarks/runs/stage.py``.
 """
 
-import contextlib
+from benchmarks.base.interrupts import restore  # isort: skip # first: further imports take seconds
+
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ from benchmarks.base.settings import words_as_lists
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
 from benchmarks.report.clips import film
+from benchmarks.report.command import run_command
 from benchmarks.report.rounds import write_rounds
 from benchmarks.report.sweep import Sweep, SweepRun, report_named
 from benchmarks.runs.failures import Failures
@@ -45,6 +47,7 @@ from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:
     from generalist.stages import Generalist
+restore()
 
 
 _sweep = Sweep()  # the runs of this process
@@ -84,20 +87,28 @@ class Plan:
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
 def _run(composed: DictConfig) -> None:
-    with _sweep.one_line_errors():
+    from gatito import run_one  # launchers send this function to other processes, and nothing of this module with it
+
+    run_one(composed)
+
+
+def run_one(composed: DictConfig) -> None:
+    """Make one run."""
+    hydra_config, sweeping = HydraConfig.get(), HydraConfig.get().mode == RunMode.MULTIRUN
+    with _sweep.one_run(Path(hydra_config.runtime.output_dir) if sweeping else None):
         # Merged once more into the schema: keys added with `+` pass composition unchecked.
         check_suite_file(OmegaConf.to_container(composed, resolve=False).get("suite"))
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
         name_tasks_in_full(config.distill, config.task_names)
-        hydra_config = HydraConfig.get()
-        preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
-        overridden, sweeping = hydra_config.job.override_dirname, hydra_config.mode == RunMode.MULTIRUN
+        preset, overridden = (
+            f"{config.suite.name}-{config.model.name}-seed{config.seed}",
+            hydra_config.job.override_dirname,
+        )
         folder = Path(config.runs_folder) / run_name(preset, overridden, config.name, sweeping=sweeping)
         if not int(os.environ.get("RANK", "0")):
-            makes_something = any(name in STAGES and STAGES[name].of_run for name in config.stages)
-            with lock(folder) if makes_something else contextlib.nullcontext():
+            with lock(folder, needed=any(name in STAGES and STAGES[name].of_run for name in config.stages)):
                 _run_stages(config, folder)
         elif "distill" in config.stages and config.generalist.source == "train":
             _help_to_distill(config, folder)
@@ -145,8 +156,7 @@ def _look_ahead(plan: Plan, stages: list[str]) -> None:
     if {"distill", "controls", "ida"} & set(stages):
         plan.experts.check_environments()
         plan.generalist.check()
-    described = (plan.run.folder / CONFIG).exists()
-    if not described and stages not in ([], ["report"]) and plan.run.survivors().tasks:
+    if not (plan.run.folder / CONFIG).exists() and stages not in ([], ["report"]) and plan.run.survivors().tasks:
         _describe(plan)
 
 
@@ -199,9 +209,9 @@ def _compare(config: Config) -> None:
 
 
 def _save_workspace(plan: Plan) -> None:
-    tracking, suite = plan.config.tracking, plan.run.suite
+    tracking, suite = plan.config.tracking.resolved(), plan.run.suite
     agents = [agent for agent in AGENTS if agent in ("generalist", *plan.config.controls.agents)]
-    view = workspace(str(tracking.entity), tracking.project, suite.name, agents, [task.name for task in suite])
+    view = workspace(str(tracking.entity), str(tracking.project), suite.name, agents, [task.name for task in suite])
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
 
@@ -237,23 +247,17 @@ def _check(config: Config) -> None:
     config.clips.check(("random", "expert", "generalist", *config.controls.agents))
     if "compare" in config.stages and not config.runs:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
-    if "workspace" in config.stages and config.tracking.entity is None:
+    if "workspace" in config.stages and config.tracking.resolved().entity is None:
         raise GatitoError("a workspace belongs to somebody: set tracking.entity=TEAM_OR_USER.")
 
 
 def main() -> None:
     """Run the command line; exit code 1 after an error, with one line that says what to do."""
     sys.argv[1:] = words_as_lists(sys.argv[1:], Config)
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
-    try:
-        with _sweep.one_line_errors():
-            _run()
-            _sweep.report()
-    except KeyboardInterrupt:
-        console.fail("interrupted. The same command resumes where it stopped.")
-        sys.exit(130)
-    sys.exit(1 if _sweep.failures else 0)
+    run_command(_run, _sweep)
 
 
 if __name__ == "__main__":
-    main()
+    from gatito import main as imported_main  # so that there is one copy of this module, by its name
+
+    imported_main()

@@ -18,15 +18,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.base.artifacts import digest
+from benchmarks.base import console
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.files import TEMPORARY
+from benchmarks.base.files import TEMPORARY, digest, make_folder, place_folder
 from benchmarks.play.rollout import Episode, Steps
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import FrameStack, pack, packed_dtype, text_of
+from experts.minari_files import MARK, content_digest, damage_named, data_folder, mark_of, minari_package, open_dataset
 
-_LABELS = "labels"  # the key of the clean labels in a dataset's infos
+_LABELS = "labels"  # the key of the clean labels in the infos of gatito's own exports
+_TOLERANCE = 1e-6  # by which actions may miss their bounds, for they may have been kept in other types
 
 
 def dataset_id(task: Task, agent: str) -> str:
@@ -35,24 +37,30 @@ def dataset_id(task: Task, agent: str) -> str:
 
 
 def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Path) -> str:
-    """Write a recording as a Minari dataset below ``root``, unless it is there; the id that Minari loads it by.
+    """Write a recording as a Minari dataset below ``root``, unless this very recording is there.
 
     It appears whole or not at all. With ``MINARI_DATASETS_PATH`` set to the root, ``minari.load_dataset(id)`` reads it.
 
+    Returns:
+        The id that Minari loads it by.
+
     Raises:
-        GatitoError: if the package is missing.
+        GatitoError: if the package is missing, or a dataset of somebody else has its place.
     """
-    minari = _minari()
+    minari = minari_package()
     name = dataset_id(task, agent)
     root = root.resolve()  # Minari takes a relative path twice
     target = root / name
+    mark = {"recording": trajectories.digest, "labels": True}
     if target.exists():
-        return name
-    root.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=".export-", suffix=TEMPORARY, dir=root) as folder,
-        _datasets_in(Path(folder)),
-    ):
+        known = mark_of(target / "data")
+        if known == mark:
+            return name
+        if known is None:
+            raise GatitoError(f"{target} holds a dataset that gatito did not export: move it away.")
+    make_folder(root)
+    temporary = tempfile.TemporaryDirectory(prefix=".export-", suffix=TEMPORARY, dir=root)
+    with temporary as folder, _datasets_in(Path(folder)):
         observation, action = spaces(task)
         rows = zip(trajectories.episodes(), trajectories.seeds, strict=True)
         buffers = (_buffer(minari, observation, steps, int(seed)) for steps, seed in rows)
@@ -68,53 +76,103 @@ def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Pat
             jpeg_encoding=False,  # it would lose pixels
         )
         dataset.storage.update_episodes(buffers)  # one at a time: a recording may be larger than memory
+        dataset.storage.update_metadata({MARK: mark})
         for namespace in (Path(folder) / name).parents:
             if namespace != Path(folder) and Path(folder) in namespace.parents:
                 _copy_namespace(namespace, root / namespace.relative_to(folder))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (Path(folder) / name).rename(target)
+        make_folder(target.parent)
+        place_folder(Path(folder) / name, target)
     return name
 
 
-def dataset_episodes(task: Task, name: str) -> Iterator[Episode]:
+def dataset_episodes(task: Task, name: str, *, warn: bool = False) -> Iterator[Episode]:
     """The episodes of a local Minari dataset, by its id or its folder, as if they had been recorded here.
 
+    Values are cast to the types of the task's spaces, which must have the same shapes; actions must lie within the
+    task's bounds. An episode whose last step neither terminates nor truncates is unfinished, and left out.
+
+    Args:
+        task: that was played.
+        name: the id below Minari's folder, or a folder.
+        warn: whether to say how many unfinished episodes are left out.
+
     Raises:
-        GatitoError: if the package or the dataset is missing, or its spaces are not the task's.
+        GatitoError: if the package or the dataset is missing, its spaces do not fit, it is damaged, or it has fewer
+            than two finished episodes, of which no score could be made.
     """
-    dataset = _open(task, name)
-    observation, action = spaces(task)
-    for mine, theirs, what in (
-        (observation, dataset.observation_space, "observations"),
-        (action, dataset.action_space, "actions"),
-    ):
-        if not _same(mine, theirs):
-            raise GatitoError(
-                f"task {task.name} has {what} {mine}, dataset {name} has {theirs}: give it its own dataset."
-            )
-    for number, data in enumerate(dataset.iterate_episodes()):
-        steps = _steps(task, name, observation, data)
-        success = data.infos.get("success") if data.infos else None
-        yield Episode(
-            task.name,
-            number,
-            float(np.sum(data.rewards)),
-            len(data.rewards),
-            None if success is None else bool(np.any(success)),
-            False,
-            steps,
+    finished = unfinished = 0
+    with damage_named(task, name):
+        dataset = open_dataset(task, name)
+        observation, action = spaces(task)
+        for own_space, its_space, kind in (
+            (observation, dataset.observation_space, "observations"),
+            (action, dataset.action_space, "actions"),
+        ):
+            if not _compatible(own_space, its_space):
+                raise GatitoError(
+                    f"task {task.name} has {kind} {own_space}, dataset {name} has {its_space}: give it its own dataset."
+                )
+        labelled = (mark_of(data_folder(name)) or {}).get("labels") is True
+        for number, data in enumerate(dataset.iterate_episodes()):
+            length = len(data.rewards)
+            if not length or not (data.terminations[-1] or data.truncations[-1]):
+                unfinished += 1
+                continue
+            if length > task.horizon:
+                raise GatitoError(
+                    f"dataset {name}: episode {number} has {length} steps, task {task.name} at most {task.horizon}: "
+                    "set the task's horizon in the suite, or give it its own dataset."
+                )
+            finished += 1
+            yield _episode(task, name, number, data, labelled)
+    if warn and unfinished:
+        console.warn(f"dataset {name} of task {task.name}: {unfinished} unfinished episodes are left out.")
+    if finished < 2:
+        raise GatitoError(
+            f"dataset {name} of task {task.name} has {finished} finished episodes, and two are needed for a score: "
+            "give the task a larger one, or leave it out with tasks=[…]."
         )
 
 
 def dataset_digest(task: Task, name: str) -> str:
-    """Digest of what a dataset says of itself; another version of the dataset has another.
+    """Digest of a dataset's content.
 
     Raises:
-        GatitoError: if the package or the dataset is missing.
+        GatitoError: if the package or the dataset is missing, or it is damaged.
     """
-    storage = _open(task, name).storage
-    files = sorted((path.name, path.stat().st_size) for path in Path(storage.data_path).iterdir())
-    return digest({"metadata": {key: str(value) for key, value in storage.metadata.items()}, "files": files})
+    with damage_named(task, name):
+        open_dataset(task, name)
+        files = sorted(path for path in data_folder(name).rglob("*") if path.is_file())
+        return digest(
+            [[path.name, content_digest(path, path.stat().st_size, path.stat().st_mtime_ns)] for path in files]
+        )
+
+
+def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> Episode:  # noqa: ANN401
+    observation, action = spaces(task)
+    place = f"dataset {name} of task {task.name}, episode {number}"
+    actions = _packed(action, data.actions, f"{place}: actions", bounded=True)
+    labels = actions
+    if labelled:
+        labels = _packed(action, data.infos[_LABELS][: len(actions)], f"{place}: labels", bounded=True)
+    observations = _packed(observation, data.observations, f"{place}: observations")
+    if not len(observations) - 1 == len(actions) == len(labels) == len(data.rewards):
+        raise GatitoError(f"{place}: observations, actions and rewards are not of one episode.")
+    if isinstance(observation, FrameStack):
+        observations = _newest_frames(task, name, observations)
+    steps = {
+        "observations": observations,
+        "actions": actions,
+        "labels": labels,
+        "rewards": np.asarray(data.rewards, dtype=np.float64),
+        "terminated": np.asarray(data.terminations, dtype=bool),
+        "truncated": np.asarray(data.truncations, dtype=bool),
+    }
+    if not np.isfinite(steps["rewards"]).all():
+        raise GatitoError(f"{place}: a reward is no finite number: give the task its own dataset.")
+    success = data.infos.get("success") if data.infos else None
+    solved = None if success is None else bool(np.any(success))
+    return Episode(task.name, number, float(np.sum(steps["rewards"])), len(actions), solved, False, steps)
 
 
 def _buffer(minari: Any, space: gym.Space, steps: Steps, seed: int) -> Any:  # noqa: ANN401
@@ -139,32 +197,35 @@ def _unpacked(space: gym.Space, rows: np.ndarray) -> Any:  # noqa: ANN401
     return np.ascontiguousarray(rows)
 
 
-def _steps(task: Task, name: str, space: gym.Space, data: Any) -> Steps:  # noqa: ANN401
-    actions = np.asarray(data.actions)
-    labels = data.infos.get(_LABELS) if data.infos else None
-    observations = _packed(space, data.observations)
-    if isinstance(space, FrameStack):
-        observations = _newest_frames(task, name, observations)
-    return {
-        "observations": observations,
-        "actions": actions,
-        "labels": actions if labels is None else labels[: len(actions)],
-        "rewards": np.asarray(data.rewards, dtype=np.float64),
-        "terminated": np.asarray(data.terminations),
-        "truncated": np.asarray(data.truncations),
-    }
+def _packed(space: gym.Space, values: Any, place: str, *, bounded: bool = False) -> np.ndarray:  # noqa: ANN401
+    """Rows of a dataset as the store has them, in the types of the task's space.
 
-
-def _packed(space: gym.Space, values: Any) -> np.ndarray:  # noqa: ANN401
+    Raises:
+        GatitoError: if they cannot be cast without loss, or, where they are bounded, lie outside of the space.
+    """
     if isinstance(space, gym.spaces.Dict):
-        parts = {name: _packed(part, values[name]) for name, part in space.items()}
+        parts = {name: _packed(part, values[name], f"{place} {name}") for name, part in space.items()}
         packed = np.zeros(len(next(iter(parts.values()))), dtype=packed_dtype(space))
         for name, part in parts.items():
             packed[name] = part
         return packed
     if isinstance(space, gym.spaces.Text):
         return np.stack([pack(space, text) for text in values])
-    return np.asarray(values, dtype=space.dtype)
+    rows = np.asarray(values)
+    whole = np.issubdtype(space.dtype, np.integer)
+    if rows.shape[1:] != space.shape or rows.dtype.kind not in ("iub" if whole else "iubf"):
+        raise GatitoError(f"{place} have shape {rows.shape[1:]} and type {rows.dtype}, the task's space is {space}.")
+    with np.errstate(over="ignore"):
+        cast = rows.astype(space.dtype)
+    low, high = -np.inf, np.inf
+    if isinstance(space, gym.spaces.Discrete):
+        low, high = space.start, space.start + space.n - 1
+    elif bounded and isinstance(space, gym.spaces.Box):
+        low, high = space.low - _TOLERANCE, space.high + _TOLERANCE
+    lost = not np.array_equal(cast, rows) if whole else not np.isfinite(cast).all()
+    if lost or (rows < low).any() or (rows > high).any():
+        raise GatitoError(f"{place} are not within the task's space {space}: give the task its own dataset.")
+    return cast
 
 
 def _newest_frames(task: Task, name: str, stacks: np.ndarray) -> np.ndarray:
@@ -176,13 +237,15 @@ def _newest_frames(task: Task, name: str, stacks: np.ndarray) -> np.ndarray:
     return stacks[:, -1]
 
 
-def _same(mine: gym.Space, theirs: gym.Space) -> bool:
-    if isinstance(mine, gym.spaces.Box) and isinstance(theirs, gym.spaces.Box):  # a FrameStack is a Box elsewhere
-        same_bounds = np.array_equal(mine.low, theirs.low) and np.array_equal(mine.high, theirs.high)
-        return mine.shape == theirs.shape and mine.dtype == theirs.dtype and same_bounds
-    if isinstance(mine, gym.spaces.Dict) and isinstance(theirs, gym.spaces.Dict):
-        return set(mine) == set(theirs) and all(_same(mine[name], theirs[name]) for name in mine)
-    return mine == theirs
+def _compatible(own: gym.Space, other: gym.Space) -> bool:
+    """Whether a dataset's space has the shape of the task's; its types and bounds may differ, values are checked."""
+    if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):  # a FrameStack is a Box elsewhere
+        return own.shape == other.shape and own.dtype.kind == other.dtype.kind
+    if isinstance(own, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        return set(own) == set(other) and all(_compatible(own[name], other[name]) for name in own)
+    if isinstance(own, gym.spaces.Text) and isinstance(other, gym.spaces.Text):
+        return True
+    return own == other
 
 
 def _spec(task: Task) -> Any:  # noqa: ANN401
@@ -196,30 +259,6 @@ def _spec(task: Task) -> Any:  # noqa: ANN401
     except ValueError:  # registered with a class in place of its name: nobody else could make it
         return None
     return spec
-
-
-def _open(task: Task, name: str) -> Any:  # noqa: ANN401
-    minari = _minari()
-    try:
-        if (Path(name) / "data").exists():
-            return minari.MinariDataset(Path(name).resolve() / "data")
-        return minari.load_dataset(name)
-    except (FileNotFoundError, ValueError) as error:
-        root = os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")
-        raise GatitoError(
-            f"dataset {name} of task {task.name} cannot be read ({error}): give the id of a dataset below {root} "
-            "(`minari list local` shows them), or its folder."
-        ) from None
-
-
-def _minari() -> Any:  # noqa: ANN401
-    try:
-        import h5py  # noqa: F401
-        import minari
-        import minari.data_collector
-    except ImportError as error:
-        raise GatitoError(f"Minari datasets need a package ({error}): pip install 'gatito[minari]'.") from None
-    return minari
 
 
 @contextlib.contextmanager

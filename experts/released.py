@@ -7,7 +7,6 @@ Run by ``gatito stages=[release]``, which puts a run's experts there, and ``expe
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,22 +15,27 @@ from typing import Any
 from benchmarks.base import console
 from benchmarks.base.artifacts import (
     CHECKPOINT,
-    MANIFEST,
-    STARTED,
     Artifact,
+    check_ours,
     describe_files,
-    digest,
-    read_json,
     read_manifest,
     verify,
-    write_bytes,
-    write_json,
     write_manifest,
-    write_text,
 )
 from benchmarks.base.checkpoints import load_state
 from benchmarks.base.csv_rows import to_csv
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.base.files import (
+    MANIFEST,
+    STARTED,
+    digest,
+    read_json,
+    replace_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from benchmarks.base.names import inside
 from benchmarks.runs.stage import run_first
 from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.tasks import Suite, Task
@@ -39,6 +43,7 @@ from experts.recipe import RELEASED, ExpertRecipe, ExpertsConfig
 
 TABLE = "experts.csv"
 _TRAINING = "training"
+_GATE_SHAPE = {"mean": (int, float), "std": (int, float), "episodes": int, "passed": bool}
 _KEPT = ("policy.safetensors", "expert.json", "curve.json", "gate.json")
 
 
@@ -98,13 +103,13 @@ def release(
             continue  # it was taken from a release, where it says how it was trained
         _check(task, manifest, source)
         verify(source, manifest)
-        target = folder / task.name
-        shutil.rmtree(target, ignore_errors=True)
-        for name in _KEPT:
-            if name in manifest["files"]:
-                write_bytes(target / name, (source / name).read_bytes())
-        _copy_curve(source, target)
-        write_manifest(target, manifest | {"files": describe_files(target)})
+        check_ours(folder / task.name, _TRAINING)
+        with replace_folder(folder / task.name) as target:
+            for name in _KEPT:
+                if name in manifest["files"]:
+                    write_bytes(target / name, inside(source, name).read_bytes())
+            _copy_curve(source, target)
+            write_manifest(target, manifest | {"files": describe_files(target)})
     finished = {path.parent for path in folder.glob(f"*/*/{MANIFEST}")}
     begun = {path.parent for path in folder.glob(f"*/*/{_TRAINING}/{CHECKPOINT}")}
     rows = [_row(path) for path in sorted(finished | {path for path in begun if path.parent not in finished})]
@@ -119,12 +124,14 @@ def _release_training(
     gate = {"mean": curve[-1]["mean"], "std": curve[-1]["std"], "passed": False}
     gate |= {"episodes": recipe.selection_episodes or config.selection_episodes}
     gate |= {"reference": task.reference, "source": task.source}
-    for name in (STARTED, CHECKPOINT):
-        write_bytes(target / name, (source / name).read_bytes())
-    write_json(target / "expert.json", {"task": task.name, "recipe": asdict(recipe), "seed": seed})
-    write_json(target / "gate.json", gate)
-    write_json(target / "curve.json", curve)
-    _copy_curve(source, target)
+    check_ours(target)
+    with replace_folder(target) as new:
+        for name in (STARTED, CHECKPOINT):
+            write_bytes(new / name, (source / name).read_bytes())
+        write_json(new / "expert.json", {"task": task.name, "recipe": asdict(recipe), "seed": seed})
+        write_json(new / "gate.json", gate)
+        write_json(new / "curve.json", curve)
+        _copy_curve(source, new)
 
 
 def _copy_curve(source: Path, target: Path) -> None:
@@ -144,19 +151,26 @@ def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
     source = folder / task.name / _TRAINING
     if not (source / CHECKPOINT).exists() or (artifact.folder / CHECKPOINT).exists():
         return
-    if read_json(source / STARTED)["fingerprint"] == artifact.fingerprint:
+    try:
+        if read_json(source / STARTED, {"fingerprint": str})["fingerprint"] != artifact.fingerprint:
+            return
+        load_state(source / CHECKPOINT)
+    except GatitoError:
+        console.warn(f"the training in {source} is damaged: expert {task.name} is trained from its beginning.")
+        return
+    if (source / LOG).exists():
         write_bytes(artifact.folder / LOG, (source / LOG).read_bytes())
-        write_bytes(artifact.folder / CHECKPOINT, (source / CHECKPOINT).read_bytes())
-        console.note(f"the training of expert {task.name} goes on from {source}")
+    write_bytes(artifact.folder / CHECKPOINT, (source / CHECKPOINT).read_bytes())
+    console.note(f"the training of expert {task.name} goes on from {source}")
 
 
 def released_digest(task: Task, folder: Path) -> str:
     """What identifies a task's released expert.
 
     Raises:
-        GatitoError: if there is none, or it was made for another pipeline.
+        GatitoError: if there is none, it is damaged, or it was made for another pipeline.
     """
-    manifest = read_manifest(folder / task.name)
+    manifest = _read_released(task, folder)
     if manifest is None and (folder / task.name / _TRAINING / CHECKPOINT).exists():
         raise GatitoError(
             f"the expert of task {task.name} in {folder} is still in training: go on with experts=train, or leave the "
@@ -178,17 +192,42 @@ def take_over(task: Task, folder: Path, artifact: Artifact) -> None:
         GatitoError: if a file is damaged.
     """
     source = folder / task.name
-    manifest = read_manifest(source)
+    manifest = _read_released(task, folder, whole=True)
     assert manifest is not None  # else there was no digest
-    verify(source, manifest)
     for name in manifest["files"]:
-        write_bytes(artifact.folder / name, (source / name).read_bytes())
-    gate = read_json(source / "gate.json")
+        if name in (*_KEPT, LOG):
+            write_bytes(inside(artifact.folder, name), inside(source, name).read_bytes())
+    gate = read_json(source / "gate.json", {"mean": (int, float)})
     passed = task.reference is None or gate["mean"] >= task.reference
     gate |= {"reference": task.reference, "source": task.source, "passed": passed}
     write_json(artifact.folder / "gate.json", gate)
-    facts: dict[str, Any] = manifest["facts"] | {"gate": gate, "trained_at": manifest["git_commit"]}
+    facts: dict[str, Any] = manifest["facts"] | {"gate": gate, "trained_at": manifest.get("git_commit")}
     artifact.finish(manifest["wall_seconds"], **facts)
+
+
+def _read_released(task: Task, folder: Path, *, whole: bool = False) -> dict[str, Any] | None:
+    """The manifest of a released expert; None where there is none.
+
+    Args:
+        task: whose expert.
+        folder: of the released experts.
+        whole: whether all files are checked as well.
+
+    Raises:
+        GatitoError: if it is damaged, which fails this task alone.
+    """
+    source = folder / task.name
+    remedy = (
+        f"Fetch it anew (git checkout -- {source}), or train one with experts=train, or leave the task out with "
+        "tasks=[…]."
+    )
+    try:
+        manifest = read_manifest(source, remedy)
+        if manifest is not None and whole:
+            verify(source, manifest, remedy)
+    except FatalError as error:
+        raise GatitoError(str(error), task.name) from None
+    return manifest
 
 
 def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
@@ -200,16 +239,19 @@ def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
 
 
 def _row(folder: Path) -> ExpertRow:
-    about, gate, manifest = read_json(folder / "expert.json"), read_json(folder / "gate.json"), read_manifest(folder)
+    remedy = f"Fetch it anew (git checkout -- {folder}), or remove the folder {folder} and release it again."
+    expert = read_json(folder / "expert.json", {"task": str, "recipe": dict, "seed": int}, remedy)
+    gate = read_json(folder / "gate.json", _GATE_SHAPE, remedy)
+    manifest = read_manifest(folder, remedy)
     word = "training" if manifest is None else "passed" if gate["passed"] else "weak"
     return ExpertRow(
-        about["task"],
-        about["recipe"]["algorithm"],
-        manifest["facts"]["steps"] if manifest else read_json(folder / "curve.json")[-1]["steps"],
-        about["seed"],
+        expert["task"],
+        expert["recipe"]["algorithm"],
+        manifest["facts"]["steps"] if manifest else read_json(folder / "curve.json", list, remedy)[-1]["steps"],
+        expert["seed"],
         round(gate["mean"], 4),
         round(gate["std"], 4),
         gate["episodes"],
-        gate["reference"],
+        gate.get("reference"),
         word,
     )

@@ -75,7 +75,7 @@ class Experts:
         recorded = {
             task.name: recordings[task.name].folder
             for task in self.run.suite
-            if self.recipe(task).algorithm == DATASET and task.name in recordings
+            if task.name in recordings and self.recipe(task).algorithm == DATASET
         }
         return Agent(AgentId("expert"), functools.partial(load_experts, folders, tasks), artifacts, recorded)
 
@@ -95,7 +95,11 @@ class Experts:
 
     def gate_means(self) -> dict[str, float]:
         """Each finished expert's mean score on the episodes of its gate, by task name."""
-        return {name: read_gate(artifact)["mean"] for name, artifact in self.artifacts().items()}
+        means = {}
+        for name, artifact in self.artifacts().items():
+            with self.run.failures.of(name):
+                means[name] = read_gate(artifact)["mean"]
+        return means
 
     def find(self) -> None:
         """Note the tasks whose expert is to be taken from where it is not, such as a release, as failures."""

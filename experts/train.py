@@ -4,6 +4,7 @@ Run by ``gatito stages=[experts]``.
 """
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from benchmarks.base.artifacts import CHECKPOINT, Artifact
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import removal
 from benchmarks.base.renamed import translate
 from benchmarks.base.seeds import Purpose, derive, episode_seed
 from benchmarks.base.settings import decisive
@@ -94,12 +96,17 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
         run_jobs(_make, jobs, workers=run.workers, failures=run.failures, on_poll=partial(pump, mirrors))
     finally:
         for task, mirror in zip(missing, mirrors, strict=True):
-            gated = (experts[task.name].folder / GATE).exists()
             lineage = partial(log_lineage, made=[experts[task.name]], folder=run.folder)
-            mirror.finish({"gate/mean": read_gate(experts[task.name])["mean"]} if gated else None, lineage)
-    survivors = run.survivors("experts")
-    experts = {task.name: experts[task.name] for task in survivors}
-    gates = {task.name: read_gate(experts[task.name]) for task in survivors}
+            summary: dict[str, float] | None = None
+            if (experts[task.name].folder / GATE).exists():
+                with run.failures.of(task.name):
+                    summary = {"gate/mean": read_gate(experts[task.name])["mean"]}
+            mirror.finish(summary, lineage)
+    gates: dict[str, dict[str, Any]] = {}
+    for task in run.survivors("experts"):
+        with run.failures.of(task.name):
+            gates[task.name] = read_gate(experts[task.name])
+    experts = {name: experts[name] for name in gates}
     weak = {name: gate for name, gate in gates.items() if not gate["passed"]}
     for name, gate in weak.items() if len(weak) <= _MOST_LINES else ():
         console.warn(
@@ -141,8 +148,16 @@ def algorithm_of(folder: Path) -> str:
 
 
 def read_gate(artifact: Artifact) -> dict[str, Any]:
-    """``mean``, ``std``, ``episodes``, ``reference`` and ``passed`` of a finished expert."""
-    return artifacts.read_json(artifact.folder / GATE)
+    """``mean``, ``std``, ``episodes``, ``reference`` and ``passed`` of a finished expert.
+
+    Raises:
+        GatitoError: if the file is damaged, or its mean is no finite number.
+    """
+    path = artifact.folder / GATE
+    gate = artifacts.read_json(path, {"mean": (int, float), "std": (int, float), "episodes": int, "passed": bool})
+    if not math.isfinite(gate["mean"]) or not math.isfinite(gate["std"]):
+        raise GatitoError(f"{path}: the expert's mean is {gate['mean']}, no finite number. {removal(artifact.folder)}")
+    return gate
 
 
 def _check(task: Task, recipe: ExpertRecipe) -> None:
@@ -177,7 +192,7 @@ def _judge_dataset(
 ) -> None:
     """Make an expert of a dataset: its own episodes are its gate's."""
     start = time.monotonic()
-    values = [metric_value(task.metric, episode) for episode in dataset_episodes(task, str(recipe.dataset))]
+    values = [metric_value(task.metric, episode) for episode in dataset_episodes(task, str(recipe.dataset), warn=True)]
     gate = _gate(task, values)
     artifacts.write_json(artifact.folder / CURVE, [])
     artifacts.write_json(artifact.folder / GATE, gate)

@@ -3,23 +3,15 @@
 Put there by ``gatito stages=[release]``, played by ``gatito stages=[evaluate,report] generalist=released``.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base.artifacts import (
-    Artifact,
-    describe_files,
-    digest,
-    read_json,
-    read_manifest,
-    verify,
-    write_bytes,
-    write_manifest,
-)
+from benchmarks.base.artifacts import Artifact, check_ours, describe_files, read_manifest, verify, write_manifest
 from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.base.files import digest, read_json, replace_folder, write_bytes
+from benchmarks.base.names import inside
 from benchmarks.base.renamed import translate
 from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
@@ -48,10 +40,11 @@ def release_generalist(made: Artifact, folder: Path) -> None:
             f"the generalist in {made.folder} has {size / 1e6:.0f} MB; {_MOST_BYTES / 1e6:.0f} MB may come with the "
             "project: release one of model=nano or mini."
         )
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in kept:
-        write_bytes(folder / name, (made.folder / name).read_bytes())
-    write_manifest(folder, manifest | {"files": describe_files(folder)})
+    check_ours(folder)
+    with replace_folder(folder) as new:
+        for name in kept:
+            write_bytes(new / name, inside(made.folder, name).read_bytes())
+        write_manifest(new, manifest | {"files": describe_files(new)})
 
 
 def released_artifact(
@@ -63,10 +56,10 @@ def released_artifact(
         FatalError: if there is none, it has other sizes, inputs or outputs than are asked for, or it has not learnt a
             task that it would need to be told apart from others.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, _remedy(folder))
     if manifest is None:
         raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
-    made = read_json(folder / SHAPE)
+    made = read_json(folder / SHAPE, {"model": dict, "codec": dict, "tasks": list}, _remedy(folder))
     model_settings = translate(made["model"], "model")
     codec_settings = asdict(CodecConfig(**translate(made["codec"], "codec")))
     shape = {"model": model_settings, "codec": codec_settings, "tasks": made["tasks"]}
@@ -96,11 +89,16 @@ def take_over_generalist(folder: Path, artifact: Artifact) -> None:
     """
     if artifact.is_complete():
         return
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, _remedy(folder))
     assert manifest is not None  # else there was no artifact
-    verify(folder, manifest)
+    verify(folder, manifest, _remedy(folder))
     artifact.start()
     for name in manifest["files"]:
-        write_bytes(artifact.folder / name, (folder / name).read_bytes())
-    facts: dict[str, Any] = manifest["facts"] | {"trained_at": manifest["git_commit"]}
+        if name in _KEPT:
+            write_bytes(inside(artifact.folder, name), inside(folder, name).read_bytes())
+    facts: dict[str, Any] = manifest["facts"] | {"trained_at": manifest.get("git_commit")}
     artifact.finish(manifest["wall_seconds"], **facts)
+
+
+def _remedy(folder: Path) -> str:
+    return f"Fetch it anew (git checkout -- {folder}), or distil one with generalist=train."

@@ -40,6 +40,7 @@ CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = 2  # raise it when artifacts of an older gatito must not be taken over
 _STARTED_SHAPE = {"fingerprint": str, "kind": str}
 _MANIFEST_SHAPE = _STARTED_SHAPE | {"digest": str, "config": dict, "inputs": dict, "files": dict, "facts": dict}
+_MANIFEST_SHAPE |= {"wall_seconds": (int, float)}
 _COSTLY = ("expert", "generalist", "clone", "specialist", "multitask-rl")
 _PACKAGES = ("gymnasium", "numpy", "stable-baselines3", "torch", "gatito")
 

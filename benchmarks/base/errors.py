@@ -11,6 +11,21 @@ import yaml
 
 from benchmarks.base.renamed import explain
 
+_REFUSALS = {
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "the operation is not permitted",
+    errno.EROFS: "the file system can only be read",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTDIR: "a file is in the place of a folder",
+    errno.EISDIR: "a folder is in the place of a file",
+    errno.ELOOP: "symbolic links lead in a circle",
+    errno.EIO: "the device reports an error",
+    errno.ESTALE: "the network file system has lost it",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+}
+"""What a file system may answer, which is no bug."""
+
 
 class GatitoError(Exception):
     """Something that the person at the keyboard can mend; its text is one line and names the way out.
@@ -78,6 +93,12 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {cause.filename}" if cause.filename else ""
             return f"the disk is full{where}. Free some space and run the same command again: it resumes."
+        if isinstance(cause, OSError) and cause.errno in _REFUSALS:
+            where = f"{cause.filename}: " if cause.filename else ""
+            return (
+                f"{where}{_REFUSALS[cause.errno]}. Mend that, or choose another folder (such as runs_folder=FOLDER), "
+                "and run the same command again."
+            )
         if isinstance(cause, yaml.YAMLError):
             return f"a file in conf/ is not valid YAML: {' '.join(str(cause).split())}"
         if isinstance(cause, omegaconf.errors.ConfigKeyError | omegaconf.errors.ConfigAttributeError):

@@ -130,13 +130,18 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if folder.exists():
-            _swap(temporary, folder)
-        else:
-            temporary.rename(folder)
-        _sync_folder(folder.parent)
+        place_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def place_folder(new: Path, folder: Path) -> None:
+    """Move a folder to its place in one step; what was there is then where the new one was."""
+    if folder.exists():
+        _swap(new, folder)
+    else:
+        new.rename(folder)
+    _sync_folder(folder.parent)
 
 
 def _swap(one: Path, other: Path) -> None:

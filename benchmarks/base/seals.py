@@ -2,7 +2,8 @@
 
 The seal is ``results.json`` beside the files: ``{"sha256": {"scores.csv": "…", "tasks.csv": "…", …}}``. Whoever writes
 such files calls :func:`seal` afterwards; whoever reads them calls :func:`check_seal` first. Folders that were written
-before there were seals get one by ``seal(folder, ["scores.csv", "tasks.csv", "costs.csv", "curves.csv"])``.
+before there were seals get one by ``seal(folder, ["scores.csv", "tasks.csv", "costs.csv", "curves.csv"])``; a file that
+is kept compressed is listed as ``scores.csv.gz``.
 """
 
 import json
@@ -30,11 +31,11 @@ def check_seal(folder: Path, names: Iterable[str], remedy: str) -> None:
 
     Args:
         folder: a results folder. One without a seal is warned of: nothing shows whether its files were changed.
-        names: of the files to be read. One that is missing, or was never sealed, is none of this function's business.
+        names: of the files to be read, as far as they are there.
         remedy: what to do about a changed file.
 
     Raises:
-        GatitoError: naming the first file that was changed.
+        GatitoError: naming the first file that was changed or added.
     """
     path = folder / SEAL
     if not path.exists():
@@ -42,5 +43,5 @@ def check_seal(folder: Path, names: Iterable[str], remedy: str) -> None:
         return
     sealed = read_json(path, {"sha256": dict}, remedy)["sha256"]
     for name in names:
-        if name in sealed and (folder / name).exists() and file_digest(folder / name) != sealed[name]:
+        if (folder / name).exists() and file_digest(folder / name) != sealed.get(name):
             raise GatitoError(f"{folder / name} was changed after gatito wrote it: {remedy}")

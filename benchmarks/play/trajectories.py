@@ -32,7 +32,7 @@ _INDEX = "index.json"
 _FRAMES = "observations.frames"
 _CHUNKS = "chunks.npy"
 _INDEX_SHAPE = {"episodes": list, "sha256": dict, "recording": str, "facts": dict, "digest": str}
-_EPISODE_SHAPE = {"seed": int, "length": int, "return": (int, float)}
+_EPISODE_SHAPE = (("seed", int), ("length", int), ("return", (int, float)))
 _SHARD = re.compile(r"shard-\d{3,}")
 
 
@@ -201,9 +201,7 @@ def _read_index(folder: Path, remedy: str) -> dict[str, Any]:
     """The index of a shard, checked against its digest and its shape."""
     index = read_json(folder / _INDEX, _INDEX_SHAPE, remedy)
     rows = index["episodes"]
-    good = all(isinstance(row, dict) for row in rows) and all(
-        isinstance(row.get(key), kind) for row in rows for key, kind in _EPISODE_SHAPE.items()
-    )
+    good = all(isinstance(row, dict) and isinstance(row.get(key), kind) for row in rows for key, kind in _EPISODE_SHAPE)
     if not good or index["digest"] != digest({key: value for key, value in index.items() if key != "digest"}):
         raise GatitoError(f"{folder / _INDEX} is damaged: it does not match its own digest. {remedy}")
     return index
@@ -241,6 +239,7 @@ class Trajectories:
 
     Attributes:
         facts: what the recording says of itself (``task``, ``agent``, ``distribution_kind``, …).
+        digest: of the content of all its files.
         seeds: shape ``(episodes,)``.
         lengths: shape ``(episodes,)``, in steps.
         ends: shape ``(episodes,)``, the number of steps up to the end of each.
@@ -259,6 +258,7 @@ class Trajectories:
             raise GatitoError(f"{folder} holds no finished recording: {run_first('record')}.")
         verify(folder, manifest)
         self.folder = folder
+        self.digest = digest(manifest["files"])
         self.facts: dict[str, Any] = manifest["facts"]
         names = sorted(name.partition("/")[0] for name in manifest["files"] if name.endswith(f"/{_INDEX}"))
         check_shards(folder, names)

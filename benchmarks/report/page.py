@@ -120,7 +120,7 @@ def _clips(folder: Path, tasks: list[str]) -> list[dict[str, str]]:
         path = folder / "clips" / task / CLIP
         if not path.exists():
             continue
-        played = read_json(path.with_name(ABOUT))["agents"]
+        played = read_json(path.with_name(ABOUT), {"agents": dict})["agents"]
         shown = [f"{agent} (return {number(about['return'])})" for agent, about in played.items()]
         label = f"{task}: film of {' and '.join(shown)}, side by side from left to right"
         data = base64.b64encode(path.read_bytes()).decode()
@@ -130,7 +130,7 @@ def _clips(folder: Path, tasks: list[str]) -> list[dict[str, str]]:
 
 def _environment(folder: Path) -> dict[str, Any]:
     path = folder / ENVIRONMENT
-    return read_json(path) if path.exists() else {}
+    return read_json(path, dict) if path.exists() else {}
 
 
 def _environment_text(about: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base.artifacts import write_text
 from benchmarks.base.csv_rows import to_csv
+from benchmarks.base.files import update_text
 from benchmarks.base.seals import seal
 from benchmarks.report.formats import Table, interval_text, magnitude
 from benchmarks.report.tables import costs_by_agent, seeds_text
@@ -104,7 +104,7 @@ def write_rounds(board: Scoreboard, folder: Path, amplifier: str, start: str) ->
     """Write ``rounds.csv`` into a run's folder; a run without rounds has no such file."""
     rows = round_rows(board, amplifier, start)
     if rows:
-        write_text(folder / ROUNDS, to_csv(rows, RoundRow))
+        update_text(folder / ROUNDS, to_csv(rows, RoundRow))
         seal(folder, [ROUNDS])
 
 

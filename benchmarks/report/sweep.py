@@ -3,15 +3,19 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.base import console
 from benchmarks.base.errors import TasksFailedError, one_line
+from benchmarks.base.files import read_json, write_json
 from benchmarks.report.report import write_report
 from benchmarks.runs.lock import lock
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.scoring.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
+
+_OUTCOME = "outcome.json"
 
 
 def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig) -> None:
@@ -57,7 +61,10 @@ class SweepRun:
 
 @dataclass
 class Sweep:
-    """The runs of one process: one, or those of a sweep, which goes on after a run that fails.
+    """The runs of one command: one, or those of a sweep, which goes on after a run that fails.
+
+    A launcher may make the runs of a sweep in other processes, or on other machines. Each leaves what became of it in
+    its own folder in the sweep's, and the process that started the sweep gathers that.
 
     Attributes:
         failures: the error line of each run that failed.
@@ -76,17 +83,53 @@ class Sweep:
             line = one_line(error)
             if line is None:
                 raise
-            console.fail(line, error.lines if isinstance(error, TasksFailedError) else ())
-            self.failures.append(line)
+            details = error.lines if isinstance(error, TasksFailedError) else []
+            console.fail(line, details)
+            self.failures.append(" ".join([line, *details]))
+
+    @contextmanager
+    def one_run(self, folder: Path | None) -> Iterator[None]:
+        """Make one run; what becomes of it is left in its folder in a sweep's. None: it is not part of a sweep."""
+        try:
+            with self.one_line_errors():
+                yield
+        finally:
+            if folder is not None:
+                self.leave(folder)
+
+    def leave(self, folder: Path) -> None:
+        """Write what became of this run of a sweep into its folder in the sweep's."""
+        reported = [asdict(run) | {"folder": str(run.folder)} for run in self.reported]
+        write_json(folder / _OUTCOME, {"failures": self.failures, "reported": reported})
+        self.failures, self.reported = [], []
+
+    def gather(self, folder: Path) -> None:
+        """Read what the runs of a sweep have left in its folder, in their order.
+
+        Raises:
+            FatalError: if a file is damaged.
+        """
+        jobs = sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
+        for job in jobs:
+            if not (job / _OUTCOME).exists():
+                self.failures.append(f"run {job.name} of the sweep ended early; its messages are below {folder}.")
+                continue
+            outcome = read_json(job / _OUTCOME, {"failures": list, "reported": list})
+            self.failures += outcome["failures"]
+            for run in outcome["reported"]:
+                tracking = TrackingConfig(**run["tracking"])
+                self.reported.append(SweepRun(Path(run["folder"]), run["name"], run["tasks"], tracking))
 
     def report(self) -> None:
-        """Report each configuration over its training seeds, and all configurations side by side."""
-        if not self.reported:
-            return
+        """List what failed, and report each configuration over its training seeds, and all side by side."""
         if self.failures:
             console.warn(
-                f"{len(self.failures)} runs of the sweep failed, whole or in part, and are in no pooled report."
+                f"{len(self.failures)} runs of the sweep failed, whole or in part, and are in no pooled report:"
             )
+            for line in self.failures:
+                console.warn(line)
+        if not self.reported:
+            return
         folders = [run.folder for run in self.reported]
         pools = [(seeds, pooled_name(seeds)) for seeds in seeds_of_one_configuration(folders)]
         configurations = {re.sub(r"-seed\d+", "", folder.name) for folder in folders}
@@ -96,3 +139,22 @@ class Sweep:
             console.note(f"putting together {', '.join(run.name for run in runs)}")
             with self.one_line_errors():
                 report_together(runs, runs[0].parent / name, self.reported[0].tracking)
+
+
+class SweepFolder:
+    """A callback of Hydra's, named in ``conf/config.yaml``: it remembers where the sweep of this process is.
+
+    Attributes:
+        current: the folder; None: this process started no sweep.
+    """
+
+    current: Path | None = None
+
+    def on_multirun_start(self, config: Any, **_: Any) -> None:  # noqa: ANN401
+        """Called by Hydra in the process that was started, before the first run of the sweep."""
+        SweepFolder.current = Path(config.hydra.sweep.dir).absolute()
+
+    def _ignore(self, **_: Any) -> None:  # noqa: ANN401
+        """Hydra calls all of a callback's methods."""
+
+    on_multirun_end = on_run_start = on_run_end = on_job_start = on_job_end = on_compose_config = _ignore

@@ -98,8 +98,8 @@ class Failures:
         """Write them into the run's folder; without any, there is no file."""
         if self._failed:
             write_json(folder / FAILURES, {task: asdict(failure) for task, failure in self._failed.items()})
-        else:
-            (folder / FAILURES).unlink(missing_ok=True)
+        elif (folder / FAILURES).exists():  # else a run that can only be read could not be shown
+            (folder / FAILURES).unlink()
 
     def stop_if_none_is_left(self) -> None:
         """End the run where no task is left to be scored.

@@ -78,15 +78,22 @@ class _Owner:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, *, needed: bool = True) -> Iterator[None]:
     """Work in a run's folder alone. What earlier kills left half written in it is removed.
 
     A folder that cannot be written is not locked: whoever only shows what is there needs no lock, and whoever writes is
     told by the first write. A folder that is empty in the end is removed again.
 
+    Args:
+        folder: the run's.
+        needed: whether anything is to be made there; if not, this does nothing.
+
     Raises:
         FatalError: if another command works there, naming its process, machine and the way out.
     """
+    if not needed:
+        yield
+        return
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     owner = _Owner.current()
     locked = True

@@ -5,9 +5,11 @@ named and the others go on. A shared board shows how far each job is.
 """
 
 import faulthandler
+import fcntl
 import functools
 import os
 import re
+import shutil
 import signal
 import tempfile
 import threading
@@ -16,7 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +31,7 @@ from benchmarks.base.errors import FatalError, GatitoError, gatito_error, one_li
 from benchmarks.runs.failures import Failures
 
 _POLL_SECONDS = 0.3
+_TEMPORARY = "gatito-board-"
 _IDLE_SECONDS = 300  # after which a process without work ends
 # A process that has grown by 300 MB (environments of many tasks do that) is ended by loky between two jobs, and the
 # next one gets a fresh process. Nothing is lost; loky says so all the same.
@@ -138,7 +141,7 @@ def run_jobs(
 @contextmanager
 def _shown(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Job, tuple[Path, int]]]:
     """Progress bars for a board with a number per job, which the jobs write; yields each job's place on it."""
-    with tempfile.TemporaryDirectory(prefix="gatito-") as folder, console.progress() as bars:
+    with _temporary_folder() as folder, console.progress() as bars:
         path = Path(folder) / "board"
         np.zeros(len(jobs), dtype=np.int64).tofile(path)
         labels = list(dict.fromkeys(job.label for job in jobs))
@@ -161,6 +164,26 @@ def _shown(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Jo
             stop.set()
             watcher.join()
             poll()
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for a board; those that killed commands left, whose locks are gone with them, are removed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY) as folder:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(descriptor)
 
 
 _idle: list[ProcessPoolExecutor] = []  # pools of one process, kept for the next jobs: to import torch takes seconds
@@ -197,17 +220,18 @@ def _outcomes(
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C back for a moment: a process that is half begun cannot be ended."""
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C is the main thread's
-        yield
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    # The new process inherits this: Ctrl-C is for the process that was started, which kills its workers.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if held:
-            signal.raise_signal(signal.SIGINT)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def close_pools() -> None:
+    """Kill the processes that wait for further jobs; an environment's threads must not keep them alive."""
+    while _idle:
+        _idle.pop().shutdown(kill_workers=True)
 
 
 def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa: ANN401
@@ -217,7 +241,10 @@ def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa
             return pool, pool.submit(*call)
         except BrokenProcessPool:  # its process was killed while it had no work
             continue
-    pool = ProcessPoolExecutor(1, timeout=_IDLE_SECONDS, env=_ONE_THREAD)
+    # From its first moment on it watches its parent, which may be killed while it begins.
+    pool = ProcessPoolExecutor(
+        1, timeout=_IDLE_SECONDS, env=_ONE_THREAD, initializer=_die_with, initargs=(os.getpid(),)
+    )
     return pool, pool.submit(*call)
 
 

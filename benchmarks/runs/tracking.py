@@ -5,12 +5,13 @@ JSON object with a ``step`` and metrics under the field's usual names (``charts/
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from benchmarks.base.artifacts import write_text
 from benchmarks.base.errors import unknown
 from benchmarks.base.settings import setting
 from benchmarks.runs.stage import JOB_TYPES
+from benchmarks.runs.wandb_service import Variables, answers, has_key, kill_service, within
 
 LOG = "log.jsonl"
+_MOST_SECONDS = 90  # that W&B may take for one call: to open a run, to send lines, to upload an artifact
 LogMore = Callable[[Any], object]
 """Logs to an open W&B run what is no curve; see :mod:`benchmarks.runs.wandb`."""
 
@@ -30,11 +33,18 @@ class TrackingConfig:
     """JSONL logs, which are always written, and Weights & Biases."""
 
     backend: str = setting("wandb", "wandb, or none: the JSONL logs only.", choices=("none", "wandb"))
-    project: str = setting("gatito", "The W&B project.")
-    entity: str | None = setting(None, "The W&B team or user; null: the account's default.")
+    project: str | None = setting(None, "The W&B project; null: WANDB_PROJECT, or gatito.")
+    entity: str | None = setting(None, "The W&B team or user; null: WANDB_ENTITY, or the account's default.")
     mode: str | None = setting(
-        None, "online, offline, or null: online where an API key is set.", choices=("offline", "online")
+        None,
+        "online, offline, or null: WANDB_MODE, or online where an API key is set.",
+        choices=("offline", "online"),
     )
+
+    def resolved(self) -> "TrackingConfig":
+        """With W&B's variables in place of what is not set."""
+        variables = Variables.read()
+        return replace(self, project=self.project or variables.project, entity=self.entity or variables.entity)
 
 
 class Log:
@@ -60,9 +70,13 @@ def read_log(path: Path) -> list[dict[str, float]]:
     """All whole lines of a log; a last line cut by a kill is left out, a missing file is an empty log."""
     lines = []
     with contextlib.suppress(FileNotFoundError):
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(line))
+        for text in path.read_bytes().decode(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                line = json.loads(text)
+                if isinstance(line, dict) and all(
+                    isinstance(line.get(key), int | float) for key in ("step", "seconds")
+                ):
+                    lines.append(line)
     return lines
 
 
@@ -118,6 +132,15 @@ def pump(mirrors: Iterable[Mirror]) -> None:
         mirror.pump()
 
 
+def _give_up() -> None:
+    """Leave nothing behind that wandb would wait for when this process ends."""
+    import wandb
+
+    kill_service()
+    with contextlib.suppress(Exception):
+        within(_MOST_SECONDS, wandb.teardown)
+
+
 class Tracker:
     """Starts the W&B runs of one gatito run: grouped by suite and name, job type by stage."""
 
@@ -127,11 +150,12 @@ class Tracker:
             raise unknown("tracking backend", config.backend, ("wandb", "none"))
         if config.mode not in (None, "online", "offline"):
             raise unknown("tracking mode", config.mode, ("online", "offline"))
-        self._config = config
+        self._config = config.resolved()
         self._group = group
         self._common = {"suite": group.partition("/")[0], "exp_name": exp_name, "seed": seed}
         self._folder = folder
-        self._works = config.backend == "wandb" and os.environ.get("WANDB_MODE") != "disabled"
+        self._variables = Variables.read()
+        self._works = config.backend == "wandb" and not self._variables.disabled
 
     def mirror(self, folder: Path, job_type: str, **config: Any) -> Mirror:  # noqa: ANN401
         """A mirror of the log in ``folder``; ``config`` should name the ``env_id`` where there is one."""
@@ -169,11 +193,13 @@ class Tracker:
         if not self._works:
             return False
         try:
-            action()
+            within(_MOST_SECONDS, action)
         except Exception as error:
             self._works = False
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             console.warn(f"Weights & Biases failed ({first_line}); the run goes on, {LOG} files hold everything.")
+            if isinstance(error, TimeoutError):
+                _give_up()
         return self._works
 
     def _init(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -190,8 +216,8 @@ class Tracker:
             name=name,
             id=hashlib.sha256(f"{folder.resolve()}{time.time_ns()}".encode()).hexdigest()[:12],
             config={**self._common, **config},
-            dir=self._folder,
-            mode="online" if self._mode() == "online" else "offline",
+            dir=self._variables.folder or self._folder,
+            mode="online" if self._mode == "online" else "offline",
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
@@ -199,18 +225,13 @@ class Tracker:
         run.define_metric("*", step_metric="global_step")
         return run
 
+    @functools.cached_property
     def _mode(self) -> str:
-        if self._config.mode is not None:
-            return self._config.mode
-        if os.environ.get("WANDB_MODE") in ("online", "offline"):  # W&B's own switch
-            return os.environ["WANDB_MODE"]
-        return "online" if os.environ.get("WANDB_API_KEY") or _has_netrc_key() else "offline"
-
-
-def _has_netrc_key() -> bool:
-    import netrc
-
-    try:
-        return any("wandb" in host for host in netrc.netrc().hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
+        """``online`` or ``offline``; found out once."""
+        mode = self._config.mode or self._variables.mode or ("online" if has_key() else "offline")
+        if mode == "online" and not answers():
+            console.warn(
+                "Weights & Biases does not answer: this run is mirrored offline; `wandb sync` uploads it later."
+            )
+            return "offline"
+        return mode

@@ -11,12 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.base.artifacts import digest, read_json, write_bytes, write_json, write_text
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.seals import check_seal, seal
+from benchmarks.base.yaml_files import read_yaml
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import ANCHORS, AgentId
 from benchmarks.scoring.results import FILES, CostRow, Results, ScoreRow, TaskRow
@@ -61,7 +60,7 @@ def seeds_of_one_configuration(folders: Sequence[Path]) -> list[list[Path]]:
     """Groups of several runs that differ only in their training seed, with one run per seed."""
     groups: dict[str, dict[int, Path]] = {}
     for folder in folders:
-        seed = int(yaml.safe_load((folder / CONFIG).read_text())["seed"])
+        seed = int(read_yaml(folder / CONFIG)["seed"])
         groups.setdefault(str(sorted(_method(folder).items())), {}).setdefault(seed, folder)
     return [list(runs.values()) for runs in groups.values() if len(runs) > 1]
 
@@ -94,7 +93,9 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     for number, (label, runs) in enumerate(grouped):
         name = CONFIG if number == 0 else f"config-{number}.yaml"
         write_text(into / name, (f"# {label}\n" if label else "") + (runs[0] / CONFIG).read_text())
-    environments = [read_json(folder / ENVIRONMENT) for folder in folders if (folder / ENVIRONMENT).exists()]
+    environments = [
+        read_json(folder / ENVIRONMENT, {"command": str}) for folder in folders if (folder / ENVIRONMENT).exists()
+    ]
     if environments:
         commands = dict.fromkeys(environment["command"] for environment in environments)
         commits = dict.fromkeys(environment.get("git_commit") for environment in environments)
@@ -200,10 +201,7 @@ def _rows_of(results: Results, agent: AgentId) -> set[ScoreRow | CostRow]:
 
 def _method(folder: Path) -> dict[str, Any]:
     """The settings that decide a run's results, without the training seed."""
-    try:
-        config = yaml.safe_load((folder / CONFIG).read_text())
-    except yaml.YAMLError as error:
-        raise GatitoError(f"{folder / CONFIG} is not valid YAML: {' '.join(str(error).split())}") from None
+    config = read_yaml(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise GatitoError(f"{folder / CONFIG} has no settings: take it from the run's own stages, or run it again.")
     execution = tuple(f"{name}." for name in _EXECUTION)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact, read_manifest, write_text
 from benchmarks.base.compute import Cost
 from benchmarks.base.csv_rows import read_csv, to_csv
@@ -137,7 +138,8 @@ def evaluate(
     missing: list[AgentId] = []
     seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     for agent in agents:
-        if scores[agent.id].is_complete() or scores[agent.id].adopt(run.runs_folder):
+        finished = scores[agent.id].is_complete() or scores[agent.id].adopt(run.runs_folder)
+        if finished and _is_sound(scores[agent.id]):
             continue
         missing.append(agent.id)
         parts = min(run.workers, agent.plays(config))
@@ -148,6 +150,11 @@ def evaluate(
             for part in range(parts)
         ]
     played = _play_parts(jobs, run)
+    for episode in (episode for _, part in played for episode in part.episodes):
+        if not math.isfinite(episode.total_return):
+            line = f"the return of an episode (seed {episode.seed}) is {episode.total_return}: scale its rewards down."
+            run.failures.add(episode.task, f"task {episode.task}: {line}")
+    recorded = {agent.id: _recorded(run, agent, seeds) for agent in agents if agent.id in missing}
     survivors = run.survivors()
     if not survivors.tasks:
         return Results((), ())
@@ -155,7 +162,7 @@ def evaluate(
         if agent.id in missing:
             parts = [part for job, part in played if job.arguments["agent"] is agent]
             episodes = [episode for part in parts for episode in part.episodes]
-            rows = score_rows(survivors, agent.id, seed, [*episodes, *_recorded(agent, seeds)])
+            rows = score_rows(survivors, agent.id, seed, [*episodes, *recorded[agent.id]])
             seconds = sum(part.seconds for part in parts)
             spent = total_spent([part.spent for part in parts])
         elif survivors != suite:  # scored already, on a task at which another agent has failed since
@@ -195,21 +202,22 @@ def _groups(agent: Agent, suite: Suite) -> list[Suite]:
     return [Suite(suite.name, playing)] if playing else []
 
 
-def _recorded(agent: Agent, seeds: Sequence[int]) -> list[Episode]:
+def _recorded(run: Run, agent: Agent, seeds: Sequence[int]) -> list[Episode]:
     """The first recorded episodes in place of test episodes, on the tasks that an agent does not play."""
     episodes = []
     for task, folder in agent.recorded.items():
-        recording = Trajectories(folder)
-        if len(recording) < len(seeds):
-            raise GatitoError(
-                f"the recording of {agent.name} on task {task} has {len(recording)} episodes, but {len(seeds)} are to "
-                f"be scored: set evaluate.episodes={len(recording)}."
-            )
-        rows = zip(seeds, recording.returns, recording.lengths, recording.successes, strict=False)
-        episodes += [
-            Episode(task, seed, float(total), int(length), success, False, None)
-            for seed, total, length, success in rows
-        ]
+        with run.failures.of(task):
+            recording = Trajectories(folder)
+            if len(recording) < len(seeds):
+                raise GatitoError(
+                    f"the recorded {agent.name} of task {task} has {len(recording)} episodes, but {len(seeds)} are to "
+                    f"be scored: set evaluate.episodes={len(recording)}, or leave the task out with tasks=[…]."
+                )
+            rows = zip(seeds, recording.returns, recording.lengths, recording.successes, strict=False)
+            episodes += [
+                Episode(task, seed, float(total), int(length), success, False, None)
+                for seed, total, length, success in rows
+            ]
     return episodes
 
 
@@ -306,6 +314,16 @@ def _rows_on(suite: Suite, scores: Artifact) -> list[ScoreRow]:
     names = {task.name for task in suite}
     rows = read_csv(scores.folder / SCORES, ScoreRow, "run with stages=[evaluate,report] again.")
     return [row for row in rows if row.task in names]
+
+
+def _is_sound(scores: Artifact) -> bool:
+    """Whether the rows of a finished artifact can be read. One that holds a NaN is played again."""
+    try:
+        read_csv(scores.folder / SCORES, ScoreRow, "")
+    except GatitoError as error:
+        console.warn(f"{error} It is played again.")
+        return False
+    return True
 
 
 def _manifest(artifact: Artifact) -> dict[str, Any]:

@@ -214,7 +214,8 @@ class Results:
         """Write the four files and seal them."""
         for name, kind in FILES.items():
             update_text(folder / f"{name}.csv", to_csv(getattr(self, name), kind))
-            (folder / f"{name}.csv.gz").unlink(missing_ok=True)
+            if (compressed := folder / f"{name}.csv.gz").exists():
+                compressed.unlink()
         seal(folder, [f"{name}.csv" for name in FILES])
 
     @staticmethod

@@ -16,6 +16,7 @@ import torch
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -200,6 +201,14 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
     if isinstance(model, HoldingDQN):
         model.longest = recipe.hold_exploration
     return model
+
+
+def use_empty_logger(model: BaseAlgorithm) -> None:
+    """Give a model a new logger that writes nowhere.
+
+    Without one of its own, SB3 makes an empty folder in the temporary directory each time that it learns.
+    """
+    model.set_logger(Logger(folder=None, output_formats=[]))
 
 
 class Watch(BaseCallback):

@@ -18,7 +18,7 @@ from benchmarks.base.flops import FlopMeter, parameter_count
 from benchmarks.base.seeds import derive
 from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
-from experts.sb3.algorithms import Watch, build, make_vec_env
+from experts.sb3.algorithms import Watch, build, make_vec_env, use_empty_logger
 from experts.sb3.normalizer import normalizer_state, put_normalizer
 
 _SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
@@ -86,6 +86,7 @@ class Training:
         if hasattr(self._model, "let_go"):  # DQN
             self._model.let_go()
             self._model.exploration_rate = self._model.exploration_schedule(1.0 - started / until)
+        use_empty_logger(self._model)
         watch = Watch(on_progress, on_metrics)
         # Logs go through the callback; SB3's own would be printed every so many rollouts.
         try:
@@ -144,7 +145,7 @@ class Training:
         if not all(bool(torch.isfinite(values).all()) for values in weights):
             raise GatitoError(
                 f"the expert of task {self._task.name} diverged: its weights are NaN after {self.steps} steps. "
-                "The last good checkpoint is kept; lower its learning_rate and run again."
+                "A checkpoint from before is kept, if there is one; lower its learning_rate and run again."
             )
 
     def _put(self, state: Mapping[str, Any]) -> None:

@@ -271,9 +271,11 @@ class _Training:
         told = ranks.total(torch.stack(list(means.values())).float())
         # Looked at before the weights are touched, so that no checkpoint can hold a NaN.
         if not (torch.isfinite(told).all() and torch.isfinite(norm)):
+            kept = "there is no checkpoint yet"
+            if self._saved > 0:
+                kept = f"the last good checkpoint (step {self._saved}) is kept in {self._artifact.folder}"
             raise GatitoError(
-                f"the distillation loss became NaN at step {self.step}; the last good checkpoint "
-                f"(step {max(0, self._saved)}) is kept in {self._artifact.folder}. Lower distill.learning_rate and run "
+                f"the distillation loss became NaN at step {self.step}; {kept}. Lower distill.learning_rate and run "
                 "again."
             )
         self._optimizer.step()

@@ -225,10 +225,12 @@ class _Training:
             )
 
     def _diverged(self, why: str) -> GatitoError:
+        kept = "there is no checkpoint yet"
+        if self._saved > 0:
+            kept = f"the last good checkpoint (update {self._saved}) is kept in {self._folder}"
         return GatitoError(
-            f"learning from rewards diverged at update {self.progress.iteration}: {why}; the last good checkpoint "
-            f"(update {max(0, self._saved)}) is kept in {self._folder}. Lower {self._learner.group}.learning_rate, or "
-            f"raise {self._learner.group}.critic_warmup, and run again."
+            f"learning from rewards diverged at update {self.progress.iteration}: {why}; {kept}. Lower "
+            f"{self._learner.group}.learning_rate, or raise {self._learner.group}.critic_warmup, and run again."
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:

@@ -1,8 +1,10 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import read_json, write_json
 from benchmarks.play.policy import Noisy, RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
@@ -11,6 +13,7 @@ from experts.datasets import dataset_digest, dataset_episodes, export_dataset
 from tests.conftest import make_task
 
 minari = pytest.importorskip("minari")
+h5py = pytest.importorskip("h5py")
 
 TASKS = [
     make_task("CartPole-v1"),
@@ -84,7 +87,7 @@ def test_a_dataset_of_another_task_or_none_is_refused_in_one_line(tmp_path):
     assert dataset_digest(TASKS[0], folder) == dataset_digest(TASKS[0], folder)
     with pytest.raises(GatitoError, match=r"task toy/target has observations Box.*give it its own dataset"):
         next(dataset_episodes(TASKS[1], folder))
-    with pytest.raises(GatitoError, match="dataset D4RL/none-v0 of task toy/cartpole cannot be read"):
+    with pytest.raises(GatitoError, match=r"of task toy/cartpole is not in .* fetch it with `minari download"):
         dataset_digest(TASKS[0], "D4RL/none-v0")
 
 
@@ -103,3 +106,171 @@ def test_frames_that_are_not_stacked_as_the_tasks_are_refused(tmp_path):
         )
     with pytest.raises(GatitoError, match="does not stack its frames as the task does"):
         list(dataset_episodes(task, str(tmp_path / "odd-v0")))
+
+
+COUNTER = make_task("tests.environments:Counter-v0")
+
+
+def make_dataset(folder, lengths=(3, 3), last=True, actions=None, infos=None, spaces_of=None, dtype=np.float32):
+    """A dataset such as somebody else would write; the last episode ends if ``last`` says so."""
+    observation, action = spaces_of or spaces(COUNTER)
+    buffers = [
+        minari.data_collector.EpisodeBuffer(
+            observations=np.zeros((length + 1, 2), dtype),
+            actions=np.ones(length, np.int64) if actions is None else actions[:length],
+            rewards=[1.0] * length,
+            terminations=[False] * (length - 1) + [last or number < len(lengths) - 1],
+            truncations=[False] * length,
+            infos=infos and {name: values[: length + 1] for name, values in infos.items()},
+        )
+        for number, length in enumerate(lengths)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(folder))
+        minari.create_dataset_from_buffers("theirs-v0", buffers, observation_space=observation, action_space=action)
+    return folder / "theirs-v0"
+
+
+def episodes_of(folder, **settings):
+    return list(dataset_episodes(COUNTER, str(folder), **settings))
+
+
+def test_a_foreign_datasets_labels_are_not_the_experts(tmp_path):
+    folder = make_dataset(tmp_path, infos={"labels": np.zeros(9, np.int64)})
+    for episode in episodes_of(folder):
+        np.testing.assert_array_equal(episode.steps["labels"], episode.steps["actions"])
+        assert episode.steps["labels"].tolist() == [1, 1, 1]
+
+
+def test_an_unfinished_last_episode_is_left_out_and_said(tmp_path, capfd):
+    folder = make_dataset(tmp_path, lengths=(3, 4, 2), last=False)
+    assert [episode.length for episode in episodes_of(folder, warn=True)] == [3, 4]
+    assert "1 unfinished episodes are left out" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("lengths, last", [((3,), True), ((3, 3), False)])
+def test_a_dataset_with_one_finished_episode_is_refused(tmp_path, lengths, last):
+    with pytest.raises(GatitoError, match=r"has 1 finished episodes, and two are needed .* leave it out with tasks="):
+        episodes_of(make_dataset(tmp_path, lengths=lengths, last=last))
+
+
+def test_other_types_and_bounds_are_cast_to_the_tasks(tmp_path):
+    box = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    folder = make_dataset(tmp_path, spaces_of=(box, gym.spaces.Discrete(3)), dtype=np.float64)
+    assert {episode.steps["observations"].dtype for episode in episodes_of(folder)} == {np.dtype(np.float32)}
+
+
+def test_actions_outside_of_the_tasks_space_are_refused(tmp_path):
+    folder = make_dataset(tmp_path, actions=np.array([0, 1, 2]))
+    assert len(episodes_of(folder)) == 2
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        file["episode_1/actions"][1] = 3
+    with pytest.raises(GatitoError, match="episode 1: actions are not within the task's space Discrete"):
+        episodes_of(folder)
+
+
+def test_an_episode_that_is_longer_than_the_tasks_horizon_is_refused(tmp_path):
+    with pytest.raises(GatitoError, match="episode 0 has 21 steps, task toy/counter at most 20"):
+        episodes_of(make_dataset(tmp_path, lengths=(21, 3)))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def lost_rewards(path):
+    with h5py.File(path, "a") as file:
+        del file["episode_0/rewards"]
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, lost_rewards])
+def test_a_damaged_dataset_gets_one_line(tmp_path, damage):
+    folder = make_dataset(tmp_path)
+    damage(folder / "data" / "main_data.hdf5")
+    with pytest.raises(GatitoError, match=rf"is damaged .*: remove the folder {folder} and fetch it anew") as error:
+        episodes_of(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3", "{}"])
+def test_metadata_of_another_shape_get_one_line(tmp_path, content):
+    folder = make_dataset(tmp_path)
+    (folder / "data" / "metadata.json").write_text(content)
+    with pytest.raises(GatitoError, match="is damaged"):
+        episodes_of(folder)
+
+
+def external(file, secret):
+    del file["episode_0/rewards"]
+    file.create_dataset("episode_0/rewards", (3,), "f8", external=[(str(secret), 0, 24)])
+
+
+def linked(file, secret):
+    del file["episode_0/rewards"]
+    file["episode_0/rewards"] = h5py.ExternalLink(str(secret), "/rewards")
+
+
+def virtual(file, secret):
+    del file["episode_0/rewards"]
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource(str(secret), "rewards", (3,))
+    file.create_virtual_dataset("episode_0/rewards", layout)
+
+
+@pytest.mark.parametrize("trick", [external, linked, virtual])
+def test_a_dataset_that_reads_other_files_is_refused(tmp_path, trick):
+    folder = make_dataset(tmp_path)
+    (tmp_path / "secret").write_bytes(b"the contents of a file".ljust(64))
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        trick(file, tmp_path / "secret")
+    for read in (episodes_of, lambda folder: dataset_digest(COUNTER, str(folder))):
+        with pytest.raises(GatitoError, match=r"episode_0/rewards .*do not use this dataset"):
+            read(folder)
+
+
+def test_a_dataset_of_links_is_refused(tmp_path):
+    folder = make_dataset(tmp_path)
+    path = folder / "data" / "main_data.hdf5"
+    path.rename(tmp_path / "elsewhere.hdf5")
+    path.symlink_to(tmp_path / "elsewhere.hdf5")
+    with pytest.raises(GatitoError, match="is a symbolic link"):
+        episodes_of(folder)
+
+
+def test_no_environment_is_made_of_a_datasets_metadata(tmp_path, monkeypatch):
+    folder = make_dataset(tmp_path)
+    metadata = read_json(folder / "data" / "metadata.json")
+    del metadata["observation_space"], metadata["action_space"]
+    spec = gym.spec("CartPole-v1").to_json().replace("gymnasium.envs.classic_control.cartpole", "evil")
+    write_json(folder / "data" / "metadata.json", metadata | {"env_spec": spec})
+    monkeypatch.setattr(gym, "make", lambda *_, **__: pytest.fail("an environment was made"))
+    assert len(episodes_of(folder)) == 2
+
+
+def test_a_datasets_digest_is_of_its_content(tmp_path):
+    folder = make_dataset(tmp_path)
+    before = dataset_digest(COUNTER, str(folder))
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0/rewards"][0] = 5.0  # as many bytes as before
+    assert dataset_digest(COUNTER, str(folder)) != before
+
+
+def test_an_export_is_renewed_when_the_recording_changed_and_others_data_is_kept(tmp_path):
+    name = export_dataset(COUNTER, "expert", record(COUNTER, tmp_path / "a"), tmp_path / "minari")
+    path = tmp_path / "minari" / name / "data" / "main_data.hdf5"
+    before = path.read_bytes()
+    write_shard(
+        tmp_path / "b" / "shard-000", rollout(RandomPolicy(), {COUNTER: range(9)}, keep_steps=True), spaces(COUNTER)[0]
+    )
+    Artifact(tmp_path / "b", "trajectories", {}).finish(1.0, distribution_kind=None)
+    export_dataset(COUNTER, "expert", Trajectories(tmp_path / "b"), tmp_path / "minari")
+    assert path.read_bytes() != before and len(list(dataset_episodes(COUNTER, str(path.parents[1])))) == 9
+    assert not list((tmp_path / "minari").glob(".*"))
+    metadata = read_json(path.with_name("metadata.json"))
+    write_json(path.with_name("metadata.json"), {key: value for key, value in metadata.items() if key != "gatito"})
+    with pytest.raises(GatitoError, match="holds a dataset that gatito did not export: move it away"):
+        export_dataset(COUNTER, "expert", Trajectories(tmp_path / "b"), tmp_path / "minari")

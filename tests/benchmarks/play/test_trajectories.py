@@ -143,7 +143,7 @@ def test_columns_of_another_length_than_the_index_says_are_refused(recorded):
     with pytest.raises(GatitoError, match=r"actions.npy has \d+ bytes instead of"):
         Trajectories(folder)
     Artifact(folder, "trajectories", {}).finish(1.0)  # with checksums that fit
-    with pytest.raises(GatitoError, match="actions.npy has 3 rows instead of"):
+    with pytest.raises(GatitoError, match="actions has 3 rows instead of"):
         Trajectories(folder)
 
 

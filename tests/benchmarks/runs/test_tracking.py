@@ -1,12 +1,18 @@
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.runs import wandb_service
 from benchmarks.runs.tracking import Log, Tracker, TrackingConfig, read_log
+from tests.conftest import ROOT
 
 
 def tracker(folder, **settings):
@@ -21,6 +27,15 @@ def test_a_log_is_read_back_and_a_cut_last_line_is_left_out(tmp_path):
     with log.path.open("a") as file:
         file.write('{"step": 30, "char')
     assert [(line["step"], line["charts/episodic_return"]) for line in read_log(log.path)] == [(10, 1.5), (20, 2.5)]
+
+
+def test_lines_that_are_none_are_left_out(tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(
+        b'[]\n3\n{"step": "x"}\n\xff\xfe\n{"step": 1, "seconds": 0.5, "a": 2}\n{"step": 2}\n'
+    )
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1, "seconds": 0.5, "a": 2}]
+    Log(tmp_path, keep_until=5).write(6, {"a": 3.0})
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 6]
 
 
 def test_lines_of_work_that_is_done_again_are_dropped(tmp_path):
@@ -154,3 +169,96 @@ def test_without_tracking_wandb_is_not_even_imported(tmp_path):
 def test_unknown_settings_are_refused(tmp_path, settings, words):
     with pytest.raises(GatitoError, match=f"unknown {words}"):
         tracker(tmp_path, **settings)
+
+
+def opened(folder, monkeypatch, variables, **settings):
+    """What wandb.init is called with under these variables; None where it is not called."""
+    import wandb
+
+    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_DIR", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(folder))
+    calls = []
+    monkeypatch.setattr(wandb, "init", lambda **words: (calls.append(words), MagicMock())[1])
+    Tracker(TrackingConfig(**settings), group="g", exp_name="e", seed=0, folder=folder).mirror(folder, "experts")
+    return calls[0] if calls else None
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"WANDB_MODE": "disabled"}, {"WANDB_DISABLED": "true"}, {"WANDB_DISABLED": "1", "WANDB_MODE": "online"}],
+)
+def test_wandbs_variables_switch_it_off(tmp_path, monkeypatch, variables):
+    assert opened(tmp_path, monkeypatch, variables) is None
+
+
+@pytest.mark.parametrize("mode", ["offline", "dryrun", "", "nonsense"])
+def test_wandb_is_offline_where_its_variable_says_so_or_there_is_no_key(tmp_path, monkeypatch, mode):
+    assert opened(tmp_path, monkeypatch, {"WANDB_MODE": mode})["mode"] == "offline"
+
+
+def test_wandbs_variables_are_defaults_of_the_settings(tmp_path, monkeypatch):
+    variables = {"WANDB_PROJECT": "p", "WANDB_ENTITY": "e", "WANDB_DIR": "/d", "WANDB_DISABLED": "false"}
+    call = opened(tmp_path, monkeypatch, variables)
+    assert (call["project"], call["entity"], call["dir"]) == ("p", "e", Path("/d"))
+    call = opened(tmp_path, monkeypatch, variables, project="mine", entity="me")
+    assert (call["project"], call["entity"]) == ("mine", "me")
+    call = opened(tmp_path, monkeypatch, {})
+    assert (call["project"], call["entity"], call["dir"]) == ("gatito", None, tmp_path)
+
+
+def test_a_key_without_a_network_falls_back_to_offline_within_seconds(tmp_path, monkeypatch, capsys):
+    key = {"WANDB_API_KEY": "x" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    start = time.monotonic()
+    assert opened(tmp_path, monkeypatch, key)["mode"] == "offline"
+    assert time.monotonic() - start < 10 and capsys.readouterr().err.count("mirrored offline") == 1
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        key["WANDB_BASE_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert opened(tmp_path, monkeypatch, key)["mode"] == "online"
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(wandb_service, "_SERVER_SECONDS", 0.05)
+    monkeypatch.setattr(wandb_service.socket, "create_connection", lambda *_, **__: time.sleep(30))
+    start = time.monotonic()
+    assert not wandb_service.answers() and time.monotonic() - start < 5
+
+
+def test_a_stopped_wandb_is_not_waited_for(tmp_path):
+    """Its process is stopped as a debugger or a full machine stops it; the run goes on, and the process ends."""
+    (tmp_path / "script.py").write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        | {"PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 and done.stdout.strip() == "went on", done.stderr
+    assert done.stderr.count("no answer within 2 s") == 1 and done.stderr.count("\n") == 1
+
+
+STOPPED = """
+import os, pathlib, signal
+from pathlib import Path
+from benchmarks.runs import tracking, wandb_service
+
+folder = Path("run")
+folder.mkdir()
+log = tracking.Log(folder)
+tracker = tracking.Tracker(tracking.TrackingConfig(), group="g", exp_name="e", seed=0, folder=folder)
+mirror = tracker.mirror(folder, "experts")
+kill, stopped = os.kill, []
+os.kill = lambda process, number: (kill(process, signal.SIGSTOP), stopped.append(process))
+wandb_service.kill_service()
+os.kill = kill
+assert stopped
+tracking._MOST_SECONDS = 2
+log.write(1, {"a": 1.0})
+mirror.finish()
+print("went on")
+"""

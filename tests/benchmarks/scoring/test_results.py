@@ -90,6 +90,19 @@ def test_an_edited_file_is_refused(tmp_path, name):
     assert Results.read(tmp_path) == good()
 
 
+def test_a_file_beside_its_sealed_compressed_form_is_refused(tmp_path):
+    good().write(tmp_path)
+    plain = tmp_path / "scores.csv"
+    (tmp_path / "scores.csv.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    edited = plain.read_bytes().replace(b"1", b"2")
+    plain.unlink()
+    seal(tmp_path, ["scores.csv.gz"])
+    assert Results.read(tmp_path) == good()
+    plain.write_bytes(edited)
+    with pytest.raises(GatitoError, match="was changed after gatito wrote it"):
+        Results.read(tmp_path)
+
+
 def test_results_without_checksums_are_read_with_a_warning(tmp_path, capfd):
     good().write(tmp_path)
     (tmp_path / SEAL).unlink()

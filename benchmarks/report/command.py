@@ -1,0 +1,42 @@
+"""The command line from its first to its last moment: what is checked before Hydra, and how a process ends."""
+
+import importlib.metadata
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from benchmarks.base import console
+from benchmarks.base.interrupts import INTERRUPTED
+from benchmarks.base.yaml_files import check_yaml_folders, config_folders
+from benchmarks.report.sweep import Sweep, SweepFolder
+from benchmarks.runs.ending import end, ignore_closed_output
+
+
+def run_command(run: Callable[[], None], sweep: Sweep) -> NoReturn:
+    """Run the command line of this process, and end the process with its exit code.
+
+    Args:
+        run: composes the settings from the command line, and makes the run or the sweep.
+        sweep: told which runs failed and which have a report.
+    """
+    if "--version" in sys.argv[1:]:  # Hydra would print its own
+        print(f"gatito {importlib.metadata.version('gatito')}")
+        end(0)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
+    SweepFolder.current = None
+    try:
+        with sweep.one_line_errors():
+            check_yaml_folders(config_folders(sys.argv[1:]))
+            run()
+            if SweepFolder.current is not None:
+                sweep.gather(SweepFolder.current)
+                sweep.report()
+    except KeyboardInterrupt:
+        console.fail(INTERRUPTED)
+        end(130)
+    except BrokenPipeError:
+        ignore_closed_output()
+        end(128 + signal.SIGPIPE)
+    end(1 if sweep.failures else 0)

@@ -1,0 +1,116 @@
+"""What gatito asks of Weights & Biases' surroundings: its variables, its key, its server, its service process.
+
+The package ``wandb`` is not imported here: all of this is known without it, and in no more than seconds.
+"""
+
+import contextlib
+import netrc
+import os
+import signal
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_PROJECT = "gatito"
+_SERVER = "https://api.wandb.ai"
+_SERVER_SECONDS = 4
+_MODES = {"online": "online", "run": "online", "shared": "online", "offline": "offline", "dryrun": "offline"}
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The variables of https://docs.wandb.ai/guides/track/environment-variables that gatito honours.
+
+    Attributes:
+        disabled: whether ``WANDB_MODE`` or ``WANDB_DISABLED`` switches W&B off.
+        mode: ``online`` or ``offline``; None: ``WANDB_MODE`` does not say.
+        project: ``WANDB_PROJECT``, or gatito's own.
+        entity: ``WANDB_ENTITY``; None: the account's default.
+        folder: ``WANDB_DIR``; None: the run's own folder.
+    """
+
+    disabled: bool
+    mode: str | None
+    project: str
+    entity: str | None
+    folder: Path | None
+
+    @staticmethod
+    def read() -> "Variables":
+        """As they are set now; an empty one counts as not set."""
+        mode = os.environ.get("WANDB_MODE", "").lower()
+        switched_off = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
+        folder = os.environ.get("WANDB_DIR")
+        return Variables(
+            switched_off or mode == "disabled",
+            _MODES.get(mode),
+            os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+            os.environ.get("WANDB_ENTITY") or None,
+            Path(folder) if folder else None,
+        )
+
+
+def has_key() -> bool:
+    """Whether a key is set, by ``WANDB_API_KEY`` or ``wandb login``."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    with contextlib.suppress(OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    return False
+
+
+def answers() -> bool:
+    """Whether W&B's server, or the proxy on the way to it, accepts a connection within seconds."""
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or _SERVER)
+    host = server.hostname or ""
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(server.scheme)
+    if proxy:
+        server = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
+    port = server.port or (443 if server.scheme == "https" else 80)
+
+    def connect() -> None:
+        socket.create_connection((server.hostname or "", port), timeout=_SERVER_SECONDS).close()
+
+    try:
+        within(_SERVER_SECONDS, connect)  # for a name server that does not answer has no time limit
+    except OSError:
+        return False
+    return True
+
+
+def within(seconds: float, action: Callable[[], object]) -> None:
+    """Do something in a thread, and wait for it so long and no longer.
+
+    Raises:
+        TimeoutError: if it is not done by then; the thread is left behind.
+        Exception: whatever ``action`` raises.
+    """
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            action()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if errors:
+        raise errors[0]
+
+
+def kill_service() -> None:
+    """Kill the service processes (``wandb-core``) that this process has started, where the system lists them."""
+    for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for process in map(int, children.read_text().split()):
+                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]
+                if Path(os.fsdecode(command)).name == "wandb-core":
+                    os.kill(process, signal.SIGKILL)

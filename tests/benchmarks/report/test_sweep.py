@@ -1,0 +1,58 @@
+"""What becomes of a sweep's runs is gathered from their folders, whichever launcher made them and wherever."""
+
+import importlib.util
+import pickle
+
+import pytest
+from joblib.externals import cloudpickle
+
+from benchmarks.base.errors import GatitoError, TasksFailedError
+from benchmarks.report.sweep import Sweep, SweepRun
+from benchmarks.runs.tracking import TrackingConfig
+from tests.conftest import gatito
+
+
+def test_what_runs_leave_in_their_folders_is_gathered_in_their_order(tmp_path, capsys):
+    for job in range(11):
+        sweep = Sweep()
+        if job == 2:
+            with sweep.one_line_errors():
+                raise TasksFailedError("1 of 2 tasks failed:", ["toy/a: the rope broke"])
+        elif job == 10:
+            with sweep.one_line_errors():
+                raise GatitoError("no such thing")
+        else:
+            run = SweepRun(tmp_path / f"run{job}", None, ["toy", "toy/a"], TrackingConfig("none", mode="offline"))
+            sweep.reported.append(run)
+        sweep.leave(tmp_path / "sweep" / str(job))
+        assert sweep == Sweep()  # the next run in this process begins anew
+    (tmp_path / "sweep" / "11").mkdir()
+    (tmp_path / "sweep" / ".submitit").mkdir()
+    gathered = Sweep()
+    gathered.gather(tmp_path / "sweep")
+    assert gathered.failures[:2] == ["1 of 2 tasks failed: toy/a: the rope broke", "no such thing"]
+    assert "run 11 of the sweep ended early" in gathered.failures[2] and len(gathered.failures) == 3
+    assert [run.folder.name for run in gathered.reported] == [f"run{job}" for job in (0, 1, *range(3, 10))]
+    assert gathered.reported[0].tracking == TrackingConfig("none", mode="offline")
+
+
+def test_a_launcher_can_send_a_run_to_another_process():
+    import gatito as entry
+
+    task = entry._run.__wrapped__
+    assert b"run_one" in cloudpickle.dumps(task)
+    assert callable(pickle.loads(cloudpickle.dumps(task)))  # noqa: S301
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_every_launcher_gives_the_same_exit_code_and_list(tmp_path, launcher):
+    if launcher != "basic" and not importlib.util.find_spec(
+        f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
+    ):
+        pytest.skip(f"the launcher {launcher} is not installed")
+    done = gatito("-m", f"hydra/launcher={launcher}", "seed=0,1", "stages=[report]", "tracking=none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "warning: 2 runs of the sweep failed" in done.stderr
+    for seed in (0, 1):
+        assert f"warning: random is not in results/runs/classic-nano-seed{seed}/scores/random" in done.stderr

@@ -1,0 +1,63 @@
+"""How a command ends: quickly, with its exit code, and quietly, whatever environments and pipes do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from tests.conftest import ROOT
+
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def python(code, **settings):
+    return subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True, timeout=60, **settings)
+
+
+def test_a_thread_that_never_ends_does_not_keep_a_command_waiting():
+    code = (
+        "import threading, time; from benchmarks.runs import ending; ending._SECONDS = 0.5;"
+        "threading.Thread(target=time.sleep, args=(3600,)).start(); print('told'); ending.end(3)"
+    )
+    start = time.monotonic()
+    done = python(code)
+    assert (done.returncode, done.stdout) == (3, "told\n") and time.monotonic() - start < 30
+
+
+def test_help_that_is_cut_off_is_quiet_and_the_version_is_gatitos():
+    command = f"{sys.executable} {ROOT / 'gatito.py'}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --help | head -2; {command} --version"],
+        env=ENV, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("gatito 0.")
+
+
+def test_ctrl_c_while_packages_are_imported_gets_one_line():
+    done = python("import benchmarks.base.interrupts; raise KeyboardInterrupt")
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == "error: interrupted. The same command resumes where it stopped.\n"
+    lines = (ROOT / "gatito.py").read_text().splitlines()
+    assert next(line for line in lines if line.startswith(("import ", "from "))).startswith(
+        "from benchmarks.base.interr"
+    )
+
+
+def test_what_killed_commands_left_in_the_temporary_folder_is_removed_and_what_others_use_is_kept(tmp_path):
+    code = (
+        "import os; from benchmarks.runs import parallel\n"
+        "with parallel._temporary_folder() as mine:\n"
+        "    (mine / 'board').touch()\n"
+        "    if os.fork() == 0:\n"
+        "        with parallel._temporary_folder() as other:\n"
+        "            print(sorted(path.exists() for path in (mine, other)), flush=True)\n"
+        "            os._exit(0)\n"  # as a kill leaves it
+        "    os.wait()\n"
+        "with parallel._temporary_folder() as mine: print(len(list(mine.parent.iterdir())), flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENV | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["[True, True]", "1"], done.stderr
+    assert list(tmp_path.iterdir()) == []
