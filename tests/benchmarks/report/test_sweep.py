@@ -3,8 +3,8 @@
 import importlib.util
 import pickle
 
+import cloudpickle
 import pytest
-from joblib.externals import cloudpickle
 
 from benchmarks.base.errors import GatitoError, TasksFailedError
 from benchmarks.report.sweep import Sweep, SweepRun
