@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: benchmark test test-slow lint speed speed-check check install clean
+.PHONY: benchmark docs test test-slow lint speed speed-check check install clean
 
 benchmark: install
 	$(BIN)/gatito suite=classic
@@ -34,6 +34,10 @@ lint: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# The generated parts of the pages are held up to date by a test; `python -m benchmarks.report.docs` draws them anew.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+
 speed: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[speed]'
 	$(BIN)/python -m tests.speed
@@ -41,7 +45,7 @@ speed: install
 speed-check: install
 	$(BIN)/python -m tests.speed --check
 
-check: test lint test-slow speed-check
+check: test lint docs test-slow speed-check
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -16,6 +16,8 @@ from experts.sb3.algorithms import build, make_vec_env
 from experts.sb3.normalizer import normalize
 from experts.sb3.spaces import Translator
 
+_TRAINING_ONLY = ("critic.", "critic_target.", "actor_target.", "q_net_target.")  # of TD3, SAC and DQN
+
 
 class ExpertPolicy(Policy):
     """A trained stable-baselines3 policy behind the project's protocol, playing its most likely action.
@@ -34,7 +36,7 @@ class ExpertPolicy(Policy):
             warnings.simplefilter("ignore")  # one environment does not fill the recipe's batches, nor must it
             self._model: Any = build(task, recipe, env, seed=0)
         env.close()
-        self._model.policy.load_state_dict(state["policy"])
+        _load_weights(self._model.policy, state["policy"])
         self._model.policy.set_training_mode(False)
         self.network: torch.nn.Module = self._model.policy
         normalizer = state.get("normalizer")
@@ -106,6 +108,26 @@ def _half_range(space: gym.Space) -> np.ndarray:
 
 
 def policy_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a training state that acts: policy weights and the observation normaliser."""
+    """The part of a training state that acts: acting weights and the observation normaliser."""
     normalizer = state.get("normalizer")
-    return {"policy": state["parameters"]["policy"], "normalizer": normalizer and normalizer["observations"]}
+    return {
+        "policy": acting_weights(state["parameters"]["policy"]),
+        "normalizer": normalizer and normalizer["observations"],
+    }
+
+
+def acting_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights that choose actions: no critics of actor-critic policies, no target networks."""
+    return {name: value for name, value in weights.items() if not name.startswith(_TRAINING_ONLY)}
+
+
+def _load_weights(policy: torch.nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load acting weights, with or without those that only training needs.
+
+    Raises:
+        RuntimeError: if the weights do not fit the policy.
+    """
+    missing, unexpected = policy.load_state_dict(weights, strict=False)
+    missing = [name for name in missing if not name.startswith(_TRAINING_ONLY)]
+    if missing or unexpected:
+        raise RuntimeError(f"weights do not fit the policy: missing {missing}, unexpected {unexpected}")

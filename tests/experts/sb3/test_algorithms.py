@@ -197,3 +197,23 @@ def test_the_cost_is_taken_off_the_training_reward_alone():
     plain.reset()
     with pytest.raises(GatitoError, match="cost_weight needs an environment that gives"):
         plain.step(np.array([0]))
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "sac", "dqn"])
+def test_an_expert_keeps_the_weights_that_act_and_plays_as_with_all_of_them(algorithm, tmp_path):
+    task = make_task("MountainCar-v0" if algorithm == "dqn" else "Pendulum-v1")
+    recipe = ExpertRecipe(algorithm=algorithm, env_steps=300, num_envs=1)
+    training = Training(task, recipe, seed=1)
+    advance(training, 20)
+    state = training.state()
+    kept = policy_state(state)
+    assert not [name for name in kept["policy"] if name.startswith(("critic", "actor_target", "q_net_target"))]
+    assert len(kept["policy"]) < len(state["parameters"]["policy"])
+    whole = {"policy": state["parameters"]["policy"], "normalizer": None}
+    returns = [
+        next(iter(rollout(ExpertPolicy(task, recipe, part), {task: [3]}))).total_return for part in (kept, whole)
+    ]
+    assert returns[0] == returns[1]
+    first = next(iter(kept["policy"]))
+    with pytest.raises(RuntimeError, match=f"missing .*{first}"):
+        ExpertPolicy(task, recipe, {"policy": {k: v for k, v in kept["policy"].items() if k != first}})

@@ -1,0 +1,123 @@
+"""The README and docs/: their generated parts are the committed results', and their code blocks work."""
+
+import importlib.util
+import re
+import shlex
+import tomllib
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import gatito as entry
+from benchmarks.base.csv_rows import to_csv
+from benchmarks.report import docs
+from benchmarks.report.formats import to_markdown
+from benchmarks.report.report import score_by_return, score_results
+from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
+from benchmarks.runs.stage import STAGES
+from benchmarks.scoring.results import Results
+from tests.conftest import ROOT
+
+RESULTS = ROOT / "results"
+COMMITTED = sorted(path.parent for path in RESULTS.rglob("tasks.csv") if "runs" not in path.parts)
+PAGES = docs.pages(ROOT)
+BLOCKS = [
+    (page.name, language, text)
+    for page in PAGES
+    for language, text in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+]
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for _, language, text in BLOCKS
+    if language == "bash"
+    for line in text.splitlines()
+    if shlex.split(line, comments=True)
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_generated_parts_are_up_to_date(page):
+    assert page.read_text() == docs.refreshed(page.read_text(), RESULTS), "run python -m benchmarks.report.docs"
+
+
+def test_a_stale_part_is_drawn_anew_and_the_text_around_it_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setitem(docs.BLOCKS, "echo", lambda results, *words: " ".join(words))
+    text = "a\n<!-- generated: echo b c -->\n<!-- end -->\nd\n<!-- generated: echo e -->\nold\n<!-- end -->\nf\n"
+    expected = "a\n<!-- generated: echo b c -->\nb c\n<!-- end -->\nd\n<!-- generated: echo e -->\ne\n<!-- end -->\nf\n"
+    assert docs.refreshed(text, tmp_path) == docs.refreshed(expected, tmp_path) == expected
+    with pytest.raises(KeyError):
+        docs.refreshed("<!-- generated: nothing -->\n<!-- end -->", tmp_path)
+
+
+def test_the_rounds_of_all_runs_are_in_one_file():
+    assert (RESULTS / "ida" / "rounds.csv").read_text() == docs.all_rounds(RESULTS)
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.relative_to(RESULTS).as_posix())
+def test_every_committed_table_is_what_the_committed_rows_give(folder):
+    board = score_results(Results.read(folder))
+    text = (folder / "table.md").read_text()
+    assert text.startswith(headline(board))
+    for table in all_tables(board, score_by_return(board)):
+        assert to_markdown(table) in text
+    assert (folder / "table.csv").read_text() == to_csv(tidy_scores(board), TidyScore)
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.relative_to(RESULTS).as_posix())
+def test_the_committed_configuration_is_todays_suite(folder):
+    suite = yaml.safe_load((folder / "config.yaml").read_text())["suite"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        today = OmegaConf.to_container(compose("config", [f"suite={suite['name']}"]).suite.tasks)
+    for key, task in suite["tasks"].items():
+        assert task["env_id"] == today[key]["env_id"]
+        assert task["expert"]["env_steps"] == today[key]["expert"]["env_steps"]
+
+
+def test_the_readme_is_a_landing_page_that_names_every_folder():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    for folder in ("benchmarks", "experts", "generalist", "conf", "docs", "results", "tests"):
+        assert f"`{folder}/`" in text
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_docs_name_every_stage():
+    text = (ROOT / "docs" / "running.md").read_text()
+    for stage in STAGES:
+        assert f"`{stage}`" in text, stage
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    assert {page.name for page in PAGES if page.name != "README.md"} == set(re.findall(r": ([\w-]+\.md)$", text, re.M))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_shell_commands_are_valid(command):
+    match command:
+        case ["make", target]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["pip", "install", "-e", extra]:
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert extra.removeprefix(".[").removesuffix("]") in extras
+        case ["python", "-m", module, *_]:
+            assert importlib.util.find_spec(module)
+        case ["gatito", "--help"]:
+            pass
+        case ["gatito", *overrides] | ["torchrun", _, "gatito.py", *overrides]:
+            swept = "-m" in overrides
+            single = [re.sub(r"=([^\[,]+),.*", r"=\1", word) if swept else word for word in overrides if word != "-m"]
+            with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+                composed = compose("config", single)
+            assert set(composed.stages) <= set(STAGES)
+            OmegaConf.merge(OmegaConf.structured(entry.Config), OmegaConf.to_container(composed, resolve=True))
+        case _:
+            raise AssertionError(f"no test for {' '.join(command)}")
+
+
+@pytest.mark.parametrize("name, text", [(name, text) for name, language, text in BLOCKS if language == "python"])
+def test_python_blocks_run(name, text):
+    exec(compile(text, name, "exec"), {"__name__": "docs"})
