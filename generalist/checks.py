@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import full_names
 from generalist.amplifiers import AMPLIFIERS, make_amplifier
-from generalist.config.codec import CODECS, CodecConfig
+from generalist.config.codec import CodecConfig
 from generalist.config.generalist import GeneralistConfig
 from generalist.config.ida import IdaConfig
+from generalist.config.networks import network_kind
 from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig
 
 
@@ -30,13 +31,15 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
     Raises:
         GatitoError: in one line, with the way out.
     """
-    if config.codec.name not in CODECS:
-        raise unknown("codec", config.codec.name, CODECS)
+    kind = network_kind(config.codec.name)
     config.codec.check()
     if config.model.kind == "perceptron" and config.codec.conditioning == "prompt":
         raise GatitoError("model.kind=perceptron cannot look at a demonstration: set codec.conditioning=none.")
-    if config.model.kind == "perceptron" and config.codec.name == "gato":
-        raise GatitoError("model.kind=perceptron sees one token alone, codec gato makes many: set codec=step.")
+    if config.model.kind == "perceptron" and not kind.supports_perceptron:
+        raise GatitoError(
+            f"model.kind=perceptron sees one token alone, codec {config.codec.name} makes several of a time step: set "
+            "codec=step."
+        )
     if config.codec.conditioning == "prompt" and not config.distill.prompts:
         raise GatitoError("distill.prompts=0 shows no demonstration: raise it, or set codec.conditioning=none.")
     config.model.check()

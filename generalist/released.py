@@ -15,8 +15,8 @@ from benchmarks.base.names import inside
 from benchmarks.base.renamed import translate
 from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
+from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig
 from generalist.network.network import PROMPTS, SHAPE, WEIGHTS
 
 _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")

@@ -20,6 +20,7 @@ from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Suite, Task
 from generalist.checks import Settings
+from generalist.config.networks import network_class
 from generalist.config.recipe import NetworkRecipe, generalist_artifact, retrieval_artifact
 from generalist.controls.multitask_rl import AGENT as MULTITASK
 from generalist.controls.multitask_rl import multitask_learner, multitask_ppo, train_multitask
@@ -30,7 +31,6 @@ from generalist.distill.distill import distill
 from generalist.distill.distributed import Ranks
 from generalist.ida.rounds import AMPLIFIED, Ida
 from generalist.ida.run import NUM_ENVS, make_rounds
-from generalist.network.codec import codec_class
 from generalist.network.policy import NetworkPolicy
 from generalist.ppo.reinforced import Reinforced
 from generalist.released import release_generalist, released_artifact, take_over_generalist
@@ -141,7 +141,7 @@ class Generalist:
             start=self.artifact(),
             recordings=self.taught(),
             recipe=self.recipe,
-            draws=not self.config.generalist.deterministic,
+            deterministic=self.config.generalist.deterministic,
         )
 
     def amplified_tasks(self) -> set[str] | None:
@@ -182,7 +182,7 @@ class Generalist:
             GatitoError: if rounds of amplification or a control cannot work.
         """
         self.run.failures.stage = "distill"
-        check_task = codec_class(self.config.codec.name).check_task
+        check_task = network_class(self.config.codec.name).check_task
         for task in self.run.survivors():
             try:
                 check_task(self.config.codec, task, self.config.model.context_length)
@@ -277,7 +277,9 @@ class Generalist:
         for name, trained in self.students().items():
             networks = {student.task.name: student.artifact for student in trained if student.task in suite.tasks}
             tasks = [task for task in suite if task.name in networks]
-            load = functools.partial(load_students, name, _folders(networks), tasks, draws=self._draws)
+            load = functools.partial(
+                load_students, name, _folders(networks), tasks, deterministic=self.config.generalist.deterministic
+            )
             agents.append(Agent(AgentId(name), load, networks, how=self._how()))
         learner = self.multitask()
         if learner is not None:
@@ -310,16 +312,14 @@ class Generalist:
 
     def _network_agent(self, agent: AgentId, network: Artifact) -> Agent:
         tasks = self.run.survivors("evaluate").tasks
-        load = functools.partial(NetworkPolicy.load, network.folder, tasks, draws=self._draws)
+        load = functools.partial(
+            NetworkPolicy.load, network.folder, tasks, deterministic=self.config.generalist.deterministic
+        )
         return Agent(agent, load, {"": network}, how=self._how())
-
-    @property
-    def _draws(self) -> bool:
-        return not self.config.generalist.deterministic
 
     def _how(self) -> dict[str, bool]:
         """Settings that decide how networks act, where they are not the defaults."""
-        return {"draws": True} if self._draws else {}
+        return {} if self.config.generalist.deterministic else {"deterministic": False}
 
 
 def _folders(artifacts: Mapping[str, Artifact]) -> dict[str, Path]:

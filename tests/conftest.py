@@ -84,6 +84,15 @@ def gatito(*arguments, cwd, timeout=300, **environment):
     )
 
 
+def small_network(codec, width=32, tasks=(), **sizes):
+    """A network of one layer and random weights."""
+    from generalist.config.settings import ModelConfig
+    from generalist.network.network import make_network
+
+    sizes = {"layers": 1, "heads": 2, "feedforward": width} | sizes
+    return make_network(ModelConfig(width=width, **sizes), codec, tasks)
+
+
 @pytest.fixture
 def gatito_inside(tmp_path, monkeypatch, capfd):
     """Run the command line in this process and in an empty folder: seconds faster, for what fails early."""

@@ -26,7 +26,7 @@ TOO_LONG = {
     "benchmarks/scoring/evaluate.py",
     "tests/benchmarks/tasks/snapshots/test_snapshot.py",
 }
-TOO_MANY_PARAMETERS = {"generalist/amplifiers/rollouts.py.play_on"}
+TOO_MANY_PARAMETERS = set()
 SPLATTED = {
     "benchmarks/play/recording.py._episodes",
     "benchmarks/report/tables.py.tidy_scores",

@@ -11,9 +11,10 @@ import torch
 from benchmarks.play.policy import PolicyOutput
 from benchmarks.play.rollout import rollout
 from generalist.config.settings import ModelConfig
-from generalist.network.choice import most_likely
-from generalist.network.network import Network
+from generalist.network.distributions import Categorical, NetworkOutput, greedy
+from generalist.network.network import make_network
 from generalist.network.policy import NetworkPolicy
+from generalist.network.stepwise import StepwiseNetwork
 from tests.codecs import plain_codec
 
 MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=4)
@@ -27,24 +28,28 @@ class Written:
 
     def __init__(self, logits, values=lambda observation: 0.0, discount=0.9):
         self._logits, self._values = logits, values
-        self.network = SimpleNamespace(codec=SimpleNamespace(config=plain_codec(critic=1.0, discount=discount)))
+        self.network = SimpleNamespace(codec=plain_codec(critic=1.0, discount=discount))
         self.asked = []
 
     def initial_state(self, num_envs):
         return [()] * num_envs
 
-    def act(self, inputs, state, choose=None):
+    def act(self, inputs, state, select=None):
         decisions = []
         for rows in inputs:
             assert len(set(rows.env_ids.tolist())) == len(rows.env_ids)
             logits = np.array([self._logits(observation) for observation in rows.observations], np.float32)
-            actions = (choose or most_likely)(torch.from_numpy(logits), rows.rngs).numpy()
+            distribution = Categorical(torch.from_numpy(logits))
+            chosen = (select or greedy)(distribution, rows.rngs)
+            actions = chosen.numpy()
             for env_id, episode_start, seen, action in zip(
                 rows.env_ids, rows.episode_start, rows.observations, actions, strict=True
             ):
                 state[env_id] = (*(() if episode_start else state[env_id]), (*seen.tolist(), int(action)))
             values = np.array([self._values(observation) for observation in rows.observations])
-            decisions.append(PolicyOutput(actions, actions, logits, values=values))
+            decisions.append(
+                NetworkOutput(actions, actions, logits, values=values, distribution=distribution, chosen=chosen)
+            )
             self.asked.append(rows)
         return decisions, state
 
@@ -53,7 +58,7 @@ class Written:
         for source, target in zip(sources, targets, strict=True):
             state[target] = state[source]
 
-    def remember(self, state, task, env_ids, actions):
+    def replace_actions(self, state, task, env_ids, actions):
         for env_id, action in zip(env_ids, actions, strict=True):
             state[env_id] = (*state[env_id][:-1], (*state[env_id][-1][:-1], int(action)))
 
@@ -61,11 +66,11 @@ class Written:
 def made_up(**codec):
     """A small network of random weights, as a policy; its logits are spread out, or all actions would be alike."""
     torch.manual_seed(0)
-    network = Network(MODEL, plain_codec(**codec)).eval()
-    if codec.get("name") != "gato":
-        torch.nn.init.normal_(network.codec.heads.discrete.weight, std=1.0)
-        if network.codec.heads.critic is not None:
-            torch.nn.init.normal_(network.codec.heads.critic.output.weight, std=0.3)
+    network = make_network(MODEL, plain_codec(**codec)).eval()
+    if isinstance(network, StepwiseNetwork):
+        torch.nn.init.normal_(network.heads.discrete.weight, std=1.0)
+        if network.codec.critic:
+            torch.nn.init.normal_(network.critic.output.weight, std=0.3)
     return NetworkPolicy(network)
 
 
@@ -101,7 +106,7 @@ class Follows:
         self._step += 1
         [decision], _ = self._policy.act(inputs, state)
         actions = self._actions[step][None]
-        self._policy.remember(state, rows.task, rows.env_ids, actions)
+        self._policy.replace_actions(state, rows.task, rows.env_ids, actions)
         return [PolicyOutput(actions, actions, values=decision.values)], state
 
 

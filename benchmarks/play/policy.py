@@ -84,7 +84,7 @@ class Policy(Protocol):
         """Memory for ``num_envs`` environments; None where the policy has none."""
         ...
 
-    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[Sequence[PolicyOutput], Any]:  # noqa: ANN401
         """Actions for every row of every task, in the order of ``inputs``, and the new memory."""
         ...
 

@@ -132,7 +132,7 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     if parameters:
         # Every decision is a step, also in tries of which nothing is kept.
         spent = facts["spent"]
-        cost = Cost(0, 2.0 * parameters * spent["passes"], int(spent["decisions"] + spent["steps"]))
+        cost = Cost(0, 2.0 * parameters * spent["forward_passes"], int(spent["decisions"] + spent["simulator_steps"]))
         facts |= cost.facts()
     artifact.finish(sum(shard.seconds for shard in shards), **facts)
     if discarded:

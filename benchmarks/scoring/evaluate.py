@@ -293,8 +293,8 @@ def _cost_row(agent: Agent, suite: str, seed: int, manifest: Mapping[str, Any]) 
         round(cost.seconds, 2),
         manifest["facts"]["steps"],
         manifest["wall_seconds"],
-        spent.get("passes"),
-        spent.get("steps"),
+        spent.get("forward_passes"),
+        spent.get("simulator_steps"),
     )
 
 

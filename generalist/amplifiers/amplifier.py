@@ -72,14 +72,14 @@ class Amplifier(Protocol):
         """
         ...
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> Policy:
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> Policy:
         """The amplified policy of these tasks. Called in the process that plays.
 
         Args:
             folder: of the artifact.
             tasks: that are played.
             name: of the agent.
-            draws: whether a network that decides without further thought draws its actions.
+            deterministic: whether a network that does not plan plays its most likely action, or samples one.
         """
         ...
 

@@ -21,12 +21,12 @@ from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
-from generalist.amplifiers.rollouts import ask, play_on, prove
+from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
-from generalist.network.choice import Chooser, drawn, most_likely
+from generalist.network.distributions import Categorical, Distribution, Selector, greedy, gumbel_noise, sample
 from generalist.network.heads import action_count, check_samples
 from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
@@ -60,14 +60,14 @@ class BestOfN(Planner):
             check_samples(codec, task)
             cloning.check(task)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "BestOfNPolicy":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> "BestOfNPolicy":
         """The generalist in this folder with the amplifier."""
         return BestOfNPolicy(NetworkPolicy.load(folder, tasks, name), self)
 
 
 @dataclass
 class _State:
-    """The policy's memory: of the environments that are played, of their candidates, and of the candidates' futures."""
+    """The policy's memory: of the environments that are played, then of their candidates, then of the rollouts."""
 
     memory: Any
     num_envs: int
@@ -89,15 +89,15 @@ class BestOfNPolicy(Policy):
         self.spent = InferenceCost()
         self._policy = policy
         self._config = config
-        self._imagined: dict[str, Simulator] = {}
+        self._simulators: dict[str, Simulator] = {}
 
     def initial_state(self, num_envs: int) -> _State:
         """Memory for so many environments."""
-        each = 1 + self._config.candidates * (1 + self._config.rollouts)
-        return _State(self._policy.initial_state(num_envs * each), num_envs)
+        slots = 1 + self._config.candidates * (1 + self._config.rollouts)
+        return _State(self._policy.initial_state(num_envs * slots), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
-        """Try candidates for every row, task by task; the value of a decision is what its futures brought."""
+        """Try candidates for every row, task by task; the value of a decision is the mean return of its rollouts."""
         with self.spent.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in inputs]
         self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
@@ -105,19 +105,20 @@ class BestOfNPolicy(Policy):
 
     def close(self) -> None:
         """Close the imagined environments and the amplified policy."""
-        for imagined in self._imagined.values():
+        for imagined in self._simulators.values():
             imagined.close()
         self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         task, count = rows.task, len(rows.env_ids)
         n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
-        imagined = self._imagined.setdefault(task.name, Simulator(task, self.spent))
-        saved = [imagined.spot(env) for env in rows.envs]
-        # Every candidate is decided on an environment of its own, which remembers that it was done.
+        simulator = self._simulators.setdefault(task.name, Simulator(task, self.spent))
+        rollouts = Rollouts(self._policy, simulator, state.memory, self.spent)
+        starts = [simulator.spot(env) for env in rows.envs]
+        # Every candidate is decided in a memory slot of its own, which remembers that it was done.
         env_ids = self._candidates(state, rows.env_ids)[:, :n]
         self._policy.fork(state.memory, np.repeat(rows.env_ids, n), env_ids.ravel())
-        each = replace(
+        candidates = replace(
             rows,
             observations=np.repeat(rows.observations, n, axis=0),
             env_ids=env_ids.ravel(),
@@ -125,64 +126,61 @@ class BestOfNPolicy(Policy):
             rewards=np.repeat(rows.rewards, n),
             rngs=[branch(rng) for rng in rows.rngs for _ in range(n)],
             envs=[env for env in rows.envs for _ in range(n)],
+            action_masks=None if rows.action_masks is None else np.repeat(rows.action_masks, n, axis=0),
         )
-        choose = _first_and_others(n, is_discrete(task))
-        actions = ask(self._policy, each, state.memory, self.spent, choose).actions
+        select = _first_and_others(n, is_discrete(task))
+        actions = rollouts.ask(candidates, select).actions
         actions = actions.reshape(count, n, *actions.shape[1:])
         everything = [(row, candidate) for row in range(count) for candidate in range(n)]
-        values = self._estimate(imagined, rows, state, saved, actions, everything).reshape(count, n)
+        values = self._estimate(rollouts, rows, state, starts, actions, everything).reshape(count, n)
         best = values.argmax(axis=1)  # the policy's own choice where several are equal
         value = values[np.arange(count), best]
-        doubted = np.flatnonzero(best)
+        others = np.flatnonzero(best)
 
-        def fresh(which: np.ndarray) -> np.ndarray:
-            pairs = [(int(row), int(candidate)) for row in doubted[which] for candidate in (best[row], 0)]
-            return self._estimate(imagined, rows, state, saved, actions, pairs).reshape(-1, 2)
+        def rollout(which: np.ndarray) -> np.ndarray:
+            pairs = [(int(row), int(candidate)) for row in others[which] for candidate in (best[row], 0)]
+            return self._estimate(rollouts, rows, state, starts, actions, pairs).reshape(-1, 2)
 
-        won, told = prove(len(doubted), self._config.confirmation_rollouts, fresh)
+        won, returns = confirm(len(others), self._config.confirmation_rollouts, rollout)
         if self._config.confirmation_rollouts:
-            value[doubted] = np.where(won, told[:, 0], told[:, 1])
-        best[doubted[~won]] = 0
+            value[others] = np.where(won, returns[:, 0], returns[:, 1])
+        best[others[~won]] = 0
         self._policy.fork(state.memory, env_ids[np.arange(count), best], rows.env_ids)
         chosen = actions[np.arange(count), best]
         return PolicyOutput(chosen, chosen, values=value)
 
     def _estimate(
         self,
-        imagined: Simulator,
+        rollouts: Rollouts,
         rows: PolicyInput,
         state: _State,
-        saved: Sequence[Snapshot],
+        starts: Sequence[Snapshot],
         actions: np.ndarray,
         pairs: Sequence[tuple[int, int]],
     ) -> np.ndarray:
-        """The mean return of each pair of row and candidate over its futures, ``(pairs,)``."""
+        """The mean return of each pair of row and candidate over its rollouts, ``(pairs,)``."""
         config = self._config
-        tries = [(row, candidate, future) for row, candidate in pairs for future in range(config.rollouts)]
+        tries = [(row, candidate, number) for row, candidate in pairs for number in range(config.rollouts)]
         candidates = Counter(row for row, _ in pairs)
-        lucks = {
-            (row, future): iter(alike(rows.rngs[row], count))
+        streams = {
+            (row, number): iter(alike(rows.rngs[row], count))
             for row, count in candidates.items()
-            for future in range(config.rollouts)
+            for number in range(config.rollouts)
         }
-        rngs = [next(lucks[row, future]) for row, _, future in tries]
+        rngs = [next(streams[row, number]) for row, _, number in tries]
         decided = self._candidates(state, rows.env_ids)
         env_ids = np.array(
-            [self._futures(state, rows.env_ids[row])[candidate, future] for row, candidate, future in tries]
+            [self._rollout_slots(state, rows.env_ids[row])[candidate, number] for row, candidate, number in tries]
         )
         self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), env_ids)
-        returns = play_on(
-            self._policy,
-            imagined,
-            state.memory,
-            self.spent,
-            [saved[row] for row, _, _ in tries],
+        returns = rollouts.returns(
+            [starts[row] for row, _, _ in tries],
             np.stack([actions[row, candidate] for row, candidate, _ in tries]),
             env_ids,
             rngs,
             config.horizon,
-            most_likely if config.deterministic else drawn,
-            foresees=False,
+            greedy if config.deterministic else sample,
+            bootstrap=False,
         )
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
 
@@ -190,28 +188,30 @@ class BestOfNPolicy(Policy):
         """``(rows, candidates)``, the memory slots on which the rows' candidates are decided."""
         return state.num_envs + env_ids[:, None] * self._config.candidates + np.arange(self._config.candidates)
 
-    def _futures(self, state: _State, env_id: int) -> np.ndarray:
-        """``(candidates, rollouts)``, the memory slots of the futures of one environment."""
+    def _rollout_slots(self, state: _State, env_id: int) -> np.ndarray:
+        """``(candidates, rollouts)``, the memory slots of the rollouts of one environment."""
         size = self._config.candidates * self._config.rollouts
         first = state.num_envs * (1 + self._config.candidates) + env_id * size
         return first + np.arange(size).reshape(self._config.candidates, self._config.rollouts)
 
 
-def _first_and_others(n: int, distinct: bool) -> Chooser:
-    """Of each group of ``n`` rows that see the same, the first does what is most likely; the others draw.
+def _first_and_others(n: int, distinct: bool) -> Selector:
+    """In each group of ``n`` rows that see the same, the first acts greedily; the others sample.
 
-    Draws of discrete actions are without replacement, by the Gumbel-top-k trick (Kool et al. 2019, arXiv:1903.06059).
+    Samples of discrete actions are without replacement, by the Gumbel-top-k trick (Kool et al. 2019, arXiv:1903.06059).
     """
 
-    def choose(logits: torch.Tensor, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
+    def select(distribution: Distribution, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
         if not distinct:
-            chosen = drawn(logits, rngs)
-            chosen[::n] = most_likely(logits[::n])
+            chosen = distribution.sample(rngs)
+            chosen[::n] = distribution.mode()[::n]
             return chosen
-        groups = logits[::n].float()
-        noise = np.stack([rng.gumbel(size=groups.shape[1:]) for rng in rngs[::n]]).astype(np.float32)
-        noisy = groups + torch.from_numpy(noise).to(groups.device)
-        noisy.scatter_(1, groups.argmax(dim=1, keepdim=True), torch.inf)
-        return noisy.topk(n, dim=1).indices.flatten()
+        assert isinstance(distribution, Categorical)
+        groups = distribution.logits[::n].float()
+        noisy = groups + gumbel_noise(rngs[::n], groups)
+        first = groups.argmax(dim=1, keepdim=True)
+        chosen = noisy.scatter(1, first, torch.inf).topk(n, dim=1).indices
+        # Where fewer than n actions are legal, the greedy one takes the place of the others.
+        return torch.where(groups.gather(1, chosen).isneginf(), first, chosen).flatten()
 
-    return choose
+    return select

@@ -88,13 +88,11 @@ class Decompose(Planner):
                     task.name,
                 )
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "Decomposed":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> "Decomposed":
         """The generalist in that folder, given one part of a mission after another."""
-        network = NetworkPolicy.load(folder, tasks, name, draws=draws)
-        # Codec gato decodes its actions and tells no distribution.
-        telling = () if network.network.codec.config.name == "gato" else tasks
+        network = NetworkPolicy.load(folder, tasks, name, deterministic=deterministic)
         judge = fulfilled if self.judge == "environment" else Budget(self.part_steps)
-        kinds = {task.name: "logits" for task in telling}
+        kinds = {task.name: "logits" for task in tasks} if network.network.kind.has_distribution else {}
         return Decomposed(network, judge, forget=self.forget, kinds=kinds, give_up=self.abandon_after)
 
 
@@ -200,7 +198,7 @@ class Decomposed(Policy):
         memory, env_ids = state
         with self.spent.timed("seconds"):
             shown = [self._shown(rows, env_ids) for rows in inputs]
-            with self.spent.timed("passing"):
+            with self.spent.timed("network_seconds"):
                 decisions, memory = self._policy.act(shown, memory)
             given_up = []
             for rows, decision in zip(inputs, decisions, strict=True):
@@ -208,7 +206,7 @@ class Decomposed(Policy):
                 for env_id, action in zip(rows.env_ids, decision.actions, strict=True):
                     env_ids[env_id].steps += 1
                     env_ids[env_id].said_done = bool(action == _DONE)
-                self.spent.passes += len(rows.env_ids)
+                self.spent.forward_passes += len(rows.env_ids)
                 self.spent.decisions += len(rows.env_ids)
         told = [
             replace(each, values=None, truncated_by_policy=gone) for each, gone in zip(decisions, given_up, strict=True)

@@ -48,6 +48,6 @@ class Finetune(PPOConfig, Amplifier):
         )
         make_reinforced(learner, "finetune", setting.run)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> NetworkPolicy:
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> NetworkPolicy:
         """The network of the artifact's folder, which looks once at each step."""
-        return NetworkPolicy.load(folder, tasks, name, draws=draws)
+        return NetworkPolicy.load(folder, tasks, name, deterministic=deterministic)

@@ -1,107 +1,113 @@
-"""Futures: the policy plays on in imagined environments, and what it gets is added up."""
+"""Rollouts: the policy plays on in clones of its environments, and the rewards are added up."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import PolicyInput
 from generalist.amplifiers.simulator import Simulator, Snapshot
-from generalist.network.choice import Chooser
+from generalist.network.distributions import NetworkOutput, Selector
 from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 
-def ask(
-    policy: NetworkPolicy,
-    shown: PolicyInput,
-    memory: Any,  # noqa: ANN401
-    spent: InferenceCost,
-    choose: Chooser | None = None,
-) -> PolicyOutput:
-    """What the policy does in these rows, counted."""
-    with spent.timed("passing"):
-        [decision], _ = policy.act([shown], memory, choose)
-    spent.passes += len(shown.env_ids)
-    return decision
+@dataclass(frozen=True)
+class Rollouts:
+    """A policy that plays in clones of one task's environments.
 
-
-def play_on(
-    policy: NetworkPolicy,
-    imagined: Simulator,
-    memory: Any,  # noqa: ANN401
-    spent: InferenceCost,
-    starts: Sequence[Snapshot],
-    actions: np.ndarray,
-    env_ids: np.ndarray,
-    rngs: Sequence[np.random.Generator],
-    horizon: int,
-    choose: Chooser | None = None,
-    *,
-    foresees: bool,
-) -> np.ndarray:
-    """Discounted returns of n futures, ``(n,)``.
-
-    What comes sooner counts more, or a policy that thinks at every step puts off what is as good tomorrow, and tomorrow
-    again (a lander that hovers).
-
-    Args:
-        policy: who plays on.
-        imagined: where; its first n places are used.
+    Attributes:
+        policy: which plays.
+        simulator: the clones.
         memory: the policy's.
-        spent: where it is counted.
-        starts: ``n`` spots, from which
-        actions: ``(n, *action shape)`` come first.
-        env_ids: ``(n,)``, each future's in the memory, which knows of its first action already.
-        rngs: each future's stream.
-        horizon: steps, at most.
-        choose: how the policy does.
-        foresees: whether the critic foresees what would come after the horizon; else that counts nothing.
+        spent: where the cost is counted.
     """
-    imagined.enter(starts, rngs)
-    returns, weight = np.zeros(len(starts)), 1.0
-    discount = policy.network.codec.config.discount
-    going, last = np.arange(len(starts)), imagined.step(range(len(starts)), actions)
-    for step in range(1, horizon + 1):
-        returns[going] += [weight * transition.reward for transition in last]
-        weight *= discount
-        unforeseen = [transition.terminated or (transition.truncated and not foresees) for transition in last]
-        on = np.flatnonzero(~np.array(unforeseen, dtype=bool))
-        going, last = going[on], [last[at] for at in on]
-        if not len(going) or (step == horizon and not foresees):
-            break
-        shown = imagined.policy_input(going.tolist(), env_ids[going], last, [rngs[place] for place in going])
-        decision = ask(policy, shown, memory, spent, choose)
-        over = np.array([transition.truncated or step == horizon for transition in last])
-        if over.any():
-            assert decision.values is not None
-            returns[going[over]] += weight * decision.values[over]
-        going = going[~over]
-        if not len(going):
-            break
-        last = imagined.step(going.tolist(), decision.actions[~over])
-    return returns
+
+    policy: NetworkPolicy
+    simulator: Simulator
+    memory: Any
+    spent: InferenceCost
+
+    def ask(self, rows: PolicyInput, select: Selector | None = None) -> NetworkOutput:
+        """What the policy does in these rows."""
+        with self.spent.timed("network_seconds"):
+            [output], _ = self.policy.act([rows], self.memory, select)
+        self.spent.forward_passes += len(rows.env_ids)
+        return output
+
+    def returns(
+        self,
+        starts: Sequence[Snapshot],
+        actions: np.ndarray,
+        env_ids: np.ndarray,
+        rngs: Sequence[np.random.Generator],
+        horizon: int,
+        select: Selector | None = None,
+        *,
+        bootstrap: bool,
+    ) -> np.ndarray:
+        """Discounted returns of n rollouts, ``(n,)``.
+
+        Without a discount, a policy that plans at every step would postpone whatever is worth the same later (a lander
+        that hovers).
+
+        Args:
+            starts: ``n`` snapshots, from which
+            actions: ``(n, *action shape)`` come first.
+            env_ids: ``(n,)``, where the memory holds each rollout; it knows of the first action already.
+            rngs: each rollout's random stream.
+            horizon: steps, at most.
+            select: how actions are chosen; None: as the policy does.
+            bootstrap: whether the critic estimates what would follow the horizon; otherwise that counts nothing.
+        """
+        self.simulator.enter(starts, rngs)
+        returns, weight = np.zeros(len(starts)), 1.0
+        discount = self.policy.network.codec.discount
+        active, last = np.arange(len(starts)), self.simulator.step(range(len(starts)), actions)
+        for step in range(1, horizon + 1):
+            returns[active] += [weight * transition.reward for transition in last]
+            weight *= discount
+            final = [transition.terminated or (transition.truncated and not bootstrap) for transition in last]
+            kept = np.flatnonzero(~np.array(final, dtype=bool))
+            active, last = active[kept], [last[row] for row in kept]
+            if not len(active) or (step == horizon and not bootstrap):
+                break
+            places = active.tolist()
+            rows = self.simulator.policy_input(places, env_ids[active], last, [rngs[place] for place in places])
+            output = self.ask(rows, select)
+            over = np.array([transition.truncated or step == horizon for transition in last])
+            if over.any():
+                assert output.values is not None
+                returns[active[over]] += weight * output.values[over]
+            active = active[~over]
+            if not len(active):
+                break
+            last = self.simulator.step(active.tolist(), output.actions[~over])
+        return returns
 
 
-def prove(doubted: int, proofs: int, futures: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Which of some choices win all their proofs against the policy's own, one proof after another.
+def confirm(
+    candidates: int, confirmations: int, rollout: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which candidates beat the policy's own choice in every one of several fresh rollouts, played one after another.
 
-    Who takes every risk that went well once crashes in the end, so one future won is not enough where chance has a say.
-    Where it has none, the second is as the first to the last bit, and there is no third.
+    One won rollout is not enough where chance has a say: a policy that takes every risk that went well once crashes in
+    the end. In a deterministic environment the second rollout equals the first to the last bit, and there is no third.
 
     Args:
-        doubted: how many choices.
-        proofs: futures that each must win.
-        futures: tells fresh returns of the choices of these numbers, ``(n,)``, and of the policy's own: ``(n, 2)``.
+        candidates: how many.
+        confirmations: rollouts that each must win.
+        rollout: returns of the candidates of these indices, ``(n,)``, and of the policy's own choice: ``(n, 2)``.
 
     Returns:
-        Whether each won, ``(doubted,)``, and its last returns, ``(doubted, 2)``.
+        Whether each won, ``(candidates,)``, and its last returns, ``(candidates, 2)``.
     """
-    won, last, left = np.ones(doubted, dtype=bool), np.full((doubted, 2), np.nan), np.arange(doubted)
-    for _ in range(proofs):
+    won, last, left = np.ones(candidates, dtype=bool), np.full((candidates, 2), np.nan), np.arange(candidates)
+    for _ in range(confirmations):
         if not len(left):
             break
-        before, last[left] = last[left], futures(left)
+        before, last[left] = last[left], rollout(left)
         won[left] = last[left, 0] > last[left, 1]
         left = left[won[left] & (last[left] != before).any(axis=1)]
     return won, last

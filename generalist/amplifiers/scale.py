@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
@@ -17,14 +16,14 @@ from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.base.settings import check_settings, decisive, setting
-from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
-from benchmarks.tasks import Task, spaces
+from benchmarks.play.policy import Policy, PolicyInput
+from benchmarks.tasks import Task
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.codec import CodecConfig
+from generalist.config.networks import network_kind
 from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.network.batches import is_discrete
-from generalist.network.choice import Chooser, drawn, most_likely
-from generalist.network.continuous import bin_middles, from_unit
+from generalist.network.distributions import NetworkOutput, Selector, environment_actions, greedy, sample
 from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 
@@ -49,9 +48,9 @@ class Scale(Amplifier):
         """
         check_settings("amplifier", self)
         self._model(model).check()
-        if self.members > 1 and codec.name == "gato":
+        if self.members > 1 and not network_kind(codec.name).has_distribution:
             raise GatitoError(
-                "codec gato tells no distributions to be averaged: set amplifier.members=1, or codec=step."
+                f"codec {codec.name} gives no distributions to be averaged: set amplifier.members=1, or codec=step."
             )
 
     def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
@@ -96,12 +95,12 @@ class Scale(Amplifier):
         total = sum(costs[1:], costs[0])
         whole.finish(total.seconds, **replace(total, env_steps=costs[0].env_steps).facts())
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "Ensemble":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> "Ensemble":
         """The networks in the folder, as one."""
         members = sorted(folder.glob("member-*"))
         alone = len(members) == 1
-        networks = [NetworkPolicy.load(each, tasks, name, draws=draws and alone) for each in members]
-        return Ensemble(networks, tasks, draws=draws)
+        networks = [NetworkPolicy.load(each, tasks, name, deterministic=deterministic or not alone) for each in members]
+        return Ensemble(networks, tasks, deterministic=deterministic)
 
     def _model(self, model: ModelConfig) -> ModelConfig:
         larger = {name: getattr(self, name) for name in _SIZES if getattr(self, name)}
@@ -130,53 +129,45 @@ class Ensemble(Policy):
         spent: what its decisions cost so far.
     """
 
-    def __init__(self, members: Sequence[NetworkPolicy], tasks: Sequence[Task], *, draws: bool = False) -> None:
+    def __init__(self, members: Sequence[NetworkPolicy], tasks: Sequence[Task], *, deterministic: bool = True) -> None:
         """Args: the networks, what they play, and whether several of them draw."""
         self.name = members[0].name
         self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks if is_discrete(task)}
         self.spent = InferenceCost()
         self._members = members
-        self._choose = drawn if draws else most_likely
+        self._select = greedy if deterministic else sample
 
     def initial_state(self, num_envs: int) -> list[Any]:
         """Each network's own memory."""
         return [member.initial_state(num_envs) for member in self._members]
 
-    def act(self, inputs: Sequence[PolicyInput], state: list[Any]) -> tuple[list[PolicyOutput], list[Any]]:
+    def act(self, inputs: Sequence[PolicyInput], state: list[Any]) -> tuple[list[NetworkOutput], list[Any]]:
         """Ask all of them."""
-        with self.spent.timed("seconds"), self.spent.timed("passing"):
+        with self.spent.timed("seconds"), self.spent.timed("network_seconds"):
             told = [member.act(inputs, memory)[0] for member, memory in zip(self._members, state, strict=True)]
         rows = sum(len(each.env_ids) for each in inputs)
         self.spent.decisions += rows
-        self.spent.passes += rows * len(self._members)
+        self.spent.forward_passes += rows * len(self._members)
         if len(self._members) == 1:
             return told[0], state
         decisions = []
         for rows, answers in zip(inputs, zip(*told, strict=True), strict=True):
-            decision = together(rows.task, answers, self._choose, rows.rngs)
+            decision = together(rows.task, answers, self._select, rows.rngs)
             for member, memory in zip(self._members, state, strict=True):
-                member.remember(memory, rows.task, rows.env_ids, decision.actions)
+                member.replace_actions(memory, rows.task, rows.env_ids, decision.actions)
             decisions.append(decision)
         return decisions, state
 
 
 def together(
     task: Task,
-    answers: Sequence[PolicyOutput],
-    choose: Chooser = most_likely,
+    outputs: Sequence[NetworkOutput],
+    select: Selector = greedy,
     rngs: Sequence[np.random.Generator] = (),
-) -> PolicyOutput:
-    """What several decide: the most likely action by their mean probabilities, or a draw; or the mean of numbers."""
-    space = spaces(task)[1]
-    told = [answer.distributions for answer in answers if answer.distributions is not None]
-    if len(told) < len(answers):
-        actions = np.mean([answer.actions for answer in answers], axis=0).astype(answers[0].actions.dtype)
-        return PolicyOutput(actions, actions)
-    logits = np.logaddexp.reduce([each - np.logaddexp.reduce(each, axis=-1, keepdims=True) for each in told])
-    chosen = choose(torch.from_numpy(logits), rngs).numpy()
-    if isinstance(space, gym.spaces.Discrete):
-        actions = chosen + int(space.start)
-    else:
-        assert isinstance(space, gym.spaces.Box)
-        actions = from_unit(space, bin_middles(chosen, logits.shape[-1]))
-    return PolicyOutput(actions, actions, logits.astype(np.float32))
+) -> NetworkOutput:
+    """What several networks decide by the mixture of their distributions."""
+    members = [output.distribution for output in outputs if output.distribution is not None]
+    mixture = type(members[0]).mixture(members)
+    chosen = select(mixture, rngs)
+    actions = environment_actions(task, chosen)
+    return NetworkOutput(actions, actions, mixture.parameters(task), distribution=mixture, chosen=chosen)

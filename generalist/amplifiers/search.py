@@ -6,9 +6,9 @@ visits follow the improved policy. Its choice is, in expectation, never worse th
 PUCT (Silver et al. 2018, Schrittwieser et al. 2020) is there to compare with. What is distilled is the improved policy,
 not the choice.
 
-A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it in futures that
-the policy plays on (the rollout algorithm's guarantee, see ``best_of_n``). With exact futures the search is then no
-worse than the policy, whatever the critic says; so values may speak up against a prior that is far too sure.
+A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it in confirmation
+rollouts (the rollout algorithm's guarantee, see ``best_of_n``). With exact rollouts the search is then no worse than
+the policy, whatever the critic says, so values may outweigh a prior that is far too confident.
 
 States are those of real environments, so nothing is modelled: a visit to a new action plays it once, in a clone with a
 random stream of its own, and what it led to stands for what might follow.
@@ -19,23 +19,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
+import torch
+from scipy.special import softmax
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import alike
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
-from benchmarks.tasks import Task, spaces
+from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
-from generalist.amplifiers.rollouts import ask, play_on, prove
+from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
-from generalist.amplifiers.tree import Seen, Trees, halving, softmax
+from generalist.amplifiers.tree import Prediction, Trees, sequential_halving
 from generalist.config.codec import CodecConfig
+from generalist.config.networks import network_kind
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
-from generalist.network.continuous import bin_middles, from_unit
+from generalist.network.distributions import Categorical, Distribution, environment_actions
 from generalist.network.heads import check_samples
 from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
@@ -43,7 +45,7 @@ from generalist.network.policy import NetworkPolicy
 SELECTIONS = ("gumbel", "puct")
 _DIRICHLET = 0.25  # share of PUCT's noise at the root, and its concentration times the number of actions
 _CONCENTRATION = 10.0
-_FUTURES = 2  # of the choice, and of the policy's own
+_ROLLOUTS = 2  # of the choice, and of the policy's own
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,10 @@ class Search(Planner):
                 f"amplifier.max_num_considered_actions={self.max_num_considered_actions} actions: "
                 "raise the one or lower the other."
             )
-        if codec.name == "gato":
-            raise GatitoError("codec gato has no critic to search with: set codec=step, or amplifier=best_of_n.")
+        if not network_kind(codec.name).has_critic:
+            raise GatitoError(
+                f"codec {codec.name} has no critic to search with: set codec=step, or amplifier=best_of_n."
+            )
         if not codec.critic:
             raise GatitoError(
                 "amplifier search needs a critic: distil with codec.critic=0.5, or take another amplifier."
@@ -95,14 +99,14 @@ class Search(Planner):
             check_samples(codec, task)
             cloning.check(task)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> "SearchPolicy":
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> "SearchPolicy":
         """The generalist in this folder with the amplifier."""
         return SearchPolicy(NetworkPolicy.load(folder, tasks, name), tasks, self)
 
 
 @dataclass
 class _State:
-    """The policy's memory: of the environments that are played, of their trees' nodes, and of two futures of each."""
+    """The policy's memory: of the environments that are played, of their trees' nodes, and of two rollouts of each."""
 
     memory: Any
     num_envs: int
@@ -124,11 +128,11 @@ class SearchPolicy(Policy):
         self.spent = InferenceCost()
         self._policy = policy
         self._config = config
-        self._imagined: dict[str, Simulator] = {}
+        self._simulators: dict[str, Simulator] = {}
 
     def initial_state(self, num_envs: int) -> _State:
         """Memory for so many environments."""
-        return _State(self._policy.initial_state(num_envs * (1 + self._config.num_simulations + _FUTURES)), num_envs)
+        return _State(self._policy.initial_state(num_envs * (1 + self._config.num_simulations + _ROLLOUTS)), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Search for every row, task by task; the value of a decision is the improved policy's."""
@@ -139,77 +143,82 @@ class SearchPolicy(Policy):
 
     def close(self) -> None:
         """Close the imagined environments and the amplified policy."""
-        for imagined in self._imagined.values():
+        for imagined in self._simulators.values():
             imagined.close()
         self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
-        imagined = self._imagined.setdefault(rows.task.name, Simulator(rows.task, self.spent))
-        trees = Trees(self._look(rows, state), 1 + self._config.num_simulations, self._config.value_scale)
-        forest = _Forest(trees, rows, imagined, state)
+        simulator = self._simulators.setdefault(rows.task.name, Simulator(rows.task, self.spent))
+        rollouts = Rollouts(self._policy, simulator, state.memory, self.spent)
+        trees = Trees(self._predict(rollouts, rows), 1 + self._config.num_simulations, self._config.value_scale)
+        forest = _Forest(trees, rows, rollouts, state)
         for tree, env in enumerate(rows.envs):
-            forest.places[tree, 0] = imagined.spot(env)
+            forest.places[tree, 0] = simulator.spot(env)
         every, roots = np.arange(len(rows.env_ids)), np.zeros(len(rows.env_ids), dtype=np.int64)
-        prior = trees.logits[:, 0].copy()
+        prior = trees.children_prior_logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
         chosen, logits = searching(forest, every, roots)
         best = logits.argmax(axis=1) if self._config.gumbel_scale else chosen  # what is learnt is without noise
         if self._config.confirmation_rollouts:
             own = prior.argmax(axis=1)
-            proven = self._proven(forest, best, own)
-            others = self._proven(forest, np.where(chosen == best, own, chosen), own)
-            chosen = np.where(chosen == best, proven, others)
-            logits = np.where((proven == best)[:, None], logits, prior)
-            best = proven
+            confirmed = self._confirmed(forest, best, own)
+            others = self._confirmed(forest, np.where(chosen == best, own, chosen), own)
+            chosen = np.where(chosen == best, confirmed, others)
+            logits = np.where((confirmed == best)[:, None], logits, prior)
+            best = confirmed
         actions = trees.actions[every, roots, chosen]
-        self._policy.remember(state.memory, rows.task, rows.env_ids, actions)
-        values = (softmax(logits) * trees.completed(every, roots)).sum(axis=1)
+        self._policy.replace_actions(state.memory, rows.task, rows.env_ids, actions)
+        values = (softmax(logits, axis=-1) * trees.complete_qvalues(every, roots)).sum(axis=1)
         if not is_discrete(rows.task):
             return PolicyOutput(actions, actions, values=values)
         return PolicyOutput(actions, trees.actions[every, roots, best], logits.astype(np.float32), values=values)
 
     def _gumbel(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each root's choice, ``(T,)``, and its improved policy's logits, ``(T, k)``."""
-        trees, k = forest.trees, forest.trees.logits.shape[2]
+        trees, k = forest.trees, forest.trees.children_prior_logits.shape[2]
         noise = self._config.gumbel_scale * np.stack([rng.gumbel(size=k) for rng in forest.rows.rngs])
         left = np.tile(np.arange(k), (len(every), 1))
 
         def best(count: int) -> np.ndarray:
-            scores = np.take_along_axis(noise + trees.improved(every, roots), left, axis=1)
+            scores = np.take_along_axis(noise + trees.improved_logits(every, roots), left, axis=1)
             return np.take_along_axis(left, np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
-        for count, each in halving(min(self._config.max_num_considered_actions, k), self._config.num_simulations):
+        for count, each in sequential_halving(
+            min(self._config.max_num_considered_actions, k), self._config.num_simulations
+        ):
             left = best(count)
             for _ in range(each):
-                self._visit(forest, np.repeat(every, count), left.ravel())
-        return best(1)[:, 0], trees.improved(every, roots)
+                self._simulate(forest, np.repeat(every, count), left.ravel())
+        return best(1)[:, 0], trees.improved_logits(every, roots)
 
     def _puct(self, forest: "_Forest", every: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each root's most visited action, ``(T,)``, and its shares of visits as logits, ``(T, k)``."""
-        trees, k = forest.trees, forest.trees.logits.shape[2]
+        trees, k = forest.trees, forest.trees.children_prior_logits.shape[2]
         share = _DIRICHLET * min(1.0, self._config.gumbel_scale)
         noise = np.stack([rng.dirichlet(np.full(k, _CONCENTRATION / k)) for rng in forest.rows.rngs])
-        trees.logits[:, 0] = np.log((1 - share) * softmax(trees.logits[:, 0]) + share * noise + 1e-12)
+        trees.children_prior_logits[:, 0] = np.log(
+            (1 - share) * softmax(trees.children_prior_logits[:, 0], axis=-1) + share * noise + 1e-12
+        )
         for _ in range(self._config.num_simulations):
-            self._visit(forest, every, trees.puct_choice(every, roots))
-        visits = trees.visits[:, 0]
+            self._simulate(forest, every, trees.puct_action_selection(every, roots))
+        visits = trees.children_visits[:, 0]
         return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
 
-    def _visit(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
+    def _simulate(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
         """One visit to each of these trees' first actions, all different; what is new is looked at in one pass."""
-        trees, imagined, rows = forest.trees, forest.imagined, forest.rows
-        choose = trees.puct_choice if self._config.selection == "puct" else trees.gumbel_choice
-        paths = trees.descend(which, first, choose)
-        new = np.flatnonzero(trees.children[which, paths.nodes, paths.actions] == 0)
+        trees, simulator, rows = forest.trees, forest.rollouts.simulator, forest.rows
+        choose = trees.puct_action_selection if self._config.selection == "puct" else trees.interior_action_selection
+        paths = trees.simulate(which, first, choose)
+        new = np.flatnonzero(trees.children_index[which, paths.nodes, paths.actions] == 0)
         owners, parents = which[new], paths.nodes[new]
         done = trees.actions[owners, parents, paths.actions[new]]
         rngs = [rows.rngs[tree] for tree in owners]
         forest.keep(which, first, every=self._config.selection == "puct")
-        imagined.enter([forest.places[where] for where in zip(owners.tolist(), parents.tolist(), strict=True)], rngs)
-        last = imagined.step(range(len(new)), done)
+        simulator.enter([forest.places[where] for where in zip(owners.tolist(), parents.tolist(), strict=True)], rngs)
+        last = simulator.step(range(len(new)), done)
         terminated = np.array([transition.terminated for transition in last], dtype=bool)
         ended = terminated | np.array([transition.truncated for transition in last], dtype=bool)
-        nodes = trees.grow(paths, new, np.array([transition.reward for transition in last]), ended)
+        nodes = trees.add_nodes(paths, new, np.array([transition.reward for transition in last]), ended)
         forest.arrived = [
             (int(owners[place]), int(first[new[place]]), int(nodes[place]), place)
             for place in np.flatnonzero(~ended).tolist()
@@ -218,70 +227,63 @@ class SearchPolicy(Policy):
         if len(going):
             env_ids = forest.env_ids(owners[going], nodes[going])
             self._policy.fork(forest.state.memory, forest.env_ids(owners[going], parents[going]), env_ids)
-            self._policy.remember(forest.state.memory, rows.task, env_ids, done[going])
-            shown = imagined.policy_input(
+            self._policy.replace_actions(forest.state.memory, rows.task, env_ids, done[going])
+            shown = simulator.policy_input(
                 going.tolist(), env_ids, [last[place] for place in going], [rngs[place] for place in going]
             )
-            trees.tell(owners[going], nodes[going], self._look(shown, forest.state))
-        trees.backup(paths, self._policy.network.codec.config.discount)
+            trees.update_nodes(owners[going], nodes[going], self._predict(forest.rollouts, shown))
+        trees.backward(paths, self._policy.network.codec.discount)
 
-    def _proven(self, forest: "_Forest", choices: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Each root's choice where it wins all its proofs against the policy's own, elsewhere that one, ``(T,)``."""
+    def _confirmed(self, forest: "_Forest", choices: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Each root's choice where it wins all confirmation rollouts, elsewhere the policy's own, ``(T,)``."""
         doubted = np.flatnonzero(choices != own)
-        won, _ = prove(
+        won, _ = confirm(
             len(doubted),
             self._config.confirmation_rollouts,
-            lambda which: self._futures(forest, doubted[which], choices[doubted[which]], own[doubted[which]]),
+            lambda which: self._rollout_returns(forest, doubted[which], choices[doubted[which]], own[doubted[which]]),
         )
-        proven = choices.copy()
-        proven[doubted[~won]] = own[doubted[~won]]
-        return proven
+        confirmed = choices.copy()
+        confirmed[doubted[~won]] = own[doubted[~won]]
+        return confirmed
 
-    def _futures(self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, own: np.ndarray) -> np.ndarray:
+    def _rollout_returns(
+        self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, own: np.ndarray
+    ) -> np.ndarray:
         """Returns of these trees' choices and of the policy's own, with luck that the two share, ``(n, 2)``."""
         trees, rows, memory = forest.trees, forest.rows, forest.state.memory
-        both = np.repeat(which, _FUTURES)
+        both = np.repeat(which, _ROLLOUTS)
         actions = trees.actions[both, 0, np.stack([choices, own], axis=1).ravel()]
-        env_ids = forest.futures(which)
+        env_ids = forest.rollout_slots(which)
         self._policy.fork(memory, rows.env_ids[both], env_ids)
-        self._policy.remember(memory, rows.task, env_ids, actions)
-        return play_on(
-            self._policy,
-            forest.imagined,
-            memory,
-            self.spent,
+        self._policy.replace_actions(memory, rows.task, env_ids, actions)
+        return forest.rollouts.returns(
             [forest.places[tree, 0] for tree in both.tolist()],
             actions,
             env_ids,
-            [luck for tree in which.tolist() for luck in alike(rows.rngs[tree], _FUTURES)],
+            [rng for tree in which.tolist() for rng in alike(rows.rngs[tree], _ROLLOUTS)],
             self._config.horizon,
-            foresees=True,
-        ).reshape(-1, _FUTURES)
+            bootstrap=True,
+        ).reshape(-1, _ROLLOUTS)
 
-    def _look(self, rows: PolicyInput, state: _State) -> Seen:
-        """What the network says of each row."""
-        decision = ask(self._policy, rows, state.memory, self.spent)
-        assert decision.distributions is not None
-        assert decision.values is not None
-        space, logits = spaces(rows.task)[1], decision.distributions
-        if isinstance(space, gym.spaces.Discrete):
-            every = np.arange(space.n) + int(space.start)
-            return Seen(logits, np.tile(every, (len(logits), 1)), decision.values)
-        assert isinstance(space, gym.spaces.Box)
-        actions = self._some(space, logits, rows.rngs)
-        # Drawn from the policy, they are equally likely (Hubert et al. 2021).
-        return Seen(np.zeros(actions.shape[:2]), actions, decision.values)
+    def _predict(self, rollouts: Rollouts, rows: PolicyInput) -> Prediction:
+        """The network's prediction for each row."""
+        output = rollouts.ask(rows)
+        assert output.distribution is not None
+        assert output.values is not None
+        if isinstance(output.distribution, Categorical):
+            logits = output.distribution.logits
+            every = torch.arange(logits.shape[1]).expand(len(logits), -1)
+            actions = environment_actions(rows.task, every)
+            return Prediction(output.distribution.parameters(rows.task), actions, output.values)
+        actions = self._some(rows, output.distribution)
+        # Sampled from the policy, they are equally likely (Hubert et al. 2021).
+        return Prediction(np.zeros(actions.shape[:2]), actions, output.values)
 
-    def _some(self, space: gym.spaces.Box, logits: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
-        """Of ``(n, dimensions, bins)`` logits, the most likely action and draws: ``(n, considered, *action shape)``."""
-        n, dimensions, bins = logits.shape
-        draws = np.stack([rng.random((self._config.max_num_considered_actions - 1, dimensions)) for rng in rngs])
-        below = softmax(logits).cumsum(axis=-1)[:, None, :, :-1]
-        drawn = (below < draws[..., None]).sum(axis=-1)
-        chosen = np.concatenate([logits.argmax(axis=-1)[:, None], drawn], axis=1)
-        return from_unit(space, bin_middles(chosen, bins)).reshape(
-            n, self._config.max_num_considered_actions, *space.shape
-        )
+    def _some(self, rows: PolicyInput, distribution: Distribution) -> np.ndarray:
+        """The most likely continuous action and samples, ``(n, considered, *action shape)``."""
+        samples = [distribution.sample(rows.rngs) for _ in range(self._config.max_num_considered_actions - 1)]
+        actions = [environment_actions(rows.task, chosen) for chosen in (distribution.mode(), *samples)]
+        return np.stack(actions, axis=1)
 
 
 @dataclass
@@ -290,12 +292,12 @@ class _Forest:
 
     Attributes:
         places: by tree and node.
-        arrived: nodes of the last visits, each with its tree, first action and imagined environment, still there.
+        arrived: nodes of the last simulations, each with its tree, first action and cloned environment, still there.
     """
 
     trees: Trees
     rows: PolicyInput
-    imagined: Simulator
+    rollouts: Rollouts
     state: _State
     places: dict[tuple[int, int], Snapshot] = field(default_factory=dict)
     arrived: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -311,15 +313,15 @@ class _Forest:
         visited = set(zip(which.tolist(), first.tolist(), strict=True))
         for tree, action, node, place in self.arrived:
             if every or (tree, action) in visited:
-                self.places[tree, node] = self.imagined.reached(place)
+                self.places[tree, node] = self.rollouts.simulator.reached(place)
 
     def env_ids(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """Of each node, the environment of the policy's memory that has seen it."""
         played = self.rows.env_ids[trees]
-        room = self.trees.logits.shape[1] - 1
+        room = self.trees.children_prior_logits.shape[1] - 1
         return np.where(nodes == 0, played, self.state.num_envs + played * room + nodes - 1)
 
-    def futures(self, trees: np.ndarray) -> np.ndarray:
-        """``(2 n,)``, the memory slots of these trees' two futures."""
-        first = self.state.num_envs * self.trees.logits.shape[1]
-        return (first + self.rows.env_ids[trees, None] * _FUTURES + np.arange(_FUTURES)).ravel()
+    def rollout_slots(self, trees: np.ndarray) -> np.ndarray:
+        """``(2 n,)``, the memory slots of these trees' two rollouts."""
+        first = self.state.num_envs * self.trees.children_prior_logits.shape[1]
+        return (first + self.rows.env_ids[trees, None] * _ROLLOUTS + np.arange(_ROLLOUTS)).ravel()

@@ -39,6 +39,6 @@ class SelfImitation(Planner):
         for task in tasks:
             check_samples(codec, task)
 
-    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, draws: bool = False) -> NetworkPolicy:
-        """The generalist, which draws its actions: tries that are all alike have no best."""
-        return NetworkPolicy.load(folder, tasks, name, draws=True)
+    def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> NetworkPolicy:
+        """The generalist, which samples its actions: tries that are all alike have no best."""
+        return NetworkPolicy.load(folder, tasks, name, deterministic=False)

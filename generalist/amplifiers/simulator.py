@@ -94,9 +94,9 @@ class Simulator:
     def step(self, places: Sequence[int], actions: Sequence[np.ndarray] | np.ndarray) -> list[Transition]:
         """Take one step at each of these places."""
         sent = [int(action) for action in actions] if self._discrete else actions
-        with self._spent.timed("stepping"):
+        with self._spent.timed("simulator_seconds"):
             steps = [self._entered[place][1].step(action) for place, action in zip(places, sent, strict=True)]
-        self._spent.steps += len(steps)
+        self._spent.simulator_steps += len(steps)
         return [
             Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated), mask_of(info))
             for observation, reward, terminated, truncated, info in steps

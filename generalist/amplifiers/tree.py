@@ -1,7 +1,8 @@
-"""Search trees' arithmetic: what their nodes know, which action is visited next, and what the search has learnt.
+"""The arithmetic of search trees: node statistics, action selection, and the improved policy.
 
-Many trees grow side by side in the same arrays, as in the authors' mctx, so that a visit costs all of them a few array
-operations. Equations are those of Danihelka et al. 2022 ("Policy improvement by planning with Gumbel"), but for PUCT.
+Many trees grow side by side in the same arrays, as in the authors' mctx, whose names are used here, so that a
+simulation costs all of them a few array operations. Equations are those of Danihelka et al. 2022 ("Policy improvement
+by planning with Gumbel"), except for PUCT.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 _VISITS = 50.0  # c_visit of equation 8
 _EXPLORE = 1.25  # c_1 of PUCT (Schrittwieser et al. 2020, appendix B)
@@ -18,29 +20,29 @@ ILLEGAL = -1e9
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a network says of n states.
+class Prediction:
+    """A network's prediction for n states.
 
     Attributes:
-        logits: ``(n, k)``, of the actions that may be tried.
+        prior_logits: ``(n, k)``, of the actions that may be tried.
         actions: ``(n, k, *action shape)``.
         values: ``(n,)``, the critic's.
     """
 
-    logits: np.ndarray
+    prior_logits: np.ndarray
     actions: np.ndarray
     values: np.ndarray
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Ways of n visits down their trees.
+    """The paths of n simulations down their trees.
 
     Attributes:
-        trees: ``(n,)``, in which tree each is.
-        nodes: ``(n,)``, where each ends: a node, and
-        actions: ``(n,)``, its action that is new, or leads to an end.
-        steps: by depth, the visits that come so deep, and the nodes and actions that they pass there, ``(m,)`` each.
+        trees: ``(n,)``, the tree of each.
+        nodes: ``(n,)``, the last node of each, and
+        actions: ``(n,)``, the action there, which is new or leads to a terminal node.
+        steps: by depth, the simulations that reach it, and their nodes and actions there, ``(m,)`` each.
     """
 
     trees: np.ndarray
@@ -53,96 +55,96 @@ class Trees:
     """T trees of at most M nodes with k actions each; node 0 is the root, later ones are numbered as they come.
 
     Attributes:
-        logits: ``(T, M, k)``, the prior.
+        children_prior_logits: ``(T, M, k)``, the prior.
         actions: ``(T, M, k, *action shape)``.
-        values: ``(T, M)``, the critic's; 0 where the episode is over.
-        rewards: ``(T, M)``, what came with a node.
-        ended: ``(T, M)``, whether an episode ended there, and nobody can go on.
-        visits: ``(T, M, k)``, of each action.
-        totals: ``(T, M, k)``, sums of the returns that they brought.
-        children: ``(T, M, k)``, the nodes that actions led to; 0: none yet.
-        sizes: ``(T,)``, nodes so far.
-        low: ``(T,)``, the least value that a tree has met, and
-        high: ``(T,)``, the largest: values are put on one scale from 0 to 1 by them.
+        raw_values: ``(T, M)``, the critic's; 0 where the episode is over.
+        rewards: ``(T, M)``, of the step that led to a node.
+        terminal: ``(T, M)``, whether the episode ended there: no simulation goes further.
+        children_visits: ``(T, M, k)``, of each action.
+        children_values: ``(T, M, k)``, the means of the returns that followed them.
+        children_index: ``(T, M, k)``, the nodes that actions led to; 0: none yet.
+        num_nodes: ``(T,)``, so far.
+        min_value: ``(T,)``, the smallest value in a tree so far, and
+        max_value: ``(T,)``, the largest: they rescale values to 0 to 1.
     """
 
-    def __init__(self, roots: Seen, size: int, scale: float = 0.1) -> None:
+    def __init__(self, roots: Prediction, size: int, scale: float = 0.1) -> None:
         """Args: the states at the roots, how many nodes a tree may have, and c_scale of equation 8."""
         self._scale = scale
-        count, k = roots.logits.shape
-        self.logits = np.zeros((count, size, k))
+        count, k = roots.prior_logits.shape
+        self.children_prior_logits = np.zeros((count, size, k))
         self.actions = np.zeros((count, size, *roots.actions.shape[1:]), roots.actions.dtype)
-        self.values, self.rewards = np.zeros((count, size)), np.zeros((count, size))
-        self.ended = np.zeros((count, size), dtype=bool)
-        self.visits, self.totals = np.zeros((count, size, k)), np.zeros((count, size, k))
-        self.children = np.zeros((count, size, k), dtype=np.int64)
-        self.sizes = np.ones(count, dtype=np.int64)
-        self.tell(np.arange(count), np.zeros(count, dtype=np.int64), roots)
-        self.low, self.high = self.values[:, 0].copy(), self.values[:, 0].copy()
+        self.raw_values, self.rewards = np.zeros((count, size)), np.zeros((count, size))
+        self.terminal = np.zeros((count, size), dtype=bool)
+        self.children_visits, self.children_values = np.zeros((count, size, k)), np.zeros((count, size, k))
+        self.children_index = np.zeros((count, size, k), dtype=np.int64)
+        self.num_nodes = np.ones(count, dtype=np.int64)
+        self.update_nodes(np.arange(count), np.zeros(count, dtype=np.int64), roots)
+        self.min_value, self.max_value = self.raw_values[:, 0].copy(), self.raw_values[:, 0].copy()
 
-    def tell(self, trees: np.ndarray, nodes: np.ndarray, seen: Seen) -> None:
-        """What the network says of these nodes, ``(n,)``."""
-        self.logits[trees, nodes] = seen.logits
-        self.actions[trees, nodes] = seen.actions
-        self.values[trees, nodes] = seen.values
+    def update_nodes(self, trees: np.ndarray, nodes: np.ndarray, prediction: Prediction) -> None:
+        """Store the network's prediction for these nodes, ``(n,)``."""
+        self.children_prior_logits[trees, nodes] = prediction.prior_logits
+        self.actions[trees, nodes] = prediction.actions
+        self.raw_values[trees, nodes] = prediction.values
 
-    def grow(self, paths: Paths, new: np.ndarray, rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
-        """Nodes at the ends of some paths, ``new``: ``(n,)``; their numbers.
+    def add_nodes(self, paths: Paths, new: np.ndarray, rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Add nodes at the ends of some paths, ``new``: ``(n,)``, and return their indices.
 
-        Paths of one tree take numbers in their order.
+        Paths of one tree take indices in their order.
         """
         trees, nodes = paths.trees[new], np.zeros(len(new), dtype=np.int64)
         for index, tree in enumerate(trees):
-            nodes[index] = self.sizes[tree]
-            self.sizes[tree] += 1
-        self.children[trees, paths.nodes[new], paths.actions[new]] = nodes
-        self.rewards[trees, nodes], self.ended[trees, nodes] = rewards, ended
+            nodes[index] = self.num_nodes[tree]
+            self.num_nodes[tree] += 1
+        self.children_index[trees, paths.nodes[new], paths.actions[new]] = nodes
+        self.rewards[trees, nodes], self.terminal[trees, nodes] = rewards, ended
         return nodes
 
-    def completed(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """All actions' values, ``(n, k)``: visited ones' means, for the others one mixed estimate (equation 33)."""
-        visits = self.visits[trees, nodes]
+    def complete_qvalues(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """Values of all actions, ``(n, k)``: means of visited ones, one mixed estimate for the others (equation 33)."""
+        visits = self.children_visits[trees, nodes]
         tried, count = visits > 0, visits.sum(axis=1)
-        means = self.totals[trees, nodes] / np.maximum(visits, 1)
-        weights = tried * np.maximum(softmax(self.logits[trees, nodes]), _TINY)
+        means = self.children_values[trees, nodes]
+        weights = tried * np.maximum(softmax(self.children_prior_logits[trees, nodes], axis=-1), _TINY)
         average = (weights * means).sum(axis=1) / np.maximum(weights.sum(axis=1), _TINY)
-        mixed = (self.values[trees, nodes] + count * average) / (1 + count)
+        mixed = (self.raw_values[trees, nodes] + count * average) / (1 + count)
         return np.where(tried, means, mixed[:, None])
 
-    def scaled(self, trees: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """``(n, k)`` values from 0 to 1, by all that the trees have met; 0 where no two differ."""
-        spread = self.high[trees] - self.low[trees]
-        return (values - self.low[trees, None]) * (spread > 0)[:, None] / np.where(spread > 0, spread, 1)[:, None]
+    def rescale_qvalues(self, trees: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """``(n, k)`` values rescaled to 0 to 1 by all values of their trees; 0 where no two differ."""
+        spread = self.max_value[trees] - self.min_value[trees]
+        return (values - self.min_value[trees, None]) * (spread > 0)[:, None] / np.where(spread > 0, spread, 1)[:, None]
 
-    def sigma(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """How much actions' values say against the prior, in nats, ``(n, k)`` (equation 8)."""
-        most = self.visits[trees, nodes].max(axis=1, keepdims=True)
-        return (_VISITS + most) * self._scale * self.scaled(trees, self.completed(trees, nodes))
+    def qtransform_completed_by_mix_value(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """What completed values add to the prior logits, ``(n, k)`` (equation 8)."""
+        most = self.children_visits[trees, nodes].max(axis=1, keepdims=True)
+        return (_VISITS + most) * self._scale * self.rescale_qvalues(trees, self.complete_qvalues(trees, nodes))
 
-    def improved(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    def improved_logits(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """Logits of the improved policy, ``(n, k)`` (equation 11): the prior's and the scaled values'."""
-        return self.logits[trees, nodes] + self.sigma(trees, nodes)
+        return self.children_prior_logits[trees, nodes] + self.qtransform_completed_by_mix_value(trees, nodes)
 
-    def gumbel_choice(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """The actions by which visits come closest to the improved policy, ``(n,)`` (equation 14)."""
-        visits = self.visits[trees, nodes]
+    def interior_action_selection(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """The actions that bring visits closest to the improved policy, ``(n,)`` (equation 14)."""
+        visits = self.children_visits[trees, nodes]
         shares = visits / (1 + visits.sum(axis=1, keepdims=True))
-        return (softmax(self.improved(trees, nodes)) - shares).argmax(axis=1)
+        return (softmax(self.improved_logits(trees, nodes), axis=-1) - shares).argmax(axis=1)
 
-    def puct_choice(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """The actions of the largest upper bounds, PUCT's, ``(n,)``."""
-        visits = self.visits[trees, nodes]
+    def puct_action_selection(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """The actions of the largest PUCT upper bounds, ``(n,)``."""
+        visits = self.children_visits[trees, nodes]
         root = np.sqrt(np.maximum(1.0, visits.sum(axis=1, keepdims=True)))
-        bonus = _EXPLORE * softmax(self.logits[trees, nodes]) * root / (1 + visits)
-        scores = self.scaled(trees, self.completed(trees, nodes)) + bonus
-        return np.where(self.logits[trees, nodes] > ILLEGAL, scores, -np.inf).argmax(axis=1)
+        bonus = _EXPLORE * softmax(self.children_prior_logits[trees, nodes], axis=-1) * root / (1 + visits)
+        scores = self.rescale_qvalues(trees, self.complete_qvalues(trees, nodes)) + bonus
+        return np.where(self.children_prior_logits[trees, nodes] > ILLEGAL, scores, -np.inf).argmax(axis=1)
 
-    def descend(
+    def simulate(
         self, trees: np.ndarray, first: np.ndarray, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> Paths:
-        """From roots by these first actions, ``(n,)``, down to actions that are new, or lead to an end.
+        """From roots by these first actions, ``(n,)``, down to actions that are new or lead to a terminal node.
 
-        Visits of one tree must differ in their first actions.
+        Simulations of one tree must differ in their first actions.
         """
         rows, nodes, actions = np.arange(len(trees)), np.zeros(len(trees), dtype=np.int64), first
         last_nodes, last_actions = nodes.copy(), first.copy()
@@ -150,54 +152,49 @@ class Trees:
         while len(rows):
             last_nodes[rows], last_actions[rows] = nodes, actions
             steps.append((rows, nodes, actions))
-            children = self.children[trees[rows], nodes, actions]
-            further = (children > 0) & ~self.ended[trees[rows], children]
+            children = self.children_index[trees[rows], nodes, actions]
+            further = (children > 0) & ~self.terminal[trees[rows], children]
             rows, nodes = rows[further], children[further]
             if len(rows):
                 actions = choose(trees[rows], nodes)
         return Paths(trees, last_nodes, last_actions, steps)
 
-    def backup(self, paths: Paths, discount: float | np.ndarray) -> None:
-        """Tell all actions on the ways to leaves what they brought.
+    def backward(self, paths: Paths, discount: float | np.ndarray) -> None:
+        """Add the returns of simulations to all actions on their paths.
 
         Args:
-            paths: the ways.
+            paths: of the simulations.
             discount: of the value of the node that an action led to, one for all or ``(T, M)``; -1 where its value is
                 the opponent's.
         """
         discounts = np.broadcast_to(discount, self.rewards.shape)
-        reached = self.children[paths.trees, paths.nodes, paths.actions]
-        returns = self.values[paths.trees, reached]
+        reached = self.children_index[paths.trees, paths.nodes, paths.actions]
+        returns = self.raw_values[paths.trees, reached]
         for rows, nodes, actions in reversed(paths.steps):
             trees = paths.trees[rows]
             returns[rows] = self.rewards[trees, reached[rows]] + discounts[trees, reached[rows]] * returns[rows]
             reached[rows] = nodes
-            self.visits[trees, nodes, actions] += 1
-            self.totals[trees, nodes, actions] += returns[rows]
-            means = self.totals[trees, nodes, actions] / self.visits[trees, nodes, actions]
-            np.minimum.at(self.low, trees, means)
-            np.maximum.at(self.high, trees, means)
+            self.children_visits[trees, nodes, actions] += 1
+            means = self.children_values[trees, nodes, actions]
+            means += (returns[rows] - means) / self.children_visits[trees, nodes, actions]
+            self.children_values[trees, nodes, actions] = means
+            np.minimum.at(self.min_value, trees, means)
+            np.maximum.at(self.max_value, trees, means)
 
 
-def halving(considered: int, visits: int) -> list[tuple[int, int]]:
-    """Sequential halving (Karnin et al. 2013): how many actions are left in each phase, and how often each is visited.
+def sequential_halving(considered: int, visits: int) -> list[tuple[int, int]]:
+    """Sequential halving (Karnin et al. 2013): the number of actions in each phase, and the visits to each of them.
 
-    The last phase takes what is left over.
+    The last phase takes the remaining visits.
     """
     phases, left, rounds = [], visits, max(1, math.ceil(math.log2(considered)))
     count = considered
     for phase in range(rounds):
-        each = max(1, visits // (rounds * count)) if phase < rounds - 1 else max(1, left // count)
-        each = min(each, left // count)
-        if not each:
+        repeats = max(1, visits // (rounds * count)) if phase < rounds - 1 else max(1, left // count)
+        repeats = min(repeats, left // count)
+        if not repeats:
             break
-        phases.append((count, each))
-        left -= each * count
+        phases.append((count, repeats))
+        left -= repeats * count
         count = max(2, count // 2)
     return phases
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -18,7 +18,7 @@ from scipy.special import softmax
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks.games.boards import Board
-from generalist.amplifiers.tree import ILLEGAL, Seen, Trees
+from generalist.amplifiers.tree import ILLEGAL, Prediction, Trees
 
 SELECTIONS = ("gumbel", "puct")
 
@@ -108,14 +108,14 @@ class _Forest:
         self.every = np.arange(len(states))
         self.roots = np.zeros_like(self.every)
         self.trees = Trees(self._look(states), size, config.value_scale)
-        self.trees.low[:], self.trees.high[:] = -1.0, 1.0  # outcomes, whatever a tree has met
+        self.trees.min_value[:], self.trees.max_value[:] = -1.0, 1.0  # outcomes, whatever a tree has met
         self._discounts = np.ones((len(states), size))
 
     def visit(self, first: np.ndarray, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         """One visit to every tree, by these moves at the roots, ``(T,)``, and by ``choose`` from there on."""
         trees = self.trees
-        paths = trees.descend(self.every, first, choose)
-        new = np.flatnonzero(trees.children[self.every, paths.nodes, paths.actions] == 0)
+        paths = trees.simulate(self.every, first, choose)
+        new = np.flatnonzero(trees.children_index[self.every, paths.nodes, paths.actions] == 0)
         states, rewards, signs = [], [], []
         for tree in new.tolist():
             parent = self._states[tree, int(paths.nodes[tree])]
@@ -125,24 +125,24 @@ class _Forest:
             rewards.append(state.player_return(mover) if state.is_terminal() else 0.0)
             signs.append(1.0 if state.current_player() == mover else -1.0)
         ended = np.array([state.is_terminal() for state in states], dtype=bool)
-        nodes = trees.grow(paths, new, np.array(rewards), ended)
+        nodes = trees.add_nodes(paths, new, np.array(rewards), ended)
         self._discounts[new, nodes] = signs
         self._states |= dict(zip(zip(new.tolist(), nodes.tolist(), strict=True), states, strict=True))
         going = np.flatnonzero(~ended)
         if len(going):
-            trees.tell(new[going], nodes[going], self._look([states[place] for place in going]))
-        trees.backup(paths, self._discounts)
+            trees.update_nodes(new[going], nodes[going], self._look([states[place] for place in going]))
+        trees.backward(paths, self._discounts)
 
-    def _look(self, states: Sequence[Any]) -> Seen:
+    def _look(self, states: Sequence[Any]) -> Prediction:
         logits, values = self._evaluate(states)
         legal = np.stack([self._board.mask(state) for state in states]).astype(bool)
         actions = np.tile(np.arange(self._board.actions), (len(states), 1))
-        return Seen(np.where(legal, logits, ILLEGAL), actions, values)
+        return Prediction(np.where(legal, logits, ILLEGAL), actions, values)
 
 
 def _gumbel(forest: _Forest, config: TwoPlayerSearch, rngs: Sequence[np.random.Generator]) -> SearchOutput:
     trees, every, roots = forest.trees, forest.every, forest.roots
-    legal = trees.logits[:, 0] > ILLEGAL
+    legal = trees.children_prior_logits[:, 0] > ILLEGAL
     noise = config.gumbel_scale * np.stack([rng.gumbel(size=legal.shape[1]) for rng in rngs])
     considered = np.minimum(config.max_num_considered_actions, legal.sum(axis=1))
     schedules = {int(count): considered_visits(int(count), config.num_simulations) for count in set(considered)}
@@ -150,29 +150,29 @@ def _gumbel(forest: _Forest, config: TwoPlayerSearch, rngs: Sequence[np.random.G
 
     def best(visits: np.ndarray) -> np.ndarray:
         """Of the moves that have so many visits, the best one; that is sequential halving."""
-        scores = noise + trees.improved(every, roots)
-        return np.where(legal & (trees.visits[:, 0] == visits[:, None]), scores, -np.inf).argmax(axis=1)
+        scores = noise + trees.improved_logits(every, roots)
+        return np.where(legal & (trees.children_visits[:, 0] == visits[:, None]), scores, -np.inf).argmax(axis=1)
 
     for simulation in range(config.num_simulations):
-        forest.visit(best(schedule[:, simulation]), trees.gumbel_choice)
-    weights = softmax(trees.improved(every, roots), axis=1) * legal
-    actions = best(trees.visits[:, 0].max(axis=1))
+        forest.visit(best(schedule[:, simulation]), trees.interior_action_selection)
+    weights = softmax(trees.improved_logits(every, roots), axis=1) * legal
+    actions = best(trees.children_visits[:, 0].max(axis=1))
     return _output(trees, actions, weights)
 
 
 def _puct(forest: _Forest, config: TwoPlayerSearch, rngs: Sequence[np.random.Generator]) -> SearchOutput:
     trees, every, roots = forest.trees, forest.every, forest.roots
-    legal = trees.logits[:, 0] > ILLEGAL
+    legal = trees.children_prior_logits[:, 0] > ILLEGAL
     if config.dirichlet_fraction:
         noise = np.zeros(legal.shape)
         for row, rng in enumerate(rngs):
             noise[row, legal[row]] = rng.dirichlet(np.full(legal[row].sum(), config.dirichlet_alpha))
-        prior = softmax(trees.logits[:, 0], axis=1)
+        prior = softmax(trees.children_prior_logits[:, 0], axis=1)
         mixed = (1 - config.dirichlet_fraction) * prior + config.dirichlet_fraction * noise
-        trees.logits[:, 0] = np.where(legal, np.log(mixed + 1e-12), ILLEGAL)
+        trees.children_prior_logits[:, 0] = np.where(legal, np.log(mixed + 1e-12), ILLEGAL)
     for _ in range(config.num_simulations):
-        forest.visit(trees.puct_choice(every, roots), trees.puct_choice)
-    visits = trees.visits[:, 0]
+        forest.visit(trees.puct_action_selection(every, roots), trees.puct_action_selection)
+    visits = trees.children_visits[:, 0]
     actions = visits.argmax(axis=1)
     if config.temperature:
         powers = (visits / visits.max(axis=1, keepdims=True)) ** (1 / config.temperature)
@@ -183,8 +183,8 @@ def _puct(forest: _Forest, config: TwoPlayerSearch, rngs: Sequence[np.random.Gen
 
 def _output(trees: Trees, actions: np.ndarray, weights: np.ndarray) -> SearchOutput:
     every = np.arange(len(actions))
-    values = (weights * trees.completed(every, np.zeros_like(every))).sum(axis=1)
-    return SearchOutput(actions, weights, values, trees.visits[:, 0].astype(np.int64))
+    values = (weights * trees.complete_qvalues(every, np.zeros_like(every))).sum(axis=1)
+    return SearchOutput(actions, weights, values, trees.children_visits[:, 0].astype(np.int64))
 
 
 def considered_visits(num_considered: int, num_simulations: int) -> list[int]:

@@ -5,13 +5,6 @@ from dataclasses import dataclass
 from benchmarks.base.errors import FatalError
 from benchmarks.base.settings import check_settings, setting
 
-CODECS = {
-    "gato": ("generalist.network.gato.gato", "GatoCodec"),
-    "jat": ("generalist.network.jat.jat", "JatCodec"),
-    "step": ("generalist.network.step", "StepCodec"),
-}
-"""Codec names and the classes that build them, imported when first needed."""
-
 CONDITIONINGS = ("none", "prompt", "task_id")
 MEMORIES = ("all", "partial")
 TEXTS = ("bytes", "words")

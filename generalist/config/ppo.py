@@ -10,8 +10,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
-
-_LEARNERS = ("step", "jat")  # codecs that tell the distribution of a whole action at once
+from generalist.config.networks import network_kind
 
 
 @dataclass
@@ -100,7 +99,7 @@ def check_learnable(what: str, tasks: Sequence[Task], codec: CodecConfig) -> Non
     Raises:
         GatitoError: saying which setting to change; it begins with ``what``, such as ``amplifier finetune``.
     """
-    if codec.name not in _LEARNERS:
+    if not network_kind(codec.name).supports_ppo:
         raise GatitoError(
             f"{what} cannot train codec={codec.name}, which draws an action token by token: take codec=step, or "
             "another amplifier or control."

@@ -21,7 +21,7 @@ from benchmarks.base.compute import Cost
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite, Task
-from generalist.network.modalities import Parts, split_modalities
+from generalist.network.modalities import Modalities, split_modalities
 
 MEMORY = "memory.safetensors"
 _LEAST_DEVIATION = 1e-6  # of an observation's number; one that never changes must not divide by zero
@@ -74,7 +74,7 @@ class RetrievalPolicy(Policy):
         return np.argmin(self._squares - 2 * asked @ self._memory.T, axis=1)
 
 
-def features_of(parts: Parts) -> tuple[np.ndarray, int]:
+def features_of(parts: Modalities) -> tuple[np.ndarray, int]:
     """What observations are compared by, ``(n, size)`` float32, and how many of them are plain numbers (the first)."""
     rows = len(next(iter(parts.values())))
     columns = [parts.get("vector", np.zeros((rows, 0), np.float32))]

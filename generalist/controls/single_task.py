@@ -24,7 +24,7 @@ from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.config.recipe import NetworkRecipe, single_task_artifact
 from generalist.config.settings import ModelConfig, for_one_task
-from generalist.network.modalities import kind_of, part_spaces, vector_size
+from generalist.network.modalities import modality_of, part_spaces, vector_size
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def train_students(run: Run, networks: Sequence[Student]) -> None:
 
 
 def load_students(
-    agent: str, folders: Mapping[str, Path], tasks: Sequence[Task], *, draws: bool = False
+    agent: str, folders: Mapping[str, Path], tasks: Sequence[Task], *, deterministic: bool = True
 ) -> PolicyPerTask:
     """The networks of several tasks, played as one agent."""
     from generalist.network.policy import NetworkPolicy
@@ -108,7 +108,7 @@ def load_students(
     return PolicyPerTask(
         agent,
         {
-            task.name: NetworkPolicy.load(folders[task.name], [task], agent, draws=draws)
+            task.name: NetworkPolicy.load(folders[task.name], [task], agent, deterministic=deterministic)
             for task in tasks
             if task.name in folders
         },
@@ -132,7 +132,7 @@ def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
     Whatever the generalist is told besides observations, an MLP of one step is not.
     """
     observation, action = spaces(task)
-    kinds = {kind_of(part) for part in part_spaces(observation).values()}
+    kinds = {modality_of(part) for part in part_spaces(observation).values()}
     discrete = isinstance(action, gym.spaces.Discrete)
     return replace(
         codec,

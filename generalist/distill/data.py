@@ -17,7 +17,8 @@ from benchmarks.base.seeds import stream
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
 from generalist.distill.returns import returns_to_go
-from generalist.network.codec import Batch, Codec, Window
+from generalist.network.batches import Batch, Window
+from generalist.network.network import Network
 
 _HELD_OUT = 0.05  # of a recording's episodes, from which the demonstration comes that is shown when scores are made
 _FROM_THE_END = 0.5  # of the prompts, as Gato's: there a demonstration shows what is to be reached
@@ -51,7 +52,7 @@ class Mixture:
     def __init__(
         self,
         sources: Sequence[Source],
-        codec: Codec,
+        network: Network,
         *,
         windows: int,
         length: int,
@@ -64,7 +65,7 @@ class Mixture:
 
         Args:
             sources: what is learnt from.
-            codec: makes the batches.
+            network: makes the batches.
             windows: per batch.
             length: tokens per window.
             seed: of all draws.
@@ -79,7 +80,7 @@ class Mixture:
         if (weights < 0).any() or weights.sum() <= 0:
             raise GatitoError("mixture weights must not be negative, and one must be above zero.")
         self._sources = sources
-        self._codec = codec
+        self._network = network
         self._shares = weights / weights.sum()
         self._windows = windows
         self._length = length
@@ -92,9 +93,9 @@ class Mixture:
             np.cumsum(source.trajectories.lengths[chosen])
             for source, chosen in zip(sources, self._episodes, strict=True)
         ]
-        foreseen = codec.config.critic > 0
+        codec = network.codec
         self._returns = [
-            returns_to_go(source.trajectories, codec.config.discount) if foreseen else None for source in sources
+            returns_to_go(source.trajectories, codec.discount) if codec.critic > 0 else None for source in sources
         ]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
@@ -103,7 +104,7 @@ class Mixture:
         numbers = range(part, self._windows, parts)
         rngs = [stream("mixture", self._seed, step, number) for number in numbers]
         windows = [self._draw(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
-        return self._codec.collate(windows, self._length, rngs)
+        return self._network.collate(windows, self._length, rngs)
 
     def drawn(self, steps: range, parts: range, whole: int, *, helpers: int = 0) -> Iterable[list[Batch]]:
         """Of the batches of training steps, some of ``whole`` parts, step after step.
@@ -144,7 +145,7 @@ class Mixture:
 
     def _draw(self, number: int, rng: np.random.Generator) -> Window:
         source, steps_in_all = self._sources[number], self._ends[number][-1]
-        longest = self._codec.steps(source.task, self._length)
+        longest = self._network.steps_in(source.task, self._length)
         # A step drawn uniformly lies at a uniform place of its window, but for the episode's ends.
         episode, step = map(int, self._place(number, rng.integers(steps_in_all)))
         length = int(source.trajectories.lengths[episode])
@@ -152,7 +153,7 @@ class Mixture:
         start = max(0, min(step - beginning - int(rng.integers(longest)), length - longest))
         prompted = rng.random() < self._prompts
         steps: slice | np.ndarray
-        if prompted or self._codec.remembers(source.task):
+        if prompted or self._network.remembers(source.task):
             window = self._read(source, source.trajectories, episode, start, longest)
             steps = slice(beginning + start, beginning + start + len(window))
         else:
@@ -167,7 +168,7 @@ class Mixture:
     def _prompt(self, source: Source, own: int, rng: np.random.Generator) -> Window:
         """Steps of another episode than the window's ``own``, whose answers it would show, unless there is no other."""
         trajectories = source.demonstrations or source.trajectories
-        longest = self._codec.config.prompt_steps
+        longest = self._network.codec.prompt_steps
         count = len(trajectories) - held_out(trajectories)
         episode = int(rng.integers(count))
         if source.demonstrations is None and episode == own:

@@ -24,12 +24,12 @@ from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.parallel import Report
 from benchmarks.runs.tracking import Log
 from benchmarks.tasks import Task
+from generalist.config.codec import CodecConfig
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source, demonstration
 from generalist.distill.distributed import Ranks
 from generalist.network.batches import Batch, moved
-from generalist.network.codec import CodecConfig
-from generalist.network.network import Network, load_network, load_prompts, save_network
+from generalist.network.network import Network, load_network, load_prompts, make_network, save_network
 
 Practice = Callable[[int, Path], Mapping[str, Path]]
 """A round of practice: the network in a folder plays every task, its experts say what they would have done. Given the
@@ -112,9 +112,9 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
 def _at_first(learner: Learner) -> Network:
     """Random weights, or what it goes on from, which may look back further from now on: positions are relative."""
     if learner.start is None:
-        return Network(learner.model, learner.codec, [task.name for task in learner.tasks])
+        return make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     network = load_network(learner.start)
-    network.model.config = replace(network.model.config, context_length=learner.model.context_length)
+    network.set_context_length(learner.model.context_length)
     return network
 
 
@@ -133,7 +133,7 @@ def within_budget(learner: Learner) -> tuple[Learner, float]:
 
     The operations of the first step stand for all: they differ by padding alone.
     """
-    network = Network(learner.model, learner.codec, [task.name for task in learner.tasks])
+    network = make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
     first = _mixture(learner, own, _open(learner.met), network).batch(0)
     per_step = count_flops(lambda: network.loss(first)["loss"].backward())
@@ -174,7 +174,7 @@ def _mixture(
             sources.append(Source(task, each, weight * share * each.steps / whole, shown, solved=learner.solved))
     return Mixture(
         sources,
-        network.codec,
+        network,
         windows=config.batch_size,
         length=config.length(learner.model),
         seed=learner.seed,
@@ -241,11 +241,10 @@ class _Training:
 
     def averaged(self) -> Network:
         """The network with its averaged weights, where they are kept; ready to act."""
-        network = Network(self._network.model.config, self._network.codec.config, self._network.tasks)
-        network.load_state_dict({name: values.cpu() for name, values in self._network.state_dict().items()})
+        network = self._network.copy()
         for parameter, average in zip(network.parameters(), self._averages, strict=False):
             parameter.data.copy_(average)
-        return network.eval()
+        return network
 
     def _take(self, batches: Sequence[Batch]) -> None:
         """One step, with this process's parts of its batch.

@@ -21,7 +21,7 @@ class PlayerSpec:
         options: of the amplifier; None: a control, which has none.
         amplified: the names of the tasks that are amplified.
         tasks: all that the player plays.
-        draws: whether networks draw their actions.
+        deterministic: whether networks play their most likely action, or sample one.
         noise: probability per step of a uniform action in place of the player's.
     """
 
@@ -29,7 +29,7 @@ class PlayerSpec:
     options: Mapping[str, Any] | None
     amplified: tuple[str, ...]
     tasks: tuple[Task, ...]
-    draws: bool = False
+    deterministic: bool = True
     noise: float = 0.0
 
     def on(self, task: Task, noise: float) -> "PlayerSpec":
@@ -49,10 +49,10 @@ class PlayerSpec:
         from generalist.network.policy import NetworkPolicy  # here: a plan of rounds needs no torch
 
         if self.options is None:
-            return NetworkPolicy.load(self.folder, self.tasks, "control", draws=self.draws)
+            return NetworkPolicy.load(self.folder, self.tasks, "control", deterministic=self.deterministic)
         amplifier = make_amplifier(self.options)
         policies: dict[str, Policy] = {}
         for task in self.tasks:
             load = amplifier.policy if task.name in self.amplified else NetworkPolicy.load
-            policies[task.name] = load(self.folder, [task], "amplified", draws=self.draws)
+            policies[task.name] = load(self.folder, [task], "amplified", deterministic=self.deterministic)
         return PolicyPerTask("amplified", policies)

@@ -63,7 +63,7 @@ class Ida:
         start: the generalist before the first round.
         recordings: of the experts, by task name.
         recipe: how the run's generalist is made.
-        draws: whether networks draw their actions.
+        deterministic: whether networks play their most likely action, or sample one.
     """
 
     run: Run
@@ -72,7 +72,7 @@ class Ida:
     start: Artifact
     recordings: Mapping[str, Artifact]
     recipe: NetworkRecipe
-    draws: bool = False
+    deterministic: bool = True
 
     @functools.cached_property
     def amplified(self) -> Suite:
@@ -137,7 +137,7 @@ class Ida:
             options=options if one.side == AMPLIFIED else None,
             amplified=tuple(task.name for task in self.amplified),
             tasks=self.run.suite.tasks,
-            draws=self.draws,
+            deterministic=self.deterministic,
         )
 
     def folder(self, number: int) -> Path:
@@ -209,8 +209,8 @@ class Ida:
             decides |= settings
             if self.config.shards != 1:
                 decides["shards"] = self.config.shards
-            if self.draws:
-                decides["draws"] = True
+            if not self.deterministic:
+                decides["deterministic"] = False
             inputs = {"player": player.fingerprint}
             if matched is not None:
                 inputs["matched"] = matched[task.name].fingerprint

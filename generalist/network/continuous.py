@@ -1,20 +1,22 @@
 """What the network says of a continuous action, dimension by dimension: bins, a normal distribution, or the action.
 
-Each is an :class:`Output`: how many numbers the network gives for a dimension, what they mean as an action or as
-log-probabilities of bins, and what they cost. Bins are numbered from the lower bound of an action to its upper one, and
-"in bins" is the same axis as a number from 0 to ``bins``.
+Each is an :class:`Output`: how many numbers the network gives for a dimension, what they mean as a distribution, and
+what they cost. Bins are numbered from the lower bound of an action to its upper one, and "in bins" is the same axis as
+a number from 0 to ``bins``.
 """
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
 
+from generalist.network.distributions import Binned, Deterministic, Distribution, Normal, bounds, to_unit
+
 _BETA = 0.5  # of the β-NLL: 0 is the likelihood, which neglects what is hard; 1 weighs the mean as squared error does
-_LEAST_LOG, _MOST_LOG = -6.0, 1.0  # of deviations, where half of an action's range is 1
+_LEAST_LOG, _MOST_LOG = -6.0, 1.0  # of standard deviations, where half of an action's range is 1
 
 
 class Output(Protocol):
@@ -33,8 +35,8 @@ class Output(Protocol):
         """
         ...
 
-    def logits(self, numbers: torch.Tensor) -> torch.Tensor:
-        """``(…, numbers)`` as logits of bins, ``(…, bins)``; of what is no distribution, the numbers themselves."""
+    def distribution(self, numbers: torch.Tensor) -> Distribution:
+        """The distribution of actions that ``(n, dimensions, numbers)`` mean."""
         ...
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
@@ -42,11 +44,11 @@ class Output(Protocol):
         ...
 
 
-class Bins:
+class BinnedOutput:
     """A logit for each bin; the loss is the cross-entropy in nats to the expert's distribution."""
 
-    def __init__(self, bins: int, least: float) -> None:
-        """Args: the bins; the least deviation is the targets' own."""
+    def __init__(self, bins: int, min_std: float) -> None:
+        """Args: the bins; the smallest standard deviation is already in the targets."""
         self.numbers = self._bins = bins
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,9 +56,9 @@ class Bins:
         wanted = binned(targets[..., 0], targets[..., 1], self._bins)
         return -(wanted * numbers.log_softmax(dim=-1)).sum(dim=-1), numbers.argmax(dim=-1) != wanted.argmax(dim=-1)
 
-    def logits(self, numbers: torch.Tensor) -> torch.Tensor:
+    def distribution(self, numbers: torch.Tensor) -> Binned:
         """See :class:`Output`."""
-        return numbers
+        return Binned(numbers)
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
         """See :class:`Output`."""
@@ -64,123 +66,96 @@ class Bins:
         last.bias.div_(temperature)
 
 
-class Normal:
-    """Mean and log-deviation of a normal distribution.
+class NormalOutput:
+    """Mean and logarithm of the standard deviation of a normal distribution.
 
-    The loss is KL(expert || network) in nats, weighed by the network's deviation to the power of 2 β (β-NLL: Seitzer et
-    al. 2022, arXiv:2203.09168, eq. 8): where an action is hard to foresee, its mean is learnt all the same.
+    The loss is KL(expert || network) in nats, weighted by the network's standard deviation to the power of 2 β (β-NLL:
+    Seitzer et al. 2022, arXiv:2203.09168, eq. 8): where an action is hard to predict, its mean is learnt all the same.
     """
 
-    def __init__(self, bins: int, least: float) -> None:
-        """Args: the bins, and the least deviation that may be said, in bins."""
-        self.numbers, self._bins, self._least = 2, bins, least
+    def __init__(self, bins: int, min_std: float) -> None:
+        """Args: the bins that targets are given in, and the smallest standard deviation, in bins."""
+        self.numbers, self._half, self._min_std = 2, bins / 2, min_std
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`Output`; an action is missed if its mean is a bin away or more."""
-        mean, deviation = self._normal(numbers)
+        mean, std = self._unit(numbers)
         wanted, wide = targets.unbind(dim=-1)
+        weight = std.detach() ** (2 * _BETA)
+        mean, std = (mean + 1) * self._half, std * self._half
         error = (wanted - mean).square()
-        nats = (error + wide.square()) / (2 * deviation.square()) - 0.5 + (deviation / wide).log()
-        weight = (deviation.detach() * (2 / self._bins)) ** (2 * _BETA)
+        nats = (error + wide.square()) / (2 * std.square()) - 0.5 + (std / wide).log()
         return weight * nats, error >= 1
 
-    def logits(self, numbers: torch.Tensor) -> torch.Tensor:
-        """The density at each bin's middle, so the most likely bin has the mean in it."""
-        mean, deviation = self._normal(numbers)
-        middles = torch.arange(self._bins, device=numbers.device) + 0.5
-        return -((middles - mean[..., None]) / deviation[..., None]).square() / 2
+    def distribution(self, numbers: torch.Tensor) -> Normal:
+        """See :class:`Output`."""
+        return Normal(*self._unit(numbers))
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
-        """See :class:`Output`; the least deviation stays."""
+        """See :class:`Output`; the smallest standard deviation stays."""
         last.bias[1] += math.log(temperature)
 
-    def _normal(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _unit(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means and standard deviations where half of an action's range is 1."""
         mean, log = numbers.float().unbind(dim=-1)
-        half = self._bins / 2
-        return (mean + 1) * half, (log - 2).clamp(_LEAST_LOG, _MOST_LOG).exp().mul(half).clamp_min(self._least)
+        return mean, (log - 2).clamp(_LEAST_LOG, _MOST_LOG).exp().clamp_min(self._min_std / self._half)
 
 
-class Regression:
+class RegressionOutput:
     """The action itself from -1 to 1; the loss is the squared error."""
 
     numbers = 1
 
-    def __init__(self, bins: int, least: float) -> None:
-        """Args: the bins that targets are told in; there is no deviation."""
+    def __init__(self, bins: int, min_std: float) -> None:
+        """Args: the bins that targets are given in; there is no standard deviation."""
         self._bins = bins
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`Output`; an action is missed by a bin or more."""
-        each = (numbers[..., 0] - (targets[..., 0] * (2 / self._bins) - 1)).square()
-        return each, each.sqrt() * self._bins >= 1
+        squares = (numbers[..., 0] - (targets[..., 0] * (2 / self._bins) - 1)).square()
+        return squares, squares.sqrt() * self._bins >= 1
 
-    def logits(self, numbers: torch.Tensor) -> torch.Tensor:
+    def distribution(self, numbers: torch.Tensor) -> Deterministic:
         """See :class:`Output`."""
-        return numbers
+        return Deterministic(numbers[..., 0].float())
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
-        """See :class:`Output`; one action alone is as sharp as can be."""
+        """See :class:`Output`; a single action cannot become sharper."""
 
 
-OUTPUTS: dict[str, type[Bins] | type[Normal] | type[Regression]] = {
-    "bins": Bins,
-    "normal": Normal,
-    "regression": Regression,
+OUTPUTS: dict[str, type[BinnedOutput] | type[NormalOutput] | type[RegressionOutput]] = {
+    "bins": BinnedOutput,
+    "normal": NormalOutput,
+    "regression": RegressionOutput,
 }
 """By the name in ``codec.continuous``."""
 
 
-def binned(mean: torch.Tensor, deviation: torch.Tensor, bins: int) -> torch.Tensor:
+def binned(mean: torch.Tensor, std: torch.Tensor, bins: int) -> torch.Tensor:
     """Normal distributions on the axis from 0 to ``bins``, cut into unit bins, ``(…, bins)``.
 
     Mass beyond the ends is cut off, not piled up on the outermost bins: the most likely bin is then always the one with
     the mean in it.
     """
     edges = torch.arange(bins + 1, device=mean.device, dtype=mean.dtype)
-    below = torch.special.ndtr((edges - mean[..., None]) / deviation[..., None])
+    below = torch.special.ndtr((edges - mean[..., None]) / std[..., None])
     mass = below.diff(dim=-1)
     return mass / mass.sum(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
 def normals(
-    space: gym.spaces.Box, labels: np.ndarray, distributions: np.ndarray | None, bins: int, least: float = 0.5
+    space: gym.spaces.Box, labels: np.ndarray, distributions: np.ndarray | None, bins: int, min_std: float = 0.5
 ) -> np.ndarray:
     """Means and standard deviations of continuous actions in bins, ``(n, dimensions, 2)``.
 
-    Without distributions, the deviation is the least. One of half a bin still tells where in its bin an action lies.
+    Without distributions, all standard deviations are ``min_std``. Half a bin still tells where in its bin an action
+    lies.
     """
     mean = to_unit(space, labels)
-    deviation = np.zeros_like(mean)
+    std = np.zeros_like(mean)
     if distributions is not None:
-        low, high = _bounds(space)
-        deviation = distributions[:, 1] * 2 / (high - low)
+        low, high = bounds(space)
+        std = distributions[:, 1] * 2 / (high - low)
     scale = bins / 2
-    in_bins = np.stack([(mean + 1) * scale, np.maximum(deviation * scale, least)], axis=-1)
+    in_bins = np.stack([(mean + 1) * scale, np.maximum(std * scale, min_std)], axis=-1)
     return in_bins.astype(np.float32)
-
-
-def _bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds, ``(dimensions,)`` each, to compute with: integers as floats, and never equal."""
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
-    if space.dtype.kind in "iu":  # 127 - -128 is -1 in eight bits
-        low, high = low.astype(np.float64), high.astype(np.float64)
-    return low, np.where(high > low, high, low + 1).astype(high.dtype)
-
-
-def to_unit(space: gym.spaces.Box, actions: np.ndarray) -> np.ndarray:
-    """``(n, *action shape)`` actions → ``(n, dimensions)`` from -1 to 1."""
-    low, high = _bounds(space)
-    return np.clip((actions.reshape(len(actions), -1) - low) / (high - low) * 2 - 1, -1, 1)
-
-
-def bin_middles(indices: np.ndarray, bins: int) -> np.ndarray:
-    """The middles of bins, from -1 to 1."""
-    return (indices + 0.5) / bins * 2 - 1
-
-
-def from_unit(space: gym.spaces.Box, unit: np.ndarray) -> Any:  # noqa: ANN401
-    """The inverse of :func:`to_unit`; integer actions are rounded."""
-    low, high = _bounds(space)
-    actions = (low + (unit + 1) / 2 * (high - low)).reshape(-1, *space.shape)
-    whole = np.rint(actions) if space.dtype.kind in "iu" else actions
-    return np.clip(whole, space.low, space.high).astype(space.dtype)

@@ -10,16 +10,23 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import PolicyOutput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.network.batches import Window, is_discrete, valid_steps
-from generalist.network.choice import Chooser, most_likely
-from generalist.network.continuous import OUTPUTS, bin_middles, from_unit, normals
+from generalist.network.continuous import OUTPUTS, normals
 from generalist.network.critic import Critic
+from generalist.network.distributions import (
+    Categorical,
+    Distribution,
+    NetworkOutput,
+    Selector,
+    environment_actions,
+    greedy,
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,13 @@ class Targets:
 
 
 class ActionHeads(nn.Module):
-    """What a hidden state means as an action, and what return it foresees.
+    """What a hidden state means as an action, and which return it predicts.
 
     Attributes:
-        critic: foresees returns; None where the settings ask for none.
+        discrete: hidden states as logits of discrete actions.
+        dimension: what is added to a hidden state to ask for a dimension of a continuous action.
+        continuous: their sum as the numbers of :class:`~generalist.network.continuous.Output`.
+        critic: hidden states as expected returns; None where the settings ask for none.
     """
 
     def __init__(self, config: CodecConfig, width: int) -> None:
@@ -60,7 +70,7 @@ class ActionHeads(nn.Module):
         self.discrete = nn.Linear(width, config.discrete_actions)
         self.dimension = nn.Parameter(torch.empty(config.action_dimensions, width))
         self.output = OUTPUTS[config.continuous](config.bins, config.min_std)
-        self.number = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, self.output.numbers))
+        self.continuous = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, self.output.numbers))
         self.critic = Critic(width) if config.critic else None
         nn.init.normal_(self.dimension, std=0.3)
         nn.init.normal_(self.discrete.weight, std=0.02)
@@ -106,9 +116,9 @@ class ActionHeads(nn.Module):
             most = targets.normals.shape[2]
             window, dimension = (torch.arange(most, device=hidden.device) < targets.dimensions[:, None]).nonzero().T
             states = hidden[targets.continuous][window] + self.dimension[dimension][:, None]
-            each, missed = self.output.losses(self.number(states).float(), targets.normals[window, :, dimension])
+            costs, missed = self.output.losses(self.continuous(states).float(), targets.normals[window, :, dimension])
             nothing = torch.zeros(valid.shape, device=hidden.device)
-            nats = nothing.index_add(0, window, each) / targets.dimensions[:, None]
+            nats = nothing.index_add(0, window, costs) / targets.dimensions[:, None]
             losses.append(nats[valid].sum())
             hits.append((nothing.index_add(0, window, missed.float()) == 0)[valid].sum())
         steps = targets.valid.sum()
@@ -117,9 +127,9 @@ class ActionHeads(nn.Module):
             return values
         assert targets.returns is not None
         known = targets.returns.isfinite()
-        foreseen = self.critic.losses(hidden[known], targets.returns[known]).sum() / steps
-        loss = values["loss"] + self.config.critic * foreseen
-        return values | {"loss": loss, "action_loss": values["loss"], "critic_loss": foreseen}
+        critic_loss = self.critic.losses(hidden[known], targets.returns[known]).sum() / steps
+        loss = values["loss"] + self.config.critic * critic_loss
+        return values | {"loss": loss, "action_loss": values["loss"], "critic_loss": critic_loss}
 
     def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Logits of discrete actions, those that a task does not have at minus infinity.
@@ -141,54 +151,50 @@ class ActionHeads(nn.Module):
 
         Below 1, what is most likely becomes more so, and stays what it was.
         """
-        last = self.number[-1]
+        last = self.continuous[-1]
         assert isinstance(last, nn.Linear)
         self.discrete.weight.div_(temperature)
         self.discrete.bias.div_(temperature)
         self.output.sharpen(last, temperature)
 
     def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
-        """Of the first ``dimensions`` action dimensions, the logits over bins, ``(…, dimensions, bins)``.
+        """What the output gives for the first ``dimensions`` action dimensions, ``(…, dimensions, numbers)``."""
+        return self.continuous(hidden[..., None, :] + self.dimension[:dimensions])
 
-        With regression, the action itself from -1 to 1, ``(…, dimensions, 1)``.
-        """
-        return self.output.logits(self.number(hidden[..., None, :] + self.dimension[:dimensions]))
+    def distribution(self, task: Task, hidden: torch.Tensor) -> Distribution:
+        """The distributions of a task's actions that ``(n, width)`` hidden states mean."""
+        count = action_count(task)
+        if is_discrete(task):
+            return Categorical(self.discrete(hidden)[:, :count])
+        return self.output.distribution(self.numbers(hidden, count))
 
     def decide(
         self,
         task: Task,
         hidden: torch.Tensor,
-        choose: Chooser = most_likely,
+        select: Selector = greedy,
         rngs: Sequence[np.random.Generator] = (),
-    ) -> PolicyOutput:
-        """Actions, their distributions and the returns foreseen, of ``(rows, width)`` hidden states."""
-        if is_discrete(task):
-            counts = torch.full((len(hidden),), action_count(task), device=hidden.device)
-            output = self.discrete_logits(hidden, counts)
-            logits = output[:, : action_count(task)]
-        else:
-            logits = output = self.numbers(hidden, action_count(task))
-        actions = self.actions(task, output, choose, rngs)
-        told = is_discrete(task) or self.config.continuous != "regression"
-        distributions = logits.float().cpu().numpy() if told else None
-        values = None if self.critic is None else self.critic(hidden).cpu().numpy()
-        return PolicyOutput(actions, actions, distributions, values=values)
+        action_masks: np.ndarray | None = None,
+    ) -> NetworkOutput:
+        """Actions, their distributions and the predicted returns, of ``(rows, width)`` hidden states.
 
-    def actions(
-        self,
-        task: Task,
-        output: torch.Tensor,
-        choose: Chooser = most_likely,
-        rngs: Sequence[np.random.Generator] = (),
-    ) -> np.ndarray:
-        """Actions, ``(rows, *action shape)``, from :meth:`discrete_logits` or :meth:`numbers`."""
-        space = spaces(task)[1]
-        if isinstance(space, gym.spaces.Discrete):
-            return choose(output, rngs).cpu().numpy() + int(space.start)
-        assert isinstance(space, gym.spaces.Box)
-        if self.config.continuous == "regression":
-            return from_unit(space, output[..., 0].float().clamp(-1, 1).cpu().numpy())
-        return from_unit(space, bin_middles(choose(output, rngs).cpu().numpy(), self.config.bins))
+        ``action_masks`` as in :class:`~benchmarks.play.policy.PolicyInput`: illegal actions have probability 0.
+        """
+        distribution = self.distribution(task, hidden)
+        if action_masks is not None and isinstance(distribution, Categorical):
+            illegal = torch.from_numpy(~action_masks).to(hidden.device)
+            distribution = Categorical(distribution.logits.masked_fill(illegal, -torch.inf))
+        chosen = select(distribution, rngs)
+        actions = environment_actions(task, chosen)
+        values = None if self.critic is None else self.critic(hidden).cpu().numpy()
+        return NetworkOutput(
+            actions,
+            actions,
+            distribution.parameters(task),
+            values=values,
+            distribution=distribution,
+            chosen=chosen,
+        )
 
     def targets(self, task: Task, labels: np.ndarray, distributions: np.ndarray | None) -> np.ndarray:
         """What the model should answer.
@@ -208,7 +214,7 @@ class ActionHeads(nn.Module):
             if distributions is None:
                 probabilities[np.arange(len(labels)), labels - int(space.start)] = 1.0
             else:
-                probabilities[:, : int(space.n)] = softmax(distributions)
+                probabilities[:, : int(space.n)] = softmax(distributions, axis=-1)
             return probabilities
         assert isinstance(space, gym.spaces.Box)
         return normals(space, labels, distributions, self.config.bins, self.config.min_std)
@@ -236,7 +242,7 @@ def check_samples(config: CodecConfig, task: Task) -> None:
     Raises:
         GatitoError: naming the task and the setting to change.
     """
-    if config.name != "gato" and config.continuous == "regression" and not is_discrete(task):
+    if config.continuous == "regression" and not is_discrete(task):
         raise GatitoError(
             f"task {task.name}: codec.continuous=regression tells one action and no others to try: set "
             "codec.continuous=normal (or bins), and distil with it.",
@@ -263,12 +269,6 @@ def action_count(task: Task) -> int:
     """How many actions a task has to choose from, or how many numbers its action consists of."""
     space = spaces(task)[1]
     return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def _returns(windows: Sequence[Window], length: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Observations of many tasks in one batch: each kind of part in one array, with its places in the batch."""
+"""Observations of many tasks in one batch: each modality in one array, with its places in the batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from generalist.network.modalities import Parts
+from generalist.network.modalities import Modalities
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch of B windows of L steps; padded steps have no parts.
+    """A batch of B windows of L steps; padded steps have none.
 
     Attributes:
         shape: ``(B, L)``.
-        places: by kind of part, ``(n,)``, the steps that have it, as ``window * L + step``.
-        values: by kind of part, ``(n, …)``: vectors padded to the longest, images, grids, and for ``text`` rows of
+        places: by modality, ``(n,)``, the steps that have it, as ``window * L + step``.
+        values: by modality, ``(n, …)``: vectors padded to the longest, images, grids, and for ``text`` rows of
             ``texts``.
         sizes: ``(n,)``, the numbers in each vector.
         texts: ``(m, bytes)``, the texts of the batch, each once.
@@ -29,11 +29,11 @@ class Inputs:
     texts: torch.Tensor
 
 
-def collate(items: Sequence[Parts], length: int) -> Inputs:
+def collate(items: Sequence[Modalities], length: int) -> Inputs:
     """Windows side by side.
 
     Args:
-        items: parts of shape ``(windows, steps, …)`` each, of one task; at most ``length`` steps.
+        items: modalities of shape ``(windows, steps, …)``, each item of one task; at most ``length`` steps.
         length: steps per window of the batch.
     """
     places: dict[str, list[np.ndarray]] = {}
@@ -41,12 +41,12 @@ def collate(items: Sequence[Parts], length: int) -> Inputs:
     count = 0
     for item in items:
         windows, steps = next(iter(item.values())).shape[:2]
-        own = ((count + np.arange(windows))[:, None] * length + np.arange(steps)).reshape(-1)
-        for kind, part in item.items():
-            places.setdefault(kind, []).append(own)
-            values.setdefault(kind, []).append(part.reshape(windows * steps, *part.shape[2:]))
+        steps_of_item = ((count + np.arange(windows))[:, None] * length + np.arange(steps)).reshape(-1)
+        for modality, array in item.items():
+            places.setdefault(modality, []).append(steps_of_item)
+            values.setdefault(modality, []).append(array.reshape(windows * steps, *array.shape[2:]))
         count += windows
-    arrays = {kind: np.concatenate(rows) for kind, rows in values.items() if kind in ("image", "grid")}
+    arrays = {modality: np.concatenate(rows) for modality, rows in values.items() if modality in ("image", "grid")}
     sizes = np.zeros(0, dtype=np.int64)
     if "vector" in values:
         sizes = np.concatenate([np.full(len(rows), rows.shape[1]) for rows in values["vector"]])
@@ -59,18 +59,18 @@ def collate(items: Sequence[Parts], length: int) -> Inputs:
         texts, arrays["text"] = distinct.view(np.uint8).reshape(len(distinct), -1), numbers
     return Inputs(
         (count, length),
-        {kind: torch.from_numpy(np.concatenate(rows)) for kind, rows in places.items()},
-        {kind: torch.from_numpy(rows) for kind, rows in arrays.items()},
+        {modality: torch.from_numpy(np.concatenate(rows)) for modality, rows in places.items()},
+        {modality: torch.from_numpy(rows) for modality, rows in arrays.items()},
         torch.from_numpy(sizes),
         torch.from_numpy(texts),
     )
 
 
-def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
+def _side_by_side(arrays: list[np.ndarray]) -> np.ndarray:
     """Rows of different lengths in one array, zeros at their ends."""
-    whole = np.zeros((sum(map(len, parts)), max(part.shape[1] for part in parts)), dtype=parts[0].dtype)
+    whole = np.zeros((sum(map(len, arrays)), max(array.shape[1] for array in arrays)), dtype=arrays[0].dtype)
     first = 0
-    for part in parts:
-        whole[first : first + len(part), : part.shape[1]] = part
-        first += len(part)
+    for array in arrays:
+        whole[first : first + len(array), : array.shape[1]] = array
+        first += len(array)
     return whole

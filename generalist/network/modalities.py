@@ -1,4 +1,4 @@
-"""What observations are made of: numbers, images, grids of cells, and text, whatever the task."""
+"""Modalities of observations: numbers, images, grids of cells, and text, whatever the task."""
 
 import math
 from collections.abc import Mapping
@@ -7,16 +7,17 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.observations import packed_dtype
 
-Parts = dict[str, np.ndarray]
-"""Observations taken apart, all with the same leading axes: ``vector`` (…, size) float32, ``image`` (…, frames, height,
+Modalities = dict[str, np.ndarray]
+"""Observations by modality, all with the same leading axes: ``vector`` (…, size) float32, ``image`` (…, frames, height,
 width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has those that it has."""
 
 _LEAST_IMAGE = 24  # pixels a side; what is smaller is a grid of cells
 _GRID_CHANNELS = 3  # of a cell: object, colour and state, as MiniGrid has them
 
 
-def kind_of(space: gym.Space) -> str | None:
+def modality_of(space: gym.Space) -> str | None:
     """``vector``, ``image``, ``grid`` or ``text``; None for what is none of them."""
     if isinstance(space, gym.spaces.Text):
         return "text"
@@ -41,16 +42,16 @@ def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:
 
 def is_partial(space: gym.Space) -> bool:
     """Whether an observation is a view of a part of what there is to know, as a grid around the player is."""
-    return any(kind_of(part) == "grid" for part in part_spaces(space).values())
+    return any(modality_of(part) == "grid" for part in part_spaces(space).values())
 
 
 def vector_size(space: gym.Space) -> int:
-    """How many numbers the ``vector`` part of an observation has; discrete ones become one-hot."""
+    """How many numbers the ``vector`` of an observation has; discrete ones become one-hot."""
     sizes = 0
     for part in part_spaces(space).values():
         if isinstance(part, gym.spaces.Discrete):
             sizes += int(part.n)
-        elif kind_of(part) == "vector":
+        elif modality_of(part) == "vector":
             sizes += math.prod(part.shape or ())
     return sizes
 
@@ -63,51 +64,49 @@ def choices(space: gym.Space) -> np.ndarray:
         if isinstance(part, gym.spaces.Discrete):
             count += 1
             numbers += [count] * int(part.n)
-        elif kind_of(part) == "vector":
+        elif modality_of(part) == "vector":
             numbers += [0] * math.prod(part.shape or ())
     return np.array(numbers, dtype=np.int64)
 
 
-def split_modalities(task: Task, observations: np.ndarray) -> Parts:
-    """Packed observations (see ``tasks.observations``), ``(n, *shape)``, as parts.
+def split_modalities(task: Task, observations: np.ndarray) -> Modalities:
+    """Packed observations (see ``tasks.observations``), ``(n, *shape)``, by modality.
 
     Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
     """
     numbers: list[np.ndarray] = []
-    parts: Parts = {}
+    modalities: Modalities = {}
     for name, space in part_spaces(spaces(task)[0]).items():
         values = np.asarray(observations[name] if name else observations)
-        kind = kind_of(space)
+        modality = modality_of(space)
         if isinstance(space, gym.spaces.Discrete):
             numbers.append(np.eye(int(space.n), dtype=np.float32)[values - int(space.start)])
-        elif kind == "vector":
+        elif modality == "vector":
             numbers.append(values.astype(np.float32).reshape(len(values), -1))
-        elif kind is not None:
-            parts[kind] = values
-    return ({"vector": np.concatenate(numbers, axis=1)} if numbers else {}) | parts
+        elif modality is not None:
+            modalities[modality] = values
+    return ({"vector": np.concatenate(numbers, axis=1)} if numbers else {}) | modalities
 
 
-def join_modalities(task: Task, parts: Parts) -> np.ndarray:
+def join_modalities(task: Task, modalities: Modalities) -> np.ndarray:
     """The inverse of :func:`split_modalities`: packed observations."""
-    from benchmarks.tasks.observations import packed_dtype
-
     whole = spaces(task)[0]
-    rows = len(next(iter(parts.values())))
+    rows = len(next(iter(modalities.values())))
     packed = np.zeros(rows, dtype=packed_dtype(whole)) if isinstance(whole, gym.spaces.Dict) else None
     first = 0
     for name, space in part_spaces(whole).items():
-        kind = kind_of(space)
-        if kind == "vector":
+        modality = modality_of(space)
+        if modality == "vector":
             size = int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
-            numbers = parts["vector"][:, first : first + size]
+            numbers = modalities["vector"][:, first : first + size]
             first += size
             if isinstance(space, gym.spaces.Discrete):
                 values = numbers.argmax(axis=1) + int(space.start)
             else:
                 values = numbers.reshape(rows, *(space.shape or ())).astype(space.dtype)
         else:
-            assert kind is not None
-            values = parts[kind]
+            assert modality is not None
+            values = modalities[modality]
         if packed is None:
             return values
         packed[name] = values

@@ -1,10 +1,16 @@
-"""A network's weights: a codec and a model, saved and loaded together, and the demonstrations that it is shown."""
+"""Networks: what all of them offer, how one is made, and how it is saved and loaded.
 
+A network turns a task's observations and actions into tokens, runs its trunk (a transformer, or a perceptron) over them
+and reads actions from what comes out. How it does that is its own: see ``step``, ``jat.jat`` and ``gato.gato``.
+"""
+
+import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,9 +18,13 @@ from benchmarks.base import artifacts
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.renamed import translate
+from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task
+from generalist.config.codec import CodecConfig
+from generalist.config.networks import NetworkKind, network_class, network_kind
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig, Window, make_codec
+from generalist.network.batches import Window
+from generalist.network.distributions import NetworkOutput, Selector, greedy
 from generalist.network.modalities import join_modalities, split_modalities
 from generalist.network.perceptron import Perceptron
 from generalist.network.transformer import Transformer
@@ -24,19 +34,124 @@ SHAPE = "network.json"
 PROMPTS = "prompts.safetensors"
 
 
-class Network(nn.Module):
-    """One network for every task that it learns: the generalist, or a specialist of one."""
+class Network(nn.Module, abc.ABC):
+    """One network for every task that it learns: the generalist, or a specialist of one.
+
+    Attributes:
+        codec: its inputs and outputs.
+        tasks: names of the tasks that it learns, which ``codec.conditioning=task_id`` tells apart.
+        trunk: from tokens to hidden states.
+        task_embedding: a vector for each task; None: the network is not told which task it plays.
+    """
+
+    task_embedding: nn.Embedding | None
 
     def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> None:
         """Args: the sizes, the inputs and outputs, and the names of the tasks that it learns."""
         super().__init__()
+        codec.check()
+        self.codec = codec
         self.tasks = list(tasks)
-        self.model = Perceptron(model) if model.kind == "perceptron" else Transformer(model)
-        self.codec: Any = make_codec(codec, model.width, tasks)
+        # Not typed as either: a perceptron has the transformer's methods, of which it needs few.
+        self.trunk: Any = Perceptron(model) if model.kind == "perceptron" else Transformer(model)
 
+    @staticmethod
+    @abc.abstractmethod
+    def check_task(codec: CodecConfig, task: Task, context_length: int) -> None:
+        """Refuse a task that the network cannot carry, or not in a context of so many tokens.
+
+        Raises:
+            GatitoError: naming the task, what does not fit and the setting to raise.
+        """
+
+    @abc.abstractmethod
+    def steps_in(self, task: Task, tokens: int) -> int:
+        """Time steps of a task that so many tokens hold, at most."""
+
+    @abc.abstractmethod
+    def remembers(self, task: Task) -> bool:
+        """Whether a task's steps see those before them; if not, they may stand in a window in any order."""
+
+    @abc.abstractmethod
+    def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> Any:  # noqa: ANN401
+        """A :class:`.Batch` of windows of at most ``length`` tokens, each with a random stream of its own."""
+
+    @abc.abstractmethod
     def loss(self, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-        """See :meth:`generalist.network.codec.Codec.loss`."""
-        return self.codec.loss(self.model, batch)
+        """Averages over the real steps of a batch: ``loss``, to be lowered, and other values to log."""
+
+    @abc.abstractmethod
+    def initial_state(self, num_envs: int, prompts: Mapping[str, Window]) -> Any:  # noqa: ANN401
+        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
+
+    @abc.abstractmethod
+    def act(self, inputs: Sequence[PolicyInput], memory: Any, select: Selector = greedy) -> list[NetworkOutput]:  # noqa: ANN401
+        """Decide for every row of every task; ``memory`` is updated in place."""
+
+    @abc.abstractmethod
+    def fork(self, memory: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
+        """Let the env_ids ``targets`` continue from where ``sources`` are: ``(n,)`` each; no target is a source."""
+
+    @abc.abstractmethod
+    def replace_actions(self, memory: Any, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
+        """These actions, ``(rows, *action shape)``, were done in place of those that :meth:`act` decided just before.
+
+        Raises:
+            GatitoError: if the network cannot take back what it decided.
+        """
+
+    @property
+    def kind(self) -> NetworkKind:
+        """What it can do."""
+        return network_kind(self.codec.name)
+
+    @property
+    def model(self) -> ModelConfig:
+        """Its sizes."""
+        return self.trunk.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    def set_context_length(self, tokens: int) -> None:
+        """Let attention look back so far from now on; positions are relative, so the weights stay valid."""
+        self.trunk.config = replace(self.model, context_length=tokens)
+
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        """An array on the weights' device."""
+        return torch.from_numpy(values).to(self.device)
+
+    def task_numbers(self, tasks: Sequence[Task]) -> torch.Tensor | None:
+        """``(n,)``, the number of each task; None where the network is not told it."""
+        if self.task_embedding is None:
+            return None
+        return torch.tensor([self.tasks.index(task.name) for task in tasks])
+
+    def copy(self) -> Self:
+        """The same network with weights of its own, on the CPU, ready to act."""
+        copied = type(self)(self.model, self.codec, self.tasks)
+        copied.load_state_dict({name: values.cpu() for name, values in self.state_dict().items()})
+        return copied.eval()
+
+
+def make_task_embedding(codec: CodecConfig, width: int, tasks: Sequence[str]) -> nn.Embedding | None:
+    """A vector for each task where ``codec.conditioning`` asks for it."""
+    if codec.conditioning != "task_id":
+        return None
+    embedding = nn.Embedding(len(tasks), width)
+    nn.init.normal_(embedding.weight, std=0.3)
+    return embedding
+
+
+def make_network(model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> Network:
+    """The network that a codec names, with random weights, for tasks of these names.
+
+    Raises:
+        GatitoError: if there is no such codec, or settings do not fit together.
+    """
+    return network_class(codec.name)(model, codec, tasks)
 
 
 def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) -> None:
@@ -44,7 +159,7 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
     save_state(folder / WEIGHTS, network.state_dict())
     shown = {
         name: {
-            "parts": split_modalities(window.task, window.observations),
+            "modalities": split_modalities(window.task, window.observations),
             "labels": window.labels,
             "rewards": window.rewards,
         }
@@ -52,7 +167,7 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
     }
     if shown:
         save_state(folder / PROMPTS, shown)
-    shape = {"model": asdict(network.model.config), "codec": asdict(network.codec.config), "tasks": network.tasks}
+    shape = {"model": asdict(network.model), "codec": asdict(network.codec), "tasks": network.tasks}
     artifacts.write_json(folder / SHAPE, shape)
 
 
@@ -65,7 +180,7 @@ def load_network(folder: Path) -> Network:
     if not (folder / SHAPE).exists():
         raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
     shape = artifacts.read_json(folder / SHAPE)
-    network = Network(
+    network = make_network(
         ModelConfig(**translate(shape["model"], "model")),
         CodecConfig(**translate(shape["codec"], "codec")),
         shape["tasks"],
@@ -90,7 +205,9 @@ def load_prompts(folder: Path, tasks: Sequence[Task]) -> dict[str, Window]:
     for task in tasks:
         if task.name not in saved:
             raise GatitoError(f"{folder} has no demonstration of task {task.name}: distil with this task in the suite.")
-        labels = saved[task.name]["labels"].numpy()
-        observations = join_modalities(task, {kind: part.numpy() for kind, part in saved[task.name]["parts"].items()})
-        prompts[task.name] = Window(task, observations, labels, None, labels, saved[task.name]["rewards"].numpy())
+        shown = saved[task.name]
+        labels = shown["labels"].numpy()
+        arrays = {modality: values.numpy() for modality, values in shown["modalities"].items()}
+        observations = join_modalities(task, arrays)
+        prompts[task.name] = Window(task, observations, labels, None, labels, shown["rewards"].numpy())
     return prompts

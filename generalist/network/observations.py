@@ -17,10 +17,10 @@ from torch import nn
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
-from generalist.network.continuous import to_unit
+from generalist.network.distributions import to_unit
 from generalist.network.encoders import ByteEncoder, GridEncoder, ImageEncoder, TextEncoder, WordEncoder
 from generalist.network.inputs import Inputs
-from generalist.network.modalities import kind_of, part_spaces, vector_size
+from generalist.network.modalities import modality_of, part_spaces, vector_size
 
 _MU, _M = 100.0, 256.0  # Gato's mu-law constants (Reed et al. 2022, arXiv:2205.06175, eq. 3)
 _CHANNELS = 3  # of each number: mu-law, symlog, and whether it is there at all; its waves come on top
@@ -62,8 +62,8 @@ class ObservationEncoder(nn.Module):
         return tokens.view(windows, length, width)
 
     @staticmethod
-    def _put(tokens: torch.Tensor, inputs: Inputs, kind: str, values: torch.Tensor) -> torch.Tensor:
-        return tokens.index_add(0, inputs.places[kind], values.to(tokens.dtype))  # halves from a GPU
+    def _put(tokens: torch.Tensor, inputs: Inputs, modality: str, values: torch.Tensor) -> torch.Tensor:
+        return tokens.index_add(0, inputs.places[modality], values.to(tokens.dtype))  # halves from a GPU
 
     def _project(self, vectors: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """``(n, longest)`` vectors padded at their ends, and their sizes → ``(n, width)``."""
@@ -124,24 +124,24 @@ def check_observations(config: CodecConfig, task: Task) -> list[tuple[int, str, 
     """
     observation = spaces(task)[0]
     limits = [(vector_size(observation), "vector_width", "observation numbers")]
-    kinds = [kind_of(part) for part in part_spaces(observation).values()]
-    if None in kinds or any(kinds.count(kind) > 1 for kind in ("image", "grid", "text")):
+    modalities = [modality_of(part) for part in part_spaces(observation).values()]
+    if None in modalities or any(modalities.count(modality) > 1 for modality in ("image", "grid", "text")):
         raise GatitoError(
             f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries numeric "
             "Box and Discrete, and at most one image, one grid of cells and one text."
         )
     for part in part_spaces(observation).values():
-        kind, shape = kind_of(part), tuple(part.shape or ())
-        if kind == "text":
+        modality, shape = modality_of(part), tuple(part.shape or ())
+        if modality == "text":
             assert isinstance(part, gym.spaces.Text)
             limits.append((part.max_length, "text_length", "bytes of text"))
-        if kind == "image" and shape != (config.image_frames, config.image_size, config.image_size):
+        if modality == "image" and shape != (config.image_frames, config.image_size, config.image_size):
             raise GatitoError(
                 f"task {task.name} has images {shape}, codec {config.name} carries "
                 f"({config.image_frames}, {config.image_size}, {config.image_size}): set codec.image_frames and "
                 "codec.image_size, or change the task's own size."
             )
-        if kind == "grid" and shape[:2] != (config.grid_size, config.grid_size):
+        if modality == "grid" and shape[:2] != (config.grid_size, config.grid_size):
             raise GatitoError(
                 f"task {task.name} has a grid {shape}, codec {config.name} carries {config.grid_size} x "
                 f"{config.grid_size} cells: set codec.grid_size={shape[0]}, if it is a square."

@@ -12,7 +12,7 @@ _CELL_CHANNELS = 3
 
 
 class NextObservation(nn.Module):
-    """Predicts every kind of part but text, which an episode does not change.
+    """Predicts every modality but text, which an episode does not change.
 
     No weight belongs to one task: a task uses as many numbers as its vector is long.
     """
@@ -28,9 +28,9 @@ class NextObservation(nn.Module):
             self.cell = nn.Sequential(nn.Linear(width, width), nn.GELU(), cell)
 
     def losses(self, hidden: torch.Tensor, inputs: Inputs, choices: torch.Tensor) -> torch.Tensor:
-        """The sum over all steps of how badly the next one was foreseen; a window's last step has none to foresee.
+        """The sum over all steps of how badly the next one was predicted; a window's last step has none to predict.
 
-        Each kind of part counts by its own average. In vectors, numbers count by the squared error on the symlog scale,
+        Each modality counts by its own average. In vectors, numbers count by the squared error on the symlog scale,
         each discrete part as one number by cross-entropy in nats; pixels, from -1 to 1, by the squared error; a cell's
         object, colour and state by cross-entropy.
 
@@ -41,12 +41,12 @@ class NextObservation(nn.Module):
         """
         states = hidden.flatten(0, 1)
         total = hidden.sum() * 0
-        for kind, measure in (("vector", self._vector), ("image", self._image), ("grid", self._grid)):
-            if kind in inputs.values:
-                places = inputs.places[kind]
+        for modality, measure in (("vector", self._vector), ("image", self._image), ("grid", self._grid)):
+            if modality in inputs.values:
+                places = inputs.places[modality]
                 later = places % inputs.shape[1] > 0
                 windows = choices[places[later] // inputs.shape[1]]
-                total = total + measure(states[places[later] - 1], inputs.values[kind][later], windows).sum()
+                total = total + measure(states[places[later] - 1], inputs.values[modality][later], windows).sum()
         return total
 
     def _vector(self, states: torch.Tensor, values: torch.Tensor, choices: torch.Tensor) -> torch.Tensor:
@@ -54,10 +54,10 @@ class NextObservation(nn.Module):
         losses = ((predicted - symlog(values)).square() * (choices == 0)).sum(dim=1)
         counts = (choices == 0).sum(dim=1)
         for number in range(1, int(choices.amax()) + 1 if choices.numel() else 1):
-            own = choices == number
-            chances = predicted.masked_fill(~own, -1e9).log_softmax(dim=1)
-            losses = losses - (chances * values * own).sum(dim=1)
-            counts = counts + own.any(dim=1)
+            alternatives = choices == number
+            log_probabilities = predicted.masked_fill(~alternatives, -1e9).log_softmax(dim=1)
+            losses = losses - (log_probabilities * values * alternatives).sum(dim=1)
+            counts = counts + alternatives.any(dim=1)
         return losses / counts.clamp_min(1)
 
     def _image(self, states: torch.Tensor, values: torch.Tensor, _: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,9 @@
-"""What the ``step`` and ``jat`` codecs share: one vector for each observation and each action of a time step.
+"""What the ``step`` and ``jat`` networks share: one vector for each observation and each action of a time step.
 
-And what their network may be told of its task: which one it is, or a demonstration that every step attends to.
+And what they may be told of their task: which one it is, or a demonstration that every step attends to.
 """
 
+import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,33 +12,36 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
 from generalist.network.batches import Window, moved, valid_steps
-from generalist.network.choice import Chooser
+from generalist.network.critic import Critic
+from generalist.network.distributions import NetworkOutput, Selector
 from generalist.network.heads import ActionHeads
 from generalist.network.inputs import Inputs, collate
-from generalist.network.modalities import Parts, is_partial
+from generalist.network.modalities import Modalities, is_partial
+from generalist.network.network import Network, make_task_embedding
 from generalist.network.observations import ActionEncoder, ObservationEncoder
-from generalist.network.transformer import Prefix, Transformer
+from generalist.network.transformer import Prefix
 
 
 @dataclass(frozen=True)
-class Shown:
+class Demonstrations:
     """Demonstrations, P steps of each of Q windows.
 
     Attributes:
         windows: ``(Q,)``, which windows of the batch have one.
         inputs: their observations.
         actions: ``(Q, P, size)``, see :meth:`ActionEncoder.numbers`.
-        there: ``(Q, P)``, false where a demonstration is padding.
+        valid: ``(Q, P)``, false where a demonstration is padding.
     """
 
     windows: torch.Tensor
     inputs: Inputs
     actions: torch.Tensor
-    there: torch.Tensor
+    valid: torch.Tensor
 
 
 @dataclass
@@ -45,10 +49,10 @@ class Memory:
     """What is remembered while acting.
 
     Attributes:
-        cache: the model's.
+        cache: the trunk's.
         actions: ``(num_envs, size)``, each environment's last action, see :meth:`ActionEncoder.numbers`.
         prompts: the row of each task's demonstration in ``prefix``.
-        prefix: what the model sees of the demonstrations; None: there are none.
+        prefix: what the trunk sees of the demonstrations; None: there are none.
         used: whether there is anything in the cache: steps that see themselves alone leave nothing there.
     """
 
@@ -59,118 +63,140 @@ class Memory:
     used: bool = False
 
 
-class StepwiseCodec(nn.Module):
-    """Encoders, heads and conditioning; how they make a sequence of tokens is for codecs to say.
+class StepwiseNetwork(Network):
+    """Encoders, heads and conditioning; how they make a sequence of tokens is for subclasses to say.
 
     Attributes:
-        config: the settings.
-        tasks: names of the tasks that ``task_id`` tells apart.
-        observations: observations as vectors.
-        acts: actions as vectors; None: they are no inputs.
+        observation_encoder: observations as vectors.
+        action_encoder: actions as vectors; None: they are no inputs.
         heads: hidden states as actions.
-        identity: a vector for each task; None: which task it is, is not told.
-        demonstrated: added to the tokens of demonstrations; None: none is shown.
+        prompt_embedding: added to the tokens of demonstrations; None: none is shown.
     """
 
-    def __init__(self, config: CodecConfig, width: int, tasks: Sequence[str], *, acts: bool) -> None:
-        """Args: the settings, the model's width, the tasks' names, and whether actions are inputs."""
-        super().__init__()
-        self.config = config
-        self.tasks = list(tasks)
-        self.observations = ObservationEncoder(config, width)
-        self.acts = ActionEncoder(config, width) if acts else None
-        self.heads = ActionHeads(config, width)
-        self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
-        if self.identity is not None:
-            nn.init.normal_(self.identity.weight, std=0.3)
-        self.demonstrated = nn.Parameter(0.3 * torch.randn(width)) if config.conditioning == "prompt" else None
+    action_encoder: ActionEncoder | None
 
-    def remembers(self, task: Task) -> bool:
-        """Whether a task's steps see those before them."""
-        return self.config.memory == "all" or is_partial(spaces(task)[0])
+    def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str], *, actions: bool) -> None:
+        """Args: the sizes, the inputs and outputs, the tasks' names, and whether actions are inputs."""
+        super().__init__(model, codec, tasks)
+        width = model.width
+        self.observation_encoder = ObservationEncoder(codec, width)
+        self.action_encoder = ActionEncoder(codec, width) if actions else None
+        self.heads = ActionHeads(codec, width)
+        self.task_embedding = make_task_embedding(codec, width, tasks)
+        prompted = codec.conditioning == "prompt"
+        self.prompt_embedding = nn.Parameter(0.3 * torch.randn(width)) if prompted else None
 
     @staticmethod
-    def seen(window: Window) -> Parts:
-        """What is seen in a window, each part of shape ``(1, steps, …)``."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def modalities(window: Window) -> Modalities:
+        """What is inputs in a window, each modality of shape ``(1, steps, …)``."""
 
-    def demonstration_tokens(self, shown: Shown) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of demonstrations, the tokens, ``(Q, tokens, width)``, and which of them are there, ``(Q, tokens)``."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def demonstration_tokens(self, shown: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of demonstrations, ``(Q, tokens, width)``, and which are not padding, ``(Q, tokens)``."""
 
-    def numbers_of(self, tasks: Sequence[Task]) -> torch.Tensor | None:
-        """``(n,)``, which task each is; None where that is not told."""
-        return None if self.identity is None else torch.tensor([self.tasks.index(task.name) for task in tasks])
+    @abc.abstractmethod
+    def hidden(self, batch: Any) -> torch.Tensor:  # noqa: ANN401
+        """The trunk's hidden states, ``(B, tokens, width)``."""
 
-    def show(self, prompts: Sequence[Window | None]) -> Shown | None:
+    @property
+    def tokens_per_step(self) -> int:
+        """Of the trunk's context."""
+        tokens = self.kind.tokens_per_step
+        assert tokens is not None
+        return tokens
+
+    @property
+    def critic(self) -> Critic:
+        """From hidden states to expected returns, where ``codec.critic`` is above 0."""
+        assert self.heads.critic is not None
+        return self.heads.critic
+
+    @property
+    def actions(self) -> ActionEncoder:
+        """The action encoder, where actions are inputs."""
+        assert self.action_encoder is not None
+        return self.action_encoder
+
+    def action_states(self, batch: Any) -> torch.Tensor:  # noqa: ANN401
+        """The hidden states that answer with an action, one per step, ``(B, L, width)``."""
+        return self.hidden(batch)[:, :: self.tokens_per_step]
+
+    def steps_in(self, task: Task, tokens: int) -> int:
+        """See :meth:`Network.steps_in`."""
+        return tokens // self.tokens_per_step
+
+    def remembers(self, task: Task) -> bool:
+        """See :meth:`Network.remembers`."""
+        return self.codec.memory == "all" or is_partial(spaces(task)[0])
+
+    def demonstrations(self, prompts: Sequence[Window | None]) -> Demonstrations | None:
         """The demonstrations of a batch's windows; None if there is none."""
         there = {index: prompt for index, prompt in enumerate(prompts) if prompt is not None}
         if not there:
             return None
-        assert self.acts is not None
         windows = list(there.values())
         length = max(map(len, windows))
-        return Shown(
+        return Demonstrations(
             torch.tensor(list(there)),
-            collate([self.seen(window) for window in windows], length),
-            self.acts.collate([(window.task, window.labels) for window in windows], length),
+            collate([self.modalities(window) for window in windows], length),
+            self.actions.collate([(window.task, window.labels) for window in windows], length),
             torch.from_numpy(valid_steps(windows, length)),
         )
 
     def run(
         self,
-        model: Any,  # noqa: ANN401
         tokens: torch.Tensor,
         tasks: torch.Tensor | None,
-        shown: Shown | None,
+        shown: Demonstrations | None,
         remembers: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states of ``(B, L, width)`` tokens, given what is told of their tasks, ``(B,)``, and shown of them.
+        """Hidden states of ``(B, L, width)`` tokens, given the numbers of their tasks, ``(B,)``, and demonstrations.
 
         ``remembers``, ``(B,)``: whether a window's tokens see those before them; None: all do.
         """
         if tasks is not None:
-            assert self.identity is not None
-            tokens = tokens + self.identity(tasks)[:, None]
+            assert self.task_embedding is not None
+            tokens = tokens + self.task_embedding(tasks)[:, None]
         every = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         remembers = every if remembers is None else remembers
-        parts, told = [], ~every
+        parts, prompted = [], ~every
         if shown is not None:
-            told[shown.windows] = True
-            windows = torch.where(remembers[shown.windows], model.config.context_length, 1)
-            parts.append((shown.windows, model(tokens[shown.windows], self._read(model, shown), windows)))
-        if len(rows := (remembers & ~told).nonzero()[:, 0]):
-            parts.append((rows, model(tokens[rows])))
-        if len(rows := (~remembers & ~told).nonzero()[:, 0]):
-            parts.append((rows, model.alone(tokens[rows])))
+            prompted[shown.windows] = True
+            reach = torch.where(remembers[shown.windows], self.model.context_length, 1)
+            parts.append((shown.windows, self.trunk(tokens[shown.windows], self._prefix(shown), reach)))
+        if len(rows := (remembers & ~prompted).nonzero()[:, 0]):
+            parts.append((rows, self.trunk(tokens[rows])))
+        if len(rows := (~remembers & ~prompted).nonzero()[:, 0]):
+            parts.append((rows, self.trunk.alone(tokens[rows])))
         hidden = parts[0][1].new_empty(tokens.shape)
         for rows, part in parts:
             hidden[rows] = part
         return hidden
 
-    def new_memory(self, model: Any, num_envs: int, prompts: Mapping[str, Window]) -> Memory:  # noqa: ANN401
-        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
-        shown = self.show(list(prompts.values()))
-        prefix = None if shown is None else self._read(model, moved(shown, self.device))
-        actions = np.zeros((num_envs, self.acts.project.in_features if self.acts else 0), np.float32)
-        return Memory(model.new_cache(num_envs), actions, {name: row for row, name in enumerate(prompts)}, prefix)
+    def initial_state(self, num_envs: int, prompts: Mapping[str, Window]) -> Memory:
+        """See :meth:`Network.initial_state`."""
+        shown = self.demonstrations(list(prompts.values()))
+        prefix = None if shown is None else self._prefix(moved(shown, self.device))
+        size = self.action_encoder.project.in_features if self.action_encoder else 0
+        actions = np.zeros((num_envs, size), np.float32)
+        return Memory(self.trunk.new_cache(num_envs), actions, {name: row for row, name in enumerate(prompts)}, prefix)
 
-    def told(self, inputs: Sequence[PolicyInput], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
-        """Of each row that is played, the vector that tells its task, ``(rows, width)`` or 0, and its demonstration."""
+    def conditioning(self, inputs: Sequence[PolicyInput], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
+        """Each row's task embedding, ``(rows, width)`` or 0, and its demonstration."""
         counts = [len(rows.env_ids) for rows in inputs]
-        who: torch.Tensor | float = 0.0
-        numbers = self.numbers_of([rows.task for rows in inputs])
+        embeddings: torch.Tensor | float = 0.0
+        numbers = self.task_numbers([rows.task for rows in inputs])
         if numbers is not None:
-            assert self.identity is not None
-            who = self.identity(self.tensor(np.repeat(numbers.numpy(), counts)))
+            assert self.task_embedding is not None
+            embeddings = self.task_embedding(self.tensor(np.repeat(numbers.numpy(), counts)))
         if memory.prefix is None:
-            return who, None
-        rows = np.repeat([memory.prompts[each.task.name] for each in inputs], counts)
-        return who, memory.prefix.rows(self.tensor(rows))
+            return embeddings, None
+        prompts = np.repeat([memory.prompts[rows.task.name] for rows in inputs], counts)
+        return embeddings, memory.prefix.rows(self.tensor(prompts))
 
     def step(
         self,
-        model: Any,  # noqa: ANN401
         tokens: torch.Tensor,
         memory: Memory,
         env_ids: np.ndarray,
@@ -178,52 +204,42 @@ class StepwiseCodec(nn.Module):
         prefix: Prefix | None,
         remembers: np.ndarray | None = None,
     ) -> torch.Tensor:
-        """Hidden states of one further token per environment: see :meth:`Transformer.step` and :meth:`run`."""
+        """Hidden states of one further token per environment, see :meth:`Transformer.step` and :meth:`run`."""
         remembers = np.ones(len(env_ids), dtype=bool) if remembers is None else remembers
         if prefix is not None or remembers.all():
             memory.used = True
             episode_start = episode_start | ~remembers  # what is forgotten at every step begins at every step
-            return model.step(tokens, memory.cache, self.tensor(env_ids), self.tensor(episode_start), prefix)
+            return self.trunk.step(tokens, memory.cache, self.tensor(env_ids), self.tensor(episode_start), prefix)
         if not remembers.any():
-            return model.alone(tokens)
-        hidden, which = tokens.new_empty(tokens.shape), self.tensor(remembers)
-        hidden[~which] = model.alone(tokens[~which])
-        hidden[which] = self.step(model, tokens[which], memory, env_ids[remembers], episode_start[remembers], None)
+            return self.trunk.alone(tokens)
+        hidden, rows = tokens.new_empty(tokens.shape), self.tensor(remembers)
+        hidden[~rows] = self.trunk.alone(tokens[~rows])
+        hidden[rows] = self.step(tokens[rows], memory, env_ids[remembers], episode_start[remembers], None)
         return hidden
 
     def decide(
-        self, inputs: Sequence[PolicyInput], hidden: torch.Tensor, memory: Memory, choose: Chooser
-    ) -> list[PolicyOutput]:
+        self, inputs: Sequence[PolicyInput], hidden: torch.Tensor, memory: Memory, select: Selector
+    ) -> list[NetworkOutput]:
         """What ``(rows, width)`` hidden states decide; actions are remembered where they are inputs."""
-        decisions = []
-        for rows, part in zip(inputs, hidden.split([len(rows.env_ids) for rows in inputs]), strict=True):
-            decision = self.heads.decide(rows.task, part, choose, rows.rngs)
-            self.remember(memory, rows.task, rows.env_ids, decision.actions)
-            decisions.append(decision)
-        return decisions
+        outputs = []
+        for rows, states in zip(inputs, hidden.split([len(rows.env_ids) for rows in inputs]), strict=True):
+            output = self.heads.decide(rows.task, states, select, rows.rngs, rows.action_masks)
+            self.replace_actions(memory, rows.task, rows.env_ids, output.actions)
+            outputs.append(output)
+        return outputs
 
-    def remember(self, memory: Memory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
-        """What was done last in these environments, ``(rows, *action shape)``, whatever was decided."""
-        if self.acts is not None:
-            memory.actions[env_ids] = self.acts.numbers(task, actions)
+    def replace_actions(self, memory: Memory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
+        """See :meth:`Network.replace_actions`."""
+        if self.action_encoder is not None:
+            memory.actions[env_ids] = self.action_encoder.numbers(task, actions)
 
-    @staticmethod
-    def fork(model: Any, memory: Memory, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
-        """Let environments continue from the memory of others; see :meth:`generalist.network.codec.Codec.fork`."""
+    def fork(self, memory: Memory, sources: np.ndarray, targets: np.ndarray) -> None:
+        """See :meth:`Network.fork`."""
         if memory.used:
-            model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
+            self.trunk.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
         memory.actions[targets] = memory.actions[sources]
 
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self.observations.bias.device
-
-    def tensor(self, values: np.ndarray) -> torch.Tensor:
-        """On the weights' device."""
-        return torch.from_numpy(values).to(self.device)
-
-    def _read(self, model: Transformer, shown: Shown) -> Prefix:
-        assert self.demonstrated is not None
-        tokens, there = self.demonstration_tokens(shown)
-        return model.read(tokens + self.demonstrated, there)
+    def _prefix(self, shown: Demonstrations) -> Prefix:
+        assert self.prompt_embedding is not None
+        tokens, valid = self.demonstration_tokens(shown)
+        return self.trunk.read(tokens + self.prompt_embedding, valid)

@@ -16,8 +16,8 @@ class Segment:
     Attributes:
         window: all of them.
         context: how many come first that an earlier update has learnt from.
-        chosen: ``(n, choices)``, see :class:`generalist.ppo.distributions.Choices`.
-        log_probabilities: ``(n,)``, of what was chosen, when it was.
+        chosen: ``(n, …)``, the actions before they were clipped, see :mod:`generalist.network.distributions`.
+        log_probs: ``(n,)``, of what was chosen, when it was.
         values: ``(n,)``, the returns that were expected, in units of the task's spread.
         last_value: that expected after the last step; 0 where the episode had come to its end.
     """
@@ -25,7 +25,7 @@ class Segment:
     window: Window
     context: int
     chosen: np.ndarray
-    log_probabilities: np.ndarray
+    log_probs: np.ndarray
     values: np.ndarray
     last_value: float
 

@@ -2,11 +2,11 @@
 
 It learns from sequences, as distillation does, so what to remember is learnt too. Where it departs from the usual:
 
-- The critic foresees returns in units of the spread that its task's have. In those of the rewards themselves, a state
+- The critic predicts returns in units of the spread that its task's have. In those of the rewards themselves, a state
   of a task whose returns are around 1 that it takes for one of a task with hundreds makes an error of hundreds of
   spreads, and such errors were all that a policy learnt from.
 - A network that has learnt before is held to what it was by KL(network || start), exact from both distributions.
-- Sequences are dealt into minibatches once per update, which come in another order in each epoch.
+- Sequences are divided into minibatches once per update, which come in another order in each epoch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,10 @@ import numpy as np
 import torch
 
 from generalist.config.ppo import PPOConfig
-from generalist.network.network import Network
+from generalist.network.distributions import Distribution
+from generalist.network.stepwise import StepwiseNetwork
 from generalist.ppo.advantages import Segment, Spread
-from generalist.ppo.distributions import (
-    ActionDistribution,
-    Choices,
-    chances_of,
-    divergences,
-    entropies,
-    log_probabilities,
-)
+from generalist.ppo.choices import Choices, by_task, distributions_of, divergences, entropies, log_probs
 
 _WARMUP_EPOCHS = 40  # of the critic alone: its inputs are computed once, so they cost next to nothing
 
@@ -36,10 +30,10 @@ class Minibatch:
     """Sequences side by side, N steps of which are learnt from.
 
     Attributes:
-        batch: the codec's.
+        batch: the network's.
         learnt: ``(B, L)``, true where a step is learnt from.
-        choices: what was chosen.
-        log_probabilities: ``(N,)``, of that, when it was.
+        choices: what was chosen, task by task.
+        log_probs: ``(N,)``, of that, when it was.
         advantages: ``(N,)``.
         returns: ``(N,)``, the critic's targets.
         start: the distributions of the network that this one started as; None: it is held to nothing.
@@ -47,11 +41,11 @@ class Minibatch:
 
     batch: Any
     learnt: torch.Tensor
-    choices: Choices
-    log_probabilities: torch.Tensor
+    choices: list[Choices]
+    log_probs: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
-    start: list[ActionDistribution] | None = None
+    start: list[Distribution] | None = None
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -61,31 +55,30 @@ class Minibatch:
         """Steps that a network computes, padding included."""
         return self.learnt.numel()
 
-    def hidden(self, network: Network) -> torch.Tensor:
+    def hidden(self, network: StepwiseNetwork) -> torch.Tensor:
         """The hidden states that answer with an action, ``(N, width)``."""
-        hidden = network.codec.hidden(network.model, self.batch)
-        return hidden[:, :: hidden.shape[1] // self.learnt.shape[1]][self.learnt]
+        return network.action_states(self.batch)[self.learnt]
 
     @torch.no_grad()
-    def held_to(self, start: Network) -> "Minibatch":
+    def held_to(self, start: StepwiseNetwork) -> "Minibatch":
         """The same with what ``start`` would have done."""
-        return replace(self, start=chances_of(start.codec.heads, self.hidden(start), self.choices))
+        return replace(self, start=distributions_of(start.heads, self.hidden(start), self.choices))
 
 
-def deal(
-    network: Network,
+def make_minibatches(
+    network: StepwiseNetwork,
     segments: Sequence[Segment],
     spreads: Mapping[str, Spread],
     config: PPOConfig,
     rng: np.random.Generator,
 ) -> list[Minibatch]:
-    """Deal sequences out at random, about as many steps into each of ``config.minibatches``.
+    """Divide sequences at random, about as many steps into each of ``config.minibatches``.
 
     Advantages, in units of their task's spread, have mean 0 within each task, and variance 1 over all.
     """
     names = [segment.window.task.name for segment in segments]
     raw = [
-        segment.advantages(network.codec.config.discount, config.gae_lambda, spreads[name])
+        segment.advantages(network.codec.discount, config.gae_lambda, spreads[name])
         for segment, name in zip(segments, names, strict=True)
     ]
     means = {
@@ -105,7 +98,7 @@ def deal(
     ]
 
 
-def losses(network: Network, minibatch: Minibatch, config: PPOConfig) -> dict[str, torch.Tensor]:
+def losses(network: StepwiseNetwork, minibatch: Minibatch, config: PPOConfig) -> dict[str, torch.Tensor]:
     """Averages over what is learnt from: ``loss``, to be lowered, its parts, and what else there is to know.
 
     ``policy_loss`` is the clipped surrogate (equation 7), ``value_loss`` the critic's cross-entropy; ``kl_to_start``
@@ -113,14 +106,14 @@ def losses(network: Network, minibatch: Minibatch, config: PPOConfig) -> dict[st
     (http://joschu.net/blog/kl-approx.html), ``clip_fraction`` is the share of ratios that are cut.
     """
     hidden = minibatch.hidden(network)
-    chances = chances_of(network.codec.heads, hidden, minibatch.choices)
-    log_ratios = log_probabilities(chances, minibatch.choices) - minibatch.log_probabilities
+    distributions = distributions_of(network.heads, hidden, minibatch.choices)
+    log_ratios = log_probs(distributions, minibatch.choices) - minibatch.log_probs
     ratios = log_ratios.exp()
     cut = ratios.clamp(1 - config.clip_range, 1 + config.clip_range)
     values = {
         "policy_loss": -torch.minimum(ratios * minibatch.advantages, cut * minibatch.advantages).mean(),
-        "value_loss": network.codec.heads.critic.losses(hidden, minibatch.returns).mean(),
-        "entropy": entropies(chances, len(minibatch)).mean(),
+        "value_loss": network.critic.losses(hidden, minibatch.returns).mean(),
+        "entropy": entropies(distributions, minibatch.choices).mean(),
         "kl": (ratios - 1 - log_ratios).detach().mean(),
         "clip_fraction": (ratios != cut).float().mean(),
     }
@@ -128,7 +121,7 @@ def losses(network: Network, minibatch: Minibatch, config: PPOConfig) -> dict[st
         values["policy_loss"] + config.value_weight * values["value_loss"] - config.entropy_weight * values["entropy"]
     )
     if minibatch.start is not None:
-        values["kl_to_start"] = divergences(chances, minibatch.start, len(minibatch)).mean()
+        values["kl_to_start"] = divergences(distributions, minibatch.start, minibatch.choices).mean()
         loss = loss + config.kl_weight * values["kl_to_start"]
     return values | {"loss": loss}
 
@@ -141,11 +134,11 @@ class Updates:
         forwards: steps that the network has computed; a backward pass counts as two.
     """
 
-    def __init__(self, network: Network, config: PPOConfig) -> None:
+    def __init__(self, network: StepwiseNetwork, config: PPOConfig) -> None:
         self._network, self._config = network, config
-        self._critic = list(network.codec.heads.critic.parameters())
-        own = set(self._critic)
-        self._others = [parameter for parameter in network.parameters() if parameter not in own]
+        self._critic = list(network.critic.parameters())
+        critic = set(self._critic)
+        self._others = [parameter for parameter in network.parameters() if parameter not in critic]
         groups = [
             {"params": self._others, "lr": config.learning_rate},
             {"params": self._critic, "lr": config.critic_learning_rate},
@@ -182,7 +175,7 @@ class Updates:
         Raises:
             FloatingPointError: as :meth:`learn`.
         """
-        critic = self._network.codec.heads.critic
+        critic = self._network.critic
         with torch.no_grad():
             hidden = {id(minibatch): minibatch.hidden(self._network) for minibatch in minibatches}
         self.forwards += sum(minibatch.positions for minibatch in minibatches)
@@ -225,7 +218,7 @@ def _epochs(minibatches: Sequence[Minibatch], epochs: int, rng: np.random.Genera
             yield minibatches[index]
 
 
-def _put_together(network: Network, dealt: Sequence[tuple[Segment, np.ndarray, np.ndarray]]) -> Minibatch:
+def _put_together(network: StepwiseNetwork, dealt: Sequence[tuple[Segment, np.ndarray, np.ndarray]]) -> Minibatch:
     """Sequences with their ``(n,)`` advantages, as they are and as the policy learns them."""
     segments, raw, scaled = zip(*dealt, strict=True)
     length = max(len(segment.window) for segment in segments)
@@ -233,21 +226,12 @@ def _put_together(network: Network, dealt: Sequence[tuple[Segment, np.ndarray, n
     for row, segment in zip(learnt, segments, strict=True):
         row[segment.context : len(segment.window)] = True
     windows = [segment.window for segment in segments]
-    tokens = length * (2 if network.codec.config.name == "jat" else 1)
     returns = [segment.values + advantages for segment, advantages in zip(segments, raw, strict=True)]
     return Minibatch(
-        batch=network.codec.collate(windows, tokens, [_Certain()] * len(segments)),
+        batch=network.collate(windows, length * network.tokens_per_step, [np.random.default_rng(0)] * len(segments)),
         learnt=torch.from_numpy(learnt),
-        choices=Choices.gather([(segment.window.task, segment.chosen) for segment in segments]),
-        log_probabilities=torch.from_numpy(np.concatenate([segment.log_probabilities for segment in segments])),
+        choices=by_task([(segment.window.task, segment.chosen) for segment in segments]),
+        log_probs=torch.from_numpy(np.concatenate([segment.log_probs for segment in segments])),
         advantages=torch.from_numpy(np.concatenate(scaled)).float(),
         returns=torch.from_numpy(np.concatenate(returns)).float(),
     )
-
-
-class _Certain:
-    """A random stream for codecs that leave inputs out now and then in training: acting leaves out none."""
-
-    @staticmethod
-    def random() -> float:
-        return 1.0

@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from benchmarks.base.seeds import stream, training_seed
 from benchmarks.play.policy import PolicyInput, PolicyOutput
@@ -20,7 +19,7 @@ from benchmarks.play.slots import Slot, by_task, close_all, policy_input
 from benchmarks.tasks import Task, make_env
 from benchmarks.tasks.observations import stack
 from generalist.network.batches import Window
-from generalist.network.choice import drawn
+from generalist.network.distributions import sample
 from generalist.network.policy import NetworkPolicy
 from generalist.ppo.advantages import Segment, Spread
 
@@ -126,7 +125,7 @@ class RolloutCollector:
             policy.act([_earlier(task, group, ago) for task, group in groups], memory)
             for task, group in groups:
                 actions = np.stack([slot.context[-ago].action for slot in group])
-                policy.remember(memory, task, np.array([slot.env_id for slot in group]), actions)
+                policy.replace_actions(memory, task, np.array([slot.env_id for slot in group]), actions)
         for slot in self._slots:
             slot.episode_start = not slot.context
             slot.reward = slot.context[-1].reward if slot.context else 0.0
@@ -137,20 +136,15 @@ class RolloutCollector:
         memory: Any,  # noqa: ANN401
         slots: Sequence["_Slot"],
     ) -> Iterator[tuple["_Slot", PolicyOutput, int, tuple[np.ndarray, float]]]:
-        """Each slot with its row of the policy's output, the option that was drawn, and its log-probability."""
-        noted: list[tuple[np.ndarray, np.ndarray]] = []
-
-        def choose(logits: torch.Tensor, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
-            options = drawn(logits, rngs)
-            logs = logits.float().log_softmax(dim=-1).gather(-1, options[..., None])[..., 0]
-            noted.append((options.view(len(options), -1).numpy(), logs.view(len(options), -1).sum(dim=-1).numpy()))
-            return options
-
+        """Each slot with its row of the policy's output, what was chosen, and its log-probability."""
         groups = by_task(slots)
-        decisions, _ = policy.act([policy_input(task, group) for task, group in groups], memory, choose)
-        for (_, group), decision, (options, logs) in zip(groups, decisions, noted, strict=True):
+        decisions, _ = policy.act([policy_input(task, group) for task, group in groups], memory, sample)
+        for (_, group), decision in zip(groups, decisions, strict=True):
+            assert decision.distribution is not None and decision.chosen is not None
+            log_probs = decision.distribution.log_prob(decision.chosen).numpy()
+            chosen = decision.chosen.numpy()
             for row, slot in enumerate(group):
-                yield slot, decision, row, (options[row], float(logs[row]))
+                yield slot, decision, row, (chosen[row], float(log_probs[row]))
 
     def _ask_critic(self, policy: NetworkPolicy, memory: Any, slots: Sequence["_Slot"]) -> None:  # noqa: ANN401
         """Note the critic's value after the last step of these slots."""

@@ -21,11 +21,14 @@ from benchmarks.base.flops import count_flops, parameter_count
 from benchmarks.base.seeds import derive, stream
 from benchmarks.runs.parallel import Report
 from benchmarks.runs.tracking import Log
+from generalist.config.codec import CodecConfig
 from generalist.config.ppo import with_critic
-from generalist.network.network import Network, load_network, load_prompts, save_network
+from generalist.config.settings import ModelConfig
+from generalist.network.network import load_network, load_prompts, make_network, save_network
 from generalist.network.policy import NetworkPolicy
+from generalist.network.stepwise import StepwiseNetwork
 from generalist.ppo.advantages import Segment, Spread
-from generalist.ppo.loss import Updates, deal, explained_variance, losses
+from generalist.ppo.loss import Updates, explained_variance, losses, make_minibatches
 from generalist.ppo.reinforced import Reinforced
 from generalist.ppo.rollouts import RolloutCollector
 from generalist.ppo.selection import Trial, try_out
@@ -59,7 +62,7 @@ def reinforce(learner: Reinforced, report: Report, *, threads: int = 1) -> None:
     training.finish()
 
 
-def initial(learner: Reinforced) -> Network:
+def initial(learner: Reinforced) -> StepwiseNetwork:
     """What it is at first, with a critic.
 
     Raises:
@@ -68,28 +71,35 @@ def initial(learner: Reinforced) -> Network:
     names = [task.name for task in learner.tasks]
     if learner.start is None:
         torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
-        return Network(learner.model, with_critic(learner.codec), names)
+        return _make(learner.model, with_critic(learner.codec), names)
     start = sharpened(learner.start, learner.config.temperature)
-    codec = start.codec.config
+    codec = start.codec
     unknown = set(names) - set(start.tasks)
     if codec.conditioning == "task_id" and unknown:
         raise GatitoError(
             f"{learner.start} was told its tasks, and never of {', '.join(sorted(unknown))}: distil with them in the "
             "suite, or with codec.conditioning=none."
         )
-    network = Network(start.model.config, with_critic(codec), start.tasks)
+    network = _make(start.model, with_critic(codec), start.tasks)
     network.load_state_dict(start.state_dict(), strict=codec.critic > 0)
     return network
 
 
-def sharpened(folder: Path, temperature: float) -> Network:
+def _make(model: ModelConfig, codec: CodecConfig, tasks: Sequence[str]) -> StepwiseNetwork:
+    network = make_network(model, codec, tasks)
+    assert isinstance(network, StepwiseNetwork)  # others are refused before, see ``config.ppo.check_learnable``
+    return network
+
+
+def sharpened(folder: Path, temperature: float) -> StepwiseNetwork:
     """The network of a folder, surer of what it does most likely.
 
     Raises:
         GatitoError: if it cannot be read.
     """
     network = load_network(folder)
-    network.codec.heads.sharpen(temperature)
+    assert isinstance(network, StepwiseNetwork)
+    network.heads.sharpen(temperature)
     return network
 
 
@@ -133,9 +143,9 @@ class _Training:
         self._network = initial(learner).eval()
         self._start = None if learner.start is None else sharpened(learner.start, self._config.temperature)
         self._prompts = {} if learner.start is None else load_prompts(learner.start, learner.tasks)
-        codec, window = self._network.codec, self._network.model.config.context_length
-        self._discount = codec.config.discount
-        contexts = {task: codec.steps(task, window - 1) for task in learner.tasks}
+        self._discount = self._network.codec.discount
+        tokens = self._network.model.context_length - 1
+        contexts = {task: self._network.steps_in(task, tokens) for task in learner.tasks}
         self._collector = RolloutCollector(contexts, self._config.num_envs, learner.seed, self._discount, self._prompts)
         self._updates = Updates(self._network, self._config)
         self.progress, self._saved = _Progress(), -1
@@ -155,7 +165,7 @@ class _Training:
         names = ("ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration)
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
         met = self._collector.collect(policy, config.rollout_length, *names)
-        progress.forwards += policy.spent.passes
+        progress.forwards += policy.spent.forward_passes
         warming = progress.iteration < config.critic_warmup
         with _threads(self._threads):
             told = self._learn(met.segments, stream(*names), warming=warming)
@@ -185,7 +195,7 @@ class _Training:
 
     def _learn(self, segments: Sequence[Segment], rng: np.random.Generator, *, warming: bool) -> dict[str, float]:
         config, progress = self._config, self.progress
-        minibatches = deal(self._network, segments, self._collector.spreads, config, rng)
+        minibatches = make_minibatches(self._network, segments, self._collector.spreads, config, rng)
         if not progress.flops:  # those of the first minibatch stand for all: they differ by padding alone
             first = minibatches[0]
             operations = count_flops(lambda: losses(self._network, first, config)["loss"].backward())
@@ -208,7 +218,7 @@ class _Training:
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
         scores, steps = try_out(policy, learner.tasks, self._config.select_episodes, learner.seed)
         progress.selection_steps += steps
-        progress.forwards += policy.spent.passes
+        progress.forwards += policy.spent.forward_passes
         if not progress.trial:
             progress.trial, progress.best = asdict(Trial.of(learner.tasks, scores)), self._weights()
         gain = Trial(**progress.trial).gain(scores)

@@ -18,11 +18,11 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.flops import count_flops
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
+from generalist.config.codec import CodecConfig
 from generalist.config.settings import DistillConfig
 from generalist.distill.data import Mixture, Source
 from generalist.distill.train import Learner, fit
-from generalist.network.codec import CodecConfig
-from generalist.network.network import Network
+from generalist.network.network import make_network
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
 from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, record, suite_of
@@ -103,9 +103,9 @@ def _flops_of(model: str, windows: int) -> float:
     config = model_of(model)
     with tempfile.TemporaryDirectory() as folder:
         recorded = record(_task(), _RECORDED, Path(folder) / "trajectories")
-        network = Network(config, _PEERS)
+        network = make_network(config, _PEERS)
         source = Source(_task(), recorded, 1.0)
-        batch = Mixture([source], network.codec, windows=windows, length=config.context_length, seed=0).batch(0)
+        batch = Mixture([source], network, windows=windows, length=config.context_length, seed=0).batch(0)
         return count_flops(lambda: network.loss(batch)["loss"].backward()) / (windows * config.context_length)
 
 

@@ -15,7 +15,7 @@ import torch
 from benchmarks.play.rollout import rollout
 from benchmarks.scoring.evaluate import EvaluateConfig
 from benchmarks.tasks import Suite, make_env, spaces
-from generalist.network.network import Network
+from generalist.network.network import make_network
 from generalist.network.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew
@@ -69,10 +69,10 @@ def _lanes(suite: Suite) -> int:
 
 
 def _policy(suite: Suite) -> NetworkPolicy:
-    network = Network(model_of("nano"), codec_of(), [task.name for task in suite])
+    network = make_network(model_of("nano"), codec_of(), [task.name for task in suite])
     # BabyAI looks for all that its mission names whenever something is picked up or dropped: what a step costs there
     # depends on the actions, so they must be as random as the ceiling's.
-    return NetworkPolicy(network.eval(), draws=any(task.family == "babyai" for task in suite))
+    return NetworkPolicy(network.eval(), deterministic=not any(task.family == "babyai" for task in suite))
 
 
 def batched(name: str, part: int) -> Measurement:

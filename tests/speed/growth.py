@@ -12,7 +12,7 @@ from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate
 from benchmarks.tasks import make_env
 from generalist.config.settings import ModelConfig
 from generalist.distill.data import Mixture, Source
-from generalist.network.network import Network
+from generalist.network.network import make_network
 from tests.conftest import make_run
 from tests.speed import evaluating
 from tests.speed.cases import Case, Measurement, timed
@@ -67,8 +67,8 @@ def _batches() -> tuple[Measurement, Measurement]:
     def drawn(steps: int) -> Measurement:
         folder = tempfile.TemporaryDirectory()
         recorded = record(task, steps, Path(folder.name) / "trajectories")
-        codec = Network(ModelConfig(), codec_of()).codec
-        mixture = Mixture([Source(task, recorded, 1.0)], codec, windows=64, length=32, seed=0)
+        network = make_network(ModelConfig(), codec_of())
+        mixture = Mixture([Source(task, recorded, 1.0)], network, windows=64, length=32, seed=0)
         numbers = itertools.count()
 
         def work() -> int:

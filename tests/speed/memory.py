@@ -98,12 +98,12 @@ def _distill(task: Task, steps: int, folder: Path) -> None:
 
     from generalist.config.settings import ModelConfig
     from generalist.distill.data import Mixture, Source
-    from generalist.network.network import Network
+    from generalist.network.network import make_network
     from tests.speed.tasks import codec_of
 
-    network = Network(ModelConfig(), codec_of())
+    network = make_network(ModelConfig(), codec_of())
     source = Source(task, Trajectories(folder), weight=1.0)
-    mixture = Mixture([source], network.codec, windows=16, length=32, seed=0, soft=False)
+    mixture = Mixture([source], network, windows=16, length=32, seed=0, soft=False)
     optimizer = torch.optim.AdamW(network.parameters())
     for step in range(10):
         network.loss(mixture.batch(step))["loss"].backward()

@@ -15,8 +15,8 @@ from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import Suite, Task, make_env, spaces
 from benchmarks.tasks.task import TaskConfig
+from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CodecConfig
 from tests.conftest import ROOT
 
 HALF_CHEETAH = "mujoco/halfcheetah"

@@ -9,7 +9,7 @@ import itertools
 from benchmarks.play.rollout import rollout
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy
 from generalist.amplifiers.search import Search, SearchPolicy
-from generalist.network.network import Network
+from generalist.network.network import make_network
 from generalist.network.policy import NetworkPolicy
 from tests.speed.cases import Case, Measurement
 from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, suite_of
@@ -40,16 +40,16 @@ def cases() -> list[Case]:
 def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
     """Seconds of thought, and those of them that networks and environments took."""
     suite = suite_of("mixed", _HORIZON, task)
-    plain = NetworkPolicy(Network(model_of("nano"), codec_of(critic=0.5), [task]).eval())
+    plain = NetworkPolicy(make_network(model_of("nano"), codec_of(critic=0.5), [task]).eval())
     policy = SearchPolicy(plain, suite.tasks, Search()) if name == "search" else BestOfNPolicy(plain, BestOfN())
     starts, environments = itertools.count(), Environments()  # whose clones outlive a play as well
 
     def thought() -> float:
-        before = policy.spent.seconds, policy.spent.passing + policy.spent.stepping
+        before = policy.spent.seconds, policy.spent.network_seconds + policy.spent.simulator_seconds
         seeds = {each: starts for each in suite}
         enough = _LANES * _HORIZON // 2
         list(rollout(policy, seeds, envs_per_task=_LANES, enough_steps=enough, make=environments.take))
-        needed.append(policy.spent.passing + policy.spent.stepping - before[1])
+        needed.append(policy.spent.network_seconds + policy.spent.simulator_seconds - before[1])
         return policy.spent.seconds - before[0]
 
     needed: list[float] = []

@@ -1,4 +1,4 @@
-"""The ``gato`` codec: everything is a token of one sequence, and actions are decoded token by token.
+"""The ``gato`` network: everything is a token of one sequence, and actions are decoded token by token.
 
 After "A Generalist Agent" (Reed et al. 2022, arXiv:2205.06175): ``tokens`` says which tokens, ``patches`` how images
 are embedded, ``sequences`` what is to be predicted. No weight belongs to one task, unless ``task_id`` asks for it.
@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from benchmarks.base.errors import FatalError, GatitoError
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
 from generalist.network.batches import Window, is_discrete, moved
-from generalist.network.choice import Chooser, most_likely
+from generalist.network.distributions import Categorical, NetworkOutput, Selector, greedy
 from generalist.network.gato.patches import PatchEmbedding, patch_positions
 from generalist.network.gato.sequences import Placed, Questions, Sequences, Targets, arrange, losses
 from generalist.network.gato.tokens import (
@@ -34,13 +35,14 @@ from generalist.network.gato.tokens import (
     valid_tokens,
 )
 from generalist.network.heads import action_count, check_actions, check_limits
+from generalist.network.network import Network, make_task_embedding
 from generalist.network.observations import check_observations
-from generalist.network.transformer import Cache, Transformer
+from generalist.network.transformer import Cache
 
 
 @dataclass(frozen=True)
 class GatoBatch:
-    """B windows of L tokens, see ``windows.Batch``.
+    """B windows of L tokens, see :class:`generalist.network.batches.Batch`.
 
     Attributes:
         weight: real time steps, without those of demonstrations.
@@ -68,62 +70,67 @@ class GatoMemory:
     prompts: Mapping[str, torch.Tensor]
 
 
-class GatoCodec(nn.Module):
-    """Embeds tokens, and predicts the next one."""
+class GatoNetwork(Network):
+    """Embeds tokens, and predicts the next one.
 
-    def __init__(self, config: CodecConfig, width: int, tasks: Sequence[str] = ()) -> None:
-        """Args: the settings, the model's width, and the tasks' names, which ``task_id`` tells apart.
+    Attributes:
+        tokens: an embedding of each token of the vocabulary.
+        places: an embedding of each place within an observation, and one for separators and actions.
+        image: embeds image patches; None: the settings carry no images.
+        head: hidden states as logits of the next token.
+    """
+
+    def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> None:
+        """Args: the sizes, the inputs and outputs, and the tasks' names, which ``task_id`` tells apart.
 
         Raises:
             GatitoError: for settings that mean nothing here.
         """
-        super().__init__()
-        _check_settings(config)
-        self.config = config
-        self.tasks = list(tasks)
-        self.vocabulary = Vocabulary(config.bins)
-        side = math.ceil(config.image_size / config.patch) if config.image_frames else 0
+        super().__init__(model, codec, tasks)
+        _check_settings(codec)
+        width = model.width
+        self.vocabulary = Vocabulary(codec.bins)
+        side = math.ceil(codec.image_size / codec.patch) if codec.image_frames else 0
         # Room for every place in the longest observation that these settings carry, and one for all other tokens.
-        longest = config.text_length + side**2 + config.vector_width + 3 * config.grid_size**2
+        longest = codec.text_length + side**2 + codec.vector_width + 3 * codec.grid_size**2
         self.tokens = nn.Embedding(self.vocabulary.size, width)
         self.places = nn.Embedding(longest + 1, width)
-        self.image = PatchEmbedding(config.image_frames, config.patch, width) if config.image_frames else None
-        self.identity = nn.Embedding(len(tasks), width) if config.conditioning == "task_id" else None
+        self.image = PatchEmbedding(codec.image_frames, codec.patch, width) if codec.image_frames else None
+        self.task_embedding = make_task_embedding(codec, width, tasks)
         self.head = nn.Linear(width, self.vocabulary.size, bias=False)
-        for embedding in filter(None, (self.tokens, self.places, self.identity)):
+        for embedding in (self.tokens, self.places):
             nn.init.normal_(embedding.weight, std=0.3)
         nn.init.normal_(self.head.weight, std=0.02)
 
     @staticmethod
-    def check_task(config: CodecConfig, task: Task, window: int) -> None:
-        """Refuse a task that the codec cannot carry, or that does not fit the model's window.
+    def check_task(codec: CodecConfig, task: Task, context_length: int) -> None:
+        """Refuse a task that the network cannot carry, or that does not fit its context.
 
         Raises:
             GatitoError: naming the task, what does not fit and the setting to change.
         """
-        _check_settings(config)
-        check_limits(config, task, check_observations(config, task))
-        check_actions(config, task)
+        _check_settings(codec)
+        check_limits(codec, task, check_observations(codec, task))
+        check_actions(codec, task)
         if is_discrete(task) and action_count(task) > DISCRETE:
             raise GatitoError(
-                f"task {task.name} has {action_count(task)} discrete actions, codec {config.name} carries {DISCRETE}: "
+                f"task {task.name} has {action_count(task)} discrete actions, codec {codec.name} carries {DISCRETE}: "
                 "leave it out with tasks=[…]."
             )
-        needed, what = step_length(task, config.patch, longest=True), "one time step"
-        if config.conditioning == "prompt":
+        needed, what = step_length(task, codec.patch, longest=True), "one time step"
+        if codec.conditioning == "prompt":
             needed, what = 2 * needed, "one time step and one of a demonstration"
-        if needed > window:
+        if needed > context_length:
             raise GatitoError(
-                f"task {task.name} needs {needed} tokens for {what}, model.context_length={window} holds fewer: set "
-                f"model.context_length={needed}, and distill.sequence_length no shorter."
+                f"task {task.name} needs {needed} tokens for {what}, model.context_length={context_length} holds fewer"
+                f": set model.context_length={needed}, and distill.sequence_length no shorter."
             )
 
-    def steps(self, task: Task, tokens: int) -> int:
+    def steps_in(self, task: Task, tokens: int) -> int:
         """Time steps that so many tokens hold, at most: with the shortest texts that there may be."""
-        return tokens // step_length(task, self.config.patch, longest=False)
+        return tokens // step_length(task, self.codec.patch, longest=False)
 
-    @staticmethod
-    def remembers(task: Task) -> bool:
+    def remembers(self, task: Task) -> bool:
         """Every token sees those before it."""
         return True
 
@@ -138,19 +145,19 @@ class GatoCodec(nn.Module):
                 used = int(shown.lengths.sum())
             steps = self._tokenise(window.task, window.observations, window.actions)
             first, last = _cut(steps.lengths, length - used, rng)
-            own = self._place(steps.part(first, last), beginning + used, rng)
-            placed.append(own)
-            questions.add(window, own, first, beginning)
+            kept = self._place(steps.part(first, last), beginning + used, rng)
+            placed.append(kept)
+            questions.add(window, kept, first, beginning)
         return GatoBatch(
             questions.steps,
             arrange(placed, (len(windows), length), self.places.num_embeddings - 1),
             questions.targets(),
-            self._numbers([window.task for window in windows]),
+            self.task_numbers([window.task for window in windows]),
         )
 
-    def loss(self, model: Transformer, batch: GatoBatch) -> dict[str, torch.Tensor]:
+    def loss(self, batch: GatoBatch) -> dict[str, torch.Tensor]:
         """See :func:`sequences.losses`."""
-        hidden = model(self.embed(batch.sequences, batch.tasks)).flatten(0, 1)
+        hidden = self.trunk(self.embed(batch.sequences, batch.tasks)).flatten(0, 1)
         targets = batch.targets
         at = torch.cat([targets.ids.at, targets.probabilities.at, targets.normals.at])
         return losses(self.head(hidden[at]), targets, batch.weight, self.vocabulary)
@@ -159,8 +166,8 @@ class GatoCodec(nn.Module):
         """Tokens as the model's inputs, ``(B, L, width)``."""
         vectors = self.tokens(sequences.ids) + self.places(sequences.places)
         if tasks is not None:
-            assert self.identity is not None
-            vectors = vectors + self.identity(tasks)[:, None]
+            assert self.task_embedding is not None
+            vectors = vectors + self.task_embedding(tasks)[:, None]
         if len(sequences.images):
             assert self.image is not None
             patches = self.image(sequences.images, sequences.positions)
@@ -168,24 +175,23 @@ class GatoCodec(nn.Module):
             vectors = vectors.flatten(0, 1).index_add(0, sequences.patches, patches).view_as(vectors)
         return vectors
 
-    def new_memory(self, model: Transformer, num_envs: int, prompts: Mapping[str, Window]) -> GatoMemory:
-        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
+    def initial_state(self, num_envs: int, prompts: Mapping[str, Window]) -> GatoMemory:
+        """See :meth:`Network.initial_state`."""
         shown = {}
         for name, prompt in prompts.items():
-            steps = self._demonstration(prompt, model.config.context_length)
+            steps = self._demonstration(prompt, self.model.context_length)
             placed = self._place(steps, 0, None)
             shape = (1, int(steps.lengths.sum()))
             sequences = arrange([placed], shape, self.places.num_embeddings - 1)
             shown[name] = self._embed([prompt.task], sequences)[0]
-        return GatoMemory(model.new_cache(num_envs), shown)
+        return GatoMemory(self.trunk.new_cache(num_envs), shown)
 
-    @staticmethod
-    def fork(model: Transformer, memory: GatoMemory, sources: np.ndarray, targets: np.ndarray) -> None:
-        """Let environments continue from the memory of others; see :meth:`generalist.network.codec.Codec.fork`."""
-        model.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
+    def fork(self, memory: GatoMemory, sources: np.ndarray, targets: np.ndarray) -> None:
+        """See :meth:`Network.fork`."""
+        self.trunk.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
 
-    def remember(self, memory: GatoMemory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
-        """Refused: actions are tokens in the cache, and others have been thought after them.
+    def replace_actions(self, memory: GatoMemory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
+        """Refused: actions are tokens in the cache already.
 
         Raises:
             GatitoError: always.
@@ -196,71 +202,68 @@ class GatoCodec(nn.Module):
             task.name,
         )
 
-    def act(
-        self,
-        model: Transformer,
-        inputs: Sequence[PolicyInput],
-        memory: GatoMemory,
-        choose: Chooser = most_likely,
-    ) -> list[PolicyOutput]:
+    def act(self, inputs: Sequence[PolicyInput], memory: GatoMemory, select: Selector = greedy) -> list[NetworkOutput]:
         """Observations task by task, then the actions' tokens one by one for all rows at once."""
-        hidden = torch.cat([self._look(model, rows, memory) for rows in inputs])
+        hidden = torch.cat([self._look(rows, memory) for rows in inputs])
         counts = [len(rows.env_ids) for rows in inputs]
-        env_ids = self._tensor(np.concatenate([rows.env_ids for rows in inputs]))
+        env_ids = self.tensor(np.concatenate([rows.env_ids for rows in inputs]))
         sizes = [1 if is_discrete(rows.task) else action_count(rows.task) for rows in inputs]
-        dimensions = self._tensor(np.repeat(sizes, counts))
+        dimensions = self.tensor(np.repeat(sizes, counts))
         valid = np.repeat([valid_tokens(rows.task, self.vocabulary) for rows in inputs], counts, axis=0)
         ids = torch.arange(self.vocabulary.size, device=self.device)
-        first, last = self._tensor(valid)[:, :, None].unbind(1)
+        first, last = self.tensor(valid)[:, :, None].unbind(1)
         invalid = (ids < first) | (ids >= last)
-        numbers = moved(self._numbers([rows.task for rows in inputs for _ in rows.env_ids]), self.device)
+        numbers = moved(self.task_numbers([rows.task for rows in inputs for _ in rows.env_ids]), self.device)
         streams = [rng for rows in inputs for rng in rows.rngs]
         tokens = torch.zeros(len(env_ids), max(sizes), dtype=torch.long, device=self.device)
         for dimension in range(max(sizes)):
             [rows] = (dimensions > dimension).nonzero(as_tuple=True)
             logits = self.head(hidden[rows]).masked_fill(invalid[rows], -torch.inf)
-            chosen = choose(logits, [streams[row] for row in rows.tolist()])
+            chosen = select(Categorical(logits), [streams[row] for row in rows.tolist()])
             tokens[rows, dimension] = chosen
             vectors = self.tokens(chosen) + self.places.weight[-1]
             if numbers is not None:
-                assert self.identity is not None
-                vectors = vectors + self.identity(numbers[rows])
+                assert self.task_embedding is not None
+                vectors = vectors + self.task_embedding(numbers[rows])
             never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-            hidden[rows] = model.step(vectors, memory.cache, env_ids[rows], never)
-        decisions = []
-        for rows, size, own in zip(inputs, sizes, np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1]), strict=True):
-            actions = actions_of(rows.task, own[:, :size], self.vocabulary)
-            decisions.append(PolicyOutput(actions, actions))
-        return decisions
+            hidden[rows] = self.trunk.step(vectors, memory.cache, env_ids[rows], never)
+        outputs = []
+        by_task = np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1])
+        for rows, size, written in zip(inputs, sizes, by_task, strict=True):
+            actions = actions_of(rows.task, written[:, :size], self.vocabulary)
+            outputs.append(NetworkOutput(actions, actions))
+        return outputs
 
-    def _look(self, model: Transformer, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
-        """What the model knows at the separators, ``(rows, width)``; new episodes begin with a demonstration."""
-        env_ids, episode_start = self._tensor(rows.env_ids), self._tensor(rows.episode_start)
+    def _look(self, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
+        """Hidden states at the separators, ``(rows, width)``; new episodes begin with a demonstration."""
+        env_ids, episode_start = self.tensor(rows.env_ids), self.tensor(rows.episode_start)
         prompt = memory.prompts.get(rows.task.name)
         if prompt is not None and episode_start.any():
             new = env_ids[episode_start]
-            model.extend(prompt.expand(len(new), -1, -1), memory.cache, new, torch.ones_like(new, dtype=torch.bool))
+            self.trunk.extend(
+                prompt.expand(len(new), -1, -1), memory.cache, new, torch.ones_like(new, dtype=torch.bool)
+            )
             episode_start = torch.zeros_like(episode_start)
         steps = self._tokenise(rows.task, rows.observations, None)
         shape = (len(steps), int(steps.lengths.max()))
         placed = Placed(steps, np.arange(shape[0]) * shape[1], self._positions(steps, None))
         sequences = arrange([placed], shape, self.places.num_embeddings - 1)
         vectors = self._embed([rows.task] * len(steps), sequences)
-        counts = self._tensor(steps.lengths)
-        hidden = model.extend(vectors, memory.cache, env_ids, episode_start, counts)
+        counts = self.tensor(steps.lengths)
+        hidden = self.trunk.extend(vectors, memory.cache, env_ids, episode_start, counts)
         return hidden[torch.arange(len(steps), device=self.device), counts - 1]
 
     def _demonstration(self, prompt: Window, length: int) -> StepTokens:
         """The last steps of a demonstration that fill no more than half of ``length`` tokens."""
         steps = self._tokenise(prompt.task, prompt.observations, prompt.labels)
         fitting = int((steps.lengths[::-1].cumsum() <= length // 2).sum())
-        return steps.part(len(steps) - min(fitting, self.config.prompt_steps), len(steps))
+        return steps.part(len(steps) - min(fitting, self.codec.prompt_steps), len(steps))
 
     def _tokenise(self, task: Task, observations: np.ndarray, actions: np.ndarray | None) -> StepTokens:
-        return tokenise(task, observations, actions, self.vocabulary, self.config.patch)
+        return tokenise(task, observations, actions, self.vocabulary, self.codec.patch)
 
     def _embed(self, tasks: Sequence[Task], sequences: Sequences) -> torch.Tensor:
-        return self.embed(moved(sequences, self.device), moved(self._numbers(tasks), self.device))
+        return self.embed(moved(sequences, self.device), moved(self.task_numbers(tasks), self.device))
 
     def _place(self, steps: StepTokens, beginning: int, rng: np.random.Generator | None) -> Placed:
         """Steps one after the other."""
@@ -271,39 +274,25 @@ class GatoCodec(nn.Module):
     def _positions(self, steps: StepTokens, rng: np.random.Generator | None) -> np.ndarray | None:
         if steps.images is None:
             return None
-        rows, columns = (math.ceil(size / self.config.patch) for size in steps.images.shape[-2:])
+        rows, columns = (math.ceil(size / self.codec.patch) for size in steps.images.shape[-2:])
         return patch_positions(len(steps), rows, columns, rng)
 
-    def _numbers(self, tasks: Sequence[Task]) -> torch.Tensor | None:
-        """Which task each is, where that is an input."""
-        if self.identity is None:
-            return None
-        return torch.tensor([self.tasks.index(task.name) for task in tasks])
 
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self.head.weight.device
-
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(self.device)
-
-
-def _check_settings(config: CodecConfig) -> None:
-    if config.previous_actions:
+def _check_settings(codec: CodecConfig) -> None:
+    if codec.previous_actions:
         raise FatalError(
             "codec.previous_actions=true: every past action is a token of codec gato already, set "
             "codec.previous_actions=false."
         )
-    if config.memory != "all":
+    if codec.memory != "all":
         raise FatalError("codec.memory=partial: in codec gato, every token sees the past; set codec.memory=all.")
-    if config.continuous != "bins":
-        raise FatalError(f"codec.continuous={config.continuous}: codec gato predicts tokens, set it to bins.")
-    if config.text != "bytes":
-        raise FatalError(f"codec.text={config.text}: a byte is a token of codec gato, set codec.text=bytes.")
-    if config.observation_loss:
+    if codec.continuous != "bins":
+        raise FatalError(f"codec.continuous={codec.continuous}: codec gato predicts tokens, set it to bins.")
+    if codec.text != "bytes":
+        raise FatalError(f"codec.text={codec.text}: a byte is a token of codec gato, set codec.text=bytes.")
+    if codec.observation_loss:
         raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
-    if config.critic:
+    if codec.critic:
         raise FatalError("codec gato predicts no returns: set codec.critic=0, or take codec=step.")
 
 

@@ -1,4 +1,4 @@
-"""Batches of token sequences for the ``gato`` codec, and what is to be predicted in them."""
+"""Batches of token sequences for the ``gato`` network, and what is to be predicted in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from benchmarks.tasks import spaces
 from generalist.network.batches import Window, is_discrete
 from generalist.network.continuous import binned, normals
 from generalist.network.gato.tokens import StepTokens, Vocabulary, action_tokens
-from generalist.network.heads import softmax
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Questions:
             asked[:, 1:] = np.logical_and.accumulate(same[:, :-1], axis=1)
             self._ids.append((at[asked], numbers[asked], wanted[asked]))
         elif is_discrete(window.task):
-            self._probabilities.append((at[:, 0], numbers[:, 0], softmax(window.distributions[own])))
+            self._probabilities.append((at[:, 0], numbers[:, 0], softmax(window.distributions[own], axis=-1)))
         else:
             assert isinstance(space, gym.spaces.Box)
             wanted = normals(space, labels, window.distributions[own], self.vocabulary.bins)

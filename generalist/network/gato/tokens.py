@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.tasks import Task, spaces
 from generalist.network.batches import is_discrete
-from generalist.network.continuous import from_unit, to_unit
+from generalist.network.distributions import from_unit, to_unit
 from generalist.network.heads import action_count
-from generalist.network.modalities import kind_of, part_spaces
+from generalist.network.modalities import modality_of, part_spaces
 from generalist.network.observations import mu_law
 
 DISCRETE = 1_024  # integers that have a token each
@@ -125,10 +125,10 @@ def tokenise(
     texts, patches, tensors, images = nothing, 0, [nothing], None
     for name, space in sorted(part_spaces(spaces(task)[0]).items()):
         values = np.asarray(observations[name] if name else observations)
-        kind = kind_of(space)
-        if kind == "text":
+        modality = modality_of(space)
+        if modality == "text":
             texts = _texts(values)
-        elif kind == "image":
+        elif modality == "image":
             images, patches = values, _patches(space, patch)
         elif isinstance(space, gym.spaces.Discrete):
             tensors.append(values.reshape(rows, 1) - int(space.start) + vocabulary.discrete)
@@ -151,7 +151,7 @@ def step_length(task: Task, patch: int, *, longest: bool) -> int:
         if isinstance(space, gym.spaces.Text):
             tokens += space.max_length if longest else min(1, space.min_length)
         else:
-            tokens += _patches(space, patch) if kind_of(space) == "image" else math.prod(space.shape or ())
+            tokens += _patches(space, patch) if modality_of(space) == "image" else math.prod(space.shape or ())
     return tokens
 
 

@@ -9,7 +9,7 @@ from benchmarks.play.policy import Noisy, PolicyOutput, PolicyPerTask, RandomPol
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks.observations import stack
 from generalist.config.settings import ModelConfig
-from generalist.network.network import Network
+from generalist.network.network import make_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
 from tests.conftest import make_task
@@ -27,7 +27,9 @@ def play(policy, seeds, **settings):
 
 def generalist(codec="step"):
     torch.manual_seed(3)
-    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8), plain_codec(codec))
+    network = make_network(
+        ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8), plain_codec(codec)
+    )
     return NetworkPolicy(network.eval())
 
 

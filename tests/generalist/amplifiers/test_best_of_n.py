@@ -14,6 +14,7 @@ from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy, _first_and_others
 from generalist.amplifiers.simulator import Simulator
 from generalist.config.settings import ModelConfig
+from generalist.network.distributions import Binned, Categorical
 from generalist.network.inference_cost import InferenceCost
 from tests.codecs import plain_codec
 from tests.conftest import make_task
@@ -58,7 +59,7 @@ def test_discrete_candidates_are_all_different_and_the_policys_own_comes_first()
     others = set()
     for seed in range(50):
         rngs = [np.random.default_rng([seed, row]) for row in range(20)]
-        chosen = choose(logits.repeat_interleave(4, dim=0), rngs).view(5, 4)
+        chosen = choose(Categorical(logits.repeat_interleave(4, dim=0)), rngs).view(5, 4)
         assert (chosen[:, 0] == logits.argmax(dim=1)).all()
         assert all(len(set(row.tolist())) == 4 for row in chosen)
         others.add(tuple(chosen[0].tolist()))
@@ -69,14 +70,18 @@ def test_candidates_are_drawn_as_the_policy_would():
     """Of three actions two are tried: the others by their chances, .1 and .3 of .4."""
     logits = torch.tensor([[0.6, 0.1, 0.3]]).log().repeat(2, 1)
     choose = _first_and_others(2, distinct=True)
-    second = [int(choose(logits, [np.random.default_rng([seed, row]) for row in range(2)])[1]) for seed in range(2000)]
+    second = [
+        int(choose(Categorical(logits), [np.random.default_rng([seed, row]) for row in range(2)])[1])
+        for seed in range(2000)
+    ]
     assert np.mean([each == 2 for each in second]) == pytest.approx(0.75, abs=0.04)
 
 
 def test_continuous_candidates_are_the_most_likely_action_and_draws():
     logits = torch.randn(2, 1, 3, 8, generator=torch.manual_seed(0)).repeat(1, 4, 1, 1).flatten(0, 1)
-    chosen = _first_and_others(4, distinct=False)(logits, [np.random.default_rng(row) for row in range(8)])
-    assert torch.equal(chosen[::4], logits[::4].argmax(dim=-1)) and len(chosen.unique(dim=0)) > 4
+    distribution = Binned(logits)
+    chosen = _first_and_others(4, distinct=False)(distribution, [np.random.default_rng(row) for row in range(8)])
+    assert torch.equal(chosen[::4], distribution.mode()[::4]) and len(chosen.unique(dim=0)) > 4
 
 
 def test_a_flattering_winner_is_refused_if_it_must_win_every_time():
@@ -130,7 +135,7 @@ def test_thinking_does_not_disturb_what_is_played(deterministic):
     tried = trying(player, deterministic=deterministic, horizon=1)
     tried.name = player.name
     assert same(play(player, COUNTER, range(5)), play(tried, COUNTER, range(5)))
-    assert tried.spent.steps > 9 * 5
+    assert tried.spent.simulator_steps > 9 * 5
 
 
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
@@ -169,10 +174,12 @@ class Forced:
     def act(self, inputs, state):
         action = int(next(self._actions))
 
-        def choose(logits, rngs):
-            return (~logits.isneginf()).nonzero()[action : action + 1, 1]  # the tokens of actions alone are possible
+        def select(distribution, rngs):
+            return (~distribution.logits.isneginf()).nonzero()[
+                action : action + 1, 1
+            ]  # the tokens of actions alone are possible
 
-        return self._policy.act(inputs, state, choose)
+        return self._policy.act(inputs, state, select)
 
 
 def test_what_was_spent_is_counted():
@@ -184,10 +191,10 @@ def test_what_was_spent_is_counted():
     # Three candidates; three futures of three steps; the winner, never the policy's own, and that one, twice: chance
     # has no say. The last two decisions' futures are shorter: of two steps, and of one.
     assert spent.decisions == 4 * 20
-    assert spent.steps == 4 * (18 * (9 + 12) + (6 + 8) + (3 + 4))
-    assert spent.passes == 4 * (20 * 3 + 18 * (6 + 8) + (3 + 4))
-    assert spent.passes == sum(len(rows.env_ids) for rows in player.asked)
-    assert 0 < spent.passing + spent.stepping < spent.seconds
+    assert spent.simulator_steps == 4 * (18 * (9 + 12) + (6 + 8) + (3 + 4))
+    assert spent.forward_passes == 4 * (20 * 3 + 18 * (6 + 8) + (3 + 4))
+    assert spent.forward_passes == sum(len(rows.env_ids) for rows in player.asked)
+    assert 0 < spent.network_seconds + spent.simulator_seconds < spent.seconds
 
 
 @pytest.mark.parametrize("settings", [{}, {"deterministic": False, "rollouts": 2}])

@@ -14,7 +14,7 @@ from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.decompose import Budget, Decompose, Decomposed, fulfilled
 from generalist.amplifiers.missions import Part, split
 from generalist.config.settings import ModelConfig
-from generalist.network.network import Network, save_network
+from generalist.network.network import make_network, save_network
 from generalist.network.policy import NetworkPolicy
 from tests.benchmarks.tasks.test_babyai import level
 from tests.codecs import plain_codec
@@ -213,8 +213,8 @@ def test_every_env_has_its_own_progress_and_a_new_episode_begins_with_its_first_
         [("s", False)],
         [("u", True)],
     ]
-    assert (policy.spent.decisions, policy.spent.passes) == (6, 6)
-    assert policy.spent.seconds >= policy.spent.passing > 0
+    assert (policy.spent.decisions, policy.spent.forward_passes) == (6, 6)
+    assert policy.spent.seconds >= policy.spent.network_seconds > 0
 
 
 def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
@@ -247,7 +247,7 @@ def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
 
 @pytest.fixture
 def folder(tmp_path):
-    save_network(tmp_path, Network(MODEL, plain_codec()), {})
+    save_network(tmp_path, make_network(MODEL, plain_codec()), {})
     return tmp_path
 
 
@@ -273,13 +273,13 @@ def test_recordings_have_the_whole_mission_and_the_networks_distribution(folder)
     assert len(split(mission)) == 2
     assert episode.steps["distributions"].shape == (episode.length, 7)
     np.testing.assert_array_equal(episode.steps["labels"], episode.steps["distributions"].argmax(axis=1))
-    assert policy.spent.decisions == policy.spent.passes == episode.length
+    assert policy.spent.decisions == policy.spent.forward_passes == episode.length
 
 
 def test_a_codec_that_tells_no_distribution_is_not_said_to(tmp_path):
     task = level("GoToLocal")
     model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=1024)
-    save_network(tmp_path, Network(model, plain_codec(name="gato")), {})
+    save_network(tmp_path, make_network(model, plain_codec(name="gato")), {})
     assert Decompose().policy(tmp_path, [task], "generalist").distribution_kind == {}
 
 

@@ -21,7 +21,7 @@ from generalist.config.ppo import MultitaskConfig, PPOConfig
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.controls.multitask_rl import multitask_learner, multitask_ppo, train_multitask
-from generalist.network.network import Network, load_network, load_prompts, save_network
+from generalist.network.network import load_network, load_prompts, make_network, save_network
 from generalist.network.policy import NetworkPolicy
 from generalist.ppo import training as module
 from generalist.ppo.loss import Updates
@@ -43,10 +43,10 @@ SHORT |= {"checkpoint_every": 1, "select_every": 2, "select_episodes": 2}
 def generalist(folder, codec=CODEC, tasks=(COUNTER,), favourite=None):
     """A finished network of random weights, which does one action nine times in ten."""
     torch.manual_seed(0)
-    network = Network(MODEL, codec, [task.name for task in tasks])
+    network = make_network(MODEL, codec, [task.name for task in tasks])
     if favourite is not None:
         with torch.no_grad():
-            network.codec.heads.discrete.bias[favourite] = 3.0
+            network.heads.discrete.bias[favourite] = 3.0
     artifact = Artifact(folder / "runs" / "r" / "generalist", "generalist", {"favourite": favourite})
     artifact.start()
     save_network(artifact.folder, network, {})
@@ -136,10 +136,10 @@ def test_the_critic_warms_up_while_the_policy_stays_what_it_was(tmp_path):
         training.advance()
     after = training._network.state_dict()
     changed = {name for name, values in after.items() if not torch.equal(values, before[name])}
-    assert changed == {"codec.heads.critic.output.weight", "codec.heads.critic.output.bias"}
+    assert changed == {"heads.critic.output.weight", "heads.critic.output.bias"}
     assert same_weights(training.progress.best, after)
     training.advance()
-    assert not torch.equal(training._network.codec.heads.discrete.bias, before["codec.heads.discrete.bias"])
+    assert not torch.equal(training._network.heads.discrete.bias, before["heads.discrete.bias"])
     training.close()
     explained = [line["ppo/explained_variance"] for line in read_log(tmp_path / "made" / "log.jsonl")[1:]]
     assert explained[-1] > max(0.5, explained[0])
@@ -195,9 +195,9 @@ def test_the_start_is_kept_where_nothing_better_comes(tmp_path, monkeypatch):
     folder = train(tmp_path, start, learning_rate=1e-2, kl_weight=0.0)
     made, before = load_network(folder).state_dict(), load_network(start.folder).state_dict()
     assert same_weights(before, made)
-    assert set(made) - set(before) == {"codec.heads.critic.output.weight", "codec.heads.critic.output.bias"}
-    assert made["codec.heads.critic.output.bias"].abs().max() > 0  # what it has learnt is kept
-    assert load_network(folder).codec.config.discount == 0.9
+    assert set(made) - set(before) == {"heads.critic.output.weight", "heads.critic.output.bias"}
+    assert made["heads.critic.output.bias"].abs().max() > 0  # what it has learnt is kept
+    assert load_network(folder).codec.discount == 0.9
 
 
 def test_gains_are_in_units_of_the_start_and_a_large_one_is_not_all_that_counts():
@@ -216,14 +216,14 @@ def test_gains_are_in_units_of_the_start_and_a_large_one_is_not_all_that_counts(
 )
 def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_path, monkeypatch, what, line):
     if what == "nan":
-        original, calls = module.deal, []
+        original, calls = module.make_minibatches, []
 
         def broken(*args):
             calls.append(args)
             number = float("nan") if len(calls) > 4 else 1.0
             return [replace(each, advantages=each.advantages * number) for each in original(*args)]
 
-        monkeypatch.setattr(module, "deal", broken)
+        monkeypatch.setattr(module, "make_minibatches", broken)
     else:
         worse = iter([-20.0] * 2 + [0.5] * 2 + [-20.0] * 4 + [0.0] + [-20.0] * 99)
         monkeypatch.setattr(module, "explained_variance", lambda *args: next(worse))
@@ -279,7 +279,7 @@ def test_demonstrations_go_with_the_network(tmp_path):
     shown = {COUNTER.name: prompt_of(COUNTER)}
     start = Artifact(tmp_path / "start", "generalist", {})
     start.start()
-    save_network(start.folder, Network(MODEL, replace(CODEC, conditioning="prompt"), [COUNTER.name]), shown)
+    save_network(start.folder, make_network(MODEL, replace(CODEC, conditioning="prompt"), [COUNTER.name]), shown)
     start.finish(0.0)
     kept = load_prompts(train(tmp_path, start), [COUNTER])
     assert (kept[COUNTER.name].observations == shown[COUNTER.name].observations).all()
@@ -301,8 +301,8 @@ def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path)
     assert policy.name == "generalist+finetune"
     played = list(rollout(policy, {COUNTER: range(900, 910)}))
     assert np.mean([episode.total_return for episode in played]) > 5
-    assert policy.spent.decisions == policy.spent.passes == 50
-    assert policy.spent.seconds >= policy.spent.passing > 0 and policy.spent.steps == 0
+    assert policy.spent.decisions == policy.spent.forward_passes == 50
+    assert policy.spent.seconds >= policy.spent.network_seconds > 0 and policy.spent.simulator_steps == 0
 
 
 def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
@@ -332,11 +332,9 @@ def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
 @pytest.mark.parametrize("continuous", ["bins", "normal"])
 def test_a_sharpened_start_does_what_it_did_and_is_surer_of_it(tmp_path, continuous):
     start = generalist(tmp_path, replace(CODEC, continuous=continuous, bins=64), [COUNTER, TARGET])
-    before, after = (sharpened(start.folder, temperature).codec.heads for temperature in (1, 0.5))
+    before, after = (sharpened(start.folder, temperature).heads for temperature in (1, 0.5))
     hidden = torch.randn(50, MODEL.width, generator=torch.Generator().manual_seed(0))
     for task in (COUNTER, TARGET):
         was, now = (heads.decide(task, hidden) for heads in (before, after))
         assert np.array_equal(was.actions, now.actions)
-        logits = torch.from_numpy(np.stack([was.distributions, now.distributions]))
-        flat, sharp = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
-        assert (sharp < flat).all()
+        assert (now.distribution.entropy() < was.distribution.entropy()).all()

@@ -17,7 +17,7 @@ CORRIDOR = make_task("tests.environments:Corridor-v0")
 
 
 def searching(player, task=CORRIDOR, **settings):
-    defaults = {"num_simulations": 32, "max_num_considered_actions": 2, "gumbel_scale": 0.0, "value_scale": 1.0}
+    defaults = {"num_simulations": 32, "max_num_considered_actions": 2, "gumbel_scale": 0.0, "confirmation_rollouts": 0}
     return SearchPolicy(player, [task], Search(**defaults | settings))
 
 
@@ -125,7 +125,7 @@ def test_thinking_does_not_disturb_what_is_played(settings):
     thinking = searching(player, COUNTER, num_simulations=9, max_num_considered_actions=3, **settings)
     thinking.name = player.name
     assert same(play(player, COUNTER, range(5)), play(thinking, COUNTER, range(5)))
-    assert thinking.spent.steps > 9 * 5
+    assert thinking.spent.simulator_steps > 9 * 5
 
 
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
@@ -191,9 +191,9 @@ def test_what_was_spent_is_counted():
     # Of three actions each once, of two each twice: seven visits, until the end comes near.
     assert spent.decisions == 4 * 9
     first = 3 * (1 + 7)
-    assert sum(len(rows.env_ids) for rows in player.asked) == spent.passes <= 4 * 9 * (1 + 7)
-    assert spent.passes - spent.decisions <= spent.steps <= 4 * 9 * 7 and spent.passes > first
-    assert 0 < spent.passing + spent.stepping < spent.seconds
+    assert sum(len(rows.env_ids) for rows in player.asked) == spent.forward_passes <= 4 * 9 * (1 + 7)
+    assert spent.forward_passes - spent.decisions <= spent.simulator_steps <= 4 * 9 * 7 and spent.forward_passes > first
+    assert 0 < spent.network_seconds + spent.simulator_seconds < spent.seconds
 
 
 @pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"confirmation_rollouts": 1}])
@@ -213,8 +213,8 @@ def test_continuous_actions_are_searched_among_draws(proofs):
     """The critic is worthless, but the next reward says which of the draws is best."""
     task = make_task("tests.environments:Target-v0")
     player = made_up(critic=1.0, bins=16)
-    player.network.codec.heads.critic.output.weight.data.zero_()
-    player.network.codec.heads.critic.output.bias.data.zero_()
+    player.network.critic.output.weight.data.zero_()
+    player.network.critic.output.bias.data.zero_()
     thinking = searching(player, task, num_simulations=16, max_num_considered_actions=16, confirmation_rollouts=proofs)
     better, plain = np.mean(returns(thinking, task, range(4))), np.mean(returns(player, task, range(4)))
     assert better > plain + 2
@@ -228,7 +228,7 @@ def test_pendulum_is_searched():
     thinking = searching(made_up(critic=1.0), task, num_simulations=8, max_num_considered_actions=4)
     [episode] = play(thinking, task, [0]).values()
     # In the last decision, every new node is an end.
-    assert episode.length == 5 and 4 * 8 < thinking.spent.steps <= 4 * 8 + 4
+    assert episode.length == 5 and 4 * 8 < thinking.spent.simulator_steps <= 4 * 8 + 4
 
 
 def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():

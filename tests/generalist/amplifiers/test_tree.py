@@ -3,58 +3,58 @@
 import numpy as np
 import pytest
 
-from generalist.amplifiers.tree import Seen, Trees, halving
+from generalist.amplifiers.tree import Prediction, Trees, sequential_halving
 
 ONE, ROOT = np.array([0]), np.array([0])
 
 
 def tree(logits, value=0.0, size=8, **settings):
     logits = np.array([logits])
-    return Trees(Seen(logits, np.arange(logits.shape[1])[None], np.array([value])), size, **settings)
+    return Trees(Prediction(logits, np.arange(logits.shape[1])[None], np.array([value])), size, **settings)
 
 
 def visited():
-    """A root of value 1 whose first two actions of three were visited: twice, 4 in all, and once, 0."""
+    """A root of value 1 whose first two actions of three were visited: twice, 2 on average, and once, 0."""
     made = tree(np.log([0.5, 0.3, 0.2]), value=1.0)
-    made.visits[0, 0], made.totals[0, 0] = [2, 1, 0], [4, 0, 0]
-    made.low[0], made.high[0] = -1, 3
+    made.children_visits[0, 0], made.children_values[0, 0] = [2, 1, 0], [2, 0, 0]
+    made.min_value[0], made.max_value[0] = -1, 3
     return made
 
 
 def test_an_action_that_was_not_visited_is_given_the_mixed_value():
     """Equation 33: (1 + 3 (.5 * 2 + .3 * 0) / .8) / (1 + 3)."""
-    np.testing.assert_allclose(visited().completed(ONE, ROOT), [[2, 0, 1.1875]])
-    np.testing.assert_allclose(tree([3.0, 0.0], value=-7.0).completed(ONE, ROOT), [[-7, -7]])
+    np.testing.assert_allclose(visited().complete_qvalues(ONE, ROOT), [[2, 0, 1.1875]])
+    np.testing.assert_allclose(tree([3.0, 0.0], value=-7.0).complete_qvalues(ONE, ROOT), [[-7, -7]])
 
 
 def test_values_speak_against_the_prior_by_equation_8():
     """(50 + 2) * .1 times the values on the scale from -1 to 3."""
     made = visited()
     nats = 5.2 * np.array([[0.75, 0.25, 0.546875]])
-    np.testing.assert_allclose(made.sigma(ONE, ROOT), nats)
-    np.testing.assert_allclose(made.improved(ONE, ROOT), np.log([[0.5, 0.3, 0.2]]) + nats)
+    np.testing.assert_allclose(made.qtransform_completed_by_mix_value(ONE, ROOT), nats)
+    np.testing.assert_allclose(made.improved_logits(ONE, ROOT), np.log([[0.5, 0.3, 0.2]]) + nats)
     louder = tree([0.0, 0.0], scale=1.0)
-    louder.visits[0, 0, 0], louder.totals[0, 0, 0], louder.high[0] = 1, 1, 1
-    np.testing.assert_allclose(louder.sigma(ONE, ROOT), [[51, 51 * 0.5]])
-    made.low[0] = made.high[0]  # nothing is known to be better than anything
-    assert not made.sigma(ONE, ROOT).any()
+    louder.children_visits[0, 0, 0], louder.children_values[0, 0, 0], louder.max_value[0] = 1, 1, 1
+    np.testing.assert_allclose(louder.qtransform_completed_by_mix_value(ONE, ROOT), [[51, 51 * 0.5]])
+    made.min_value[0] = made.max_value[0]  # nothing is known to be better than anything
+    assert not made.qtransform_completed_by_mix_value(ONE, ROOT).any()
 
 
 def test_visits_follow_the_improved_policy():
     """Equation 14: probabilities .845, .038, .118 less shares of visits, 2/4, 1/4, 0; then .860, .028, .112 less .8,
     .1, 0."""
     made = visited()
-    assert made.gumbel_choice(ONE, ROOT) == [0]
-    made.visits[0, 0], made.totals[0, 0] = [8, 1, 0], [16, 0, 0]
-    assert made.gumbel_choice(ONE, ROOT) == [2]
+    assert made.interior_action_selection(ONE, ROOT) == [0]
+    made.children_visits[0, 0], made.children_values[0, 0] = [8, 1, 0], [2, 0, 0]
+    assert made.interior_action_selection(ONE, ROOT) == [2]
 
 
 def test_puct_adds_a_bonus_to_what_was_seldom_visited():
     """.75 + b .5 / 3, .25 + b .3 / 2, .547 + b .2 with b = 1.25 sqrt(3): 1.11, .57, .98."""
     made = visited()
-    assert made.puct_choice(ONE, ROOT) == [0]
-    made.visits[0, 0], made.totals[0, 0] = [8, 1, 0], [16, 0, 0]  # b = 3.75: .958, .812, 1.3
-    assert made.puct_choice(ONE, ROOT) == [2]
+    assert made.puct_action_selection(ONE, ROOT) == [0]
+    made.children_visits[0, 0], made.children_values[0, 0] = [8, 1, 0], [2, 0, 0]  # b = 3.75: .958, .812, 1.3
+    assert made.puct_action_selection(ONE, ROOT) == [2]
 
 
 def nodes(made, *steps):
@@ -63,32 +63,32 @@ def nodes(made, *steps):
     for action, reward, value, ended in steps:
         first = ROOT if len(steps) > 1 else np.array([action])
         choices = iter([each[0] for each in steps[1:]])
-        paths = made.descend(ONE, first, lambda *_, choices=choices: np.array([next(choices)]))
-        new = made.grow(paths, np.array([0]), np.array([reward]), np.array([ended]))
-        made.tell(ONE, new, Seen(np.zeros((1, 2)), np.array([[0, 1]]), np.array([value])))
-        made.backup(paths, 0.5)
+        paths = made.simulate(ONE, first, lambda *_, choices=choices: np.array([next(choices)]))
+        new = made.add_nodes(paths, np.array([0]), np.array([reward]), np.array([ended]))
+        made.update_nodes(ONE, new, Prediction(np.zeros((1, 2)), np.array([[0, 1]]), np.array([value])))
+        made.backward(paths, 0.5)
     return paths
 
 
 def test_returns_are_discounted_on_their_way_up():
     made = tree([0.0, 0.0], value=1.0)
     nodes(made, (0, 1.0, 4.0, False), (1, 2.0, 10.0, False))
-    assert made.visits[0, 0].tolist() == [2, 0] and made.visits[0, 1].tolist() == [0, 1]
-    assert made.totals[0, 1, 1] == 2 + 0.5 * 10
-    assert made.totals[0, 0, 0] == (1 + 0.5 * 4) + (1 + 0.5 * 7)
-    assert (made.low[0], made.high[0]) == (1, 7)
+    assert made.children_visits[0, 0].tolist() == [2, 0] and made.children_visits[0, 1].tolist() == [0, 1]
+    assert made.children_values[0, 1, 1] == 2 + 0.5 * 10
+    assert made.children_values[0, 0, 0] == ((1 + 0.5 * 4) + (1 + 0.5 * 7)) / 2
+    assert (made.min_value[0], made.max_value[0]) == (1, 7)
     nodes(made, (1, -3.0, 0.0, False))
-    assert (made.low[0], made.high[0]) == (-3, 7)
+    assert (made.min_value[0], made.max_value[0]) == (-3, 7)
 
 
 def test_an_end_is_visited_again_and_not_left():
     made = tree([0.0, 0.0])
     nodes(made, (1, 3.0, 0.0, True))
     for count in (1, 2):
-        assert made.visits[0, 0].tolist() == [0, count] and made.totals[0, 0, 1] == 3 * count
-        paths = made.descend(ONE, np.array([1]), made.gumbel_choice)
+        assert made.children_visits[0, 0].tolist() == [0, count] and made.children_values[0, 0, 1] == 3
+        paths = made.simulate(ONE, np.array([1]), made.interior_action_selection)
         assert (paths.nodes.tolist(), paths.actions.tolist(), len(paths.steps)) == ([0], [1], 1)
-        made.backup(paths, 0.5)
+        made.backward(paths, 0.5)
 
 
 def test_trees_side_by_side_are_each_as_alone():
@@ -97,24 +97,28 @@ def test_trees_side_by_side_are_each_as_alone():
     outcomes = rng.normal(size=(5, 12, 5))  # reward, value and logits of each node to come
 
     def search(which):
-        made = Trees(Seen(logits[which], np.tile(np.arange(3), (len(which), 1)), values[which]), 13)
+        made = Trees(Prediction(logits[which], np.tile(np.arange(3), (len(which), 1)), values[which]), 13)
         for _ in range(12):
-            paths = made.descend(
-                np.arange(len(which)), made.puct_choice(np.arange(len(which)), 0 * which), made.gumbel_choice
+            paths = made.simulate(
+                np.arange(len(which)),
+                made.puct_action_selection(np.arange(len(which)), 0 * which),
+                made.interior_action_selection,
             )
-            sizes = made.sizes - 1
+            sizes = made.num_nodes - 1
             told = outcomes[which, sizes]
-            new = made.grow(paths, np.arange(len(which)), told[:, 0], np.zeros(len(which), bool))
-            made.tell(paths.trees, new, Seen(told[:, 2:], np.tile(np.arange(3), (len(which), 1)), told[:, 1]))
-            made.backup(paths, 0.9)
+            new = made.add_nodes(paths, np.arange(len(which)), told[:, 0], np.zeros(len(which), bool))
+            made.update_nodes(
+                paths.trees, new, Prediction(told[:, 2:], np.tile(np.arange(3), (len(which), 1)), told[:, 1])
+            )
+            made.backward(paths, 0.9)
         return made
 
     together = search(np.arange(5))
     for number in range(5):
         alone = search(np.array([number]))
-        np.testing.assert_array_equal(alone.visits[0], together.visits[number])
-        np.testing.assert_array_equal(alone.totals[0], together.totals[number])
-        assert alone.visits[0, 0].sum() == 12
+        np.testing.assert_array_equal(alone.children_visits[0], together.children_visits[number])
+        np.testing.assert_array_equal(alone.children_values[0], together.children_values[number])
+        assert alone.children_visits[0, 0].sum() == 12
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,6 @@ def test_trees_side_by_side_are_each_as_alone():
         (1, 7, [(1, 7)]),
     ],
 )
-def test_halving_gives_more_visits_to_fewer_actions(considered, visits, phases):
-    assert halving(considered, visits) == phases
+def test_sequential_halving_gives_more_visits_to_fewer_actions(considered, visits, phases):
+    assert sequential_halving(considered, visits) == phases
     assert sum(count * each for count, each in phases) <= visits

@@ -53,8 +53,8 @@ def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks
     assert load_network(specialist.artifact.folder).model.config == MODEL
     network = load_network(clone.artifact.folder)
     assert isinstance(network.model, Perceptron)
-    assert network.codec.config.vector_width == 2 and network.codec.config.discrete_actions == 3
-    assert load_network(target.artifact.folder).codec.config.action_dimensions == 2
+    assert network.codec.vector_width == 2 and network.codec.discrete_actions == 3
+    assert load_network(target.artifact.folder).codec.action_dimensions == 2
 
 
 def test_what_each_network_cost_is_measured(recordings, tmp_path):

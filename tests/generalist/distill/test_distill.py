@@ -17,11 +17,10 @@ from generalist.distill import train as module
 from generalist.distill.data import Mixture, Source
 from generalist.distill.distill import distill
 from generalist.distill.train import learning_rate
-from generalist.network.codec import make_codec
 from generalist.network.network import Network, load_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
-from tests.conftest import make_run, make_task
+from tests.conftest import make_run, make_task, small_network
 
 MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 SUITE = Suite("toy", (make_task(), make_task("tests.environments:Target-v0")))
@@ -156,7 +155,7 @@ def mixture(recordings, weights, codec=plain_codec(), **settings):  # noqa: B008
         Source(task, Trajectories(recordings[task.name].folder), weight)
         for task, weight in zip(SUITE, weights, strict=True)
     ]
-    return Mixture(sources, make_codec(codec, 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
+    return Mixture(sources, small_network(codec, 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
 
 
 def vectors(batch):
@@ -212,7 +211,7 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
         """The episodes whose steps are drawn: all of their steps, each as often as others."""
         recorded.successes = successes
         source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
-        made = Mixture([source], make_codec(plain_codec(), 16), windows=1, length=6, seed=0)
+        made = Mixture([source], small_network(plain_codec(), 16), windows=1, length=6, seed=0)
         episodes, steps = made._place(0, np.arange(made._ends[0][-1]))
         chosen = sorted(set(episodes.tolist()))
         assert steps.tolist() == [step for each in chosen for step in range(starts[each], recorded.ends[each])]

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play import recording
-from benchmarks.play.policy import Noisy, PolicyOutput
+from benchmarks.play.policy import Noisy
 from benchmarks.play.recording import SEEDS_PER_SHARD, RecordingJob, record
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
@@ -27,7 +28,7 @@ from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.distill import distill
 from generalist.ida.rounds import Ida
 from generalist.ida.run import make_rounds, record_plays
-from generalist.network.choice import drawn
+from generalist.network.distributions import Categorical, NetworkOutput, sample
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
@@ -79,7 +80,7 @@ def test_a_control_has_the_compute_and_no_amplifier(made):
     cost = Cost.read(amplified.plays[TASK.name].folder)
     assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.env_steps
     facts = read_manifest(amplified.plays[TASK.name].folder)["facts"]
-    assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["passes"]
+    assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["forward_passes"]
     assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # what it did, it does
     ours, theirs = (Cost.read(each.student.folder) for each in made.rounds[-2:])
     assert ours.env_steps == theirs.env_steps == Cost.read(made.start.folder).env_steps == 0  # plays count themselves
@@ -133,8 +134,8 @@ def test_what_decides_a_round_decides_its_fingerprint(made):
 def test_students_may_look_back_further(tmp_path):
     ida = make_ida(tmp_path, replace(CONFIG, rounds=2, context_length=8, updates=4))
     make_rounds(ida)
-    assert load_network(ida.start.folder).model.config.context_length == 4
-    assert {load_network(each.student.folder).model.config.context_length for each in ida.rounds} == {8}
+    assert load_network(ida.start.folder).model.context_length == 4
+    assert {load_network(each.student.folder).model.context_length for each in ida.rounds} == {8}
     policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
     assert list(rollout(policy, {TASK: range(2)}))
     assert (ida.distill.sequence_length, ida.distill.batch_size) == (8, 4)  # as many steps as in 8 windows of 4
@@ -210,22 +211,25 @@ def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monk
 
 
 def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_another(made):
-    drawing, shares = replace(made, draws=True), {}
+    drawing, shares = replace(made, deterministic=False), {}
     for likely, other in zip(made.rounds, drawing.rounds, strict=True):
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
         if likely.number == 1 and likely.side == "control":  # untrained weights, which know nothing of best
             for ida, each in ((made, likely), (drawing, other)):
                 played = rollout(ida.player(each, ida.scored_options).load(), {TASK: range(900, 950)}, keep_steps=True)
                 taken = np.concatenate([episode.steps["actions"] for episode in played])
-                shares[ida.draws] = np.bincount(taken, minlength=3) / len(taken)
-    assert min(shares[True]) > 0.2 > min(shares[False])
+                shares[ida.deterministic] = np.bincount(taken, minlength=3) / len(taken)
+    assert min(shares[False]) > 0.2 > min(shares[True])
 
 
 def test_an_ensemble_draws_from_the_mean_of_its_members():
     rows, rngs = 4000, [np.random.default_rng(number) for number in range(4000)]
     sure, unsure = (np.log(np.tile(each, (rows, 1))) for each in ([0.98, 0.01, 0.01], [0.02, 0.49, 0.49]))
-    told = [PolicyOutput(np.zeros(rows), np.zeros(rows), logits) for logits in (sure, unsure)]
-    shares = np.bincount(together(TASK, told, drawn, rngs).actions, minlength=3) / rows
+    told = [
+        NetworkOutput(np.zeros(rows), np.zeros(rows), distribution=Categorical(torch.from_numpy(logits)))
+        for logits in (sure, unsure)
+    ]
+    shares = np.bincount(together(TASK, told, sample, rngs).actions, minlength=3) / rows
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
     assert set(together(TASK, told).actions) == {0}
 

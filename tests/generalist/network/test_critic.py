@@ -15,12 +15,12 @@ from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source
 from generalist.distill.returns import returns_to_go
 from generalist.distill.train import Learner, fit
-from generalist.network.codec import Window, make_codec
+from generalist.network.batches import Window
 from generalist.network.critic import Critic
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
-from tests.conftest import make_task
+from tests.conftest import make_task, small_network
 from tests.generalist.distill.test_dagger import Always
 from tests.generalist.network.test_conditioning import record
 
@@ -83,7 +83,7 @@ def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
     recorded = Trajectories(artifact.folder)
     known = returns_to_go(recorded, 0.5)
     policy = NetworkPolicy(network)
-    mixture = Mixture([Source(TASK, Trajectories(artifact.folder), 1)], network.codec, windows=8, length=4, seed=1)
+    mixture = Mixture([Source(TASK, Trajectories(artifact.folder), 1)], network, windows=8, length=4, seed=1)
     told = network.loss(mixture.batch(0))
     assert set(told) == {"loss", "accuracy", "action_loss", "critic_loss"}
     assert told["loss"].item() == pytest.approx((told["action_loss"] + told["critic_loss"]).item(), rel=1e-5)
@@ -105,11 +105,11 @@ def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
 
 
 def test_steps_of_unknown_returns_are_not_learnt_from():
-    codec = make_codec(CODEC, 8)
+    codec = small_network(CODEC, 8)
     labels = np.zeros(3, np.int64)
     window = Window(TASK, np.zeros((3, 2), np.float32), labels, None, labels, np.zeros(3))
     hidden = torch.randn(1, 3, 8)
-    torch.nn.init.normal_(codec.heads.critic.output.weight)
+    torch.nn.init.normal_(codec.critic.output.weight)
 
     def loss(returns):
         known = replace(window, returns=np.array(returns, np.float32))

@@ -8,9 +8,10 @@ import torch
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import PolicyInput
+from generalist.config.networks import NETWORKS, network_class
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import CODECS, Window, codec_class
-from generalist.network.network import Network
+from generalist.network.batches import Window
+from generalist.network.network import Network, make_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
 from tests.conftest import make_task
@@ -24,7 +25,7 @@ LENGTH = 8
 def made(memory: str, conditioning: str = "none") -> Network:
     torch.manual_seed(0)
     codec = plain_codec(memory=memory, conditioning=conditioning, prompt_steps=3)
-    network = Network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=4), codec)
+    network = make_network(ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=4), codec)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return network.eval()
@@ -46,7 +47,7 @@ def parts_of(window: Window, steps: slice) -> Window:
 
 def hidden(network: Network, chosen: list[Window], length: int = LENGTH) -> torch.Tensor:
     rngs = [np.random.default_rng(0) for _ in chosen]
-    return network.codec.hidden(network.model, network.codec.collate(chosen, length, rngs))
+    return network.hidden(network.collate(chosen, length, rngs))
 
 
 @torch.no_grad()
@@ -80,14 +81,14 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
         ]
         decisions, state = policy.act(rows, state)
         for env_id, decision in enumerate(decisions):
-            logits = network.codec.heads.decide(every[env_id].task, learnt[[env_id], step]).distributions
+            logits = network.heads.decide(every[env_id].task, learnt[[env_id], step]).distributions
             np.testing.assert_allclose(decision.distributions, logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(set(CODECS) - {"step"}))
-def test_other_codecs_see_everything(name):
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"step"}))
+def test_other_networks_see_everything(name):
     with pytest.raises(GatitoError, match="codec.memory=partial: .* set codec.memory=all"):
-        codec_class(name).check_task(plain_codec(name, memory="partial"), SEEN, 64)
+        network_class(name).check_task(plain_codec(name, memory="partial"), SEEN, 64)
 
 
 @torch.no_grad()

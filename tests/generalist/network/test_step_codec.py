@@ -7,14 +7,15 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.settings import decisive
 from benchmarks.tasks import make_env, spaces
 from benchmarks.tasks.observations import pack
-from generalist.network.codec import Window, make_codec
-from generalist.network.continuous import Normal, binned
+from generalist.network.batches import Window
+from generalist.network.continuous import NormalOutput, binned
+from generalist.network.distributions import Binned, Categorical, environment_actions
 from generalist.network.encoders import ByteEncoder, ImageEncoder, WordEncoder
 from generalist.network.inputs import collate
 from generalist.network.modalities import join_modalities, split_modalities
-from generalist.network.step import StepCodec
+from generalist.network.step import StepNetwork
 from tests.codecs import plain_codec
-from tests.conftest import make_task
+from tests.conftest import make_task, small_network
 
 TASKS = [
     make_task("CartPole-v1"),
@@ -46,12 +47,12 @@ def play(task, steps=20):
 @pytest.fixture
 def codec():
     torch.manual_seed(0)
-    return make_codec(plain_codec(fourier_features=4), 32)
+    return small_network(plain_codec(fourier_features=4), 32)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_observations_come_back_exactly(codec, task):
-    StepCodec.check_task(codec.config, task, 32)
+    StepNetwork.check_task(codec.codec, task, 32)
     space, _ = spaces(task)
     space.seed(0)
     observations = np.stack([space.sample() for _ in range(20)])
@@ -70,9 +71,9 @@ def test_actions_come_back_from_their_own_targets(codec, task):
     actions = np.stack([space.sample() for _ in range(50)])
     targets = torch.from_numpy(codec.heads.targets(task, actions, None))
     if isinstance(space, gym.spaces.Discrete):
-        np.testing.assert_array_equal(codec.heads.actions(task, targets), actions)
+        np.testing.assert_array_equal(environment_actions(task, Categorical(targets).mode()), actions)
     else:
-        back = codec.heads.actions(task, binned(targets[..., 0], targets[..., 1], 256))
+        back = environment_actions(task, Binned(binned(targets[..., 0], targets[..., 1], 256)).mode())
         assert back.dtype == space.dtype and back.shape == actions.shape
         half_a_bin = (space.high - space.low) / 256 / 2
         assert (np.abs(back - actions) <= half_a_bin * 1.001).all()
@@ -110,14 +111,14 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
     distribution = np.array([[[1.0], [0.5]]], dtype=np.float32)
     np.testing.assert_allclose(codec.heads.targets(task, mean, distribution), [[[192.0, 32.0]]])
     np.testing.assert_allclose(codec.heads.targets(task, mean, None), [[[192.0, 0.5]]])
-    wider = make_codec(plain_codec(min_std=2.0), 32)
+    wider = small_network(plain_codec(min_std=2.0), 32)
     np.testing.assert_allclose(wider.heads.targets(task, mean, None), [[[192.0, 2.0]]])
 
 
 @pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
 def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbours_have(continuous):
     torch.manual_seed(0)
-    codec = make_codec(plain_codec(continuous=continuous), 32)
+    codec = small_network(plain_codec(continuous=continuous), 32)
     rng = np.random.default_rng(0)
     windows = []
     for task, steps in ((TASKS[4], 5), (TASKS[6], 3), (TASKS[0], 4), (TASKS[4], 2)):  # 1, 2, no, 1 dimensions
@@ -143,7 +144,7 @@ def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbour
 
 def test_a_normal_distribution_costs_its_divergence_weighed_by_its_own_deviation():
     """Against torch's own divergence; in the units of half an action's range."""
-    output = Normal(256, 0.5)
+    output = NormalOutput(256, 0.5)
     numbers = torch.tensor([[0.25, 1.0], [-0.5, 2.5]], dtype=torch.float64, requires_grad=True)
     deviations = torch.tensor([1.0, 2.5]).sub(2).exp()
     expert = torch.tensor([[200.0, 12.8], [64.0, 25.6]])
@@ -158,18 +159,6 @@ def test_a_normal_distribution_costs_its_divergence_weighed_by_its_own_deviation
     torch.testing.assert_close(slope[:, 0].float(), ((own.mean - theirs.mean) / deviations).float())
 
 
-def test_a_normal_distribution_is_told_as_bins():
-    output = Normal(256, 0.5)
-    chances = output.logits(torch.tensor([[0.2512, 0.0], [0.0, -9.0], [2.0, 0.0]])).softmax(dim=-1)
-    middles = torch.arange(256) + 0.5
-    mean = (chances[0] * middles).sum()
-    assert chances[0].argmax() == int(1.2512 * 128)
-    assert mean == pytest.approx(1.2512 * 128, abs=0.01)
-    assert ((chances[0] * (middles - mean).square()).sum().sqrt()) == pytest.approx(128 * np.exp(-2), rel=1e-3)
-    assert chances[1, 127] == pytest.approx(0.5, abs=0.01)  # at the least deviation, between two bins
-    assert chances[2].argmax() == 255  # a mean beyond the bounds is at the bounds
-
-
 def test_actions_that_a_task_lacks_have_no_probability(codec):
     logits = codec.heads.discrete_logits(torch.randn(2, 5, 32), torch.tensor([3, 18]))
     assert (logits[0, :, 3:] == -torch.inf).all() and logits[0, :, :3].isfinite().all()
@@ -180,8 +169,8 @@ def test_padding_and_neighbours_do_not_change_a_token(codec):
     rng = np.random.default_rng(0)
     short = {"vector": rng.normal(size=(1, 2, 4)).astype(np.float32)}
     long = {"vector": rng.normal(size=(3, 5, 10)).astype(np.float32)}
-    alone = codec.observations(collate([short], 2))
-    among = codec.observations(collate([long, short], 5))[3:, :2]
+    alone = codec.observation_encoder(collate([short], 2))
+    among = codec.observation_encoder(collate([long, short], 5))[3:, :2]
     torch.testing.assert_close(alone, among)
 
 
@@ -191,15 +180,15 @@ def test_waves_show_a_centimetre_in_a_metre():
     shares = []
     for waves in (0, 4):
         torch.manual_seed(0)
-        codec = make_codec(plain_codec(fourier_features=waves), 32)
-        here, there = codec.observations(collate([{"vector": each} for each in vectors.reshape(2, 1, 1, 3)], 1))
+        codec = small_network(plain_codec(fourier_features=waves), 32)
+        here, there = codec.observation_encoder(collate([{"vector": each} for each in vectors.reshape(2, 1, 1, 3)], 1))
         shares.append(float(((there - here).norm() / here.norm()).detach()))
     assert shares[1] > 4 * shares[0]
 
 
 @pytest.mark.parametrize("task", RICH, ids=lambda task: task.name)
 def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
-    StepCodec.check_task(codec.config, task, 32)
+    StepNetwork.check_task(codec.codec, task, 32)
     observations = play(task)
     parts = split_modalities(task, observations)
     assert {part.dtype for kind, part in parts.items() if kind != "vector"} == {np.dtype(np.uint8)}
@@ -221,7 +210,9 @@ def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
         for kind, (item, value) in changes.items():
             items[item][kind] = items[item][kind].copy()
             items[item][kind][3] = value
-        return codec.observations(collate([{kind: part[None] for kind, part in item.items()} for item in items], 8))
+        return codec.observation_encoder(
+            collate([{kind: part[None] for kind, part in item.items()} for item in items], 8)
+        )
 
     before = tokens()
     assert before.shape == (3, 8, 32)
@@ -242,16 +233,16 @@ def test_pixels_are_seen_from_minus_one_to_one():
 @pytest.mark.parametrize("text", ["bytes", "words"])
 def test_while_acting_texts_are_read_once_and_mean_the_same(text):
     torch.manual_seed(0)
-    codec = make_codec(plain_codec(text=text), 32)
+    codec = small_network(plain_codec(text=text), 32)
     observations = play(RICH[0], 12)
     inputs = collate([{kind: part[None] for kind, part in split_modalities(RICH[0], observations).items()}], 16)
-    learning = codec.observations(inputs)
+    learning = codec.observation_encoder(inputs)
     codec.eval()
     reads = []
-    codec.observations.text.words.register_forward_hook(lambda *_: reads.append(1))
+    codec.observation_encoder.text.words.register_forward_hook(lambda *_: reads.append(1))
     with torch.inference_mode():
         for _ in range(3):
-            torch.testing.assert_close(codec.observations(inputs), learning)
+            torch.testing.assert_close(codec.observation_encoder(inputs), learning)
     assert len(reads) == 1
 
 
@@ -295,12 +286,12 @@ def test_a_way_of_reading_is_part_of_what_decides_unless_it_is_the_first_one():
 def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
     for task, setting in ((RICH[0], "grid_size"), (RICH[0], "text_length"), (RICH[1], "image_frames")):
         with pytest.raises(GatitoError, match=f"task {task.name} has .*codec.{setting}"):
-            StepCodec.check_task(plain_codec(**{setting: 0}), task, 32)
+            StepNetwork.check_task(plain_codec(**{setting: 0}), task, 32)
 
 
 def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
     items = [{"vector": np.zeros((1, 1, size), np.float32)} for size in (4, 5)]
-    tokens = codec.observations(collate(items, 1))
+    tokens = codec.observation_encoder(collate(items, 1))
     assert (tokens[0] - tokens[1]).abs().max() > 0.01
 
 
@@ -316,14 +307,14 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
 )
 def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
     with pytest.raises(GatitoError, match=words):
-        StepCodec.check_task(plain_codec(**settings), make_task(env_id, horizon=10), 32)
+        StepNetwork.check_task(plain_codec(**settings), make_task(env_id, horizon=10), 32)
 
 
 def test_an_unknown_way_of_reading_names_the_valid_ones():
     with pytest.raises(GatitoError, match="unknown codec.text 'word'. Did you mean 'words'"):
-        make_codec(plain_codec(text="word"), 32)
+        small_network(plain_codec(text="word"), 32)
 
 
 def test_an_unknown_codec_names_the_valid_ones():
     with pytest.raises(GatitoError, match="unknown codec 'stp'. Did you mean 'step'"):
-        make_codec(plain_codec(name="stp"), 32)
+        small_network(plain_codec(name="stp"), 32)

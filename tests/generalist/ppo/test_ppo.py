@@ -9,12 +9,12 @@ import torch
 from benchmarks.base.seeds import Purpose
 from generalist.config.ppo import PPOConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.codec import Window
-from generalist.network.network import Network
+from generalist.network.batches import Window
+from generalist.network.network import make_network
 from generalist.network.policy import NetworkPolicy
 from generalist.ppo.advantages import Spread, gae
-from generalist.ppo.distributions import Choices, chances_of, divergences, entropies, log_probabilities
-from generalist.ppo.loss import Updates, deal, losses
+from generalist.ppo.choices import by_task, distributions_of, divergences, entropies, log_probs
+from generalist.ppo.loss import Updates, losses, make_minibatches
 from generalist.ppo.rollouts import RolloutCollector
 from tests.codecs import plain_codec
 from tests.conftest import make_task
@@ -27,15 +27,15 @@ TASKS = (COUNTER, TARGET, RECALL)
 
 def network_of(model=MODEL, tasks=TASKS, **codec):
     torch.manual_seed(0)
-    network = Network(model, plain_codec(**SMALL | codec), [task.name for task in tasks])
-    torch.nn.init.normal_(network.codec.heads.discrete.weight, std=1.0)  # policies that are not almost uniform
-    torch.nn.init.normal_(network.codec.heads.critic.output.weight, std=0.3)
-    return network
+    network = make_network(model, plain_codec(**SMALL | codec), [task.name for task in tasks])
+    torch.nn.init.normal_(network.heads.discrete.weight, std=1.0)  # policies that are not almost uniform
+    torch.nn.init.normal_(network.critic.output.weight, std=0.3)
+    return network.eval()
 
 
 def collector_for(network, tasks=TASKS, num_envs=3, prompts=None):
-    contexts = {task: network.codec.steps(task, network.model.config.window - 1) for task in tasks}
-    return RolloutCollector(contexts, num_envs, 0, network.codec.config.discount, prompts or {})
+    contexts = {task: network.steps_in(task, network.model.context_length - 1) for task in tasks}
+    return RolloutCollector(contexts, num_envs, 0, network.codec.discount, prompts or {})
 
 
 def test_advantages_worked_by_hand():
@@ -48,7 +48,7 @@ def test_advantages_worked_by_hand():
 
 def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
     network = network_of()
-    critic = network.codec.heads.critic
+    critic = network.critic
     with torch.no_grad():
         critic.output.weight.zero_()
         critic.output.bias[100] = 50.0  # it expects the same everywhere
@@ -76,6 +76,7 @@ def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
         ({}, {"name": "jat", "vector_width": 9}),
         ({}, {"conditioning": "prompt"}),
         ({"kind": "perceptron", "context_length": 1}, {}),
+        ({}, {"continuous": "normal"}),
     ],
     ids=str,
 )
@@ -88,24 +89,17 @@ def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec
     for iteration in range(3):
         met = collector.collect(NetworkPolicy(network, prompts=prompts), 7, "test", iteration)
         assert sum(len(segment.window) - segment.context for segment in met.segments) == 7 * 9
-        minibatches = deal(network, met.segments, collector.spreads, config, np.random.default_rng(0))
+        minibatches = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
         assert len(minibatches) == 3 and sum(map(len, minibatches)) == 7 * 9
         for minibatch in minibatches:
             hidden = minibatch.hidden(network)
-            chances = chances_of(network.codec.heads, hidden, minibatch.choices)
-            now = log_probabilities(chances, minibatch.choices)
-            torch.testing.assert_close(
-                now.exp() / minibatch.log_probabilities.exp(), torch.ones(len(now)), atol=1e-3, rtol=0
-            )
+            now = log_probs(distributions_of(network.heads, hidden, minibatch.choices), minibatch.choices)
+            torch.testing.assert_close((now - minibatch.log_probs).exp(), torch.ones(len(now)), atol=1e-3, rtol=0)
             assert losses(network, minibatch, config)["clip_fraction"] == 0
         for segment in met.segments:
-            batch = network.codec.collate([segment.window], 64, [np.random.default_rng(0)])
-            if not codec.get("previous_actions"):  # which this stream leaves out now and then
-                hidden = network.codec.hidden(network.model, batch)
-                hidden = hidden[0, :: 1 + (codec.get("name") == "jat")][segment.context : len(segment.window)]
-                assert network.codec.heads.critic(hidden).detach().numpy() == pytest.approx(
-                    segment.values, rel=0.01, abs=0.5
-                )
+            batch = network.collate([segment.window], 64, [np.random.default_rng(0)])
+            hidden = network.action_states(batch)[0, segment.context : len(segment.window)]
+            assert network.critic(hidden).detach().numpy() == pytest.approx(segment.values, rel=0.01, abs=0.5)
     assert any(segment.context for segment in met.segments) == (model.get("context_length") != 1)
 
 
@@ -124,10 +118,10 @@ def test_what_is_read_again_is_what_an_unbroken_memory_knows():
     whole = parts[-1].window
     assert len(whole) == 18
     with torch.no_grad():
-        hidden = network.codec.hidden(network.model, network.codec.collate([whole], 18, [np.random.default_rng(0)]))[0]
-    choices = Choices.gather([(TARGET, np.concatenate([part.chosen for part in parts]))])
-    now = log_probabilities(chances_of(network.codec.heads, hidden, choices), choices)
-    expected = np.concatenate([part.log_probabilities for part in parts])
+        hidden = network.hidden(network.collate([whole], 18, [np.random.default_rng(0)]))[0]
+    choices = by_task([(TARGET, np.concatenate([part.chosen for part in parts]))])
+    now = log_probs(distributions_of(network.heads, hidden, choices), choices)
+    expected = np.concatenate([part.log_probs for part in parts])
     assert now.detach().numpy() == pytest.approx(expected, abs=1e-4)
 
 
@@ -152,43 +146,26 @@ def make_env_of(task):
     return make_env(task)
 
 
-def test_likelihoods_entropies_and_divergences_worked_by_hand():
-    """One discrete step of two actions, one continuous step of two dimensions in eight bins."""
-    network = network_of()
-    heads = network.codec.heads
-    hidden = torch.randn(2, 16)
-    choices = Choices.gather([(RECALL, np.array([[1]])), (TARGET, np.array([[3, 5]]))])
-    chances = chances_of(heads, hidden, choices)
-    two = heads.discrete(hidden[0])[:2].softmax(dim=-1)
-    bins = heads.numbers(hidden[1], 2).softmax(dim=-1)
-    expected = [two[1].log(), bins[0, 3].log() + bins[1, 5].log()]
-    torch.testing.assert_close(log_probabilities(chances, choices), torch.stack(expected))
-    expected = [-(two * two.log()).sum(), -(bins * bins.log()).sum()]
-    torch.testing.assert_close(entropies(chances, 2), torch.stack(expected))
-    others = chances_of(heads, torch.randn(2, 16), choices)
-    other = others[0].logs[0, 0, :2], others[1].logs[0]
-    expected = [(two * (two.log() - other[0])).sum(), (bins * (bins.log() - other[1])).sum()]
-    torch.testing.assert_close(divergences(chances, others, 2), torch.stack(expected))
-    assert (divergences(chances, chances, 2) == 0).all()
-    sum([entropies(chances, 2).sum(), divergences(chances, others, 2).sum()]).backward()
-    assert all(torch.isfinite(each.grad).all() for each in heads.parameters() if each.grad is not None)
-
-
-def test_dimensions_that_an_action_lacks_count_for_nothing():
-    network = network_of()
-    none = torch.zeros(0, dtype=torch.long)
-    choices = Choices(none, none, torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([[3, 0], [3, 5]]))
-    hidden = torch.randn(1, 16).expand(2, -1)
-    with torch.no_grad():
-        chances = chances_of(network.codec.heads, hidden, choices)
-        others = chances_of(network.codec.heads, torch.randn(2, 16), choices)
-    for values in (
-        log_probabilities(chances, choices) - torch.tensor([0.0, chances[0].logs[1, 1, 5]]),
-        entropies(chances, 2) + torch.tensor([0.0, (chances[0].logs[1, 1].exp() * chances[0].logs[1, 1]).sum()]),
-        divergences(chances, [replace(others[0], logs=others[0].logs[[0, 0]])], 2)
-        - torch.tensor([0.0, (chances[0].logs[0, 1].exp() * (chances[0].logs[0, 1] - others[0].logs[0, 1])).sum()]),
+def test_what_is_chosen_is_weighed_task_by_task_and_put_back_in_order():
+    """Steps of a discrete and a continuous task by turns, against each distribution by itself."""
+    network, others = network_of(continuous="normal"), network_of(continuous="normal")
+    torch.nn.init.normal_(others.heads.continuous[-1].weight, std=0.3)
+    target = np.array([[0.25, -0.5], [0.0, 1.0], [1.5, 0.0]])
+    parts = [(RECALL, np.array([1])), (TARGET, target[:2]), (RECALL, np.array([0])), (TARGET, target[2:])]
+    choices, hidden = by_task(parts), torch.randn(5, 16)
+    assert [chosen.steps.tolist() for chosen in choices] == [[0, 3], [1, 2, 4]]
+    of, against = (distributions_of(each.heads, hidden, choices) for each in (network, others))
+    for step, (task, action) in enumerate(
+        [(RECALL, 1), (TARGET, target[0]), (TARGET, target[1]), (RECALL, 0), (TARGET, target[2])]
     ):
-        torch.testing.assert_close(values[0], values[1])
+        alone, other = (each.heads.distribution(task, hidden[[step]]) for each in (network, others))
+        expected = [alone.log_prob(torch.from_numpy(np.array([action]))), alone.entropy(), alone.kl(other)]
+        values = [log_probs(of, choices), entropies(of, choices), divergences(of, against, choices)]
+        for value, one in zip(values, expected, strict=True):
+            assert value[step].item() == pytest.approx(one.item(), rel=1e-5)
+    assert (divergences(of, of, choices) == 0).all()
+    sum([entropies(of, choices).sum(), divergences(of, against, choices).sum()]).backward()
+    assert all(torch.isfinite(each.grad).all() for each in network.parameters() if each.grad is not None)
 
 
 def test_the_clipped_surrogate_worked_by_hand():
@@ -197,12 +174,12 @@ def test_the_clipped_surrogate_worked_by_hand():
     collector = collector_for(network, [RECALL])
     met = collector.collect(NetworkPolicy(network), 8, "test")
     config = PPOConfig(minibatches=1, clip_range=0.2)
-    [minibatch] = deal(network, met.segments, collector.spreads, config, np.random.default_rng(0))
+    [minibatch] = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
     ones = torch.ones(len(minibatch))
     for ratio, advantage, expected in ((2, 1, -1.2), (2, -1, 2.0), (0.5, 1, -0.5), (0.5, -1, 0.8)):
         moved = replace(
             minibatch,
-            log_probabilities=minibatch.log_probabilities - float(np.log(ratio)),
+            log_probs=minibatch.log_probs - float(np.log(ratio)),
             advantages=advantage * ones,
         )
         values = losses(network, moved, config)
@@ -234,7 +211,7 @@ def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
         ]
         collector.spreads[COUNTER.name].squares *= scale**2
         segments = scaled + [segment for segment in met.segments if segment.window.task == RECALL]
-        [minibatch] = deal(network, segments, collector.spreads, config, np.random.default_rng(0))
+        [minibatch] = make_minibatches(network, segments, collector.spreads, config, np.random.default_rng(0))
         dealt.append(minibatch)
     torch.testing.assert_close(dealt[0].advantages, dealt[1].advantages, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(dealt[0].returns, dealt[1].returns, atol=1e-4, rtol=1e-4)
@@ -250,7 +227,7 @@ def test_an_update_ends_where_the_policy_has_moved_enough():
     for target in (0.0, 1e-4):
         moved = network_of()
         config = PPOConfig(minibatches=2, epochs=5, learning_rate=1e-2, target_kl=target)
-        dealt = deal(moved, met.segments, collector.spreads, config, np.random.default_rng(0))
+        dealt = make_minibatches(moved, met.segments, collector.spreads, config, np.random.default_rng(0))
         updates[target] = Updates(moved, config).learn(dealt, np.random.default_rng(0))["updates"]
     assert updates[0.0] == 10 and updates[1e-4] == 2  # the second is looked at, and not taken
 
@@ -260,7 +237,7 @@ def test_a_loss_that_is_no_number_leaves_the_weights():
     collector = collector_for(network)
     met = collector.collect(NetworkPolicy(network), 10, "test")
     config = PPOConfig(minibatches=1)
-    [minibatch] = deal(network, met.segments, collector.spreads, config, np.random.default_rng(0))
+    [minibatch] = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
     before = {name: values.clone() for name, values in network.state_dict().items()}
     broken = replace(minibatch, advantages=minibatch.advantages * float("nan"))
     with pytest.raises(FloatingPointError):
@@ -275,4 +252,4 @@ def test_windows_hold_what_was_seen_and_done():
     window = first.window
     assert isinstance(window, Window) and first.context == 0
     assert (window.observations[:, 1] == np.arange(len(window))).all()  # it counts its steps
-    assert (window.rewards == window.actions).all() and (window.actions == first.chosen[:, 0]).all()
+    assert (window.rewards == window.actions).all() and (window.actions == first.chosen).all()

@@ -63,9 +63,9 @@ def test_the_order_of_a_time_step():
 
 
 def test_places_count_an_observations_tokens_and_are_the_same_for_all_others():
-    codec, _ = make()
-    batch = collate(codec, [play(TARGET, 2), play(COUNTER, 1)], 14)
-    last = codec.places.num_embeddings - 1
+    network = make()
+    batch = collate(network, [play(TARGET, 2), play(COUNTER, 1)], 14)
+    last = network.places.num_embeddings - 1
     step = [0, 1, 2, last, last, last]
     assert batch.sequences.places.tolist() == [step + step + [0, 0], [0, 1, last, last] + 10 * [0]]
     assert batch.weight == 3
@@ -90,11 +90,11 @@ def test_actions_come_back_and_are_valid(task):
 
 
 def test_patches_are_in_raster_order_with_frames_as_channels():
-    codec, _ = make()
+    network = make()
     images = torch.zeros(1, 4, 84, 84, dtype=torch.uint8)
     images[0, 2, 16 + 5, 32 + 7] = 255  # second row, third column of six
     images[0, 0, 83, 83] = 51
-    patches = codec.image.cut(images)
+    patches = network.image.cut(images)
     assert patches.shape == (36, 4, 16, 16)
     assert patches[8, 2, 5, 7] == 0.25 and patches[35, 0, 3, 3] == pytest.approx((0.4 - 1) / 4)
     patches[8, 2, 5, 7] = patches[35, 0, 3, 3] = -0.25

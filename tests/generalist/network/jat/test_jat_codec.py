@@ -13,15 +13,15 @@ from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import demonstration
 from generalist.distill.distill import distill
-from generalist.network.codec import Window, make_codec
+from generalist.network.batches import Window
 from generalist.network.encoders import ImageDecoder, ImageEncoder
-from generalist.network.jat.jat import JatCodec
+from generalist.network.jat.jat import JatNetwork
 from generalist.network.modalities import choices
-from generalist.network.network import Network, load_prompts, save_network
+from generalist.network.network import load_prompts, make_network, save_network
 from generalist.network.policy import NetworkPolicy
-from generalist.network.step import StepCodec
+from generalist.network.step import StepNetwork
 from tests.codecs import plain_codec
-from tests.conftest import make_run, make_task
+from tests.conftest import make_run, make_task, small_network
 from tests.generalist.distill.test_distill import MODEL, SUITE, recordings  # noqa: F401
 
 COUNTER = make_task()
@@ -54,8 +54,8 @@ def window(task, steps=4, seed=0, **changes):
 def network(config=JAT, tasks=(), **sizes):
     torch.manual_seed(0)
     model = ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "feedforward": 64, "context_length": 7} | sizes)
-    made = Network(model, config, [task.name for task in tasks])
-    for parameter in made.model.parameters():  # well away from the near-identity of a fresh network
+    made = make_network(model, config, [task.name for task in tasks])
+    for parameter in made.trunk.parameters():  # well away from the near-identity of a fresh network
         torch.nn.init.normal_(parameter, std=0.2)
     return made.eval()
 
@@ -64,9 +64,15 @@ def batch_of(codec, *windows, length=8):
     return codec.collate(windows, length, [np.random.default_rng(0)] * len(windows))
 
 
+def without_trunk(codec, states=None):
+    """The network with a trunk that answers with what it gets, or with these states."""
+    codec.trunk.forward = lambda tokens, *_: tokens if states is None else states
+    return codec
+
+
 def tokens_of(codec, *windows, length=8):
-    """What the model gets: a model that does nothing answers with it."""
-    return codec.hidden(lambda tokens, *_: tokens, batch_of(codec, *windows, length=length))
+    """What the trunk gets."""
+    return without_trunk(codec).hidden(batch_of(codec, *windows, length=length))
 
 
 def changed(rows, step):
@@ -79,7 +85,7 @@ def changed(rows, step):
 @pytest.fixture
 def codec():
     torch.manual_seed(0)
-    return make_codec(JAT, 32)
+    return small_network(JAT, 32)
 
 
 def test_observations_and_what_was_done_follow_each_other_by_turns(codec):
@@ -87,29 +93,29 @@ def test_observations_and_what_was_done_follow_each_other_by_turns(codec):
     tokens = tokens_of(codec, played, length=7)  # of an odd number of tokens, the last holds no step
     assert tokens.shape == (1, 6, 32)
     batch = batch_of(codec, played, length=7)
-    torch.testing.assert_close(tokens[:, 0::2], codec.observations(batch.inputs))
+    torch.testing.assert_close(tokens[:, 0::2], codec.observation_encoder(batch.inputs))
     for step, action in enumerate(played.actions):
-        by_hand = codec.acts.project.weight[:, action] + codec.acts.project.weight[:, -1]
+        by_hand = codec.action_encoder.project.weight[:, action] + codec.action_encoder.project.weight[:, -1]
         torch.testing.assert_close(tokens[0, 2 * step + 1], by_hand)
     assert (tokens_of(codec, replace(played, labels=played.labels[::-1].copy()), length=7) == tokens).all()
-    assert (codec.steps(COUNTER, 7), codec.steps(COUNTER, 8)) == (3, 4)
+    assert (codec.steps_in(COUNTER, 7), codec.steps_in(COUNTER, 8)) == (3, 4)
 
 
 def test_observation_tokens_answer_with_actions_and_action_tokens_foresee(codec):
     batch = batch_of(codec, window(TARGET, 3))  # a fourth step is padding
     for name, expected in (("action_loss", [0, 2, 4]), ("observation_loss", [1, 3])):
         states = torch.randn(1, 8, 32, requires_grad=True)
-        codec.loss(lambda *_, states=states: states, batch)[name].backward()
+        without_trunk(codec, states).loss(batch)[name].backward()
         assert states.grad is not None
         assert states.grad[0].abs().sum(dim=1).nonzero()[:, 0].tolist() == expected, name
 
 
 def test_the_loss_by_hand(codec):
     """Three steps; it always answers 0, the middle of each action, and foresees 1 for every number."""
-    for part in (codec.heads.number[2], codec.next.vector):
+    for part in (codec.heads.continuous[2], codec.next_observation.vector):
         torch.nn.init.zeros_(part.weight)
         torch.nn.init.zeros_(part.bias)
-    torch.nn.init.ones_(codec.next.vector.bias)
+    torch.nn.init.ones_(codec.next_observation.vector.bias)
     e = math.e - 1  # its symlog is 1
     played = replace(
         window(TARGET, 3),
@@ -117,28 +123,32 @@ def test_the_loss_by_hand(codec):
         labels=np.array([[0.5, 5], [0, 10], [0, 5]], np.float32),  # from -1 to 1: (.5, 0), (0, 1), (0, 0)
         rewards=np.array([0, e, 7]),
     )
-    values = codec.loss(lambda tokens, *_: tokens, batch_of(codec, played))
+    values = without_trunk(codec).loss(batch_of(codec, played))
     action = (0.25 / 2 + 1 / 2 + 0) / 3
     # Of the second observation 0, 1 and 4, and 1 of its reward; of the third nothing; nothing comes after it.
     foreseen = ((0 + 1 + 4 + 1) / 4 + 0) / 3
     assert values["action_loss"].item() == pytest.approx(action)
     assert values["observation_loss"].item() == pytest.approx(foreseen)
     assert values["loss"].item() == pytest.approx(0.25 * foreseen + 0.75 * action)
-    plain = make_codec(replace(JAT, observation_loss=0.0), 32)
-    assert plain.next is None
-    assert set(plain.loss(lambda tokens, *_: tokens, batch_of(plain, played))) == {"loss", "accuracy"}
+    plain = small_network(replace(JAT, observation_loss=0.0), 32)
+    assert plain.next_observation is None
+    assert set(without_trunk(plain).loss(batch_of(plain, played))) == {"loss", "accuracy"}
 
 
 def test_discrete_parts_cells_and_pixels_are_foreseen_by_hand(codec):
     assert choices(spaces(LAKE)[0]).tolist() == [1] * 16
     assert choices(spaces(INSTRUCTED)[0]).tolist() == [1] * 4
-    for part in (codec.next.vector, codec.next.cell[2], codec.next.image.layers[-2]):
+    for part in (
+        codec.next_observation.vector,
+        codec.next_observation.cell[2],
+        codec.next_observation.image.layers[-2],
+    ):
         torch.nn.init.zeros_(part.weight)
         torch.nn.init.zeros_(part.bias)
 
     def foreseen(task, **changes):
         played = window(task, 2, rewards=np.zeros(2), **changes)
-        return codec.loss(lambda tokens, *_: tokens, batch_of(codec, played))["observation_loss"].item() * 2
+        return without_trunk(codec).loss(batch_of(codec, played))["observation_loss"].item() * 2
 
     # Every answer is as likely as any other; the reward, 0, is one more number and foreseen exactly.
     assert foreseen(LAKE) == pytest.approx(math.log(16) / 2)
@@ -170,15 +180,15 @@ def test_a_reward_enters_with_the_observation_after_it(codec, task):
 def test_padding_and_neighbours_change_nothing():
     made = network()
     windows = [window(task, steps) for task, steps in zip(TASKS, (3, 6, 1, 4, 5), strict=True)]
-    among = made.codec.hidden(made.model, batch_of(made.codec, *windows, length=12))
+    among = made.hidden(batch_of(made, *windows, length=12))
     each = []
     for played, hidden in zip(windows, among, strict=True):
-        alone = batch_of(made.codec, played, length=2 * len(played))
-        states = made.codec.hidden(made.model, alone)[0]
+        alone = batch_of(made, played, length=2 * len(played))
+        states = made.hidden(alone)[0]
         torch.testing.assert_close(hidden[: 2 * len(played)], states, atol=1e-5, rtol=0)
-        each.append({name: value * alone.weight for name, value in made.codec.loss(made.model, alone).items()})
-    whole = batch_of(made.codec, *windows, length=12)
-    for name, value in made.codec.loss(made.model, whole).items():
+        each.append({name: value * alone.weight for name, value in made.loss(alone).items()})
+    whole = batch_of(made, *windows, length=12)
+    for name, value in made.loss(whole).items():
         torch.testing.assert_close(value * whole.weight, torch.stack([one[name] for one in each]).sum())
 
 
@@ -187,10 +197,10 @@ def test_padding_and_neighbours_change_nothing():
 def test_an_answer_knows_neither_its_own_action_nor_what_follows(task):
     made = network(context_length=16)
     played = window(task, 5)
-    before = made.codec.hidden(made.model, batch_of(made.codec, played, length=10))
+    before = made.hidden(batch_of(made, played, length=10))
     for name, first in (("observations", 4), ("actions", 5), ("rewards", 6), ("labels", None)):
         other = replace(played, **{name: changed(getattr(played, name), 2)})
-        hidden = made.codec.hidden(made.model, batch_of(made.codec, other, length=10))
+        hidden = made.hidden(batch_of(made, other, length=10))
         moved = ((hidden - before).abs().amax(dim=-1)[0] > 1e-6).nonzero()[:, 0].tolist()
         assert moved == ([] if first is None else list(range(first, 10))), name
 
@@ -201,7 +211,7 @@ def test_an_answer_knows_neither_its_own_action_nor_what_follows(task):
 def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, conditioning, monkeypatch):
     made = network(replace(JAT, conditioning=conditioning), [COUNTER, task])  # windows of three and a half steps
     prompts = {one.name: window(one, 3, seed=5) for one in (COUNTER, task)} if conditioning == "prompt" else {}
-    heads, seen = made.codec.heads, []
+    heads, seen = made.heads, []
     original = heads.decide
     monkeypatch.setattr(heads, "decide", lambda task, hidden, *how: seen.append(hidden) or original(task, hidden, *how))
     episodes = list(rollout(NetworkPolicy(made, "it", prompts), {task: range(3)}, envs_per_task=1, keep_steps=True))
@@ -212,7 +222,7 @@ def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, con
             task, steps["observations"][:-1], steps["labels"], None, steps["actions"], steps["rewards"],
             prompt=prompts.get(task.name),
         )  # fmt: skip
-        whole = made.codec.hidden(made.model, batch_of(made.codec, played, length=2 * episode.length))[0, 0::2]
+        whole = made.hidden(batch_of(made, played, length=2 * episode.length))[0, 0::2]
         acting = torch.cat([seen.pop(0) for _ in range(episode.length)])
         torch.testing.assert_close(acting, whole, atol=1e-5, rtol=0)
     assert not seen
@@ -226,7 +236,7 @@ def test_a_prompt_is_seen_by_its_own_window_alone_and_is_kept_with_the_weights(r
     shown, alone = window(COUNTER, 3, seed=1), window(COUNTER, 3)
 
     def hidden(prompt):
-        return made.codec.hidden(made.model, batch_of(made.codec, alone, replace(alone, prompt=prompt), alone))
+        return made.hidden(batch_of(made, alone, replace(alone, prompt=prompt), alone))
 
     before = hidden(shown)
     torch.testing.assert_close(before[0], before[2])
@@ -276,14 +286,14 @@ def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recording
 )
 def test_what_cannot_be_carried_is_refused_with_the_setting_to_change(settings, task, size, words):
     with pytest.raises(GatitoError, match=words) as error:
-        JatCodec.check_task(replace(JAT, **settings), task, size)
+        JatNetwork.check_task(replace(JAT, **settings), task, size)
     assert "\n" not in str(error.value)
 
 
 def test_a_weight_on_observations_needs_a_codec_that_foresees_them():
     for task in TASKS:
-        JatCodec.check_task(JAT, task, 2)
+        JatNetwork.check_task(JAT, task, 2)
     with pytest.raises(GatitoError, match="codec step predicts no observations.*codec=jat"):
-        StepCodec.check_task(replace(JAT, name="step"), COUNTER, 32)
+        StepNetwork.check_task(replace(JAT, name="step"), COUNTER, 32)
     with pytest.raises(GatitoError, match="codec.observation_loss=1.0 leaves no weight to actions"):
         replace(JAT, observation_loss=1.0).check()

@@ -1,0 +1,64 @@
+"""The networks by the name of their codec, and what each can do. Importing this costs no torch.
+
+A new network is one module in ``generalist/network``, one line here and one YAML file in ``conf/codec/``.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.base.errors import unknown
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """Where a network's class is, and its capabilities: callers ask for these, never for names.
+
+    Attributes:
+        path: ``module:class``, imported when it is first needed.
+        tokens_per_step: of the trunk's context that a time step takes; None: that depends on the task.
+        has_distribution: whether it gives the distribution of a whole action at once; otherwise it decodes actions
+            token by token, and an action that it has decided cannot be replaced by another.
+        has_critic: whether it can predict returns (``codec.critic``).
+        supports_perceptron: whether ``model.kind=perceptron`` can take the transformer's place.
+    """
+
+    path: str
+    tokens_per_step: int | None
+    has_distribution: bool
+    has_critic: bool
+    supports_perceptron: bool
+
+    @property
+    def supports_ppo(self) -> bool:
+        """Whether it can learn from rewards."""
+        return self.has_distribution and self.has_critic
+
+
+NETWORKS = {
+    "gato": NetworkKind("generalist.network.gato.gato:GatoNetwork", None, False, False, False),
+    "jat": NetworkKind("generalist.network.jat.jat:JatNetwork", 2, True, True, False),
+    "step": NetworkKind("generalist.network.step:StepNetwork", 1, True, True, True),
+}
+"""By the name in ``codec.name``."""
+
+
+def network_kind(name: str) -> NetworkKind:
+    """What a codec's network can do.
+
+    Raises:
+        GatitoError: if there is no such codec.
+    """
+    if name not in NETWORKS:
+        raise unknown("codec", name, NETWORKS)
+    return NETWORKS[name]
+
+
+def network_class(name: str) -> Any:  # noqa: ANN401
+    """The class of a codec's network, a :class:`generalist.network.network.Network`; only this imports torch.
+
+    Raises:
+        GatitoError: if there is no such codec.
+    """
+    module, _, found = network_kind(name).path.partition(":")
+    return getattr(importlib.import_module(module), found)

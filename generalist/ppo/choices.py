@@ -1,0 +1,70 @@
+"""Actions that were chosen at steps of several tasks, and their distributions, task by task."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.tasks import Task
+from generalist.network.distributions import Distribution
+from generalist.network.heads import ActionHeads
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen at n of N steps, all of one task.
+
+    Attributes:
+        task: the task.
+        steps: ``(n,)``, which of the N steps.
+        actions: see :mod:`generalist.network.distributions`.
+    """
+
+    task: Task
+    steps: torch.Tensor
+    actions: torch.Tensor
+
+
+def by_task(parts: Sequence[tuple[Task, np.ndarray]]) -> list[Choices]:
+    """Choices of N steps in a row: of each part of them, the task and the actions, ``(n, …)``."""
+    first = np.cumsum([0, *(len(actions) for _, actions in parts)])
+    steps = [np.arange(start, end) for start, end in itertools.pairwise(first)]
+    found = []
+    for task in dict.fromkeys(task for task, _ in parts):
+        numbers = [number for number, (other, _) in enumerate(parts) if other == task]
+        places = np.concatenate([steps[number] for number in numbers])
+        actions = np.concatenate([parts[number][1] for number in numbers])
+        found.append(Choices(task, torch.from_numpy(places), torch.from_numpy(actions)))
+    return found
+
+
+def distributions_of(heads: ActionHeads, hidden: torch.Tensor, choices: Sequence[Choices]) -> list[Distribution]:
+    """The distributions that ``(N, width)`` hidden states mean, one for each task's choices."""
+    return [heads.distribution(chosen.task, hidden[chosen.steps]) for chosen in choices]
+
+
+def log_probs(distributions: Sequence[Distribution], choices: Sequence[Choices]) -> torch.Tensor:
+    """Log-probabilities of what was chosen, ``(N,)``."""
+    pairs = zip(distributions, choices, strict=True)
+    return _per_step([distribution.log_prob(chosen.actions) for distribution, chosen in pairs], choices)
+
+
+def entropies(distributions: Sequence[Distribution], choices: Sequence[Choices]) -> torch.Tensor:
+    """Entropy of each step's action in nats, ``(N,)``."""
+    return _per_step([distribution.entropy() for distribution in distributions], choices)
+
+
+def divergences(
+    distributions: Sequence[Distribution], others: Sequence[Distribution], choices: Sequence[Choices]
+) -> torch.Tensor:
+    """KL(distributions || others) of each step's action in nats, ``(N,)``; both are of the same choices."""
+    pairs = zip(distributions, others, strict=True)
+    return _per_step([distribution.kl(other) for distribution, other in pairs], choices)
+
+
+def _per_step(values: Sequence[torch.Tensor], choices: Sequence[Choices]) -> torch.Tensor:
+    """Values of each task's steps, ``(n,)``, in the order of all steps, ``(N,)``."""
+    order = torch.cat([chosen.steps for chosen in choices])
+    return torch.cat(list(values))[order.argsort()]
