@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.seals import seal
 from benchmarks.scoring.comparison import compare, find_runs, merge, pooled_name, seeds_of_one_configuration
 from benchmarks.scoring.results import Results
 from tests.conftest import make_results
@@ -229,6 +230,7 @@ def test_the_rounds_of_several_runs_are_told_apart(tmp_path):
     runs = [write_run(tmp_path / "nano"), write_run(tmp_path / "mini", config=MINI, generalist=7)]
     for run in runs:
         (run / "rounds.csv").write_text("task,agent,round,label,f\ntoy/x,generalist,1,,0.5\n")
+        seal(run, ["rounds.csv"])
     compare(runs, tmp_path / "all")
     lines = (tmp_path / "all" / "rounds.csv").read_text().splitlines()
     assert lines[1:] == [f"toy/x,generalist,1,model={name},0.5" for name in ("nano", "mini")]
