@@ -17,8 +17,9 @@ from generalist.distill import train as module
 from generalist.distill.data import Mixture, Source
 from generalist.distill.distill import distill
 from generalist.distill.train import learning_rate
-from generalist.network.network import Network, load_network
+from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
+from generalist.network.step import StepNetwork
 from tests.codecs import plain_codec
 from tests.conftest import make_run, make_task, small_network
 
@@ -117,7 +118,7 @@ def test_a_distillation_that_is_killed_ends_with_the_weights_of_one_that_is_not(
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(recordings, tmp_path, monkeypatch):
     from benchmarks.base.checkpoints import load_state
 
-    original = Network.loss
+    original = StepNetwork.loss
     steps = []  # of them, the first only counts its operations
 
     def broken(self, batch):
@@ -125,7 +126,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(record
         values = original(self, batch)
         return values | {"loss": values["loss"] * (float("nan") if len(steps) > 26 else 1.0)}
 
-    monkeypatch.setattr(Network, "loss", broken)
+    monkeypatch.setattr(StepNetwork, "loss", broken)
     with pytest.raises(GatitoError, match=r"became NaN at step 25; the last good checkpoint \(step 20\) is kept"):
         run(recordings, tmp_path)
     saved = load_state(tmp_path / "runs" / "r" / "generalist" / "checkpoint.safetensors")
