@@ -34,7 +34,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Replicates:
-    """A quantity, what it would have been in resampled benchmarks, and how much data is behind it.
+    """A quantity, its values in resampled benchmarks, and the amount of data behind it.
 
     Attributes:
         estimate: shape ``(…)``, the quantity itself.
@@ -52,11 +52,11 @@ class Replicates:
 
 
 def combine(function: Callable[..., np.ndarray], *parts: Replicates) -> Replicates:
-    """A function of replicates, such as ``combine(iqm, f)``.
+    """Apply a function to replicates, such as ``combine(iqm, f)``.
 
     Args:
         function: maps arrays of shapes ``(…)`` or ``(resamples, …)`` alike, one for each of the parts.
-        parts: what it is given.
+        parts: the replicates to combine.
     """
     return Replicates(
         np.asarray(function(*(part.estimate for part in parts))),
@@ -101,7 +101,7 @@ class Bootstrap:
         return Replicates(estimate, resampled, estimate + noise, seeds, min(episodes for _, episodes in counts))
 
     def noise(self, samples: Sequence[Sample], seed: int) -> np.ndarray:
-        """What resampling the episodes of one training seed adds to its means, shape ``(resamples, samples)``."""
+        """Deviation of resampled means from the means of one training seed, shape ``(resamples, samples)``."""
         added = np.zeros((self.resamples, len(samples)))
         for columns, episodes in _alike([len(sample[seed]) for sample in samples]):
             values = np.stack([samples[column][seed] for column in columns], axis=1)
@@ -213,7 +213,7 @@ def worst_decile(f: np.ndarray) -> np.ndarray:
 
 
 def optimality_gap(f: np.ndarray) -> np.ndarray:
-    """What is missing to the expert, mean of max(0, 1 - f) over tasks (Agarwal et al. 2021): 0 is best."""
+    """Mean distance below the expert, max(0, 1 - f), over tasks (Agarwal et al. 2021); 0 is best."""
     return np.maximum(0.0, 1.0 - f).mean(axis=-1)
 
 
@@ -299,7 +299,7 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
 
 
 def _alike(keys: Sequence[_Key]) -> list[tuple[list[int], _Key]]:
-    """The places of equal keys, to work on them together."""
+    """Group the indices of equal keys."""
     places: dict[_Key, list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
