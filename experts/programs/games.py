@@ -9,7 +9,7 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.games.boards import make_board
 from benchmarks.tasks.games.environment import BoardGame
@@ -21,7 +21,7 @@ ILLEGAL_Q = -2.0  # returns are in [-1, 1]
 _LARGEST_VALUE = 22  # above every value of a solver
 
 
-class _GameExpert:
+class _GameExpert(Policy):
     """Decides game by game and remembers nothing."""
 
     name = "expert"
@@ -32,10 +32,10 @@ class _GameExpert:
     def initial_state(self, num_envs: int) -> None:
         """It remembers nothing."""
 
-    def act(self, observed: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
+    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Its move in every game, and what it thinks of each action."""
         outputs = []
-        for rows in observed:
+        for rows in inputs:
             moves = [self._move(_game(env), rng) for env, rng in zip(rows.envs, rows.rngs, strict=True)]
             actions = np.array([action for action, _ in moves], dtype=np.int64)
             outputs.append(PolicyOutput(actions, actions, np.stack([distribution for _, distribution in moves])))

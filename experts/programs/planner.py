@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 
 
@@ -112,7 +112,7 @@ class Plan:
         return self._q_values[self._numbers[state]]
 
 
-class PlannerPolicy:
+class PlannerPolicy(Policy):
     """Plans once at the start of every episode, in the environment's own model, and then looks its actions up.
 
     All states that any actions can reach are in the plan, so it also knows what to do after others acted in its place.

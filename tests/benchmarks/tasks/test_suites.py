@@ -4,16 +4,17 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import gatito as entry
+import configuration  # noqa: F401  (registers the schema)
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
+from experts.recipe import SuiteEntry
 from experts.train import _check
 from tests.conftest import ROOT
 from tests.environments import ends_early
 
-for _package in ("ale_py", "cv2", "metaworld", "minigrid", "mujoco"):
+for _package in ("ale_py", "bitbully", "cv2", "metaworld", "minigrid", "mujoco", "pyspiel"):
     pytest.importorskip(_package)
 
 SIZES = {
@@ -26,6 +27,7 @@ SIZES = {
     "jat157": 157,
     "mixed": 24,
     "restraint": 12,
+    "games": 4,
 }
 
 
@@ -34,7 +36,7 @@ def suite_of(name):
     """A suite's file, resolved as gatito does, and its experts' recipes."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         plain = OmegaConf.to_container(compose("config", overrides=[f"suite={name}"]).suite, resolve=True)
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(entry.SuiteEntry), plain))
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SuiteEntry), plain))
     suite = Suite.resolve(config)
     return suite, {task.name: config.tasks[task.key].expert for task in suite}
 
