@@ -97,15 +97,15 @@ def run_one(composed: DictConfig) -> None:
     hydra_config, sweeping = HydraConfig.get(), HydraConfig.get().mode == RunMode.MULTIRUN
     with _sweep.one_run(Path(hydra_config.runtime.output_dir) if sweeping else None):
         # Merged once more into the schema: keys added with `+` pass composition unchecked.
-        check_suite_file(OmegaConf.to_container(composed, resolve=False).get("suite"))
+        as_written = OmegaConf.to_container(composed, resolve=False)
+        assert isinstance(as_written, dict)
+        check_suite_file(as_written.get("suite"))
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
         name_tasks_in_full(config.distill, config.task_names)
-        preset, overridden = (
-            f"{config.suite.name}-{config.model.name}-seed{config.seed}",
-            hydra_config.job.override_dirname,
-        )
+        preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
+        overridden = hydra_config.job.override_dirname
         folder = Path(config.runs_folder) / run_name(preset, overridden, config.name, sweeping=sweeping)
         if not int(os.environ.get("RANK", "0")):
             with lock(folder, needed=any(name in STAGES and STAGES[name].of_run for name in config.stages)):

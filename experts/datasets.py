@@ -143,9 +143,7 @@ def dataset_digest(task: Task, name: str) -> str:
     with damage_named(task, name):
         open_dataset(task, name)
         files = sorted(path for path in data_folder(name).rglob("*") if path.is_file())
-        return digest(
-            [[path.name, content_digest(path, path.stat().st_size, path.stat().st_mtime_ns)] for path in files]
-        )
+        return digest([[path.name, content_digest(path)] for path in files])
 
 
 def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> Episode:  # noqa: ANN401

@@ -256,6 +256,12 @@ def total_spent(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
+def stack_masks(masks: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """The masks of the legal actions of several environments of one task, ``(rows, actions)``; None: it has none."""
+    given = [mask for mask in masks if mask is not None]
+    return np.stack(given) if given else None
+
+
 def sample(space: gym.Space, rng: np.random.Generator, task: Task, mask: np.ndarray | None = None) -> np.ndarray:
     """A uniform action from an explicit stream (``space.sample`` would use a stream hidden in the space).
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.play.policy import PolicyInput
+from benchmarks.play.policy import PolicyInput, stack_masks
 from benchmarks.tasks import Task
 from benchmarks.tasks.conformity import cost_of, mask_of, success_of
 from benchmarks.tasks.observations import packer, stack
@@ -90,7 +90,7 @@ def policy_input(task: Task, slots: Sequence[Slot]) -> PolicyInput:
         rewards=np.array([slot.reward for slot in slots]),
         rngs=[slot.rng for slot in slots],
         envs=[slot.env for slot in slots],
-        action_masks=np.stack([slot.action_mask for slot in slots]) if slots[0].action_mask is not None else None,
+        action_masks=stack_masks([slot.action_mask for slot in slots]),
     )
 
 

@@ -128,8 +128,8 @@ class Translated(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own."""
-        observation, *rest = self.env.step(self._translator.act(action))
-        return self._translator.observe_one(observation), *rest
+        observation, reward, terminated, truncated, info = self.env.step(self._translator.act(action))
+        return self._translator.observe_one(observation), reward, terminated, truncated, info
 
 
 def _is_scaled(task: Task, space: gym.spaces.Box) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.play.policy import PolicyInput
+from benchmarks.play.policy import PolicyInput, stack_masks
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.conformity import mask_of
 from benchmarks.tasks.observations import packer, stack
@@ -123,7 +123,7 @@ class Simulator:
             rewards=np.array([transition.reward for transition in last]),
             rngs=rngs,
             envs=[self._entered[place][1] for place in places],
-            action_masks=np.stack([each.action_mask for each in last]) if last[0].action_mask is not None else None,
+            action_masks=stack_masks([transition.action_mask for transition in last]),
         )
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ def tic_tac_toe_positions() -> TicTacToe:
     observations = np.zeros((len(squares), *SHAPE), np.int8)
     observations[:, :2, :3, :3] = bits.reshape(-1, 2, 3, 3)
     observations[:, 2, :3, :3] = 1
-    return TicTacToe(tuple(squares), observations, bits.sum(axis=1) == 0)
+    return TicTacToe(tuple(squares), observations, np.equal(bits.sum(axis=1), 0))
 
 
 @functools.cache
