@@ -134,7 +134,7 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["stages=[controls]"], ["run with stages=[record]"]),
         (["stages=[clips]"], ["run with stages=[experts"]),
         (["controls.agents=[clon]"], ["unknown controls.agents 'clon'", "Did you mean 'clone'"]),
-        (["controls.clone.context_length=4"], ["set model.context_length=1"]),
+        (["controls.clone.context_length=4"], ["set controls.clone.context_length=1"]),
         (["clips.agents=[generalst]"], ["unknown agent in clips.agents", "Did you mean 'generalist'"]),
         (["clips.height=2"], ["clips.height must be at least 16"]),
         (["stages=[compare]"], ["needs runs to compare", "runs=[A,B]"]),
@@ -318,7 +318,11 @@ def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, 
         (["ida.rounds=1", "amplifier=best_of_n", "ida.start=random", "ida.experts_share=0.5"], ["ida.experts_share=0"]),
         (
             ["controls.agents=[multitask-rl]", "controls.multitask.num_envs=x"],
-            ["controls.multitask.num_envs=x must be"],
+            ["config key controls.multitask.num_envs: Value 'x'", "could not be converted to Integer"],
+        ),
+        (
+            ["controls.agents=[multitask-rl]", "controls.multitask.num_envs=0"],
+            ["controls.multitask.num_envs must be at least 1, not 0"],
         ),
     ],
 )

@@ -96,4 +96,6 @@ class CodecConfig:
         if self.previous_actions and self.memory != "all":
             raise FatalError("codec.previous_actions=true needs memory: set codec.memory=all.")
         if self.discount >= 1 and self.critic:
-            raise FatalError(f"codec.discount={self.discount}: a critic needs a discount below 1.")
+            raise FatalError(
+                f"codec.discount={self.discount} is for networks without a critic: set it below 1, or codec.critic=0."
+            )

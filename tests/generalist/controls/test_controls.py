@@ -50,9 +50,9 @@ def test_one_network_per_task_learns_its_expert(agent, recordings, tmp_path):
 def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks_sizes(recordings, tmp_path):
     specialist = train("specialist", recordings, tmp_path, updates=2)[0]
     clone, target = train("clone", recordings, tmp_path, updates=2)
-    assert load_network(specialist.artifact.folder).model.config == MODEL
+    assert load_network(specialist.artifact.folder).model == MODEL
     network = load_network(clone.artifact.folder)
-    assert isinstance(network.model, Perceptron)
+    assert isinstance(network.trunk, Perceptron)
     assert network.codec.vector_width == 2 and network.codec.discrete_actions == 3
     assert load_network(target.artifact.folder).codec.action_dimensions == 2
 
@@ -69,7 +69,7 @@ def test_what_each_network_cost_is_measured(recordings, tmp_path):
                 * student.recipe.distill.batch_size
                 * student.recipe.distill.sequence_length
             )
-            matrices = sum(values.numel() for name, values in network.model.named_parameters() if values.dim() == 2)
+            matrices = sum(values.numel() for name, values in network.trunk.named_parameters() if values.dim() == 2)
             assert facts["flops"] >= 6 * seen * matrices  # forward 2, backward 4; embedding and heads come on top
             assert read_log(student.artifact.folder / "log.jsonl")
 

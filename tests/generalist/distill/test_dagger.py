@@ -10,7 +10,7 @@ import torch
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
-from benchmarks.play.policy import PolicyOutput, TeacherLabelled
+from benchmarks.play.policy import Policy, PolicyOutput, TeacherLabelled
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite
@@ -31,7 +31,7 @@ TASK = make_task()
 SUITE = Suite("toy", (TASK,))
 
 
-class Always:
+class Always(Policy):
     """Does one thing, and calls it right with so much certainty."""
 
     name = "expert"

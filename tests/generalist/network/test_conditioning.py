@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import PolicyInput, PolicyOutput
+from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import Suite, spaces
@@ -27,7 +27,7 @@ TWINS = [make_task("tests.environments:Counter-v0", name=f"toy/{name}") for name
 """Two tasks that look alike in every observation, and want different actions."""
 
 
-class Twin:
+class Twin(Policy):
     name = "expert"
     distribution_kind = {}
 

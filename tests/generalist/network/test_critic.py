@@ -121,7 +121,13 @@ def test_steps_of_unknown_returns_are_not_learnt_from():
     )
 
 
-@pytest.mark.parametrize("discount", [1.0, 1.5])
-def test_a_critic_of_returns_without_end_is_refused(discount):
-    with pytest.raises(FatalError, match="set it below 1"):
+@pytest.mark.parametrize(
+    "discount, line",
+    [
+        (1.0, "codec.discount=1.0 is for networks without a critic: set it below 1, or codec.critic=0"),
+        (1.5, "codec.discount must be at least 0 and at most 1, not 1.5"),
+    ],
+)
+def test_a_critic_of_returns_without_end_is_refused(discount, line):
+    with pytest.raises(FatalError, match=line):
         plain_codec(critic=0.5, discount=discount).check()

@@ -295,5 +295,5 @@ def test_a_weight_on_observations_needs_a_codec_that_foresees_them():
         JatNetwork.check_task(JAT, task, 2)
     with pytest.raises(GatitoError, match="codec step predicts no observations.*codec=jat"):
         StepNetwork.check_task(replace(JAT, name="step"), COUNTER, 32)
-    with pytest.raises(GatitoError, match="codec.observation_loss=1.0 leaves no weight to actions"):
+    with pytest.raises(GatitoError, match="codec.observation_loss must be at least 0 and below 1, not 1"):
         replace(JAT, observation_loss=1.0).check()
