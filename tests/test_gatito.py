@@ -167,7 +167,7 @@ def test_a_wrong_key_in_a_suite_file_gets_one_line(gatito_inside, suite_folder):
     ],
 )
 def test_an_environment_that_fails_gets_one_line(env_id, words, tmp_path, suite_folder):
-    text = f"name: mine\ntasks:\n  toy-x: {{env_id: 'tests.environments:{env_id}', expert: {{steps: 100}}}}\n"
+    text = f"name: mine\ntasks:\n  toy-x: {{env_id: 'tests.environments:{env_id}', expert: {{env_steps: 100}}}}\n"
     (suite_folder / "suite" / "mine.yaml").write_text(text)
     fails_with(gatito("--config-dir", str(suite_folder), "suite=mine", "tracking=none", cwd=tmp_path), *words)
 

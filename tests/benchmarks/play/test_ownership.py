@@ -18,6 +18,7 @@ from benchmarks.tasks import Suite, Task, make_env, spaces
 from benchmarks.tasks.snapshots.snapshot import restore, save
 from experts.datasets import dataset_episodes, export_dataset
 from generalist.amplifiers.simulator import Simulator
+from generalist.network.distributions import Distribution
 from generalist.network.inference_cost import InferenceCost
 from generalist.network.policy import NetworkPolicy
 from generalist.ppo.rollouts import RolloutCollector
@@ -58,6 +59,15 @@ def spoiling(task: Task, render_mode=None) -> gym.Env:
     return env
 
 
+def arrays_of(output):
+    """The arrays and tensors of a policy's output, and those of its distribution."""
+    for value in vars(output).values():
+        if isinstance(value, Distribution):
+            yield from arrays_of(value)
+        elif value is not None:
+            yield value
+
+
 class SpoilsToo(Policy):
     """Spoils what it was shown and what it answered last, in its next call."""
 
@@ -75,12 +85,12 @@ class SpoilsToo(Policy):
             [PolicyInput(**{**vars(rows), "observations": rows.observations.copy()}) for rows in inputs], state, *choose
         )
         outputs = [copy.deepcopy(output) for output in outputs]
-        self._used = [value for output in outputs for value in vars(output).values() if value is not None]
+        self._used = [array for output in outputs for array in arrays_of(output)]
         self._used += [array for rows in inputs for array in (rows.observations, rows.rewards, rows.env_ids)]
         return outputs, state
 
-    def remember(self, *arguments):
-        self._policy.remember(*arguments)
+    def replace_actions(self, *arguments):
+        self._policy.replace_actions(*arguments)
 
 
 def told(episodes):

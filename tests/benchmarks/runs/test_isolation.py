@@ -17,7 +17,9 @@ from tests.benchmarks.scoring.test_evaluate import SUITE, score
 from tests.conftest import gatito, make_run, make_task
 from tests.test_gatito import TINY
 
-TASK = "  toy-{0}: {{env_id: 'tests.environments:{1}-v0', expert: {{steps: 100, hyperparameters: {{n_steps: 64}}}}}}\n"
+TASK = (
+    "  toy-{0}: {{env_id: 'tests.environments:{1}-v0', expert: {{env_steps: 100, hyperparameters: {{n_steps: 64}}}}}}\n"
+)
 
 
 def write_suite(folder, **env_ids):

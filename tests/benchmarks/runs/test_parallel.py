@@ -126,6 +126,7 @@ def pid_of(*, report):
 
 
 INTERRUPTED = """
+import signal
 import time
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, run_jobs
@@ -134,6 +135,7 @@ def work(*, report):
     print("begun", flush=True)
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a script
 run_jobs(work, [Job("work", 1, {}), Job("work", 1, {})], workers=2, failures=Failures([]))
 """
 

@@ -109,7 +109,7 @@ def test_the_lineage_is_read_back_from_an_offline_run(tmp_path, chain, monkeypat
     folder = Path("r")  # relative, as results/runs/NAME is
     made = [dataclasses.replace(each, folder=each.folder.relative_to(tmp_path)) for each in chain]
     log_more = functools.partial(log_lineage, made=made, folder=folder, upload_limit=1000)
-    tracker(tmp_path / "r").write(tmp_path / "r", "all", {}, log_more=log_more)
+    tracker(tmp_path / "r").write(tmp_path / "r", "experts", {}, log_more=log_more)
     records = logged(tmp_path / "r")["artifact"]
     assert [(record["name"], record["type"]) for record in records] == [
         ("experts-toy-counter", "expert"),

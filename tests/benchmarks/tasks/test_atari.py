@@ -154,8 +154,8 @@ def test_a_bad_game_gets_one_line(name, settings, words):
         game(name, **settings)
 
 
-def training_games(name="Breakout", envs=2, seed=0, **settings):
-    return AtariVecEnv(game(name, **settings.pop("task", {})), ExpertRecipe(num_envs=envs, **settings), seed=seed)
+def training_games(name="Breakout", num_envs=2, seed=0, **settings):
+    return AtariVecEnv(game(name, **settings.pop("task", {})), ExpertRecipe(num_envs=num_envs, **settings), seed=seed)
 
 
 def run(env, steps, seed=0):
@@ -167,7 +167,7 @@ def test_how_many_threads_step_the_games_changes_none(monkeypatch):
     played = []
     for cores in (1, 2):
         monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
-        env = training_games("Breakout", envs=3)
+        env = training_games("Breakout", num_envs=3)
         played.append([env.reset(), *(part for told in run(env, 60) for part in told[:3])])
     for one, two in zip(*played, strict=True):
         np.testing.assert_array_equal(one, two)

@@ -302,7 +302,7 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
         ({"vector_width": 3}, "CartPole-v1", "4 observation numbers.*set codec.vector_width=4"),
         ({"discrete_actions": 1}, "CartPole-v1", "2 discrete actions.*set codec.discrete_actions=2"),
         ({"action_dimensions": 1}, "tests.environments:Target-v0", "set codec.action_dimensions=2"),
-        ({}, "Blackjack-v1", "cannot carry observations Tuple"),
+        ({}, "Blackjack-v1", "task toy/blackjack: observations of kind Tuple.* are not supported.*FlattenObservation"),
     ],
 )
 def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
