@@ -98,6 +98,16 @@ class Infinite(Counter):
         return (*super().step(action)[:1], float("nan"), False, False, {})
 
 
+class Masked(Counter):
+    """Says which actions are legal: never the last."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"action_mask": np.array([1, 1, 0], np.int8)}
+
+    def step(self, action):
+        return (*super().step(action)[:4], {"action_mask": np.array([1, 1, 0], np.int8)})
+
+
 class Picture(Counter):
     """An observation that the step codec cannot carry."""
 
@@ -243,6 +253,7 @@ for _name, _class in [
     ("Exits", Exits),
     ("Fragile", Fragile),
     ("Infinite", Infinite),
+    ("Masked", Masked),
     ("Picture", Picture),
     ("Unbounded", Unbounded),
     ("Needy", Needy),

@@ -14,6 +14,7 @@ from benchmarks.tasks.task import (
     TaskConfig,
     check_suite_file,
     full_names,
+    has_action_mask,
     make_env,
     spaces,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "TaskConfig",
     "check_suite_file",
     "full_names",
+    "has_action_mask",
     "make_env",
     "spaces",
 ]

@@ -207,6 +207,20 @@ def spaces(task: Task) -> tuple[gym.Space, gym.Space]:
         env.close()
 
 
+@functools.cache
+def has_action_mask(task: Task) -> bool:
+    """Whether a task's environment says which actions are legal, in ``info["action_mask"]`` of its first observation.
+
+    Raises:
+        GatitoError: if the environment cannot be made or reset.
+    """
+    env = make_env(task)
+    try:
+        return isinstance(env.action_space, gym.spaces.Discrete) and "action_mask" in env.reset(seed=0)[1]
+    finally:
+        env.close()
+
+
 def _family(name: str) -> Any:  # noqa: ANN401
     if name not in FAMILIES:
         raise unknown("environment family", name, FAMILIES)

@@ -24,6 +24,7 @@ from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.config.codec import CodecConfig
+from generalist.config.masks import refuse_masks
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.distributions import Categorical, Distribution, Selector, greedy, gumbel_noise, sample
@@ -56,6 +57,7 @@ class BestOfN(Planner):
             GatitoError: naming the setting or the task.
         """
         check_settings("amplifier", self)
+        refuse_masks("amplifier best_of_n", "would try illegal actions", tasks, "Set amplifier=self_imitation")
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)

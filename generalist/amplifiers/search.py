@@ -34,6 +34,7 @@ from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.amplifiers.tree import Prediction, Trees, sequential_halving
 from generalist.config.codec import CodecConfig
+from generalist.config.masks import refuse_masks
 from generalist.config.networks import network_kind
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
@@ -95,6 +96,7 @@ class Search(Planner):
             raise GatitoError(
                 "amplifier search needs a critic: distil with codec.critic=0.5, or take another amplifier."
             )
+        refuse_masks("amplifier search", "would try illegal actions", tasks, "Set amplifier=self_imitation")
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)

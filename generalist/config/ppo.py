@@ -10,6 +10,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
+from generalist.config.masks import refuse_masks
 from generalist.config.networks import network_kind
 
 
@@ -94,7 +95,9 @@ class MultitaskConfig(PPOConfig):
 
 
 def check_learnable(what: str, tasks: Sequence[Task], codec: CodecConfig) -> None:
-    """Refuse a codec whose network cannot learn from rewards.
+    """Refuse a codec whose network cannot learn from rewards, and tasks with illegal actions.
+
+    PPO's loss would count illegal actions in the probabilities that it compares, which acting leaves out.
 
     Raises:
         GatitoError: saying which setting to change; it begins with ``what``, such as ``amplifier finetune``.
@@ -111,6 +114,7 @@ def check_learnable(what: str, tasks: Sequence[Task], codec: CodecConfig) -> Non
             "codec.continuous=regression has none: set codec.continuous=normal, or bins."
         )
     with_critic(codec).check()
+    refuse_masks(what, "would learn from wrong probabilities", tasks, "Take another amplifier or control")
 
 
 def with_critic(codec: CodecConfig) -> CodecConfig:

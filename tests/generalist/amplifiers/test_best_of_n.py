@@ -227,6 +227,12 @@ def test_what_cannot_work_is_refused_in_one_line():
             [make_task("tests.benchmarks.tasks.snapshots.test_snapshot:Global-v0")],
             "task toy/global cannot be cloned",
         ),
+        (
+            {},
+            plain_codec(),
+            [make_task("tests.environments:Masked-v0")],
+            "amplifier best_of_n cannot take task toy/masked",
+        ),
     ]:
         with pytest.raises(GatitoError, match=line) as refused:
             make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)

@@ -258,6 +258,16 @@ def test_what_cannot_work_is_refused_in_a_line(settings, codec, line):
     assert "\n" not in str(error.value)
 
 
+def test_tasks_with_illegal_actions_are_refused_in_a_line():
+    masked = make_task("tests.environments:Masked-v0")
+    with pytest.raises(GatitoError, match="amplifier finetune cannot take task toy/masked.*action_mask") as error:
+        Finetune().check([COUNTER, masked], MODEL, CODEC)
+    assert "\n" not in str(error.value)
+    with pytest.raises(GatitoError, match="control multitask-rl cannot take task toy/masked"):
+        multitask_ppo(MultitaskConfig(), Suite("toy", (COUNTER, masked)), CODEC, 10_000_000)
+    Finetune().check([make_task("tests.environments:Exits-v0")], MODEL, CODEC)  # it fails later, and alone
+
+
 def test_what_can_work_is_not_refused():
     Finetune().check([COUNTER, TARGET], MODEL, CODEC)
     Finetune().check(

@@ -122,8 +122,8 @@ def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_p
     assert len(seeds) == len(Trajectories(one)) + len(Trajectories(two))
     assert {seed // 100_000_000 for seed in seeds} == {Purpose.PRACTICE}
     weights = [load_network(made.folder / part).state_dict() for part in ("round-1", "round-2", ".")]
-    assert not torch.equal(weights[0]["codec.observation_encoder.bias"], weights[1]["codec.observation_encoder.bias"])
-    assert not torch.equal(weights[1]["codec.observation_encoder.bias"], weights[2]["codec.observation_encoder.bias"])
+    assert not torch.equal(weights[0]["observation_encoder.bias"], weights[1]["observation_encoder.bias"])
+    assert not torch.equal(weights[1]["observation_encoder.bias"], weights[2]["observation_encoder.bias"])
     manifest = json.loads((made.folder / "manifest.json").read_text())
     steps = sum(Trajectories(folder).steps for folder in (one, two))
     assert manifest["facts"]["cost"]["env_steps"] > steps
