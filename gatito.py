@@ -32,7 +32,7 @@ from benchmarks.report.command import run_command
 from benchmarks.report.rounds import write_rounds
 from benchmarks.report.sweep import Sweep, SweepRun, report_named
 from benchmarks.runs.failures import Failures
-from benchmarks.runs.lock import lock
+from benchmarks.runs.lock import LOCK, lock
 from benchmarks.runs.run import CONFIG, Run, run_name
 from benchmarks.runs.stage import STAGES, bind, check_stages, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
@@ -135,7 +135,7 @@ def _run_stages(config: Config, folder: Path) -> None:
                 failures.stage = stage.name
             stage.make(plan)
     finally:
-        if made and folder.exists():
+        if made and any(path.name != LOCK for path in folder.glob("*")):  # else no run has begun: leave no folder
             failures.write(folder)
     if "report" in made:
         console.note(f"{folder}: done in {time.monotonic() - started:.0f} s; open {folder / 'index.html'}")
