@@ -204,16 +204,22 @@ def _episodes(
     take: RecordingJob, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
 ) -> Iterator[Episode]:
     """One episode of each seed, until there are enough steps: the only one, or the best of several tries."""
-    about: dict[str, Any] = {"envs_per_task": take.num_envs, "keep_steps": True}
     if take.tries == 1:
-        yield from rollout(policy, {take.task: seeds}, enough_steps=enough_steps, report=report, **about)
+        yield from rollout(
+            policy,
+            {take.task: seeds},
+            envs_per_task=take.num_envs,
+            keep_steps=True,
+            enough_steps=enough_steps,
+            report=report,
+        )
         return
     name, kept = policy.name, 0
     while kept < enough_steps and (batch := list(itertools.islice(seeds, take.num_envs))):
         best: dict[int, Episode] = {}
         for number in range(take.tries):
             policy.name = f"{name}-{number}"  # it seeds the policy's draws
-            for episode in rollout(policy, {take.task: batch}, **about):
+            for episode in rollout(policy, {take.task: batch}, envs_per_task=take.num_envs, keep_steps=True):
                 known = best.get(episode.seed)
                 if known is None or _merit(episode) > _merit(known):
                     best[episode.seed] = episode
