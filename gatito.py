@@ -41,8 +41,8 @@ from benchmarks.scoring.agents import AGENTS, AgentId
 from benchmarks.scoring.evaluate import Agent, evaluate, score_artifact
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, check_suite_file
-from configuration import Config
 from experts.stages import Experts
+from gatito_configuration import Config
 from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:

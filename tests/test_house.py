@@ -19,7 +19,7 @@ MOST_LINES, MOST_LINES_OF_ENTRY, MOST_PARAMETERS = 350, 300, 8
 ROOMS = ("benchmarks", "experts", "generalist")
 CODE = [
     ROOT / "gatito.py",
-    ROOT / "configuration.py",
+    ROOT / "gatito_configuration.py",
     *(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py")),
 ]
 TESTS = [*ROOT.glob("tests/**/*.py")]

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import configuration  # noqa: F401  (registers the schema)
+import gatito_configuration  # noqa: F401  (registers the schema)
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.play.rollout import rollout

@@ -1,6 +1,6 @@
 """Every setting of a run, and the page that documents them.
 
-Run as ``python -m configuration`` to write ``docs/configuration.md`` anew.
+Run as ``python -m gatito_configuration`` to write ``docs/configuration.md`` anew.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ PAGE = Path(__file__).parent / "docs" / "configuration.md"
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `python -m configuration` from the settings' dataclasses; do not edit. -->
+<!-- Written by `python -m gatito_configuration` from the settings' dataclasses; do not edit. -->
 
 Every key can be set on the command line (`gatito distill.batch_size=32`) or in a YAML file of your own. Groups such as
 `model` have presets in `conf/`, which state what differs from the defaults below: `gatito model=mini`.

@@ -11,8 +11,8 @@ import yaml
 from benchmarks.base import renamed
 from benchmarks.base.errors import FatalError
 from benchmarks.base.settings import build, check_settings, decisive, describe, setting, undescribed, words_as_lists
-from configuration import PAGE, Config, page
 from experts.recipe import TaskEntry
+from gatito_configuration import PAGE, Config, page
 from generalist.amplifiers import AMPLIFIERS, amplifier_class
 from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from tests.conftest import ROOT
@@ -22,7 +22,7 @@ ALL_KEYS |= {known.key for name in AMPLIFIERS for known in describe(amplifier_cl
 
 
 def test_the_page_of_settings_is_up_to_date():
-    assert PAGE.read_text() == page(), "run python -m configuration"
+    assert PAGE.read_text() == page(), "run python -m gatito_configuration"
 
 
 def test_every_key_has_a_help_text():
