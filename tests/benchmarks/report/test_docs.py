@@ -1,4 +1,4 @@
-"""The README and docs/: their generated parts are the committed results', and their code blocks work."""
+"""README.md, docs/ and the READMEs of results: generated parts match the committed results, and code blocks work."""
 
 import importlib.util
 import re
@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import gatito as entry
+from benchmarks.base import renamed
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.report import docs
 from benchmarks.report.formats import to_markdown
@@ -23,9 +24,11 @@ from tests.conftest import ROOT
 RESULTS = ROOT / "results"
 COMMITTED = sorted(path.parent for path in RESULTS.rglob("tasks.csv") if "runs" not in path.parts)
 PAGES = docs.pages(ROOT)
+RESULTS_READMES = sorted(path for path in RESULTS.rglob("README.md") if "runs" not in path.relative_to(RESULTS).parts)
+TEXTS = [*PAGES, *RESULTS_READMES]
 BLOCKS = [
-    (page.name, language, text)
-    for page in PAGES
+    (page.relative_to(ROOT).as_posix(), language, text)
+    for page in TEXTS
     for language, text in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 ]
 COMMANDS = [
@@ -34,6 +37,12 @@ COMMANDS = [
     if language == "bash"
     for line in text.splitlines()
     if shlex.split(line, comments=True)
+]
+COMMANDS += [
+    shlex.split(words)
+    for page in TEXTS
+    for words in re.findall(r"`(gatito [^`…]+)`", page.read_text())
+    if words != "gatito suite=toy"  # the suite that the README tells its reader to write
 ]
 
 
@@ -80,8 +89,17 @@ def test_the_readme_is_a_landing_page_that_names_every_folder():
     assert len(text.splitlines()) <= 150
     for folder in ("benchmarks", "experts", "generalist", "conf", "docs", "results", "tests"):
         assert f"`{folder}/`" in text
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_settings_have_todays_names(path):
+    text = path.read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / target).exists(), target
+        assert (path.parent / target).exists(), target
+    for key in re.findall(r"\b[a-z_]+\.[a-z_.]+\b", text):
+        assert renamed.explain(key) is None, renamed.explain(key)
+    for option in renamed.OPTIONS:
+        assert option not in text, option
 
 
 def test_the_docs_name_every_stage():
