@@ -14,6 +14,7 @@ _RANGE = 100_000_000  # seeds in one purpose's range
 _PER_TRAIN_SEED = 1_000_000  # episode seeds that one training seed may use within a range
 
 
+@enum.unique
 class Purpose(enum.IntEnum):
     """What an episode seed is for; each has a range of its own below 2**31 (the Atari emulator's limit)."""
 

@@ -1,11 +1,11 @@
 import pytest
 
-from benchmarks.base.seeds import Purpose, alike, branch, derive, episode_seed, purpose_of, stream
+from benchmarks.base.seeds import Purpose, alike, branch, derive, episode_seed, purpose_of, stream, training_seed
 
 
 def test_ranges_of_purposes_are_disjoint_and_fit_31_bits():
     spans = []
-    for purpose in Purpose:
+    for purpose in Purpose.__members__.values():  # iterating an enum leaves out a second name of one number
         last = 0 if purpose in (Purpose.TEST, Purpose.HELD_OUT) else 99
         spans.append((episode_seed(purpose, 0), episode_seed(purpose, 999_999, last)))
     for (_, end), (start, _) in zip(sorted(spans)[:-1], sorted(spans)[1:], strict=True):
@@ -17,6 +17,25 @@ def test_each_training_seed_has_episodes_of_its_own_and_held_out_layouts_are_sha
     for purpose in (Purpose.TEST, Purpose.RECORDING, Purpose.SELECTION):
         assert episode_seed(purpose, 5, train_seed=0) != episode_seed(purpose, 5, train_seed=3)
     assert episode_seed(Purpose.HELD_OUT, 5, train_seed=0) == episode_seed(Purpose.HELD_OUT, 5, train_seed=3)
+
+
+def test_seeds_and_streams_stay_what_committed_results_were_made_with():
+    assert episode_seed(Purpose.TEST, 5) == 600_000_005
+    assert episode_seed(Purpose.TEST, 5, train_seed=2) == 602_000_005
+    assert episode_seed(Purpose.HELD_OUT, 5, train_seed=2) == 500_000_005
+    assert derive("x", 3) == 73956010
+    assert training_seed("cartpole", 0) == 62746982
+    assert stream("a", 1).integers(2**32) == 326209886
+    trunk = stream("a")
+    assert branch(trunk).integers(2**32) == 2783778322
+    assert trunk.integers(2**32) == 2936072661  # a branch takes as much of its trunk, however many are alike
+    trunk = stream("a")
+    assert len(alike(trunk, 3)) == 3 and trunk.integers(2**32) == 2936072661
+
+
+def test_training_seeds_depend_on_every_name_and_are_in_their_own_range():
+    seeds = {training_seed("task", number) for number in range(100)}
+    assert len(seeds) == 100 and {purpose_of(seed) for seed in seeds} == {Purpose.TRAINING}
 
 
 @pytest.mark.parametrize("purpose", Purpose)
