@@ -20,9 +20,8 @@ from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import removal
-from benchmarks.base.renamed import translate
 from benchmarks.base.seeds import Purpose, derive, episode_seed
-from benchmarks.base.settings import decisive
+from benchmarks.base.settings import decisive, from_file
 from benchmarks.play.policy import Policy, PolicyPerTask
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -126,7 +125,8 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     Raises:
         GatitoError: if there is none, or a file is damaged.
     """
-    recipe = ExpertRecipe(**translate(artifacts.read_json(folder / RECIPE)["recipe"], "suite.tasks.*.expert"))
+    stated = artifacts.read_json(folder / RECIPE, {"recipe": dict})["recipe"]
+    recipe = from_file(ExpertRecipe, stated, "suite.tasks.*.expert", folder / RECIPE, removal(folder))
     if recipe.algorithm == DATASET:
         raise GatitoError(f"the expert of task {task.name} was only recorded ({recipe.dataset}): nobody can ask it.")
     if not recipe.trained:

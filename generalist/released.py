@@ -10,14 +10,13 @@ from typing import Any
 
 from benchmarks.base.artifacts import Artifact, check_ours, describe_files, read_manifest, verify, write_manifest
 from benchmarks.base.errors import FatalError, GatitoError
-from benchmarks.base.files import digest, read_json, replace_folder, write_bytes
+from benchmarks.base.files import digest, replace_folder, write_bytes
 from benchmarks.base.names import inside
-from benchmarks.base.renamed import translate
 from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.network import PROMPTS, SHAPE, WEIGHTS
+from generalist.network.network import PROMPTS, SHAPE, WEIGHTS, read_shape
 
 _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")
 _MOST_BYTES = 20_000_000  # of what is committed
@@ -59,21 +58,19 @@ def released_artifact(
     manifest = read_manifest(folder, _remedy(folder))
     if manifest is None:
         raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
-    made = read_json(folder / SHAPE, {"model": dict, "codec": dict, "tasks": list}, _remedy(folder))
-    model_settings = translate(made["model"], "model")
-    codec_settings = asdict(CodecConfig(**translate(made["codec"], "codec")))
-    shape = {"model": model_settings, "codec": codec_settings, "tasks": made["tasks"]}
-    for name, asked in (("model", asdict(model)), ("codec", asdict(codec))):
-        other = [key for key, value in asked.items() if shape[name].get(key) != value]
-        if other:
-            values = " ".join(f"{name}.{key}={shape[name].get(key)}" for key in other)
+    released_model, released_codec, released_tasks = read_shape(folder, _remedy(folder))
+    for name, released, asked in (("model", released_model, model), ("codec", released_codec, codec)):
+        values = " ".join(
+            f"{name}.{key}={value}" for key, value in asdict(released).items() if value != getattr(asked, key)
+        )
+        if values:
             raise FatalError(
                 f"the generalist in {folder} was made with another {name} than is asked for: set {values}, or distil "
                 "one with generalist=train."
             )
     if codec.conditioning != "none":
         for task in tasks:
-            if task.name not in shape["tasks"]:
+            if task.name not in released_tasks:
                 raise FatalError(
                     f"the generalist in {folder} is told which task it plays, and has not learnt {task.name}: leave "
                     "the task out with tasks=[…]."

@@ -91,9 +91,3 @@ def first_old_key(settings: Mapping[str, Any], group: str = "") -> str | None:
         if line:
             return line
     return None
-
-
-def translate(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """The settings of one group with today's names."""
-    new = {name: KEYS.get(f"{group}.{name}", f"{group}.{name}").rpartition(".")[2] for name in settings}
-    return {new[name]: value for name, value in settings.items()}

@@ -15,6 +15,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -147,7 +148,6 @@ def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: A
     given: Any = dict(options)
     for name in reversed(group.split(".")):
         schema, given = OmegaConf.create({name: schema}), {name: given}
-    OmegaConf.set_struct(schema, True)
     try:
         merged = OmegaConf.select(OmegaConf.merge(schema, given), group)
         built = OmegaConf.to_object(merged)
@@ -155,6 +155,25 @@ def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: A
         raise FatalError(str(one_line(error))) from error
     check_settings(group, built)
     return built
+
+
+def from_file(kind: type, options: Mapping[str, Any], group: str, path: Path, remedy: str) -> Any:  # noqa: ANN401
+    """A settings dataclass from what a file states; settings that are newer than the file have their defaults.
+
+    Args:
+        kind: the dataclass; every field has a default.
+        options: values by field name.
+        group: where they stand on the command line, such as ``model``.
+        path: the file, for the error.
+        remedy: what to do if the file has a key that no longer exists, or a value out of range.
+
+    Raises:
+        FatalError: in that case; it names the file, and the successor of a renamed key.
+    """
+    try:
+        return build(kind, options, group)
+    except FatalError as error:
+        raise FatalError(f"{path}: {error} {remedy}") from None
 
 
 def describe(kind: type, group: str = "") -> Iterator[Described]:

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.base.artifacts import digest, read_json, write_bytes, write_json, write_text
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.renamed import first_old_key
 from benchmarks.base.seals import check_seal, seal
 from benchmarks.base.yaml_files import read_yaml
 from benchmarks.runs.run import CONFIG
@@ -204,8 +205,10 @@ def _method(folder: Path) -> dict[str, Any]:
     config = read_yaml(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise GatitoError(f"{folder / CONFIG} has no settings: take it from the run's own stages, or run it again.")
+    if renamed := first_old_key(config):
+        raise GatitoError(f"{folder / CONFIG} is of an earlier version: {renamed} Run it again with name=NAME.")
     execution = tuple(f"{name}." for name in _EXECUTION)
-    # An older run may lack settings that are None.
+    # A setting that was added after a run is missing from its file; if its default is null, nothing has changed.
     return {
         key: value for key, value in _flat(config).items() if value is not None and not f"{key}.".startswith(execution)
     }

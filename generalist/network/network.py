@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.base import artifacts
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.renamed import translate
+from benchmarks.base.files import read_json, removal, write_json
+from benchmarks.base.settings import from_file
 from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
@@ -168,7 +168,23 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
     if shown:
         save_state(folder / PROMPTS, shown)
     shape = {"model": asdict(network.model), "codec": asdict(network.codec), "tasks": network.tasks}
-    artifacts.write_json(folder / SHAPE, shape)
+    write_json(folder / SHAPE, shape)
+
+
+def read_shape(folder: Path, remedy: str = "") -> tuple[ModelConfig, CodecConfig, list[str]]:
+    """Sizes, inputs and outputs, and the names of the tasks of a network that :func:`save_network` wrote.
+
+    Args:
+        folder: where it was written.
+        remedy: what to do if the file is damaged or has settings of another version; by default, make it anew.
+
+    Raises:
+        FatalError: in that case.
+    """
+    path, remedy = folder / SHAPE, remedy or removal(folder)
+    shape = read_json(path, {"model": dict, "codec": dict, "tasks": list}, remedy)
+    model = from_file(ModelConfig, shape["model"], "model", path, remedy)
+    return model, from_file(CodecConfig, shape["codec"], "codec", path, remedy), shape["tasks"]
 
 
 def load_network(folder: Path) -> Network:
@@ -179,12 +195,7 @@ def load_network(folder: Path) -> Network:
     """
     if not (folder / SHAPE).exists():
         raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
-    shape = artifacts.read_json(folder / SHAPE)
-    network = make_network(
-        ModelConfig(**translate(shape["model"], "model")),
-        CodecConfig(**translate(shape["codec"], "codec")),
-        shape["tasks"],
-    )
+    network = make_network(*read_shape(folder))
     try:
         network.load_state_dict(load_state(folder / WEIGHTS))
     except RuntimeError as error:

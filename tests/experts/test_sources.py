@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from benchmarks.base.artifacts import read_json, read_manifest
+from benchmarks.base.artifacts import read_json, read_manifest, write_json
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Suite
 from experts import released, train
@@ -179,3 +179,9 @@ def test_the_projects_own_released_experts_are_whole():
         assert gate["passed"] == (gate["mean"] >= gate["reference"])
         assert (folder / task / "policy.safetensors").exists() == (row["algorithm"] not in ("bot", "script"))
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 60e6
+
+
+def test_a_recipe_of_an_earlier_version_is_refused_in_one_line(tmp_path):
+    write_json(tmp_path / "expert.json", {"recipe": {"algorithm": "random", "envs": 4}})
+    with pytest.raises(GatitoError, match=r"expert.envs is now suite\.tasks\.\*\.expert\.num_envs\. Remove the folder"):
+        train.load_expert(tmp_path, make_task("tests.environments:Counter-v0"))

@@ -72,6 +72,12 @@ def test_runs_are_grouped_by_everything_but_the_training_seed(tmp_path):
     assert seeds_of_one_configuration(mixed) == [mini, [*nano, older]]
 
 
+def test_a_run_with_a_renamed_setting_is_refused_in_one_line(tmp_path):
+    run = write_run(tmp_path / "toy", config={"distill": {"windows": 8}})
+    with pytest.raises(GatitoError, match=r"distill\.windows is now distill\.batch_size\. Run it again"):
+        compare([run], tmp_path / "all")
+
+
 def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
     runs = [write_run(tmp_path / f"toy-seed{seed}", seed, clips=seed > 0) for seed in (0, 1, 2)]
     merged = compare(runs, tmp_path / "toy")
