@@ -37,7 +37,7 @@ from benchmarks.base.files import (  # noqa: F401 (until every import names the 
 from benchmarks.base.names import inside
 
 CHECKPOINT = "checkpoint.safetensors"
-_FORMAT = 2  # raise it when artifacts of an older gatito must not be taken over
+FORMAT = 2  # raise it when artifacts of an older gatito must not be taken over
 _STARTED_SHAPE = {"fingerprint": str, "kind": str}
 _MANIFEST_SHAPE = _STARTED_SHAPE | {"digest": str, "config": dict, "inputs": dict, "files": dict, "facts": dict}
 _MANIFEST_SHAPE |= {"wall_seconds": (int, float)}
@@ -64,7 +64,7 @@ class Artifact:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Digest of what decides the content: same fingerprint, same content."""
-        return digest({"format": _FORMAT, "kind": self.kind, "config": dict(self.config), "inputs": dict(self.inputs)})
+        return digest({"format": FORMAT, "kind": self.kind, "config": dict(self.config), "inputs": dict(self.inputs)})
 
     def is_complete(self) -> bool:
         """Whether the folder holds this very artifact, finished; every file is checked against its checksum.

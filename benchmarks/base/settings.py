@@ -6,7 +6,7 @@
 
 Everything else follows from the fields: the checks, ``gatito --help``, ``docs/configuration.md``, and what enters the
 fingerprint of an artifact. Fingerprints hold only what differs from the defaults, so that a new setting invalidates
-nothing; whoever changes a default has to raise ``benchmarks.base.artifacts._FORMAT`` with it.
+nothing; whoever changes a default has to raise ``benchmarks.base.artifacts.FORMAT`` with it, which a test checks.
 """
 
 import dataclasses
@@ -75,12 +75,14 @@ class Described:
         default: as YAML has it.
         help: what it means.
         valid: its range or its choices, in words; ``""`` where every value of its type is valid.
+        decides: see :class:`Setting`.
     """
 
     key: str
     default: str
     help: str
     valid: str
+    decides: bool
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:  # noqa: ANN401
@@ -185,7 +187,7 @@ def describe(kind: type, group: str = "") -> Iterator[Described]:
             yield from describe(typing.cast(type, types[field.name]), key)
         else:
             valid = ", ".join(known.choices) if known.choices is not None else known.range
-            yield Described(key, _as_yaml(_default(field)), known.help, valid)
+            yield Described(key, _as_yaml(_default(field)), known.help, valid, known.decides)
 
 
 def words_as_lists(arguments: Sequence[str], kind: type) -> list[str]:
