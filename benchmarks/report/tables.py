@@ -249,9 +249,19 @@ def tidy_scores(board: Scoreboard) -> list[TidyScore]:
     ) -> TidyScore:
         count = board.seed_counts[agent]
         low, high = closed_form or (None, None)
-        identity = (agent.name, agent.round, agent.label)
         return TidyScore(
-            board.results.suite, name, *identity, count, count < 2, *_cells(raw), *_cells(f), low, high, gate
+            board.results.suite,
+            name,
+            agent.name,
+            agent.round,
+            agent.label,
+            count,
+            count < 2,
+            *_cells(raw),
+            *_cells(f),
+            low,
+            high,
+            gate,
         )
 
     rows = [

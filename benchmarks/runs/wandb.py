@@ -169,8 +169,19 @@ def workspace(entity: str, project: str, suite: str, agents: Sequence[str], task
         query = {"id": None, "name": None, "summaryTable": {"tableKey": f"{key}_table"}}  # as wandb.plot asks
         return wr.CustomChart(query=query, chart_name=kind[0], chart_fields=kind[1], chart_strings=texts)
 
-    def curve(metric: str, steps: str, **settings: Any) -> wr.LinePlot:  # noqa: ANN401
-        return wr.LinePlot(title=metric, x="global_step", y=[metric], title_x=steps, **settings)
+    def mean_of_tasks(metric: str) -> wr.LinePlot:
+        return wr.LinePlot(
+            title=metric,
+            x="global_step",
+            y=[metric],
+            title_x="environment steps",
+            groupby=wr.Config("env_id"),
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+        )
+
+    def curve(metric: str) -> wr.LinePlot:
+        return wr.LinePlot(title=metric, x="global_step", y=[metric], title_x="updates")
 
     def section(name: str, panels: list[Any], columns: int = 2) -> ws.Section:
         layout = ws.SectionLayoutSettings(columns=columns, rows=-(-len(panels) // columns) or 1)
@@ -181,9 +192,8 @@ def workspace(entity: str, project: str, suite: str, agents: Sequence[str], task
     headline += [chart(f"{FRACTIONS}/{agent}", _BARS, {"title": agent}) for agent in agents]
     headline += [wr.MediaBrowser(title="report", media_keys=[PAGE], num_columns=1)]
     kept = [wr.BarPlot(title=agent, metrics=[f"f/{task}/{agent}" for task in tasks]) for agent in agents]
-    by_task = {"groupby": wr.Config("env_id"), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
-    learning = [curve(name, "environment steps", **by_task) for name in ("charts/episodic_return", "selection/mean")]
-    distilling = [curve(f"distill/{name}", "updates") for name in ("loss", "accuracy", "learning_rate")]
+    learning = [mean_of_tasks(metric) for metric in ("charts/episodic_return", "selection/mean")]
+    distilling = [curve(f"distill/{name}") for name in ("loss", "accuracy", "learning_rate")]
     returns = [wr.BarPlot(title=task, metrics=[f"evaluate/{task}/{agent}" for agent in agents]) for task in tasks]
     clips = [wr.MediaBrowser(title=task, media_keys=[f"{CLIPS}/{task}"], num_columns=1) for task in tasks]
     return ws.Workspace(

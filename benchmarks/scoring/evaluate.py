@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base import console
-from benchmarks.base.artifacts import Artifact, read_manifest, write_text
-from benchmarks.base.compute import Cost
+from benchmarks.base.artifacts import Artifact, write_text
 from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
@@ -24,16 +23,12 @@ from benchmarks.play.rollout import Episode, rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
-from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.results import CostRow, CurveRow, Results, ScoreRow, TaskRow
+from benchmarks.scoring.results import Results, ScoreRow
+from benchmarks.scoring.rows import SCORES, cost_row, curve_rows, finished_manifest, read_scores, score_rows, task_rows
 from benchmarks.scoring.scores import samples_by_task
 from benchmarks.tasks import Suite
-
-SCORES = "scores.csv"
-CURVES = ("selection/mean", "selection/gain", "distill/loss")
-"""Metrics whose learning curves a results folder keeps."""
 
 
 @dataclass
@@ -166,9 +161,9 @@ def evaluate(
             seconds = sum(part.seconds for part in parts)
             spent = total_spent([part.spent for part in parts])
         elif survivors != suite:  # scored already, on a task at which another agent has failed since
-            rows = _rows_on(survivors, scores[agent.id])
-            seconds = _manifest(scores[agent.id])["wall_seconds"]
-            spent = _manifest(scores[agent.id])["facts"].get("spent", {})
+            rows = read_scores(survivors, scores[agent.id])
+            seconds = finished_manifest(scores[agent.id])["wall_seconds"]
+            spent = finished_manifest(scores[agent.id])["facts"].get("spent", {})
         else:
             continue
         artifact = scores[agent.id] = score_artifact(run, agent.on(survivors), survivors, config)
@@ -221,29 +216,6 @@ def _recorded(run: Run, agent: Agent, seeds: Sequence[int]) -> list[Episode]:
     return episodes
 
 
-def score_rows(suite: Suite, agent: AgentId, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:
-    """Rows of the episodes of the suite's tasks, in the order of tasks and episode seeds."""
-    order = {task.name: index for index, task in enumerate(suite)}
-    kept = [episode for episode in episodes if episode.task in order]
-    ordered = sorted(kept, key=lambda episode: (order[episode.task], episode.seed))
-    return [
-        ScoreRow(
-            suite.name,
-            episode.task,
-            agent.name,
-            agent.round,
-            agent.label,
-            seed,
-            episode.seed,
-            episode.total_return,
-            episode.length,
-            episode.success,
-            episode.cost,
-        )
-        for episode in ordered
-    ]
-
-
 def _collect(
     agents: Sequence[Agent],
     suite: Suite,
@@ -253,67 +225,14 @@ def _collect(
     amplified: Collection[str] | None,
 ) -> Results:
     """The run's results, read from its artifacts."""
-    scores = [row for agent in agents for row in _rows_on(suite, artifacts[agent.id])]
-    tasks = [
-        TaskRow(
-            suite.name,
-            task.name,
-            "",
-            seed,
-            task.env_id,
-            task.horizon,
-            task.metric,
-            task.reference,
-            gate_means[task.name],
-            task.digest[:12],
-            None if amplified is None else task.name in amplified,
-        )
-        for task in suite
+    scores = [row for agent in agents for row in read_scores(suite, artifacts[agent.id])]
+    tasks = task_rows(suite, seed, gate_means, amplified)
+    costs = [
+        cost_row(agent.id, suite.name, seed, agent.made_from.values(), agent.earlier, artifacts[agent.id])
+        for agent in agents
     ]
-    costs = [_cost_row(agent, suite.name, seed, _manifest(artifacts[agent.id])) for agent in agents]
-    curves = [row for agent in agents for row in _curve_rows(agent, seed)]
+    curves = [row for agent in agents for row in curve_rows(agent.id, seed, agent.made_from)]
     return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves))
-
-
-def _cost_row(agent: Agent, suite: str, seed: int, manifest: Mapping[str, Any]) -> CostRow:
-    """An agent's cost, from the manifests of its artifacts and of its scores."""
-    own = sum((Cost.of(_manifest(artifact)) for artifact in agent.made_from.values()), Cost())
-    before = sum((Cost.of(_manifest(artifact)) for artifact in agent.earlier), Cost())
-    cost = replace(own + before, parameters=own.parameters)
-    spent = manifest["facts"].get("spent", {})
-    return CostRow(
-        suite,
-        agent.id.name,
-        agent.id.round,
-        agent.id.label,
-        seed,
-        cost.parameters,
-        cost.flops,
-        cost.env_steps,
-        round(cost.seconds, 2),
-        manifest["facts"]["steps"],
-        manifest["wall_seconds"],
-        spent.get("forward_passes"),
-        spent.get("simulator_steps"),
-    )
-
-
-def _curve_rows(agent: Agent, seed: int) -> list[CurveRow]:
-    """An agent's learning curves, from the logs of its artifacts."""
-    return [
-        CurveRow(agent.id.name, agent.id.round, agent.id.label, task, seed, metric, int(line["step"]), line[metric])
-        for task, artifact in agent.made_from.items()
-        for line in read_log(artifact.folder / LOG)
-        for metric in CURVES
-        if math.isfinite(line.get(metric, math.nan))  # a loss that became NaN stays in the log
-    ]
-
-
-def _rows_on(suite: Suite, scores: Artifact) -> list[ScoreRow]:
-    """The rows of a complete artifact that belong to the suite's tasks."""
-    names = {task.name for task in suite}
-    rows = read_csv(scores.folder / SCORES, ScoreRow, "run with stages=[evaluate,report] again.")
-    return [row for row in rows if row.task in names]
 
 
 def _is_sound(scores: Artifact) -> bool:
@@ -324,13 +243,6 @@ def _is_sound(scores: Artifact) -> bool:
         console.warn(f"{error} It is played again.")
         return False
     return True
-
-
-def _manifest(artifact: Artifact) -> dict[str, Any]:
-    manifest = read_manifest(artifact.folder)
-    if manifest is None:
-        raise GatitoError(f"{artifact.folder} is not finished: run all stages again, they resume.")
-    return manifest
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,8 @@ def _task_scores(
                 rows.append(TaskScore(task, agent, mean, None, None))
                 continue
             of_expert = _estimate(f[agent].estimate, f_limits[agent], scored.index(task))
-            anchors = (agent.anchor("expert", raw), agent.anchor("random", raw))
-            closed_form = _fieller(*(samples[task, name] for name in (agent, *anchors)))
+            expert, random = agent.anchor("expert", raw), agent.anchor("random", raw)
+            closed_form = _fieller(samples[task, agent], samples[task, expert], samples[task, random])
             rows.append(TaskScore(task, agent, mean, of_expert, closed_form))
     return tuple(rows)
 

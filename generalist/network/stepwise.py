@@ -16,6 +16,7 @@ from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
+from generalist.network.attention import Prefix
 from generalist.network.batches import Window, moved, valid_steps
 from generalist.network.critic import Critic
 from generalist.network.distributions import NetworkOutput, Selector
@@ -24,7 +25,6 @@ from generalist.network.inputs import Inputs, collate
 from generalist.network.modalities import Modalities, is_partial
 from generalist.network.network import Network, make_task_embedding
 from generalist.network.observations import ActionEncoder, ObservationEncoder
-from generalist.network.transformer import Prefix
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from generalist.config.settings import ModelConfig
+from generalist.network.attention import Attention, LayerPrefix, Prefix, rotate
 
 
 @dataclass
@@ -30,75 +30,6 @@ class Cache:
     keys: torch.Tensor
     values: torch.Tensor
     positions: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """What tokens see of a prompt besides their window.
-
-    Attributes:
-        keys: by layer, ``(batch, heads, length, head width)``, not rotated: a prompt is equally far from every token.
-        values: by layer, the same shape.
-        there: ``(batch, length)``, false where a prompt is padding.
-    """
-
-    keys: tuple[torch.Tensor, ...]
-    values: tuple[torch.Tensor, ...]
-    there: torch.Tensor
-
-    def rows(self, index: torch.Tensor) -> "Prefix":
-        """The prompts of these rows, which may repeat."""
-        return Prefix(tuple(key[index] for key in self.keys), tuple(v[index] for v in self.values), self.there[index])
-
-
-class Attention(nn.Module):
-    """Causal multi-head attention over a sliding window, with rotary positions (Su et al. 2021, arXiv:2104.09864)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
-
-    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values, each ``(batch, heads, length, head width)``; none is rotated yet."""
-        batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.unbind(0)
-        return query, key, value
-
-    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Attention where ``mask`` is true; ``(batch, length, width)``."""
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-    def alone(self, x: torch.Tensor) -> torch.Tensor:
-        """Attention of tokens, ``(…, width)``, that see themselves alone: each takes its own value, whole."""
-        return self.out(F.linear(x, self.qkv.weight[-x.shape[-1] :]))  # the last third makes the values
-
-    def attend_with(
-        self,
-        prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        unrotated: torch.Tensor,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
-        """Attention to the window and to a prefix (keys, values, and ``(batch, length)`` which are there) at once.
-
-        One product gives both kinds of scores: rotated queries meet rotated keys in one half of the channels, unrotated
-        ones meet the prefix in the other.
-        """
-        width = query.shape[-1]
-        keys = torch.cat([F.pad(prefix[0], (0, width)), F.pad(key, (width, 0))], dim=2)
-        values = torch.cat([prefix[1], value], dim=2)
-        rows, length = len(query), query.shape[2]
-        seen = prefix[2][:, None, None].expand(rows, 1, length, -1)
-        mask = torch.cat([seen, mask.expand(rows, 1, length, -1)], dim=-1)
-        both = torch.cat([unrotated, query], dim=-1)
-        mixed = F.scaled_dot_product_attention(both, keys, values, attn_mask=mask, scale=1 / math.sqrt(width))
-        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -120,15 +51,11 @@ class Block(nn.Module):
         x: torch.Tensor,
         angles: torch.Tensor,
         mask: torch.Tensor,
-        prefix: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+        prefix: LayerPrefix | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``(batch, length, width)`` in and out, and the layer's unrotated keys and its values."""
         query, key, value = self.attention.project(self.attention_norm(x))
-        turned = (rotate(query, angles), rotate(key, angles), value, mask)
-        if prefix is None:
-            x = x + self.attention.attend(*turned)
-        else:
-            x = x + self.attention.attend_with(prefix, query, *turned)
+        x = x + self.attention.attend(query, angles, rotate(key, angles), value, mask, prefix)
         return x + self.feedforward(self.feedforward_norm(x)), key, value
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
@@ -189,8 +116,7 @@ class Transformer(nn.Module):
         angles = self.angles(length).to(tokens.device)
         keys, values = [], []
         for layer, block in enumerate(self.blocks):
-            shown = prefix and (prefix.keys[layer], prefix.values[layer], prefix.there)
-            tokens, key, value = block(tokens, angles, mask, shown)
+            tokens, key, value = block(tokens, angles, mask, prefix and prefix.layer(layer))
             keys.append(key)
             values.append(value)
         return self.norm(tokens), keys, values
@@ -245,22 +171,16 @@ class Transformer(nn.Module):
         x = tokens[:, None]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            unrotated, key, value = block.attention.project(block.attention_norm(x))
+            query, key, value = block.attention.project(block.attention_norm(x))
             keys, values = cache.keys[layer], cache.values[layer]
             keys[env_ids, :, slots] = rotate(key, angles)[:, :, 0]
             values[env_ids, :, slots] = value[:, :, 0]
             keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no environment has filled are not read
             if not every_env:  # gathering copies the memory of the environments that are still playing
-                keys, values = (
-                    keys.index_select(0, env_ids),
-                    values.index_select(0, env_ids),
-                )  # far faster than keys[env_ids]
-            window = (rotate(unrotated, angles), keys, values, mask[:, None, None])
-            if prefix is None:
-                x = x + block.attention.attend(*window)
-            else:
-                shown = (prefix.keys[layer], prefix.values[layer], prefix.there)
-                x = x + block.attention.attend_with(shown, unrotated, *window)
+                keys = keys.index_select(0, env_ids)  # far faster than keys[env_ids]
+                values = values.index_select(0, env_ids)
+            shown = prefix and prefix.layer(layer)
+            x = x + block.attention.attend(query, angles, keys, values, mask[:, None, None], shown)
             x = x + block.feedforward(block.feedforward_norm(x))
         cache.positions[env_ids] = positions + 1
         return self.norm(x)[:, 0]
@@ -310,7 +230,7 @@ class Transformer(nn.Module):
             key = rotate(key, angles)
             keys, values = cache.keys[layer], cache.values[layer]
             every_key, every_value = torch.cat([keys[env_ids], key], dim=2), torch.cat([values[env_ids], value], dim=2)
-            x = x + block.attention.attend(rotate(query, angles), every_key, every_value, mask)
+            x = x + block.attention.attend(query, angles, every_key, every_value, mask)
             x = x + block.feedforward(block.feedforward_norm(x))
             keys[env_id, :, slot] = key[row, :, column]
             values[env_id, :, slot] = value[row, :, column]
@@ -339,10 +259,3 @@ class Transformer(nn.Module):
             scale = 0.02 / math.sqrt(2 * self.config.layers)
             nn.init.normal_(module.attention.out.weight, std=scale)
             nn.init.normal_(module.feedforward[2].weight, std=scale)  # type: ignore[arg-type]
-
-
-def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Turn each pair of channels by its angle; ``x``: ``(…, length, head width)``, see :meth:`Transformer.angles`."""
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = angles[..., 0], angles[..., 1]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

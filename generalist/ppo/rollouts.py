@@ -75,8 +75,13 @@ class RolloutCollector:
         """Close the environments."""
         close_all(self._slots)
 
-    def collect(self, policy: NetworkPolicy, steps: int, *names: object) -> Experience:
-        """Take so many steps in every slot; ``names`` are those of the random streams that actions are drawn from.
+    def collect(self, policy: NetworkPolicy, steps: int, names: Sequence[object]) -> Experience:
+        """Take so many steps in every slot.
+
+        Args:
+            policy: the policy that plays.
+            steps: environment steps of each slot.
+            names: of the random streams that actions are drawn from.
 
         Raises:
             GatitoError: if an environment raises or breaks its word; the line names task, seed and step.

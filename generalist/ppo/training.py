@@ -162,20 +162,24 @@ class _Training:
         config, progress = self._config, self.progress
         if not progress.trial:
             self._log.write(0, self._try())
-        names = ("ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration)
+        names = ["ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration]
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
-        met = self._collector.collect(policy, config.rollout_length, *names)
+        experience = self._collector.collect(policy, config.rollout_length, names)
         progress.forwards += policy.spent.forward_passes
         warming = progress.iteration < config.critic_warmup
         with _threads(self._threads):
-            told = self._learn(met.segments, stream(*names), warming=warming)
-        told["explained_variance"] = explained_variance(met.segments, self._collector.spreads, config, self._discount)
-        self._look_after(told["explained_variance"], warming=warming)
+            metrics = self._learn(experience.segments, stream(*names), warming=warming)
+        metrics["explained_variance"] = explained_variance(
+            experience.segments, self._collector.spreads, config, self._discount
+        )
+        self._look_after(metrics["explained_variance"], warming=warming)
         progress.iteration += 1
         if progress.iteration == config.critic_warmup:
             progress.best = self._weights()  # it does what the start does, and its critic has learnt
-        line = {f"ppo/{name}": value for name, value in told.items()}
-        line |= {f"charts/episodic_return/{name}": float(np.mean(values)) for name, values in met.returns.items()}
+        line = {f"ppo/{name}": value for name, value in metrics.items()}
+        line |= {
+            f"charts/episodic_return/{name}": float(np.mean(values)) for name, values in experience.returns.items()
+        }
         if not warming and (progress.iteration % config.select_every == 0 or progress.iteration == config.iterations):
             line |= self._try()
         self._log.write(progress.iteration * self._learner.per_iteration, line)

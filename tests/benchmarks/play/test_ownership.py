@@ -122,7 +122,7 @@ def test_experience_is_what_was_met():
     def met(make, wrap):
         collector = RolloutCollector({DISCRETE: 3, CONTINUOUS: 3}, 2, 0, 0.9, {}, make)
         policy = wrap(NetworkPolicy(network_of(), "network"))
-        segments = [segment for part in range(2) for segment in collector.collect(policy, 11, "test", part).segments]
+        segments = [segment for part in range(2) for segment in collector.collect(policy, 11, ["test", part]).segments]
         collector.close()
         return segments
 

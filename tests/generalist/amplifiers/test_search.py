@@ -269,7 +269,7 @@ def test_what_cannot_work_is_refused_in_one_line():
         (
             {},
             step,
-            [make_task("tests.benchmarks.tasks.snapshots.test_snapshot:Global-v0")],
+            [make_task("tests.benchmarks.tasks.snapshots.test_refusals:Global-v0")],
             "task toy/global cannot be cloned",
         ),
         ({}, step, [make_task("tests.environments:Masked-v0")], "amplifier search cannot take task toy/masked"),

@@ -54,8 +54,8 @@ def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
         critic.output.bias[100] = 50.0  # it expects the same everywhere
     expected = float(critic.points[100])
     collector = collector_for(network)
-    collector.collect(NetworkPolicy(network), 20, "test", 0)  # each Target is cut off at its end, and begins anew
-    met = collector.collect(NetworkPolicy(network), 30, "test", 1)
+    collector.collect(NetworkPolicy(network), 20, ["test", 0])  # each Target is cut off at its end, and begins anew
+    met = collector.collect(NetworkPolicy(network), 30, ["test", 1])
     ends = {
         name: [segment.last_value for segment in met.segments if segment.window.task.name == name]
         for name in ("toy/counter", "toy/target")
@@ -87,7 +87,7 @@ def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec
     collector = collector_for(network, prompts=prompts)
     config = PPOConfig(minibatches=3)
     for iteration in range(3):
-        met = collector.collect(NetworkPolicy(network, prompts=prompts), 7, "test", iteration)
+        met = collector.collect(NetworkPolicy(network, prompts=prompts), 7, ["test", iteration])
         assert sum(len(segment.window) - segment.context for segment in met.segments) == 7 * 9
         minibatches = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
         assert len(minibatches) == 3 and sum(map(len, minibatches)) == 7 * 9
@@ -106,14 +106,14 @@ def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec
 def prompt_of(task):
     collector = RolloutCollector({task: 0}, 1, 1, 0.9, {})
     network = network_of(tasks=[task])
-    return collector.collect(NetworkPolicy(network), 3, "demonstration").segments[0].window
+    return collector.collect(NetworkPolicy(network), 3, ["demonstration"]).segments[0].window
 
 
 def test_what_is_read_again_is_what_an_unbroken_memory_knows():
     """An episode met in three collections is one to the network, where its window is as long."""
     network = network_of(replace(MODEL, context_length=32))
     collector = collector_for(network, [TARGET], num_envs=1)
-    parts = [collector.collect(NetworkPolicy(network), 6, "test", part).segments[0] for part in range(3)]
+    parts = [collector.collect(NetworkPolicy(network), 6, ["test", part]).segments[0] for part in range(3)]
     assert [part.context for part in parts] == [0, 6, 12]
     whole = parts[-1].window
     assert len(whole) == 18
@@ -135,7 +135,7 @@ def test_episodes_are_of_training_seeds_and_each_is_new(monkeypatch):
 
     monkeypatch.setattr(type(make_env_of(COUNTER)), "reset", watched)
     network = network_of()
-    collector_for(network, [COUNTER]).collect(NetworkPolicy(network), 40, "test")
+    collector_for(network, [COUNTER]).collect(NetworkPolicy(network), 40, ["test"])
     assert len(seen) > 9 and len(set(seen)) == len(seen)
     assert {seed // 100_000_000 for seed in seen} == {Purpose.TRAINING}
 
@@ -172,7 +172,7 @@ def test_the_clipped_surrogate_worked_by_hand():
     """Ratios of 2 and of 1/2: what has gone far enough the right way is cut, what has gone the wrong way is not."""
     network = network_of()
     collector = collector_for(network, [RECALL])
-    met = collector.collect(NetworkPolicy(network), 8, "test")
+    met = collector.collect(NetworkPolicy(network), 8, ["test"])
     config = PPOConfig(minibatches=1, clip_range=0.2)
     [minibatch] = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
     ones = torch.ones(len(minibatch))
@@ -204,7 +204,7 @@ def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
     dealt = []
     for scale in (1.0, 1000.0):
         collector = collector_for(network, [COUNTER, RECALL])
-        met = collector.collect(NetworkPolicy(network), 20, "test")
+        met = collector.collect(NetworkPolicy(network), 20, ["test"])
         own = [segment for segment in met.segments if segment.window.task == COUNTER]
         scaled = [
             replace(segment, window=replace(segment.window, rewards=segment.window.rewards * scale)) for segment in own
@@ -222,7 +222,7 @@ def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
 def test_an_update_ends_where_the_policy_has_moved_enough():
     network = network_of()
     collector = collector_for(network)
-    met = collector.collect(NetworkPolicy(network), 20, "test")
+    met = collector.collect(NetworkPolicy(network), 20, ["test"])
     updates = {}
     for target in (0.0, 1e-4):
         moved = network_of()
@@ -235,7 +235,7 @@ def test_an_update_ends_where_the_policy_has_moved_enough():
 def test_a_loss_that_is_no_number_leaves_the_weights():
     network = network_of()
     collector = collector_for(network)
-    met = collector.collect(NetworkPolicy(network), 10, "test")
+    met = collector.collect(NetworkPolicy(network), 10, ["test"])
     config = PPOConfig(minibatches=1)
     [minibatch] = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
     before = {name: values.clone() for name, values in network.state_dict().items()}
@@ -248,7 +248,7 @@ def test_a_loss_that_is_no_number_leaves_the_weights():
 def test_windows_hold_what_was_seen_and_done():
     network = network_of()
     collector = collector_for(network, [COUNTER], num_envs=1)
-    first, *_ = collector.collect(NetworkPolicy(network), 12, "test").segments
+    first, *_ = collector.collect(NetworkPolicy(network), 12, ["test"]).segments
     window = first.window
     assert isinstance(window, Window) and first.context == 0
     assert (window.observations[:, 1] == np.arange(len(window))).all()  # it counts its steps

@@ -1,20 +1,25 @@
-import copy
 import gc
-import random
-import threading
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
 from benchmarks.tasks import make_env
-from benchmarks.tasks.snapshots.snapshot import check, restore, save
+from benchmarks.tasks.snapshots.snapshot import restore, save
+from tests.benchmarks.tasks.snapshots.helpers import (
+    AFTER,
+    BEFORE,
+    HORIZON,
+    actions_of,
+    begin,
+    play,
+    same,
+    task_of,
+)
 from tests.conftest import make_task
 from tests.environments import Counter
 
-BEFORE, AFTER, HORIZON = 12, 20, 25
 DETERMINISTIC = [
     *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"),
     *("mujoco/Hopper-v5", "mujoco/HalfCheetah-v5", "mujoco/Ant-v5", "mujoco/Humanoid-v5"),
@@ -23,57 +28,6 @@ DETERMINISTIC = [
     "atari/Breakout",
 ]
 STOCHASTIC = ["Counter-v0", "LunarLander-v3", "sticky/Seaquest"]
-
-
-def task_of(name, horizon=HORIZON):
-    family, _, name = name.rpartition("/")
-    if family in ("atari", "sticky"):
-        pytest.importorskip("ale_py")
-        pytest.importorskip("cv2")
-        kwargs = {"repeat_action_probability": 0.0 if family == "atari" else 0.25}
-        return make_task(f"ALE/{name}-v5", name=f"atari/{name}", family="atari", horizon=horizon, kwargs=kwargs)
-    package = {"babyai": "minigrid", "metaworld": "metaworld", "mujoco": "mujoco"}.get(family)
-    package = "Box2D" if name.startswith("LunarLander") else package
-    if package:
-        pytest.importorskip(package)
-    if family == "babyai":
-        return make_task(f"BabyAI-{name}{'' if '-v' in name else '-v0'}", family=family, horizon=horizon)
-    if family == "metaworld":
-        return make_task(f"{name}-v3", name=f"metaworld/{name}", family=family, horizon=horizon)
-    return make_task("Counter-v0" if name == "Counter-v0" else name, horizon=horizon, kwargs=settings(name))
-
-
-def settings(name):
-    return {"length": 100} if name == "Counter-v0" else {}
-
-
-def actions_of(env, count, seed=0):
-    env.action_space.seed(seed)
-    return [env.action_space.sample() for _ in range(count)]
-
-
-def play(env, actions):
-    steps = []
-    for action in actions:
-        observation, reward, terminated, truncated, info = env.step(action)
-        steps.append((copy.deepcopy(observation), float(reward), terminated, truncated, info.get("success")))
-        if terminated or truncated:
-            break
-    return steps
-
-
-def begin(env, seed=5, steps=BEFORE):
-    """Play until the middle of an episode."""
-    env.reset(seed=seed)
-    return play(env, actions_of(env, steps, seed))[-1][0]
-
-
-def same(first, second):
-    try:
-        np.testing.assert_equal(first, second)
-    except AssertionError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -146,70 +100,6 @@ def test_a_clone_can_be_cloned(name):
     play(env, actions)
     restore(env, deeper, stream("second"))
     np.testing.assert_equal(play(env, actions), future)
-
-
-def fall(env):
-    """A lander without engines, until it lies there: nothing is drawn."""
-    return play(env, [0] * 200)
-
-
-@pytest.mark.parametrize("still, near", [(0, 0.2), (10, 1e-3), (23, 1e-3)])
-def test_a_lander_on_the_ground_comes_to_rest_as_it_would_have(still, near):
-    """Told as soon as both legs touch the ground, and once it has lain still for a while."""
-    lunar_lander = pytest.importorskip("gymnasium.envs.box2d.lunar_lander")
-    task = task_of("LunarLander-v3", horizon=400)
-    env, other = make_env(task), make_env(task)
-    other.reset(seed=0)
-    late = []
-    for seed in range(12):
-        observation, _ = env.reset(seed=seed)
-        ended = False
-        while not ended and not (observation[6:].all() and env.get_wrapper_attr("_still") >= still):
-            action = 0 if observation[6:].all() else lunar_lander.heuristic(env, observation)
-            observation, _, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
-        if ended:
-            continue
-        state = save(env)
-        rest = fall(env)
-        np.testing.assert_equal(restore(other, state, stream(0)), observation)
-        again = fall(other)
-        assert again[-1][1] == pytest.approx(rest[-1][1], abs=0.01)
-        late.append(len(again) - len(rest))
-        for step, expected in zip(again[:20], rest[:20], strict=False):
-            np.testing.assert_allclose(step[0][:6], expected[0][:6], atol=near)
-    assert len(late) > 8 and max(map(abs, late)) <= 5 and np.median(late) == 0, late
-
-
-@pytest.mark.parametrize("touching", [False, True])
-def test_a_lander_in_the_air_goes_on_as_it_would_have_whatever_its_clone_did_before(touching):
-    task = task_of("LunarLander-v3", horizon=200)
-    env, other = make_env(task), make_env(task)
-    env.reset(seed=6)
-    play(env, [0] * 30)
-    state = save(env)
-    rest = fall(env)
-    other.reset(seed=6)
-    assert play(other, [0] * (90 if touching else 3))[-1][0][6:].any() == touching
-    flights = []
-    for _ in range(2):
-        restore(other, state, stream(0))
-        flights.append(fall(other))
-    np.testing.assert_equal(*flights)  # again and again the same, to the last bit
-    in_the_air = next(index for index, step in enumerate(rest) if step[0][6:].any())
-    assert in_the_air > 20
-    for step, expected in zip(flights[0][:in_the_air], rest[:in_the_air], strict=True):
-        np.testing.assert_allclose(step[0], expected[0], atol=1e-4)
-    assert abs(len(flights[0]) - len(rest)) < 5 and flights[0][-1][1] == rest[-1][1] == -100
-
-
-def test_a_lander_that_was_never_seeded_comes_back():
-    env = make_env(task_of("LunarLander-v3"))
-    env.reset()
-    observation = play(env, [2, 1, 0])[-1][0]
-    state = save(env)
-    play(env, [2, 2])
-    np.testing.assert_equal(restore(env, state, stream(0)), observation)
 
 
 def test_the_action_that_sticks_belongs_to_the_state():
@@ -309,31 +199,7 @@ class Nested(Counter):
         return (np.array(self.also_luck * 2, np.float32), *super().step(action)[1:])
 
 
-class Global(Counter):
-    """Draws from a stream that nobody can save."""
-
-    def step(self, action):
-        return (np.array([random.random(), 0], np.float32), *super().step(action)[1:])
-
-
-class Locked(Counter):
-    def __init__(self):
-        super().__init__(100)
-        self.lock = threading.Lock()
-
-
-class Rebuilt(gym.utils.EzPickle):
-    """Its copies begin anew."""
-
-
-class Contains(Counter):
-    def __init__(self):
-        super().__init__(100)
-        self.simulator = Rebuilt()
-
-
-for _class in (Nested, Global, Locked, Contains):
-    gym.register(f"{_class.__name__}-v0", entry_point=_class, max_episode_steps=100)
+gym.register("Nested-v0", entry_point=Nested, max_episode_steps=100)
 
 
 def test_streams_are_replaced_wherever_they_are():
@@ -351,28 +217,6 @@ def test_streams_are_replaced_wherever_they_are():
     env.reset(seed=0)
     restore(env, unplayed, stream(0))
     np.testing.assert_equal(play(env, [0] * 5), guess)
-
-
-@pytest.mark.parametrize(
-    "name, reason",
-    [
-        ("Global", "from one state, the same actions and random numbers lead to two ends"),
-        ("Locked", "TypeError: cannot pickle '_thread.lock' object"),
-        ("Contains", "a copy of its Rebuilt would begin anew"),
-    ],
-)
-def test_what_cannot_be_cloned_is_refused_in_one_line(name, reason):
-    words = (
-        rf"^the environment of task toy/{name.lower()} cannot be cloned \({reason}\): leave the task out with tasks=\["
-    )
-    with pytest.raises(GatitoError, match=words) as refused:
-        check(make_task(f"{name}-v0"))
-    assert refused.value.task == f"toy/{name.lower()}" and "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("name", ["CartPole-v1", "babyai/GoToLocal", "LunarLander-v3", "sticky/Seaquest"])
-def test_what_can_be_cloned_is_not_refused(name):
-    check(task_of(name))
 
 
 def test_a_state_of_another_task_is_not_taken():
