@@ -54,8 +54,8 @@ class Mixture:
         sources: Sequence[Source],
         network: Network,
         *,
-        windows: int,
-        length: int,
+        batch_size: int,
+        sequence_length: int,
         seed: int,
         soft: bool = True,
         temperature: float = 1.0,
@@ -66,8 +66,8 @@ class Mixture:
         Args:
             sources: what is learnt from.
             network: makes the batches.
-            windows: per batch.
-            length: tokens per window.
+            batch_size: windows per batch.
+            sequence_length: most tokens of a window.
             seed: of all draws.
             soft: whether the recorded distributions are taught where there are any, or the labels alone.
             temperature: of Q-values before their softmax (Rusu et al. 2015, arXiv:1511.06295, use 0.01).
@@ -82,8 +82,8 @@ class Mixture:
         self._sources = sources
         self._network = network
         self._shares = weights / weights.sum()
-        self._windows = windows
-        self._length = length
+        self._batch_size = batch_size
+        self._sequence_length = sequence_length
         self._seed = seed
         self._soft = soft
         self._temperature = temperature
@@ -100,11 +100,13 @@ class Mixture:
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         """The batch of a training step, or one of several parts of it: together they are the same windows."""
-        chosen = np.sort(stream("mixture", self._seed, step).choice(len(self._shares), self._windows, p=self._shares))
-        numbers = range(part, self._windows, parts)
+        chosen = np.sort(
+            stream("mixture", self._seed, step).choice(len(self._shares), self._batch_size, p=self._shares)
+        )
+        numbers = range(part, self._batch_size, parts)
         rngs = [stream("mixture", self._seed, step, number) for number in numbers]
         windows = [self._draw(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
-        return self._network.collate(windows, self._length, rngs)
+        return self._network.collate(windows, self._sequence_length, rngs)
 
     def drawn(self, steps: range, parts: range, whole: int, *, helpers: int = 0) -> Iterable[list[Batch]]:
         """Of the batches of training steps, some of ``whole`` parts, step after step.
@@ -145,7 +147,7 @@ class Mixture:
 
     def _draw(self, number: int, rng: np.random.Generator) -> Window:
         source, steps_in_all = self._sources[number], self._ends[number][-1]
-        longest = self._network.steps_in(source.task, self._length)
+        longest = self._network.steps_in(source.task, self._sequence_length)
         # A step drawn uniformly lies at a uniform place of its window, but for the episode's ends.
         episode, step = map(int, self._place(number, rng.integers(steps_in_all)))
         length = int(source.trajectories.lengths[episode])

@@ -175,8 +175,8 @@ def _mixture(
     return Mixture(
         sources,
         network,
-        windows=config.batch_size,
-        length=config.length(learner.model),
+        batch_size=config.batch_size,
+        sequence_length=config.length(learner.model),
         seed=learner.seed,
         soft=config.loss == "kl",
         temperature=config.temperature,

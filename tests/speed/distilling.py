@@ -105,7 +105,7 @@ def _flops_of(model: str, windows: int) -> float:
         recorded = record(_task(), _RECORDED, Path(folder) / "trajectories")
         network = make_network(config, _PEERS)
         source = Source(_task(), recorded, 1.0)
-        batch = Mixture([source], network, windows=windows, length=config.context_length, seed=0).batch(0)
+        batch = Mixture([source], network, batch_size=windows, sequence_length=config.context_length, seed=0).batch(0)
         return count_flops(lambda: network.loss(batch)["loss"].backward()) / (windows * config.context_length)
 
 

@@ -68,7 +68,7 @@ def _batches() -> tuple[Measurement, Measurement]:
         folder = tempfile.TemporaryDirectory()
         recorded = record(task, steps, Path(folder.name) / "trajectories")
         network = make_network(ModelConfig(), codec_of())
-        mixture = Mixture([Source(task, recorded, 1.0)], network, windows=64, length=32, seed=0)
+        mixture = Mixture([Source(task, recorded, 1.0)], network, batch_size=64, sequence_length=32, seed=0)
         numbers = itertools.count()
 
         def work() -> int:

@@ -103,7 +103,7 @@ def _distill(task: Task, steps: int, folder: Path) -> None:
 
     network = make_network(ModelConfig(), codec_of())
     source = Source(task, Trajectories(folder), weight=1.0)
-    mixture = Mixture([source], network, windows=16, length=32, seed=0, soft=False)
+    mixture = Mixture([source], network, batch_size=16, sequence_length=32, seed=0, soft=False)
     optimizer = torch.optim.AdamW(network.parameters())
     for step in range(10):
         network.loss(mixture.batch(step))["loss"].backward()

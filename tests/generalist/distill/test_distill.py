@@ -152,7 +152,7 @@ def mixture(recordings, weights, codec=plain_codec(), **settings):  # noqa: B008
         Source(task, Trajectories(recordings[task.name].folder), weight)
         for task, weight in zip(SUITE, weights, strict=True)
     ]
-    return Mixture(sources, small_network(codec, 16), **{"windows": 200, "length": 6, "seed": 0} | settings)
+    return Mixture(sources, small_network(codec, 16), **{"batch_size": 200, "sequence_length": 6, "seed": 0} | settings)
 
 
 def vectors(batch):
@@ -165,7 +165,7 @@ def vectors(batch):
 
 
 def test_tasks_are_mixed_by_their_weights(recordings):
-    batch = mixture(recordings, [3.0, 1.0], windows=2000).batch(0)
+    batch = mixture(recordings, [3.0, 1.0], batch_size=2000).batch(0)
     assert len(batch.targets.discrete) / 2000 == pytest.approx(0.75, abs=0.03)
     assert len(mixture(recordings, [1.0, 0.0]).batch(0).targets.continuous) == 0
     with pytest.raises(GatitoError, match="weights must not be negative"):
@@ -208,7 +208,7 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
         """The episodes whose steps are drawn: all of their steps, each as often as others."""
         recorded.successes = successes
         source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
-        made = Mixture([source], small_network(plain_codec(), 16), windows=1, length=6, seed=0)
+        made = Mixture([source], small_network(plain_codec(), 16), batch_size=1, sequence_length=6, seed=0)
         episodes, steps = made._place(0, np.arange(made._ends[0][-1]))
         chosen = sorted(set(episodes.tolist()))
         assert steps.tolist() == [step for each in chosen for step in range(starts[each], recorded.ends[each])]

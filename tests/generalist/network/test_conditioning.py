@@ -128,7 +128,7 @@ def test_prompts_come_from_other_episodes_than_the_one_that_is_shown_for_scores(
     codec = small_network(plain_codec(conditioning="prompt", prompt_steps=4), 32, [task.name])
     drawn = []
     codec.collate = lambda windows, length, rngs: drawn.extend(windows)
-    mixture = Mixture([Source(task, recording, 1.0)], codec, windows=400, length=8, seed=0, prompts=0.25)
+    mixture = Mixture([Source(task, recording, 1.0)], codec, batch_size=400, sequence_length=8, seed=0, prompts=0.25)
     mixture.batch(0)
     assert np.mean([window.prompt is not None for window in drawn]) == pytest.approx(0.25, abs=0.06)
     for window in drawn:  # nor is a window's own answer shown to it

@@ -83,7 +83,9 @@ def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
     recorded = Trajectories(artifact.folder)
     known = returns_to_go(recorded, 0.5)
     policy = NetworkPolicy(network)
-    mixture = Mixture([Source(TASK, Trajectories(artifact.folder), 1)], network, windows=8, length=4, seed=1)
+    mixture = Mixture(
+        [Source(TASK, Trajectories(artifact.folder), 1)], network, batch_size=8, sequence_length=4, seed=1
+    )
     told = network.loss(mixture.batch(0))
     assert set(told) == {"loss", "accuracy", "action_loss", "critic_loss"}
     assert told["loss"].item() == pytest.approx((told["action_loss"] + told["critic_loss"]).item(), rel=1e-5)
