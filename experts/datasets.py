@@ -235,15 +235,15 @@ def _newest_frames(task: Task, name: str, stacks: np.ndarray) -> np.ndarray:
     return stacks[:, -1]
 
 
-def _compatible(own: gym.Space, other: gym.Space) -> bool:
+def _compatible(expected: gym.Space, other: gym.Space) -> bool:
     """Whether a dataset's space has the shape of the task's; its types and bounds may differ, values are checked."""
-    if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):  # a FrameStack is a Box elsewhere
-        return own.shape == other.shape and own.dtype.kind == other.dtype.kind
-    if isinstance(own, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
-        return set(own) == set(other) and all(_compatible(own[name], other[name]) for name in own)
-    if isinstance(own, gym.spaces.Text) and isinstance(other, gym.spaces.Text):
+    if isinstance(expected, gym.spaces.Box) and isinstance(other, gym.spaces.Box):  # a FrameStack is a Box elsewhere
+        return expected.shape == other.shape and expected.dtype.kind == other.dtype.kind
+    if isinstance(expected, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        return set(expected) == set(other) and all(_compatible(expected[name], other[name]) for name in expected)
+    if isinstance(expected, gym.spaces.Text) and isinstance(other, gym.spaces.Text):
         return True
-    return own == other
+    return expected == other
 
 
 def _spec(task: Task) -> Any:  # noqa: ANN401

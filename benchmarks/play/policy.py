@@ -129,8 +129,8 @@ class PolicyPerTask(Policy):
     @property
     def spent(self) -> Any:  # noqa: ANN401
         """What its policies have spent on their decisions, where any of them counts that."""
-        told = total_spent([spent_by(policy) for policy in self._policies.values()])
-        return SimpleNamespace(**told) if told else None
+        spent = total_spent([spent_by(policy) for policy in self._policies.values()])
+        return SimpleNamespace(**spent) if spent else None
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Ask each task's policy about its rows.
@@ -148,8 +148,8 @@ class PolicyPerTask(Policy):
                 first = int(rows.env_ids.min())
                 state[name] = (first, self._policies[name].initial_state(int(rows.env_ids.max()) - first + 1))
             first, memory = state[name]
-            own = replace(rows, env_ids=rows.env_ids - first)
-            [decision], memory = self._policies[name].act([own], memory)
+            task_rows = replace(rows, env_ids=rows.env_ids - first)
+            [decision], memory = self._policies[name].act([task_rows], memory)
             state[name] = (first, memory)
             decisions.append(decision)
         return decisions, state
@@ -227,9 +227,9 @@ class TeacherLabelled(Policy):
         """The learner's actions with the teacher's labels."""
         memory, knowledge, steps = state
         acted, memory = self._learner.act(inputs, memory)
-        told, knowledge = self._teacher.act(inputs, knowledge)
+        outputs, knowledge = self._teacher.act(inputs, knowledge)
         decisions = []
-        for rows, action, label in zip(inputs, acted, told, strict=True):
+        for rows, action, label in zip(inputs, acted, outputs, strict=True):
             steps[rows.env_ids] = np.where(rows.episode_start, 0, steps[rows.env_ids] + 1)
             truncated_by_policy = steps[rows.env_ids] >= self._longest
             if label.truncated_by_policy is not None:

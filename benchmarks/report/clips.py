@@ -104,18 +104,18 @@ class Filmed(gym.Wrapper):
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own; a new film begins."""
-        told = self.env.reset(**arguments)
+        result = self.env.reset(**arguments)
         self.frames, self._steps = [], 0
         self._draw()
-        return told
+        return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own."""
-        told = self.env.step(action)
+        result = self.env.step(action)
         self._steps += 1
         if self._steps % self._every == 0:
             self._draw()
-        return told
+        return result
 
     def _draw(self) -> None:
         if len(self.frames) < self._most:

@@ -121,7 +121,7 @@ def _clips(folder: Path, tasks: list[str]) -> list[dict[str, str]]:
         if not path.exists():
             continue
         played = read_json(path.with_name(ABOUT), {"agents": dict})["agents"]
-        shown = [f"{agent} (return {number(about['return'])})" for agent, about in played.items()]
+        shown = [f"{agent} (return {number(episode['return'])})" for agent, episode in played.items()]
         label = f"{task}: film of {' and '.join(shown)}, side by side from left to right"
         data = base64.b64encode(path.read_bytes()).decode()
         clips.append({"task": task, "caption": ", ".join(shown), "label": label, "data": data})
@@ -133,13 +133,13 @@ def _environment(folder: Path) -> dict[str, Any]:
     return read_json(path, dict) if path.exists() else {}
 
 
-def _environment_text(about: Mapping[str, Any]) -> str:
-    if not about:
+def _environment_text(environment: Mapping[str, Any]) -> str:
+    if not environment:
         return ""
-    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
-    machine = f"{about['processor']}, {about['cores']} cores, {about['system']}, Python {about['python']}"
-    commit = f" Commit {about['git_commit']}." if about.get("git_commit") else ""
-    return f"Made on {machine}, with {packages}.{commit}"
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    machine = f"{environment['processor']}, {environment['cores']} cores, {environment['system']}"
+    commit = f" Commit {environment['git_commit']}." if environment.get("git_commit") else ""
+    return f"Made on {machine}, Python {environment['python']}, with {packages}.{commit}"
 
 
 @functools.cache

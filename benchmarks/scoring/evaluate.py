@@ -93,7 +93,7 @@ class Agent:
     def on(self, suite: Suite) -> "Agent":
         """The same agent restricted to the suite's tasks."""
         kept = ("", *(task.name for task in suite))
-        return replace(self, made_from={name: made for name, made in self.made_from.items() if name in kept})
+        return replace(self, made_from={name: artifact for name, artifact in self.made_from.items() if name in kept})
 
 
 def score_artifact(run: Run, agent: Agent, suite: Suite, config: EvaluateConfig) -> Artifact:

@@ -44,7 +44,9 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
     spec = levels[config.env_id]
     maker = load_env_creator(spec.entry_point)
     parameters = inspect.signature(maker.__init__).parameters.values()
-    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    defaults = {
+        parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
+    }
     kwargs = {**defaults, **_VIEW, **spec.kwargs}
     for argument in config.kwargs:
         if argument not in (*kwargs, "max_steps"):
@@ -94,7 +96,7 @@ class BabyAI(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A new maze and mission."""
         self.last_action = None
-        told = self.env.reset(seed=seed, options=options)
+        result = self.env.reset(seed=seed, options=options)
         # Copies of a maze are made, so it is made light. Most of it is walls, which are alike and never change, so one
         # will do.
         grid = self.get_wrapper_attr("grid")
@@ -104,7 +106,7 @@ class BabyAI(gym.Wrapper):
             if cell is not None and cell.cur_pos is not None:  # numpy's numbers are slow to copy
                 cell.cur_pos = (int(cell.cur_pos[0]), int(cell.cur_pos[1]))
                 cell.init_pos = cell.init_pos and cell.cur_pos
-        return told
+        return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the level's own; ``info["success"]`` when the episode ends."""

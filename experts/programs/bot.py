@@ -99,11 +99,11 @@ class Bot(BabyAIBot):
             while turns and turns[-1][0] > len(self.stack):
                 known.discard(turns.pop()[1])
             if not isinstance(subgoal.datum, np.ndarray):  # which cannot be looked up
-                who = (type(subgoal), subgoal.reason, subgoal.datum)
-                if who in known:
+                identity = (type(subgoal), subgoal.reason, subgoal.datum)
+                if identity in known:
                     break
-                known.add(who)
-                turns.append((len(self.stack), who))
+                known.add(identity)
+                turns.append((len(self.stack), identity))
             subgoal.__dict__.update(self._now)
             if type(subgoal) is GoNextToSubgoal:
                 action = self._go_next_to(subgoal)
@@ -258,8 +258,8 @@ class Bot(BabyAIBot):
     def _spot(self, obj_desc: ObjDesc, adjacent: bool) -> tuple[Any, Any]:
         assert len(obj_desc.obj_set) > 0
         best: tuple[int, Any, Any] = (999, None, None)
-        for thing, place in zip(obj_desc.obj_set, obj_desc.obj_poss, strict=False):
-            if thing.type == "wall" or thing is self.mission.carrying or not self.vis_mask[place]:
+        for target, place in zip(obj_desc.obj_set, obj_desc.obj_poss, strict=False):
+            if target.type == "wall" or target is self.mission.carrying or not self.vis_mask[place]:
                 continue
             distance = self._distance(1 << (place[1] * self._width + place[0]))
             if distance == 0:
@@ -267,7 +267,7 @@ class Bot(BabyAIBot):
             elif distance == 1 and adjacent:
                 distance = 3
             if distance < best[0]:
-                best = (distance, thing, place)
+                best = (distance, target, place)
         return best[1], best[2]
 
     def _distance(self, place: int) -> int:

@@ -177,8 +177,8 @@ class AtariVecEnv(VecEnv):
             )
             for place in np.flatnonzero(which):
                 self._histories[place] = []
-        observations, told = self._games.reset(seed=seeds, options={"reset_mask": which})
+        observations, infos = self._games.reset(seed=seeds, options={"reset_mask": which})
         self._returns[which] = 0.0
         self._lengths[which] = 0
-        self._lives[which] = told["lives"][which]
+        self._lives[which] = infos["lives"][which]
         return observations

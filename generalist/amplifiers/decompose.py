@@ -208,10 +208,10 @@ class Decomposed(Policy):
                     env_ids[env_id].said_done = bool(action == _DONE)
                 self.spent.forward_passes += len(rows.env_ids)
                 self.spent.decisions += len(rows.env_ids)
-        told = [
+        kept = [
             replace(each, values=None, truncated_by_policy=gone) for each, gone in zip(decisions, given_up, strict=True)
         ]
-        return told, (memory, env_ids)
+        return kept, (memory, env_ids)
 
     def close(self) -> None:
         """Close the amplified policy."""

@@ -35,9 +35,9 @@ class Finetune(PPOConfig, Amplifier):
 
     def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
         """Train it in a process of its own, from the last checkpoint if there is one."""
-        made = self.artifact(generalist, setting)
+        artifact = self.artifact(generalist, setting)
         learner = Reinforced(
-            artifact=made,
+            artifact=artifact,
             tasks=setting.run.suite.tasks,
             start=generalist.folder,
             config=self,

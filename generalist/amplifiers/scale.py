@@ -84,14 +84,16 @@ class Scale(Amplifier):
         model, distill = self._model(setting.recipe.model), self._distill(setting)
         costs = []
         for member in range(self.members):
-            about = dict(whole.config) | {"member": member}
-            made = Artifact(whole.folder / f"member-{member}", "member", about, whole.inputs)
+            config = dict(whole.config) | {"member": member}
+            artifact = Artifact(whole.folder / f"member-{member}", "member", config, whole.inputs)
             seed = derive("member", member, setting.run.seed)
-            if not made.is_complete():
-                made.start()
-                learner = Learner(made, setting.run.suite.tasks, recordings, distill, model, setting.recipe.codec, seed)
+            if not artifact.is_complete():
+                artifact.start()
+                learner = Learner(
+                    artifact, setting.run.suite.tasks, recordings, distill, model, setting.recipe.codec, seed
+                )
                 train(learner, setting.run, job_type="scale", label=f"scaled {member}")
-            costs.append(Cost.read(made.folder))
+            costs.append(Cost.read(artifact.folder))
         total = sum(costs[1:], costs[0])
         whole.finish(total.seconds, **replace(total, env_steps=costs[0].env_steps).facts())
 
@@ -144,14 +146,14 @@ class Ensemble(Policy):
     def act(self, inputs: Sequence[PolicyInput], state: list[Any]) -> tuple[list[NetworkOutput], list[Any]]:
         """Ask all of them."""
         with self.spent.timed("seconds"), self.spent.timed("network_seconds"):
-            told = [member.act(inputs, memory)[0] for member, memory in zip(self._members, state, strict=True)]
+            outputs = [member.act(inputs, memory)[0] for member, memory in zip(self._members, state, strict=True)]
         rows = sum(len(each.env_ids) for each in inputs)
         self.spent.decisions += rows
         self.spent.forward_passes += rows * len(self._members)
         if len(self._members) == 1:
-            return told[0], state
+            return outputs[0], state
         decisions = []
-        for rows, answers in zip(inputs, zip(*told, strict=True), strict=True):
+        for rows, answers in zip(inputs, zip(*outputs, strict=True), strict=True):
             decision = together(rows.task, answers, self._select, rows.rngs)
             for member, memory in zip(self._members, state, strict=True):
                 member.replace_actions(memory, rows.task, rows.env_ids, decision.actions)

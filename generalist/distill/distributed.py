@@ -64,13 +64,13 @@ class Ranks:
         """The first process's value (of plain JSON), in all of them; they wait for it."""
         if self.size == 1:
             return value
-        told = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
-        length = torch.tensor([len(told)], device=self.device)
+        message = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
+        length = torch.tensor([len(message)], device=self.device)
         dist.broadcast(length, 0)
         if not self.leads:
-            told = torch.empty(int(length), dtype=torch.uint8, device=self.device)
-        dist.broadcast(told, 0)
-        return json.loads(bytes(told.cpu().numpy()))
+            message = torch.empty(int(length), dtype=torch.uint8, device=self.device)
+        dist.broadcast(message, 0)
+        return json.loads(bytes(message.cpu().numpy()))
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all processes, in all of them."""

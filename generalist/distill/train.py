@@ -86,24 +86,24 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     names = [task.name for task in learner.tasks]
     torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
     network = _at_first(learner).to(ranks.device)
-    own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
+    recordings = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
     training = _Training(network, config, learner.artifact, ranks, report)
     practised = _open(learner.met)
     for number, until in enumerate(config.milestones, 1):
-        training.advance(_mixture(learner, own, practised, network), until)
+        training.advance(_mixture(learner, recordings, practised, network), until)
         if until < config.updates:
             played = None
             if ranks.leads:
                 assert practice is not None
                 student = folder / f"round-{number}"
                 if training.step == until:
-                    save_network(student, training.averaged(), _prompts(learner, own))
-                played = {name: str(made) for name, made in practice(number, student).items()}
-            practised += _open([{name: Path(made) for name, made in ranks.agree(played).items()}])
+                    save_network(student, training.averaged(), _prompts(learner, recordings))
+                played = {name: str(path) for name, path in practice(number, student).items()}
+            practised += _open([{name: Path(path) for name, path in ranks.agree(played).items()}])
     if not ranks.leads:
         return
-    save_network(folder, training.averaged(), _prompts(learner, own))
-    steps = _steps_taken(learner, own, practised)
+    save_network(folder, training.averaged(), _prompts(learner, recordings))
+    steps = _steps_taken(learner, recordings, practised)
     cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
     tokens = config.updates * config.batch_size * config.length(learner.model)
     learner.artifact.finish(training.seconds, tokens=tokens, steps=config.updates, **cost.facts())
@@ -119,13 +119,14 @@ def _at_first(learner: Learner) -> Network:
 
 
 def _steps_taken(
-    learner: Learner, own: Mapping[str, Trajectories], practised: Sequence[Mapping[str, Trajectories]]
+    learner: Learner, recordings: Mapping[str, Trajectories], practised: Sequence[Mapping[str, Trajectories]]
 ) -> int:
     """Environment steps that a training learns from; one that goes on has them counted by what it goes on from."""
     if learner.start is not None or not learner.config.updates:
         return 0
-    read = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in own.values()]
-    return int(sum(lengths.sum() for lengths in read)) + sum(met.steps for each in practised for met in each.values())
+    read = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in recordings.values()]
+    practice = sum(recording.steps for by_task in practised for recording in by_task.values())
+    return int(sum(lengths.sum() for lengths in read)) + practice
 
 
 def within_budget(learner: Learner) -> tuple[Learner, float]:
@@ -134,8 +135,8 @@ def within_budget(learner: Learner) -> tuple[Learner, float]:
     The operations of the first step stand for all: they differ by padding alone.
     """
     network = make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
-    own = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
-    first = _mixture(learner, own, _open(learner.met), network).batch(0)
+    recordings = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
+    first = _mixture(learner, recordings, _open(learner.met), network).batch(0)
     per_step = count_flops(lambda: network.loss(first)["loss"].backward())
     if learner.config.flops is None:
         return learner, per_step
@@ -157,21 +158,23 @@ def _open(rounds: Sequence[Mapping[str, Path]]) -> list[Mapping[str, Trajectorie
 
 def _mixture(
     learner: Learner,
-    own: Mapping[str, Trajectories],
+    own_recordings: Mapping[str, Trajectories],
     practised: Sequence[Mapping[str, Trajectories]],
     network: Network,
 ) -> Mixture:
     """Of the experts' recordings, and of what the network met in its rounds of practice so far."""
     config, sources = learner.config, []
     for task in learner.tasks:
-        weight, met = config.weights.get(task.name, 1.0), [each[task.name] for each in practised if task.name in each]
-        share = config.dagger.share if met else 0.0
-        if share < 1 and task.name in own:
-            sources.append(Source(task, own[task.name], weight * (1 - share), share=config.data))
-        whole = sum(recording.steps for recording in met)
-        shown = own.get(task.name)
-        for each in met if share else ():
-            sources.append(Source(task, each, weight * share * each.steps / whole, shown, solved=learner.solved))
+        weight = config.weights.get(task.name, 1.0)
+        practice = [recordings[task.name] for recordings in practised if task.name in recordings]
+        share = config.dagger.share if practice else 0.0
+        if share < 1 and task.name in own_recordings:
+            sources.append(Source(task, own_recordings[task.name], weight * (1 - share), share=config.data))
+        steps = sum(recording.steps for recording in practice)
+        shown = own_recordings.get(task.name)
+        for recording in practice if share else ():
+            part = weight * share * recording.steps / steps
+            sources.append(Source(task, recording, part, shown, solved=learner.solved))
     return Mixture(
         sources,
         network,
@@ -184,13 +187,13 @@ def _mixture(
     )
 
 
-def _prompts(learner: Learner, own: Mapping[str, Trajectories]) -> dict[str, Any]:
+def _prompts(learner: Learner, recordings: Mapping[str, Trajectories]) -> dict[str, Any]:
     if learner.codec.conditioning != "prompt":
         return {}
     if learner.start is not None:
         return load_prompts(learner.start, learner.tasks)
     steps = learner.codec.prompt_steps
-    return {task.name: demonstration(task, own[task.name], steps) for task in learner.tasks}
+    return {task.name: demonstration(task, recordings[task.name], steps) for task in learner.tasks}
 
 
 class _Training:
@@ -267,9 +270,9 @@ class _Training:
                 means[name] = means.get(name, 0.0) + value.detach() * (batch.weight / whole)
         ranks.add_up_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
-        told = ranks.total(torch.stack(list(means.values())).float())
+        totals = ranks.total(torch.stack(list(means.values())).float())
         # Looked at before the weights are touched, so that no checkpoint can hold a NaN.
-        if not (torch.isfinite(told).all() and torch.isfinite(norm)):
+        if not (torch.isfinite(totals).all() and torch.isfinite(norm)):
             kept = "there is no checkpoint yet"
             if self._saved > 0:
                 kept = f"the last good checkpoint (step {self._saved}) is kept in {self._artifact.folder}"
@@ -285,7 +288,7 @@ class _Training:
             for average, values in zip(self._averages, self._parameters, strict=True):
                 average.lerp_(values.detach(), 1 - decay)
         if self._log and (self.step % config.log_every == 0 or self.step == config.updates):
-            line = {f"distill/{name}": value for name, value in zip(means, told.tolist(), strict=True)}
+            line = {f"distill/{name}": value for name, value in zip(means, totals.tolist(), strict=True)}
             line |= {"distill/gradient_norm": norm.item(), "distill/learning_rate": rate}
             self._log.write(self.step, line)
 

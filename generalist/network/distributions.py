@@ -310,7 +310,7 @@ def _divergence(logits: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def _mean_probabilities(logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.stack([_log_probabilities(each) for each in logits]).logsumexp(dim=0) - math.log(len(logits))
+    return torch.stack([_log_probabilities(values) for values in logits]).logsumexp(dim=0) - math.log(len(logits))
 
 
 def _finite(logs: torch.Tensor) -> torch.Tensor:

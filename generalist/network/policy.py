@@ -67,7 +67,7 @@ class NetworkPolicy(Policy):
         select: Selector | None = None,
     ) -> tuple[list[NetworkOutput], Any]:
         """Decide for all rows; see :meth:`generalist.network.network.Network.act`."""
-        rows = sum(len(each.env_ids) for each in inputs)
+        rows = sum(len(rows_of_task.env_ids) for rows_of_task in inputs)
         self.spent.decisions += rows
         self.spent.forward_passes += rows
         with self.spent.timed("seconds"), self.spent.timed("network_seconds"):

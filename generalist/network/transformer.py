@@ -216,8 +216,8 @@ class Transformer(nn.Module):
         held = seen - 1 - (seen - 1 - torch.arange(size, device=device)) % size
         earlier = (held >= 0)[:, None] & (positions[:, :, None] - held[:, None] < size)
         distance = place[:, None] - place
-        own = ((distance >= 0) & (distance < size)).expand(rows, length, length)
-        mask = torch.cat([earlier, own], dim=-1)[:, None]
+        among_new = ((distance >= 0) & (distance < size)).expand(rows, length, length)
+        mask = torch.cat([earlier, among_new], dim=-1)[:, None]
         # All keys are seen before any is written: an early token may need what a later one takes the slot of.
         written = (place < counts[:, None]) & (place >= counts[:, None] - size)
         row, column = written.nonzero(as_tuple=True)

@@ -82,10 +82,10 @@ def make_minibatches(
         for segment, name in zip(segments, names, strict=True)
     ]
     means = {
-        name: np.concatenate([own for own, other in zip(raw, names, strict=True) if other == name]).mean()
+        name: np.concatenate([advantages for advantages, other in zip(raw, names, strict=True) if other == name]).mean()
         for name in set(names)
     }
-    centred = [own - means[name] for own, name in zip(raw, names, strict=True)]
+    centred = [advantages - means[name] for advantages, name in zip(raw, names, strict=True)]
     deviation = np.concatenate(centred).std() + 1e-8
     order = rng.permutation(len(segments))
     before = np.cumsum([0, *(len(raw[index]) for index in order)])
@@ -159,15 +159,15 @@ class Updates:
         Raises:
             FloatingPointError: if the loss or its gradient is not finite; the weights are still those of before.
         """
-        told: list[dict[str, float]] = []
+        logged: list[dict[str, float]] = []
         for minibatch in _epochs(minibatches, self._config.epochs, rng):
             values = losses(self._network, minibatch, self._config)
             self.forwards += 3 * minibatch.positions
-            told.append({name: value.item() for name, value in values.items()})
-            if told[-1]["kl"] > 1.5 * self._config.target_kl > 0:
+            logged.append({name: value.item() for name, value in values.items()})
+            if logged[-1]["kl"] > 1.5 * self._config.target_kl > 0:
                 break
             self._step(values["loss"])
-        return {name: float(np.mean([each[name] for each in told])) for name in told[0]} | {"updates": len(told)}
+        return {name: float(np.mean([each[name] for each in logged])) for name in logged[0]} | {"updates": len(logged)}
 
     def warm_up(self, minibatches: Sequence[Minibatch], rng: np.random.Generator) -> dict[str, float]:
         """Teach the critic alone: nothing else changes, so what the network does stays what it is.
@@ -179,12 +179,12 @@ class Updates:
         with torch.no_grad():
             hidden = {id(minibatch): minibatch.hidden(self._network) for minibatch in minibatches}
         self.forwards += sum(minibatch.positions for minibatch in minibatches)
-        told = []
+        logged = []
         for minibatch in _epochs(minibatches, _WARMUP_EPOCHS, rng):
             loss = critic.losses(hidden[id(minibatch)], minibatch.returns).mean()
-            told.append(loss.item())
+            logged.append(loss.item())
             self._step(loss)
-        return {"value_loss": float(np.mean(told[-len(minibatches) :])), "updates": len(told)}
+        return {"value_loss": float(np.mean(logged[-len(minibatches) :])), "updates": len(logged)}
 
     def _step(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -204,9 +204,9 @@ def explained_variance(
     """
     errors, wholes = [], []
     for name in {segment.window.task.name for segment in segments}:
-        own = [segment for segment in segments if segment.window.task.name == name]
-        missed = np.concatenate([segment.advantages(discount, config.gae_lambda, spreads[name]) for segment in own])
-        values = np.concatenate([segment.values for segment in own])
+        of_task = [segment for segment in segments if segment.window.task.name == name]
+        missed = np.concatenate([segment.advantages(discount, config.gae_lambda, spreads[name]) for segment in of_task])
+        values = np.concatenate([segment.values for segment in of_task])
         errors.append(missed.var())
         wholes.append((missed + values).var())
     return float(1 - np.sum(errors) / max(np.sum(wholes), 0.01 * len(wholes)))

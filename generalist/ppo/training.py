@@ -210,11 +210,11 @@ class _Training:
         self._updates.slow_down(progress.iteration / config.iterations)
         before = self._updates.forwards
         try:
-            told = (self._updates.warm_up if warming else self._updates.learn)(minibatches, rng)
+            metrics = (self._updates.warm_up if warming else self._updates.learn)(minibatches, rng)
         except FloatingPointError as error:
             raise self._diverged(str(error)) from None
         progress.forwards += self._updates.forwards - before
-        return told
+        return metrics
 
     def _try(self) -> dict[str, float]:
         """Play on selection seeds, keep the weights if they are the best so far, and say how it went."""

@@ -25,8 +25,10 @@ class ClassicControl(gym.Wrapper):
 
     def state_for_clones(self) -> Numbers:
         """The numbers, which later steps do not change."""
-        own = vars(self._core)
-        return self._limit._elapsed_steps, {name: copy.copy(own[name]) for name in _NUMBERS if name in own}
+        attributes = vars(self._core)
+        return self._limit._elapsed_steps, {
+            name: copy.copy(attributes[name]) for name in _NUMBERS if name in attributes
+        }
 
     def become_clone(self, state: Numbers, rng: np.random.Generator) -> None:
         """Go on from these numbers."""

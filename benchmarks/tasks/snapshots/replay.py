@@ -37,9 +37,9 @@ class Replayed(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As the environment's own; without a seed, with one from its random stream."""
         seed = int(self.unwrapped.np_random.integers(2**31)) if seed is None else seed
-        told = self.env.reset(seed=seed, options=options)
+        result = self.env.reset(seed=seed, options=options)
         self._begun, self._place, self._past = (seed, options), None, [(self._stream, [])]
-        return told
+        return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own; the action is remembered."""
@@ -107,12 +107,12 @@ class Lander(Replayed):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own; how long all bodies have been still is counted."""
-        told = super().step(action)
+        result = super().step(action)
         still = self._touches() and all(
             body.linearVelocity.length <= _SLOW and abs(body.angularVelocity) <= _SLOW_TURN for body in self._bodies()
         )
         self._still = self._still + 1 if still else 0
-        return told
+        return result
 
     def _bodies(self) -> tuple[Any, ...]:
         return self._core.lander, *self._core.legs
