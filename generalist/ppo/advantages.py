@@ -59,6 +59,7 @@ class Spread:
     """The running standard deviation of a task's discounted returns, as stable-baselines3's VecNormalize has it.
 
     Rewards divided by it are of one size in every task (Engstrom et al. 2020, arXiv:2005.12729, section 3).
+    Gymnasium's RunningMeanStd starts from a variance of 1 with a small weight; this one holds the returns alone.
 
     Attributes:
         count: of returns so far.
