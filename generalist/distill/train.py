@@ -283,8 +283,8 @@ class _Training:
         self._optimizer.step()
         self.step += 1
         if self._averages:
-            # Early on the average follows quickly: it must not remember the untrained weights. (The decay changes with
-            # each update, which torch's AveragedModel has no argument for.)
+            # Early on the average follows quickly: it must not remember the untrained weights. (AveragedModel begins
+            # with a copy of the weights after the first update, and ends with other numbers.)
             decay = min(config.ema, (1 + self.step) / (10 + self.step))
             for average, values in zip(self._averages, self._parameters, strict=True):
                 average.lerp_(values.detach(), 1 - decay)
