@@ -19,7 +19,7 @@ from benchmarks.scoring.evaluate import EvaluateConfig
 from benchmarks.tasks import Suite
 from experts.recipe import ExpertsConfig, SuiteEntry, TaskEntry
 from experts.record import RecordConfig
-from generalist.amplifiers import AMPLIFIERS, amplifier_class
+from generalist.amplifiers import AMPLIFIERS
 from generalist.config.codec import CodecConfig
 from generalist.config.generalist import GeneralistConfig
 from generalist.config.ida import IdaConfig
@@ -94,7 +94,7 @@ def page() -> str:
     for known in describe(Config):
         tables.setdefault(known.key.partition(".")[0] if "." in known.key else "The run", []).append(known)
     tables["A task in a suite's file"] = list(describe(TaskEntry, "suite.tasks.GROUP-NAME"))
-    tables |= {f"amplifier={name}": list(describe(amplifier_class(name), "amplifier")) for name in AMPLIFIERS}
+    tables |= {f"amplifier={name}": list(describe(AMPLIFIERS.load(name), "amplifier")) for name in AMPLIFIERS}
     return _INTRODUCTION + "".join(_table(title, rows) for title, rows in tables.items())
 
 

@@ -5,19 +5,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
-PLAYERS = {
-    "script": "metaworld",
-    "bot": "babyai",
-    "planner": "restraint",
-    "mcts": "games",
-    "perfect": "games",
-    "random": None,
-}
-"""Experts that are programs, and the family of environments that each was written for (``experts.programs``)."""
+PROGRAMS: Registry[Any] = Registry(
+    "program",
+    {
+        "script": "experts.programs.scripted:SCRIPT",
+        "bot": "experts.programs.scripted:BOT",
+        "planner": "experts.programs.scripted:PLANNER",
+        "mcts": "experts.programs.scripted:MCTS",
+        "perfect": "experts.programs.scripted:PERFECT",
+        "random": "experts.programs.scripted:RANDOM",
+    },
+)
+"""Experts that are programs (:class:`experts.programs.program.Program`), by the name in ``expert.algorithm``."""
+ALGORITHMS: Registry[Any] = Registry(
+    "algorithm",
+    {
+        "ppo": "stable_baselines3:PPO",
+        "a2c": "stable_baselines3:A2C",
+        "dqn": "experts.sb3.algorithms:HoldingDQN",
+        "sac": "stable_baselines3:SAC",
+        "td3": "stable_baselines3:TD3",
+    },
+)
+"""Algorithms that train experts (subclasses of stable-baselines3's ``BaseAlgorithm``), likewise."""
 RELEASED, DATASET = "released", "dataset"
 """What stands for the algorithm where the expert was trained before, or was only recorded."""
 
@@ -73,7 +88,7 @@ class ExpertRecipe:
     @property
     def trained(self) -> bool:
         """Whether the expert is trained; a program plays as it is."""
-        return self.algorithm not in (*PLAYERS, RELEASED, DATASET)
+        return self.algorithm not in (*PROGRAMS, RELEASED, DATASET)
 
     @property
     def normalizes(self) -> bool:

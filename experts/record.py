@@ -20,7 +20,7 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task, spaces
 from experts.datasets import dataset_episodes
-from experts.recipe import DATASET, PLAYERS
+from experts.recipe import DATASET, PROGRAMS
 from experts.train import algorithm_of, load_expert
 
 
@@ -94,7 +94,7 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
                 load = functools.partial(_load_noisy, expert.folder, task, config.noise)
                 job = RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, run.seed)
                 # A program gains nothing from environments side by side.
-                num_envs = 1 if algorithm in PLAYERS else job.num_envs
+                num_envs = 1 if algorithm in PROGRAMS else job.num_envs
                 recordings.append(replace(job, shards=config.shards, num_envs=num_envs))
     imported = run_jobs(_import_dataset, imports, workers=run.workers, failures=run.failures)
     lines = record(recordings, workers=run.workers, failures=run.failures, suite=suite)

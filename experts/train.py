@@ -31,8 +31,8 @@ from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.scores import metric_value
 from benchmarks.tasks import Task
 from experts.datasets import dataset_digest, dataset_episodes
-from experts.programs.scripted import check_player, make_player
-from experts.recipe import DATASET, PLAYERS, RELEASED, ExpertRecipe, ExpertsConfig
+from experts.programs.scripted import check_program, make_program
+from experts.recipe import DATASET, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
 from experts.released import released_digest, take_over, take_up_training
 
 POLICY = "policy.safetensors"
@@ -130,7 +130,7 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     if recipe.algorithm == DATASET:
         raise GatitoError(f"the expert of task {task.name} was only recorded ({recipe.dataset}): nobody can ask it.")
     if not recipe.trained:
-        return make_player(task, recipe)
+        return make_program(task, recipe)
     from experts.sb3.player import ExpertPolicy
 
     return ExpertPolicy(task, recipe, load_state(folder / POLICY))
@@ -143,7 +143,7 @@ def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...]) -> Policy
 
 
 def algorithm_of(folder: Path) -> str:
-    """What made a finished expert: an algorithm that trained it, or one of ``PLAYERS``, or ``DATASET``."""
+    """What made a finished expert: an algorithm that trained it, or one of ``PROGRAMS``, or ``DATASET``."""
     return artifacts.read_json(folder / RECIPE)["recipe"]["algorithm"]
 
 
@@ -161,8 +161,8 @@ def read_gate(artifact: Artifact) -> dict[str, Any]:
 
 
 def _check(task: Task, recipe: ExpertRecipe) -> None:
-    if recipe.algorithm in PLAYERS:
-        check_player(task, recipe)
+    if recipe.algorithm in PROGRAMS:
+        check_program(task, recipe)
     if not recipe.trained:
         return
     # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
@@ -207,7 +207,7 @@ def _judge(
 ) -> None:
     """Make an expert of a program: nothing is trained, it plays for its gate."""
     start = time.monotonic()
-    values, _ = _scores(make_player(task, recipe), task, Purpose.GATE, config.gate_episodes, seed, lanes=8)
+    values, _ = _scores(make_program(task, recipe), task, Purpose.GATE, config.gate_episodes, seed, lanes=8)
     gate = _gate(task, values)
     seconds = time.monotonic() - start
     artifacts.write_json(artifact.folder / CURVE, [])

@@ -5,9 +5,8 @@ The generalist learns from recordings, whoever made them: of its experts it know
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from benchmarks.base import console
@@ -21,22 +20,17 @@ from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Suite, Task
 from generalist.checks import Settings
 from generalist.config.networks import network_class
-from generalist.config.recipe import NetworkRecipe, generalist_artifact, retrieval_artifact
-from generalist.controls.multitask_rl import AGENT as MULTITASK
-from generalist.controls.multitask_rl import multitask_learner, multitask_ppo, train_multitask
-from generalist.controls.retrieval import load_retrieval, memorize
-from generalist.controls.single_task import Student, load_students, students, train_students
+from generalist.config.recipe import NetworkRecipe, generalist_artifact
+from generalist.config.settings import CONTROLS
+from generalist.controls.control import Control, ControlContext
+from generalist.controls.single_task import train_students
 from generalist.distill.dagger import run_dagger_round
 from generalist.distill.distill import distill
 from generalist.distill.distributed import Ranks
 from generalist.ida.rounds import AMPLIFIED, Ida
 from generalist.ida.run import NUM_ENVS, make_rounds
 from generalist.network.policy import NetworkPolicy
-from generalist.ppo.reinforced import Reinforced
 from generalist.released import release_generalist, released_artifact, take_over_generalist
-
-RETRIEVAL = "retrieval"
-_SINGLE_TASK = ("clone", "specialist")
 
 
 class Teachers(Protocol):
@@ -148,32 +142,18 @@ class Generalist:
         """The names of the tasks that are amplified; None: there are no rounds."""
         return {task.name for task in self.ida().amplified} if self.config.ida.rounds else None
 
-    def students(self) -> dict[str, list[Student]]:
-        """The networks of the controls that have one per task, by agent."""
-        recordings, clone = self.recordings(), self.config.controls.clone
-        return {
-            agent: students(agent, self.run, recordings, clone, self.recipe)
-            for agent in _SINGLE_TASK
-            if agent in self.config.controls.agents
-        }
-
-    def multitask(self) -> Reinforced | None:
-        """The control that learns from rewards alone; None: it is not asked for.
-
-        Raises:
-            GatitoError: if it cannot be trained.
-        """
-        suite, codec = self.run.survivors("distill"), self.config.codec
-        if MULTITASK not in self.config.controls.agents or not suite.tasks:
-            return None
-        ppo = multitask_ppo(self.config.controls.multitask, suite, codec, self.experts.training_steps(suite))
-        return multitask_learner(self.run, ppo, self.config.model, codec)
-
-    def memories(self) -> dict[str, Artifact]:
-        """The memories of ``retrieval``, by task name."""
-        if RETRIEVAL not in self.config.controls.agents:
-            return {}
-        return {task: retrieval_artifact(self.run, task, recording) for task, recording in self.recordings().items()}
+    def controls(self) -> list[Control]:
+        """The controls that are asked for."""
+        suite = self.run.survivors("distill")
+        context = ControlContext(
+            run=self.run,
+            config=self.config.controls,
+            recipe=self.recipe,
+            recordings=self.recordings(),
+            expert_env_steps=self.experts.training_steps(suite),
+            deterministic=self.config.generalist.deterministic,
+        )
+        return [CONTROLS.load(name)(context) for name in self.config.controls.agents]
 
     def check(self) -> None:
         """Note the tasks that the network cannot carry, or whose expert cannot label, before anything is made.
@@ -198,7 +178,8 @@ class Generalist:
                     "distill.dagger.rounds=0, or leave the task out with tasks=[…].",
                 )
         self.ida().check()
-        self.multitask()
+        for control in self.controls():
+            control.check()
 
     def distill(self) -> None:
         """Distil the experts' recordings, together with the other processes that ``torchrun`` has started.
@@ -233,13 +214,9 @@ class Generalist:
             GatitoError: if an expert's recording is not finished.
         """
         require(self.experts.recordings(), *STAGES["controls"].needs)
-        train_students(self.run, [student for agent in self.students().values() for student in agent])
-        learner = self.multitask()
-        if learner is not None:
-            train_multitask(self.run, learner)
-        recordings, memories = self.recordings(), self.memories()
-        for task in self.run.survivors() if memories else ():
-            memorize(task, recordings[task.name], memories[task.name], self.run.runs_folder)
+        train_students(self.run, [student for control in self.controls() for student in control.students()])
+        for control in self.controls():
+            control.train()
 
     def amplify(self) -> None:
         """Make the rounds of amplification, if there are any.
@@ -273,23 +250,8 @@ class Generalist:
 
     def agents(self) -> list[Agent]:
         """The generalist, its controls, and the players and students of every round, as agents to be scored."""
-        suite, agents = self.run.survivors("evaluate"), [self._network_agent(AgentId("generalist"), self.artifact())]
-        for name, trained in self.students().items():
-            networks = {student.task.name: student.artifact for student in trained if student.task in suite.tasks}
-            tasks = [task for task in suite if task.name in networks]
-            load = functools.partial(
-                load_students, name, _folders(networks), tasks, deterministic=self.config.generalist.deterministic
-            )
-            agents.append(Agent(AgentId(name), load, networks, how=self._how()))
-        learner = self.multitask()
-        if learner is not None:
-            agents.append(self._network_agent(AgentId(MULTITASK), learner.artifact))
-        agents += self._round_agents()
-        memories = self.memories()
-        if memories:
-            load = functools.partial(load_retrieval, _folders(memories), suite)
-            agents.append(Agent(AgentId(RETRIEVAL), load, memories))
-        return agents
+        agents = [self._network_agent(AgentId("generalist"), self.artifact()), *self._round_agents()]
+        return agents + [agent for agent in (control.agent() for control in self.controls()) if agent is not None]
 
     def _round_agents(self) -> list[Agent]:
         ida, agents = self.ida(), []
@@ -320,7 +282,3 @@ class Generalist:
     def _how(self) -> dict[str, bool]:
         """Settings that decide how networks act, where they are not the defaults."""
         return {} if self.config.generalist.deterministic else {"deterministic": False}
-
-
-def _folders(artifacts: Mapping[str, Artifact]) -> dict[str, Path]:
-    return {name: artifact.folder for name, artifact in artifacts.items()}

@@ -13,12 +13,12 @@ from benchmarks.base.errors import FatalError
 from benchmarks.base.settings import build, check_settings, decisive, describe, setting, undescribed, words_as_lists
 from experts.recipe import TaskEntry
 from gatito_configuration import PAGE, Config, page
-from generalist.amplifiers import AMPLIFIERS, amplifier_class
+from generalist.amplifiers import AMPLIFIERS
 from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from tests.conftest import ROOT
 
 ALL_KEYS = {known.key for known in describe(Config)} | {known.key for known in describe(TaskEntry, "suite.tasks.*")}
-ALL_KEYS |= {known.key for name in AMPLIFIERS for known in describe(amplifier_class(name), "amplifier")}
+ALL_KEYS |= {known.key for name in AMPLIFIERS for known in describe(AMPLIFIERS.load(name), "amplifier")}
 
 
 def test_the_page_of_settings_is_up_to_date():
@@ -26,7 +26,7 @@ def test_the_page_of_settings_is_up_to_date():
 
 
 def test_every_key_has_a_help_text():
-    amplifiers = [key for name in AMPLIFIERS for key in undescribed(amplifier_class(name), f"amplifier={name}")]
+    amplifiers = [key for name in AMPLIFIERS for key in undescribed(AMPLIFIERS.load(name), f"amplifier={name}")]
     assert undescribed(Config) + undescribed(TaskEntry) + amplifiers == []
 
 
@@ -47,7 +47,7 @@ def test_an_old_key_names_its_successor():
     assert line == "suite.tasks.a-b.expert.steps is now suite.tasks.a-b.expert.env_steps."
     assert "means the opposite" in str(renamed.explain("generalist.draws"))
     with pytest.raises(FatalError, match=r"^amplifier.proofs is now amplifier.confirmation_rollouts\.$"):
-        build(amplifier_class("search"), {"proofs": 3}, "amplifier")
+        build(AMPLIFIERS.load("search"), {"proofs": 3}, "amplifier")
 
 
 def test_presets_state_differences_only():

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks.base.errors import FatalError, one_line, unknown
+from benchmarks.base.registry import Registry
 
 _SETTING = "setting"
 _WORDS = re.compile(r"[\w/.*-]+(,[\w/.*-]+)*")
@@ -46,7 +47,7 @@ class Setting:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    choices: Sequence[str] | None = None
+    choices: Sequence[str] | Registry[Any] | None = None
     decides: bool = True
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.base.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.scoring.agents import AGENTS, AgentId, with_label
+from benchmarks.scoring.agents import AgentId, describe_agent, with_label
 from benchmarks.scoring.scoreboard import AGGREGATES, Estimate, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
@@ -156,10 +156,8 @@ def summary_table(board: Scoreboard, title: str = "summary") -> Table:
         counts = [score.at_or_above(mark) for mark in MARKS]
         row += [f"{count.value * scored:.0f} [{count.low * scored:.0f}, {count.high * scored:.0f}]" for count in counts]
         rows.append(row)
-    caption = (
-        "IQM: mean of the middle half of the tasks. Worst decile: mean of the lowest tenth, at least one task. "
-        "Optimality gap: mean of max(0, 1 - f). 95 % intervals by a bootstrap over training seeds, then episodes."
-    )
+    explained = [text for text in (AGGREGATES.load(name).help for name in AGGREGATES) if text]
+    caption = " ".join([*explained, "95 % intervals by a bootstrap over training seeds, then episodes."])
     return Table(f"{board.results.suite}: {title}, {seeds_text(board)}", columns, rows, caption)
 
 
@@ -196,7 +194,7 @@ def cost_table(board: Scoreboard) -> Table:
     for agent, cost in costs_by_agent(board).items():
         steps, seconds = play_by_agent(board)[agent]
         decision = f"{1e6 * seconds / steps:.0f} µs" if steps else "-"
-        row = [str(agent), AGENTS[agent.name], magnitude(cost.parameters), magnitude(cost.flops)]
+        row = [str(agent), describe_agent(agent.name), magnitude(cost.parameters), magnitude(cost.flops)]
         rows.append([*row, magnitude(cost.env_steps), duration(cost.seconds), decision])
     caption = (
         "Sums over tasks, means over training seeds. Training FLOPs: forward and backward passes of the networks' "

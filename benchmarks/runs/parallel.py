@@ -28,6 +28,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoo
 
 from benchmarks.base import console
 from benchmarks.base.errors import FatalError, GatitoError, gatito_error, one_line
+from benchmarks.base.plugins import load_plugins, loaded_plugins
 from benchmarks.runs.failures import Failures
 
 _POLL_SECONDS = 0.3
@@ -200,7 +201,7 @@ def _outcomes(
             while waiting and len(working) < max(1, workers):
                 job = waiting.pop()
                 with _uninterrupted():
-                    pool, future = _submit(_job, function, job.arguments, board[job], os.getpid())
+                    pool, future = _submit(_job, function, job.arguments, board[job], os.getpid(), loaded_plugins())
                     working[future] = (job, pool)
             for future in wait(working, return_when=FIRST_COMPLETED).done:
                 job, pool = working[future]
@@ -248,10 +249,17 @@ def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa
     return pool, pool.submit(*call)
 
 
-def _job(function: Callable[..., Any], arguments: Mapping[str, Any], place: tuple[Path, int], parent: int) -> _Outcome:
+def _job(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    place: tuple[Path, int],
+    parent: int,
+    plugins: Sequence[str],
+) -> _Outcome:
     import torch
 
     _die_with(parent)
+    load_plugins(plugins)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(place[0], dtype=np.int64, mode="r+")
     crash = _crash_file(*place).open("w")

@@ -1,5 +1,6 @@
 """Agents that are scored, and the identity that every row about an agent carries."""
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ AGENTS = {
     "amplified": "the generalist before the round, with the amplifier",
     "generalist": "one network for all tasks",
 }
-"""Every agent that a table can show, in the order of the tables, with a description."""
+"""The project's agents, in the order of the tables, with a description."""
 
 ANCHORS = ("random", "expert")
 """The agents at f = 0 and f = 1."""
@@ -25,7 +26,7 @@ class AgentId:
     """Identity of an agent in a results folder: the columns ``agent``, ``round`` and ``label`` of its rows.
 
     Attributes:
-        name: a key of :data:`AGENTS`.
+        name: a key of :data:`AGENTS`, or the name of an agent from outside the project.
         round: number of the round of amplification and distillation that made the agent, from 1; None before any.
         label: configuration in a comparison, such as ``model=mini``; empty in a single run and for agents that all
             compared runs share.
@@ -51,9 +52,10 @@ class AgentId:
         return self.name in ANCHORS
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Sort key for tables: by :data:`AGENTS`, then by round."""
-        return list(AGENTS).index(self.name), self.round or 0
+    def order(self) -> tuple[int, str, int]:
+        """Sort key for tables: by :data:`AGENTS`, agents from outside last and by name, then by round."""
+        position = list(AGENTS).index(self.name) if self.name in AGENTS else len(AGENTS)
+        return position, self.name, self.round or 0
 
     def in_same_run(self, name: str, agents: Container["AgentId"], round: int | None = None) -> "AgentId | None":
         """Another agent of this agent's run, or the one that all runs of a comparison share; None if there is neither.
@@ -71,6 +73,16 @@ class AgentId:
     def anchor(self, name: str, agents: Container["AgentId"]) -> "AgentId":
         """The random or expert agent that this agent is measured against: its own run's where there are several."""
         return self.in_same_run(name, agents) or AgentId(name)
+
+
+def describe_agent(name: str) -> str:
+    """What an agent is, in a few words."""
+    return AGENTS.get(name, "from outside the project")
+
+
+def is_agent_name(name: str) -> bool:
+    """Whether a name can be an agent's: letters, digits, ``-`` and ``_``, a letter first, 40 characters at most."""
+    return re.fullmatch(r"[A-Za-z][\w-]{0,39}", name, re.ASCII) is not None
 
 
 def with_label(text: str, label: str) -> str:

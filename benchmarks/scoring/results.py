@@ -15,7 +15,7 @@ from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.files import update_text
 from benchmarks.base.seals import check_seal, seal
-from benchmarks.scoring.agents import AGENTS, ANCHORS, AgentId
+from benchmarks.scoring.agents import ANCHORS, AgentId, is_agent_name
 
 _Row = TypeVar("_Row")
 
@@ -187,7 +187,7 @@ class Results:
 
     @functools.cached_property
     def agents(self) -> list[AgentId]:
-        """Agents in the order of :data:`AGENTS`, each followed by its later rounds and other configurations."""
+        """Agents in the order of the tables, each followed by its later rounds and other configurations."""
         return sorted(dict.fromkeys(row.agent_id for row in self.scores), key=lambda agent: agent.order)
 
     @functools.cached_property
@@ -250,8 +250,11 @@ class Results:
             raise GatitoError(f"{folder} has no rows to score: run with stages=[evaluate,report].")
         tasks = set(self.task_names)
         for number, row in enumerate(self.scores):
-            if row.agent not in AGENTS:
-                raise GatitoError(f"{scores}, line {number + 2}: {unknown('agent', row.agent, AGENTS)}")
+            if not is_agent_name(row.agent):
+                raise GatitoError(
+                    f"{scores}, line {number + 2}: {row.agent!r} is no name of an agent, which has letters, digits, - "
+                    "and _: mend the file."
+                )
             if row.task not in tasks:
                 raise GatitoError(f"{scores}, line {number + 2}: {unknown('task', row.task, tasks)}")
         _refuse(

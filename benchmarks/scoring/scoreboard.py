@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.base.registry import Registry
 from benchmarks.scoring import statistics
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.gains import Gain, gains
@@ -16,14 +17,37 @@ from benchmarks.scoring.statistics import Bootstrap, Estimate, Replicates, Sampl
 THRESHOLDS = tuple(np.round(np.arange(0.0, 1.2001, 0.01), 2))
 """Fractions at which the threshold curve is drawn."""
 
-AGGREGATES: Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[float, float]]] = {
-    "IQM": (statistics.iqm, (-np.inf, np.inf)),
-    "mean": (statistics.mean, (-np.inf, np.inf)),
-    "median": (statistics.median, (-np.inf, np.inf)),
-    "worst decile": (statistics.worst_decile, (-np.inf, np.inf)),
-    "optimality gap": (statistics.optimality_gap, (0.0, np.inf)),
-}
-"""Aggregates of fractions over tasks: a function of the last axis, and the least and largest value it can have."""
+
+@dataclass(frozen=True)
+class Aggregate:
+    """An aggregate statistic of fractions over tasks.
+
+    Attributes:
+        function: ``(..., tasks)`` → ``(...)``, over the last axis.
+        help: one sentence for the caption of the summary table; empty: none is needed.
+        low: least value that it can have; an interval is cut off there.
+        high: greatest value that it can have.
+    """
+
+    function: Callable[[np.ndarray], np.ndarray]
+    help: str = ""
+    low: float = -np.inf
+    high: float = np.inf
+
+
+AGGREGATES: Registry[Aggregate] = Registry(
+    "aggregate",
+    {
+        "IQM": Aggregate(statistics.iqm, "IQM: mean of the middle half of the tasks."),
+        "mean": Aggregate(statistics.mean),
+        "median": Aggregate(statistics.median),
+        "worst decile": Aggregate(
+            statistics.worst_decile, "Worst decile: mean of the lowest tenth, at least one task."
+        ),
+        "optimality gap": Aggregate(statistics.optimality_gap, "Optimality gap: mean of max(0, 1 - f).", low=0.0),
+    },
+)
+"""Aggregate statistics by name, in the order of the summary table's columns."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +236,10 @@ def _fieller(agent: Sample, expert: Sample, random: Sample) -> tuple[float, floa
 
 def _suite_score(agent: AgentId, f: Replicates) -> SuiteScore:
     aggregates = {}
-    for name, (function, bounds) in AGGREGATES.items():
-        replicates = combine(function, f)
-        aggregates[name] = _estimate(replicates.estimate, interval(replicates, bounds))
+    for name in AGGREGATES:
+        aggregate = AGGREGATES.load(name)
+        replicates = combine(aggregate.function, f)
+        aggregates[name] = _estimate(replicates.estimate, interval(replicates, (aggregate.low, aggregate.high)))
     curve = combine(lambda values: statistics.share_at_or_above(values, THRESHOLDS), f)
     limits = count_interval(curve)
     return SuiteScore(agent, aggregates, tuple(_estimate(curve.estimate, limits, k) for k in range(len(THRESHOLDS))))

@@ -6,14 +6,13 @@ are negative. A task with a weak expert is listed as unscored; no score is ever 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from benchmarks.base.errors import GatitoError
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.statistics import Sample, standard_error
+from benchmarks.tasks.metrics import METRICS, ScoredEpisode
 
 MIN_Z = 4.4
 """Least distance between expert and random, in standard errors. Above Student's 97.5 % quantile (4.3 for three training
@@ -21,31 +20,13 @@ seeds, less for more) the interval of f is bounded (Fieller 1954). The quantile 
 two seeds can be wide."""
 
 
-class ScoredEpisode(Protocol):
-    """The properties of an episode that a metric reads."""
-
-    @property
-    def total_return(self) -> float:
-        """Undiscounted sum of rewards."""
-        ...
-
-    @property
-    def success(self) -> bool | None:
-        """Whether the task was solved; None if its environment does not say."""
-        ...
-
-
 def metric_value(metric: str, episode: ScoredEpisode) -> float:
-    """An episode's score: its undiscounted return, or 1.0 or 0.0 for success.
+    """An episode's score by the metric of this name.
 
     Raises:
-        GatitoError: if the metric is success and the environment does not report it.
+        GatitoError: if the metric needs what the environment does not report.
     """
-    if metric == "return":
-        return episode.total_return
-    if episode.success is None:
-        raise GatitoError("the metric is success, but the environment reports none: set metric: return in the suite.")
-    return float(episode.success)
+    return float(METRICS.load(metric)(episode))
 
 
 def fraction(agent: np.ndarray, expert: np.ndarray, random: np.ndarray) -> np.ndarray:

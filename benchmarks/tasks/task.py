@@ -1,30 +1,54 @@
 """What a task is, how a suite's YAML becomes tasks, and how a task becomes an environment."""
 
 import functools
-import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 
 from benchmarks.base.artifacts import digest
 from benchmarks.base.errors import FatalError, GatitoError, unknown
 from benchmarks.base.names import check_name
+from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks.guard import Guarded
+from benchmarks.tasks.metrics import METRICS
 
-FAMILIES = {
-    "registered": "benchmarks.tasks.registered",
-    "atari": "benchmarks.tasks.atari",
-    "babyai": "benchmarks.tasks.babyai",
-    "metaworld": "benchmarks.tasks.metaworld",
-    "games": "benchmarks.tasks.games",
-    "restraint": "benchmarks.tasks.restraint",
-}
-"""Environment families and the modules that make them, imported when first needed."""
 
-METRICS = ("return", "success")
+class Family(Protocol):
+    """How the tasks of an environment family are made: a module, or any object, with these two functions."""
+
+    def resolve(self, name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
+        """Every argument of a task's environment, and its time limit in steps; None: there is none.
+
+        Args:
+            name: the task's name.
+            config: its entry in the suite's file.
+
+        Raises:
+            FatalError: if the family has no such environment.
+            GatitoError: if a package is missing.
+        """
+        ...
+
+    def make(self, task: "Task", render_mode: str | None = None) -> gym.Env:
+        """A fresh environment of a task, with its time limit; ``render_mode`` as Gymnasium has it."""
+        ...
+
+
+FAMILIES: Registry[Family] = Registry(
+    "environment family",
+    {
+        "registered": "benchmarks.tasks.registered",
+        "atari": "benchmarks.tasks.atari",
+        "babyai": "benchmarks.tasks.babyai",
+        "metaworld": "benchmarks.tasks.metaworld",
+        "games": "benchmarks.tasks.games",
+        "restraint": "benchmarks.tasks.restraint",
+    },
+)
+"""Environment families and the modules that make them."""
 
 
 @dataclass
@@ -33,9 +57,11 @@ class TaskConfig:
 
     env_id: str = setting("???", "The environment's registered id.")
     kwargs: dict[str, Any] = setting({}, "Arguments of the environment, besides those it is registered with.")
-    family: str = setting("registered", "Which module of benchmarks/tasks makes it.")
+    family: str = setting("registered", "Environment family: what makes the environment.")
     horizon: int | None = setting(None, "Time limit in steps; null: the registered one.", at_least=1)
-    metric: str = setting("return", "What is scored: the undiscounted return, or success.", choices=METRICS)
+    metric: str = setting(
+        "return", "What is scored: the undiscounted return, or success, or a metric of a plugin.", choices=METRICS
+    )
     reference: float | None = setting(None, "Mean score that the expert has to reach; null: any.")
     source: str = setting("", "Where the reference comes from.")
     step_seconds: float = setting(60.0, "Longest time of one step or reset before the task fails.", at_least=1)
@@ -62,11 +88,11 @@ class Task:
 
     Attributes:
         name: ``<group>/<name>``, such as ``classic/cartpole``.
-        family: the module of ``benchmarks/tasks`` that makes it.
+        family: name of the environment family in :data:`FAMILIES`.
         env_id: the environment's registered id.
         kwargs: every argument of the environment, resolved (an id alone does not pin them).
         horizon: time limit in steps.
-        metric: ``return`` or ``success``.
+        metric: name of the score in :data:`benchmarks.tasks.metrics.METRICS`.
         reference: mean score that the expert must reach, or None.
         source: where the reference comes from.
         step_seconds: time that one step or reset of the environment may take before the task fails.
@@ -106,9 +132,8 @@ class Task:
             FatalError: if the family, metric or environment id does not exist, or no horizon is to be had.
             GatitoError: if a package is missing.
         """
-        if config.metric not in METRICS:
-            raise unknown(f"metric of task {name}", config.metric, METRICS)
-        kwargs, horizon = _family(config.family).resolve(name, config)
+        METRICS.load(config.metric, f"metric of task {name}")
+        kwargs, horizon = FAMILIES.load(config.family).resolve(name, config)
         check_settings(f"suite.tasks.{name.replace('/', '-', 1)}", config)
         if not horizon or horizon < 1:
             raise FatalError(f"task {name}: {config.env_id} has no time limit; state one as horizon: STEPS.")
@@ -191,7 +216,7 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
         GatitoError: if a package that it needs is missing (the line names the extra to install).
     """
     try:
-        return Guarded(_family(task.family).make(task, render_mode), task)
+        return Guarded(FAMILIES.load(task.family).make(task, render_mode), task)
     except GatitoError as error:
         error.task = task.name
         raise
@@ -219,12 +244,6 @@ def has_action_mask(task: Task) -> bool:
         return isinstance(env.action_space, gym.spaces.Discrete) and "action_mask" in env.reset(seed=0)[1]
     finally:
         env.close()
-
-
-def _family(name: str) -> Any:  # noqa: ANN401
-    if name not in FAMILIES:
-        raise unknown("environment family", name, FAMILIES)
-    return importlib.import_module(FAMILIES[name])
 
 
 def _task_name(key: str) -> str:

@@ -24,49 +24,49 @@ from benchmarks.tasks.games.solvers import SOLVED
 from benchmarks.tasks.observations import stack
 from experts.programs.games import MctsPolicy, PerfectPolicy
 from experts.programs.planner import PlannerPolicy
-from experts.recipe import PLAYERS, ExpertRecipe
+from experts.programs.program import Program, no_hyperparameters
+from experts.recipe import PROGRAMS, ExpertRecipe
 
 
-def check_player(task: Task, recipe: ExpertRecipe) -> None:
+def check_program(task: Task, recipe: ExpertRecipe) -> None:
     """Refuse a program on a task that it was not written for.
 
     Raises:
         GatitoError: naming the task.
     """
-    family = PLAYERS[recipe.algorithm]
-    if family is not None and task.family != family:
-        others = " or ".join(name for name, plays in PLAYERS.items() if plays == task.family) or "a trained algorithm"
+    program: Program = PROGRAMS.load(recipe.algorithm)
+    if program.family is not None and task.family != program.family:
+        others = [name for name in PROGRAMS if PROGRAMS.load(name).family == task.family]
         raise GatitoError(
-            f"task {task.name}: {recipe.algorithm} plays tasks of family {family}, not {task.family}: use {others}."
+            f"task {task.name}: {recipe.algorithm} plays tasks of family {program.family}, not {task.family}: use "
+            f"{' or '.join(others) or 'a trained algorithm'}."
         )
-    if recipe.algorithm == "mcts":
-        _simulations(task, recipe)
-    elif recipe.algorithm == "perfect" and task.env_id not in SOLVED:
-        raise GatitoError(
-            f"task {task.name}: perfect play is known of {' and '.join(SOLVED)}, not of {task.env_id}: use mcts."
-        )
-    elif recipe.hyperparameters:
-        raise GatitoError(f"task {task.name}: {recipe.algorithm} is not trained: leave out its hyperparameters.")
+    program.check(task, recipe)
     if recipe.episode_seconds < 1:
         raise GatitoError(f"task {task.name}: expert.episode_seconds must be at least 1, not {recipe.episode_seconds}.")
 
 
-def make_player(task: Task, recipe: ExpertRecipe) -> Policy:
+def make_program(task: Task, recipe: ExpertRecipe) -> Policy:
     """The program that plays a task.
 
     Raises:
         GatitoError: if it was not written for this task.
     """
-    check_player(task, recipe)
-    if recipe.algorithm == "script":
-        return ScriptPolicy(task)
-    if recipe.algorithm == "planner":
-        return PlannerPolicy(task, recipe.cost_weight)
-    if recipe.algorithm == "bot":
-        return BotPolicy(task, recipe.episode_seconds)
-    if recipe.algorithm in ("mcts", "perfect"):
-        return MctsPolicy(task, _simulations(task, recipe)) if recipe.algorithm == "mcts" else PerfectPolicy(task)
-    return RandomExpert()
+    check_program(task, recipe)
+    program: Program = PROGRAMS.load(recipe.algorithm)
+    return program.make(task, recipe)
+
+
+def _check_perfect(task: Task, recipe: ExpertRecipe) -> None:
+    no_hyperparameters(task, recipe)
+    if task.env_id not in SOLVED:
+        raise GatitoError(
+            f"task {task.name}: perfect play is known of {' and '.join(SOLVED)}, not of {task.env_id}: use mcts."
+        )
+
+
+def _check_mcts(task: Task, recipe: ExpertRecipe) -> None:
+    _simulations(task, recipe)
 
 
 def _simulations(task: Task, recipe: ExpertRecipe) -> int:
@@ -220,3 +220,9 @@ class _Timer:
 
 
 _TIMER = _Timer()  # there is one such signal in a process
+SCRIPT = Program(lambda task, recipe: ScriptPolicy(task), "metaworld")
+BOT = Program(lambda task, recipe: BotPolicy(task, recipe.episode_seconds), "babyai")
+PLANNER = Program(lambda task, recipe: PlannerPolicy(task, recipe.cost_weight), "restraint")
+MCTS = Program(lambda task, recipe: MctsPolicy(task, _simulations(task, recipe)), "games", _check_mcts)
+PERFECT = Program(lambda task, recipe: PerfectPolicy(task), "games", _check_perfect)
+RANDOM = Program(lambda task, recipe: RandomExpert())

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.settings import check_settings
 from benchmarks.tasks import Task
-from experts.recipe import PLAYERS, ExpertRecipe
+from experts.recipe import ALGORITHMS, PROGRAMS, ExpertRecipe
 from experts.sb3.vector_env import AtariVecEnv, ReplayableVecEnv
 
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
@@ -113,7 +113,6 @@ class SmallCNN(BaseFeaturesExtractor):
             return self.layers(observations.contiguous(memory_format=torch.channels_last)).float()
 
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "dqn": HoldingDQN, "sac": SAC, "td3": TD3}
 _NETWORKS: dict[str, type[BaseFeaturesExtractor]] = {"small_cnn": SmallCNN}
 _WORDS = {"activation_fn": _ACTIVATIONS, "features_extractor_class": _NETWORKS}
 """Arguments in policy_kwargs that are classes, and the words that a recipe names them by."""
@@ -137,8 +136,10 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
         GatitoError: for an unknown algorithm or hyperparameter (with the valid ones), or a wrong number.
     """
     if recipe.algorithm not in ALGORITHMS:
-        raise unknown(f"algorithm of task {task.name}", recipe.algorithm, (*ALGORITHMS, *PLAYERS))
-    valid = [name for name in inspect.signature(ALGORITHMS[recipe.algorithm].__init__).parameters if name != "self"]
+        raise unknown(f"algorithm of task {task.name}", recipe.algorithm, (*ALGORITHMS, *PROGRAMS))
+    valid = [
+        name for name in inspect.signature(ALGORITHMS.load(recipe.algorithm).__init__).parameters if name != "self"
+    ]
     valid = [name for name in valid if name not in _OURS]
     for name in recipe.hyperparameters:
         if name not in valid:
@@ -195,7 +196,7 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
         arguments["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)
     policy = "CnnPolicy" if len(observation.shape or ()) == 3 else "MlpPolicy"
     try:
-        model = ALGORITHMS[recipe.algorithm](policy, env, seed=seed, device="cpu", verbose=0, **arguments)
+        model = ALGORITHMS.load(recipe.algorithm)(policy, env, seed=seed, device="cpu", verbose=0, **arguments)
     except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
         raise GatitoError(f"task {task.name}: {recipe.algorithm} refuses its recipe: {error}") from error
     if isinstance(model, HoldingDQN):

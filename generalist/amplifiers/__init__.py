@@ -4,23 +4,25 @@ A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file
 fields of the module's own dataclass.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.base.errors import unknown
+from benchmarks.base.registry import Registry
 from benchmarks.base.settings import build
 from generalist.amplifiers.amplifier import Amplifier
 
-AMPLIFIERS = {
-    "best_of_n": ("generalist.amplifiers.best_of_n", "BestOfN"),
-    "decompose": ("generalist.amplifiers.decompose", "Decompose"),
-    "finetune": ("generalist.amplifiers.finetune", "Finetune"),
-    "scale": ("generalist.amplifiers.scale", "Scale"),
-    "search": ("generalist.amplifiers.search", "Search"),
-    "self_imitation": ("generalist.amplifiers.self_imitation", "SelfImitation"),
-}
-"""Amplifiers' names and their dataclasses, imported when first needed."""
+AMPLIFIERS: Registry[type] = Registry(
+    "amplifier",
+    {
+        "best_of_n": "generalist.amplifiers.best_of_n:BestOfN",
+        "decompose": "generalist.amplifiers.decompose:Decompose",
+        "finetune": "generalist.amplifiers.finetune:Finetune",
+        "scale": "generalist.amplifiers.scale:Scale",
+        "search": "generalist.amplifiers.search:Search",
+        "self_imitation": "generalist.amplifiers.self_imitation:SelfImitation",
+    },
+)
+"""Amplifiers: dataclasses that follow :class:`generalist.amplifiers.amplifier.Amplifier`; their fields are options."""
 
 
 def make_amplifier(options: Mapping[str, Any]) -> Amplifier:
@@ -31,16 +33,4 @@ def make_amplifier(options: Mapping[str, Any]) -> Amplifier:
     """
     given = dict(options)
     name = given.pop("name", None)
-    return build(amplifier_class(str(name)), given, "amplifier")
-
-
-def amplifier_class(name: str) -> type:
-    """The dataclass of an amplifier and its options.
-
-    Raises:
-        FatalError: if there is no such amplifier.
-    """
-    if name not in AMPLIFIERS:
-        raise unknown("amplifier", name, AMPLIFIERS)
-    module, kind = AMPLIFIERS[name]
-    return getattr(importlib.import_module(module), kind)
+    return build(AMPLIFIERS.load(str(name)), given, "amplifier")

@@ -3,11 +3,10 @@
 A new network is one module in ``generalist/network``, one line here and one YAML file in ``conf/codec/``.
 """
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.base.errors import unknown
+from benchmarks.base.registry import Registry, import_object
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,14 @@ class NetworkKind:
         return self.has_distribution and self.has_critic
 
 
-NETWORKS = {
-    "gato": NetworkKind("generalist.network.gato.gato:GatoNetwork", None, False, False, False),
-    "jat": NetworkKind("generalist.network.jat.jat:JatNetwork", 2, True, True, False),
-    "step": NetworkKind("generalist.network.step:StepNetwork", 1, True, True, True),
-}
+NETWORKS: Registry[NetworkKind] = Registry(
+    "codec",
+    {
+        "gato": NetworkKind("generalist.network.gato.gato:GatoNetwork", None, False, False, False),
+        "jat": NetworkKind("generalist.network.jat.jat:JatNetwork", 2, True, True, False),
+        "step": NetworkKind("generalist.network.step:StepNetwork", 1, True, True, True),
+    },
+)
 """By the name in ``codec.name``."""
 
 
@@ -49,9 +51,7 @@ def network_kind(name: str) -> NetworkKind:
     Raises:
         GatitoError: if there is no such codec.
     """
-    if name not in NETWORKS:
-        raise unknown("codec", name, NETWORKS)
-    return NETWORKS[name]
+    return NETWORKS.load(name)
 
 
 def network_class(name: str) -> Any:  # noqa: ANN401
@@ -60,5 +60,4 @@ def network_class(name: str) -> Any:  # noqa: ANN401
     Raises:
         GatitoError: if there is no such codec.
     """
-    module, _, found = network_kind(name).path.partition(":")
-    return getattr(importlib.import_module(module), found)
+    return import_object(network_kind(name).path, f"the network of codec {name}")

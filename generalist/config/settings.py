@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import full_names
 from generalist.config.ppo import MultitaskConfig
@@ -12,7 +14,16 @@ LOSSES = ("kl", "nll")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
-CONTROLS = ("clone", "retrieval", "specialist", "multitask-rl")
+CONTROLS: Registry[Any] = Registry(
+    "control",
+    {
+        "clone": "generalist.controls.single_task:Clone",
+        "retrieval": "generalist.controls.retrieval:Retrieval",
+        "specialist": "generalist.controls.single_task:Specialist",
+        "multitask-rl": "generalist.controls.multitask_rl:MultitaskRl",
+    },
+)
+"""Controls: classes that follow :class:`generalist.controls.control.Control`."""
 _SMALLEST_BATCH = 8
 _MOST_ROUNDS = 99  # of DAgger: each round has episodes of its own
 
@@ -183,6 +194,7 @@ class ControlsConfig:
     agents: list[str] = setting(["clone", "retrieval", "specialist"], "Which; [] for none.", choices=CONTROLS)
     clone: ModelConfig = setting(mlp, "The clone's network, one per task; a specialist's is the generalist's.")
     multitask: MultitaskConfig = setting(MultitaskConfig, "How multitask-rl is trained.")
+    options: dict[str, Any] = setting({}, "Options of a plugin's controls, which read them: +controls.options.mine=5.")
 
     def check(self) -> None:
         """Refuse settings that cannot work.

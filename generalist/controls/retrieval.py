@@ -10,6 +10,7 @@ Run by ``gatito stages=[controls]``.
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
+from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Suite, Task
+from generalist.config.recipe import retrieval_artifact
+from generalist.controls.control import Control
 from generalist.network.modalities import Modalities, split_modalities
 
 MEMORY = "memory.safetensors"
@@ -31,6 +36,29 @@ _THUMBNAIL = 12  # images are compared at so many pixels a side
 _OBJECTS = 11  # MiniGrid's, the most values of a cell's channels
 _WORDS = 64  # a text's words fall into so many bins
 _WORD_WEIGHT = 10.0  # another instruction weighs more than another view
+
+
+class Retrieval(Control):
+    """A memory per task."""
+
+    def memories(self) -> dict[str, Artifact]:
+        """The memories by task name."""
+        run, recordings = self.context.run, self.context.recordings
+        return {task: retrieval_artifact(run, task, recording) for task, recording in recordings.items()}
+
+    def train(self) -> None:
+        """Make the memories that are not there."""
+        run, memories = self.context.run, self.memories()
+        for task in run.survivors():
+            memorize(task, self.context.recordings[task.name], memories[task.name], run.runs_folder)
+
+    def agent(self) -> Agent | None:
+        """The memories, played as one agent; None: there are none."""
+        suite, memories = self.context.run.survivors("evaluate"), self.memories()
+        if not memories:
+            return None
+        load = partial(load_retrieval, {name: artifact.folder for name, artifact in memories.items()}, suite)
+        return Agent(AgentId("retrieval"), load, memories)
 
 
 class RetrievalPolicy(Policy):

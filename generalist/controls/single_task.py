@@ -8,7 +8,7 @@ Run by ``gatito stages=[controls]``.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,32 +20,50 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.tracking import pump
 from benchmarks.runs.wandb import log_lineage
+from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.evaluate import Agent
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.config.recipe import NetworkRecipe, single_task_artifact
 from generalist.config.settings import ModelConfig, for_one_task
+from generalist.controls.control import Control, Student
 from generalist.network.modalities import modality_of, part_spaces, vector_size
 
 
-@dataclass(frozen=True)
-class Student:
-    """One network of a control.
+class _SingleTask(Control):
+    """One network per task."""
 
-    Attributes:
-        agent: ``specialist`` or ``clone``.
-        task: that it learns.
-        recording: that it learns from.
-        recipe: its share of the generalist's training, its architecture, its inputs and outputs.
-        seed: its training seed.
-        artifact: the finished network.
-    """
+    name: str
 
-    agent: str
-    task: Task
-    recording: Artifact
-    recipe: NetworkRecipe
-    seed: int
-    artifact: Artifact
+    def students(self) -> list[Student]:
+        """One network per task of the run that has got as far as distillation."""
+        context = self.context
+        return students(self.name, context.run, context.recordings, context.config.clone, context.recipe)
+
+    def agent(self) -> Agent | None:
+        """The networks of the tasks that have not failed, played as one agent."""
+        tasks = self.context.run.survivors("evaluate").tasks
+        networks = {student.task.name: student.artifact for student in self.students() if student.task in tasks}
+        load = partial(
+            load_students,
+            self.name,
+            {name: artifact.folder for name, artifact in networks.items()},
+            [task for task in tasks if task.name in networks],
+            deterministic=self.context.deterministic,
+        )
+        return Agent(AgentId(self.name), load, networks, how=self.context.policy_settings)
+
+
+class Clone(_SingleTask):
+    """An MLP per task."""
+
+    name = "clone"
+
+
+class Specialist(_SingleTask):
+    """The generalist's architecture, once per task."""
+
+    name = "specialist"
 
 
 def students(

@@ -22,7 +22,7 @@ from benchmarks.play.rollout import Episode, rollout
 from benchmarks.play.trajectories import write_shard
 from benchmarks.tasks import Task, make_env, spaces
 from benchmarks.tasks.task import TaskConfig
-from experts.programs.scripted import make_player
+from experts.programs.scripted import make_program
 from experts.recipe import ExpertRecipe
 from tests.conftest import ROOT
 from tests.speed.cases import Case, Measurement
@@ -58,7 +58,7 @@ def cases() -> list[Case]:
 
 def _prepare(task: Task, recipe: ExpertRecipe, at_random: bool) -> tuple[Measurement, Measurement]:
     """Both make an environment and play the same layouts for as long; ours thinks, labels and writes."""
-    policy = Noisy(make_player(task, recipe), 0.1)
+    policy = Noisy(make_program(task, recipe), 0.1)
     seeds = iter([episode_seed(Purpose.RECORDING, index, 0) for index in range(100_000)])
     space = spaces(task)[1]
     discrete = isinstance(space, gym.spaces.Discrete)

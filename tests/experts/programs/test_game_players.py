@@ -10,7 +10,7 @@ from benchmarks.play.rollout import rollout
 from benchmarks.tasks import Task, TaskConfig, make_env
 from experts import train
 from experts.programs.games import ILLEGAL_LOGIT, ILLEGAL_Q
-from experts.programs.scripted import make_player
+from experts.programs.scripted import make_program
 from experts.recipe import ExpertRecipe
 
 PERFECT = ExpertRecipe(algorithm="perfect")
@@ -26,7 +26,7 @@ def game(name="connect_four", opponent="random"):
 
 def test_the_perfect_player_never_loses_tic_tac_toe_and_says_what_each_move_is_worth():
     task = game("tic_tac_toe", ["random", "mcts-100", "perfect"])
-    for episode in rollout(make_player(task, PERFECT), {task: range(60)}, keep_steps=True):
+    for episode in rollout(make_program(task, PERFECT), {task: range(60)}, keep_steps=True):
         assert episode.total_return >= 0 and episode.steps is not None
         q, actions = episode.steps["distributions"], episode.steps["actions"]
         assert q.dtype == np.float32 and (np.abs(q[q != ILLEGAL_Q]) < 1).all()
@@ -38,7 +38,7 @@ def test_the_perfect_player_never_loses_tic_tac_toe_and_says_what_each_move_is_w
 @pytest.mark.parametrize("name", ["connect_four", "breakthrough_6x6", "hex_5x5"])
 def test_mcts_wins_and_its_visits_are_a_distribution_over_legal_moves(name):
     task = game(name)
-    episodes = list(rollout(make_player(task, mcts()), {task: range(10)}, keep_steps=True))
+    episodes = list(rollout(make_program(task, mcts()), {task: range(10)}, keep_steps=True))
     assert np.mean([episode.total_return for episode in episodes]) >= 0.8
     for episode in episodes:
         assert episode.steps is not None
@@ -52,7 +52,7 @@ def test_mcts_wins_and_its_visits_are_a_distribution_over_legal_moves(name):
 
 def test_a_search_for_longer_wins_against_a_shorter_one():
     task = game("hex_5x5", "mcts-20")
-    values, _ = train._scores(make_player(task, mcts(500)), task, Purpose.GATE, 30, 0)
+    values, _ = train._scores(make_program(task, mcts(500)), task, Purpose.GATE, 30, 0)
     assert np.mean(values) > 0.5
 
 
@@ -69,5 +69,5 @@ def test_a_search_for_longer_wins_against_a_shorter_one():
 )
 def test_recipes_that_do_not_fit_are_refused_in_one_line(name, recipe, text):
     with pytest.raises(GatitoError, match=text) as error:
-        make_player(game(name), recipe)
+        make_program(game(name), recipe)
     assert "\n" not in str(error.value)

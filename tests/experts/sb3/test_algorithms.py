@@ -5,8 +5,8 @@ import torch
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.rollout import rollout
-from experts.recipe import ExpertRecipe
-from experts.sb3.algorithms import ALGORITHMS, build, check_recipe, make_vec_env
+from experts.recipe import ALGORITHMS, ExpertRecipe
+from experts.sb3.algorithms import build, check_recipe, make_vec_env
 from experts.sb3.player import ExpertPolicy, policy_state
 from experts.sb3.replay import Replayable
 from experts.sb3.training import Training
@@ -177,7 +177,7 @@ def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_
     task = make_task("Pendulum-v1" if algorithm != "dqn" else "CartPole-v1")
     recipe = ExpertRecipe(algorithm=algorithm, num_envs=1)
     env = make_vec_env(task, recipe, seed=0)
-    ours, theirs = build(task, recipe, env, seed=0), ALGORITHMS[algorithm]("MlpPolicy", env, device="cpu")
+    ours, theirs = build(task, recipe, env, seed=0), ALGORITHMS.load(algorithm)("MlpPolicy", env, device="cpu")
     for name in ("policy", "actor", "critic"):
         own, stock = (getattr(getattr(model, name, None), "optimizer", None) for model in (ours, theirs))
         assert (own is None) == (stock is None)

@@ -1,0 +1,37 @@
+"""The protocol of a program: an expert that is neither trained nor stored.
+
+A new program is a policy in this folder and a line in ``experts.recipe.PROGRAMS``; a plugin registers its own there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import Policy
+from benchmarks.tasks import Task
+from experts.recipe import ExpertRecipe
+
+
+def no_hyperparameters(task: Task, recipe: ExpertRecipe) -> None:
+    """Refuse a recipe with hyperparameters: a program is not trained.
+
+    Raises:
+        GatitoError: naming the task.
+    """
+    if recipe.hyperparameters:
+        raise GatitoError(f"task {task.name}: {recipe.algorithm} is not trained: leave out its hyperparameters.")
+
+
+@dataclass(frozen=True)
+class Program:
+    """An expert that is a program.
+
+    Attributes:
+        make: the policy for a task.
+        family: name of the environment family that it plays; None: any.
+        check: refuses a recipe that cannot work, before anything is made.
+    """
+
+    make: Callable[[Task, ExpertRecipe], Policy]
+    family: str | None = None
+    check: Callable[[Task, ExpertRecipe], None] = no_hyperparameters
