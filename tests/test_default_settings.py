@@ -17,7 +17,7 @@ from benchmarks.base.settings import describe
 from benchmarks.report.clips import ClipsConfig
 from experts.recipe import ExpertRecipe
 from experts.record import RecordConfig
-from generalist.amplifiers import AMPLIFIERS, amplifier_class
+from generalist.amplifiers import AMPLIFIERS
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import MultitaskConfig
 from generalist.config.settings import DistillConfig, ModelConfig
@@ -32,7 +32,7 @@ HASHED = {
     "clips": ClipsConfig,
     "suite.tasks.*.expert": ExpertRecipe,
     "controls.multitask": MultitaskConfig,
-    **{f"amplifier={name}": amplifier_class(name) for name in AMPLIFIERS},
+    **{f"amplifier={name}": AMPLIFIERS.load(name) for name in AMPLIFIERS},
 }
 """Settings whose differences from their defaults are part of fingerprints."""
 
