@@ -118,9 +118,13 @@ def test_a_missing_file_names_the_way_out(tmp_path):
 
 
 BAD = {
-    "an unknown agent": (
+    "a name that no agent can have": (
+        lambda r: score_where(r, {"agent": "the generalist"}, agent="generalist", task="toy/y"),
+        "/scores.csv, line 14: 'the generalist' is no name of an agent",
+    ),
+    "an agent of one task alone": (
         lambda r: score_where(r, {"agent": "generalits"}, agent="generalist", task="toy/y"),
-        "/scores.csv, line 14: unknown agent 'generalits'. Did you mean 'generalist'?",
+        "/scores.csv lacks rows: generalist on toy/y",
     ),
     "an unknown task": (
         lambda r: score_where(r, {"task": "toy/z"}, agent="expert", task="toy/y"),
