@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks.base import console, settings
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.plugins import installed_plugins, load_plugins
 from benchmarks.base.settings import words_as_lists
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
@@ -103,6 +104,7 @@ def run_one(composed: DictConfig) -> None:
         plain = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
         assert isinstance(config, Config)
+        load_plugins([*installed_plugins(), *config.plugins])
         name_tasks_in_full(config.distill, config.task_names)
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
         overridden = hydra_config.job.override_dirname

@@ -73,6 +73,11 @@ class Config:
         None, "Folder of the run below runs_folder; null: suite, model, seed, and what else was overridden."
     )
     runs_folder: str = setting("results/runs", "Where runs are written.")
+    plugins: list[str] = setting(
+        [],
+        "Modules of other packages to import in every process, such as [my_package.envs]: they register environment "
+        "families, experts, networks, amplifiers and more. Those of installed packages need not be named.",
+    )
     workers: int | None = setting(None, "Processes, and threads of distillation; null: one per core.", at_least=1)
 
     @property

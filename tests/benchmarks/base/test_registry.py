@@ -1,0 +1,53 @@
+import pytest
+
+from benchmarks.base.errors import FatalError
+from benchmarks.base.registry import Registry, import_object
+
+
+def test_an_entry_is_an_object_or_the_path_of_one_which_is_imported_when_it_is_loaded():
+    registry = Registry("thing", {"path": "collections:Counter", "module": "json", "broken": "no_such_module_at_all"})
+    registry.register("object", 7)
+    assert list(registry) == ["path", "module", "broken", "object"] and len(registry) == 4
+    assert registry.load("path").__name__ == "Counter"
+    assert registry.load("module").__name__ == "json"
+    assert registry.load("object") == 7
+    assert registry.added == ["object"]
+
+
+def test_a_name_that_is_taken_is_refused_and_the_same_entry_may_be_registered_again():
+    registry = Registry("thing", {"counter": "collections:Counter"})
+    registry.register("counter", "collections:Counter")
+    assert registry.added == []
+    with pytest.raises(FatalError, match="the thing 'counter' exists already .collections:Counter."):
+        registry.register("counter", "collections:OrderedDict")
+    assert registry.load("counter").__name__ == "Counter"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden"])
+def test_what_cannot_be_a_name_is_refused(name):
+    with pytest.raises(FatalError, match="thing name"):
+        Registry("thing", {}).register(name, 1)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one():
+    with pytest.raises(FatalError, match="unknown thing 'countr'. Did you mean 'counter'"):
+        Registry("thing", {"counter": "collections:Counter"}).load("countr")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("no_such_module_at_all", "there is no module no_such_module_at_all: install its package"),
+        ("collections:Countr", "unknown attribute of module collections for my entry 'Countr'. Did you mean 'Counter'"),
+        ("my module", "'my module' is no module"),
+        ("broken_module:x", "module broken_module raised ValueError while it was imported (on purpose)"),
+        ("needy_module", "module needy_module needs no_such_module_at_all, which is not installed"),
+    ],
+)
+def test_a_path_that_leads_nowhere_gets_one_line(tmp_path, monkeypatch, path, line):
+    (tmp_path / "broken_module.py").write_text("raise ValueError('on purpose')")
+    (tmp_path / "needy_module.py").write_text("import no_such_module_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FatalError) as refused:
+        import_object(path, "my entry")
+    assert line in str(refused.value) and "\n" not in str(refused.value)
