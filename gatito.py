@@ -38,7 +38,7 @@ from benchmarks.runs.run import CONFIG, Run, run_name
 from benchmarks.runs.stage import STAGES, bind, check_stages, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
-from benchmarks.scoring.agents import AGENTS, AgentId
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import Agent, evaluate, score_artifact
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, check_suite_file
@@ -212,7 +212,7 @@ def _compare(config: Config) -> None:
 
 def _save_workspace(plan: Plan) -> None:
     tracking, suite = plan.config.tracking.resolved(), plan.run.suite
-    agents = [agent for agent in AGENTS if agent in ("generalist", *plan.config.controls.agents)]
+    agents = sorted(("generalist", *plan.config.controls.agents), key=lambda name: AgentId(name).order)
     view = workspace(str(tracking.entity), str(tracking.project), suite.name, agents, [task.name for task in suite])
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 

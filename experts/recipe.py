@@ -10,6 +10,20 @@ from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
+RELEASED, DATASET = "released", "dataset"
+"""What stands for the algorithm where the expert was trained before, or was only recorded."""
+ALGORITHMS: Registry[Any] = Registry(
+    "algorithm",
+    {
+        "ppo": "stable_baselines3:PPO",
+        "a2c": "stable_baselines3:A2C",
+        "dqn": "experts.sb3.algorithms:HoldingDQN",
+        "sac": "stable_baselines3:SAC",
+        "td3": "stable_baselines3:TD3",
+    },
+    attributes=("learn", "get_parameters"),
+)
+"""Algorithms that train experts, subclasses of stable-baselines3's ``BaseAlgorithm``, by ``expert.algorithm``."""
 PROGRAMS: Registry[Any] = Registry(
     "program",
     {
@@ -20,21 +34,11 @@ PROGRAMS: Registry[Any] = Registry(
         "perfect": "experts.programs.scripted:PERFECT",
         "random": "experts.programs.scripted:RANDOM",
     },
+    attributes=("make", "family", "check"),
+    reserved=(*ALGORITHMS, RELEASED, DATASET),
 )
-"""Experts that are programs (:class:`experts.programs.program.Program`), by the name in ``expert.algorithm``."""
-ALGORITHMS: Registry[Any] = Registry(
-    "algorithm",
-    {
-        "ppo": "stable_baselines3:PPO",
-        "a2c": "stable_baselines3:A2C",
-        "dqn": "experts.sb3.algorithms:HoldingDQN",
-        "sac": "stable_baselines3:SAC",
-        "td3": "stable_baselines3:TD3",
-    },
-)
-"""Algorithms that train experts (subclasses of stable-baselines3's ``BaseAlgorithm``), likewise."""
-RELEASED, DATASET = "released", "dataset"
-"""What stands for the algorithm where the expert was trained before, or was only recorded."""
+"""Experts that are programs (:class:`experts.programs.program.Program`), likewise."""
+ALGORITHMS.reserved = (*PROGRAMS, RELEASED, DATASET)
 
 
 @dataclass(kw_only=True)

@@ -46,6 +46,7 @@ AGGREGATES: Registry[Aggregate] = Registry(
         ),
         "optimality gap": Aggregate(statistics.optimality_gap, "Optimality gap: mean of max(0, 1 - f).", low=0.0),
     },
+    attributes=("function", "help", "low", "high"),
 )
 """Aggregate statistics by name, in the order of the summary table's columns."""
 

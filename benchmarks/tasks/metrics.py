@@ -48,6 +48,6 @@ def success(episode: ScoredEpisode) -> float:
 
 
 METRICS: Registry[Callable[[ScoredEpisode], float]] = Registry(
-    "metric", {"return": undiscounted_return, "success": success}
+    "metric", {"return": undiscounted_return, "success": success}, attributes=("__call__",)
 )
 """Metrics by name; greater is better."""

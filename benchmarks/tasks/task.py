@@ -47,6 +47,7 @@ FAMILIES: Registry[Family] = Registry(
         "games": "benchmarks.tasks.games",
         "restraint": "benchmarks.tasks.restraint",
     },
+    attributes=("resolve", "make"),
 )
 """Environment families and the modules that make them."""
 

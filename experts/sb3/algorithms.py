@@ -137,10 +137,8 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     """
     if recipe.algorithm not in ALGORITHMS:
         raise unknown(f"algorithm of task {task.name}", recipe.algorithm, (*ALGORITHMS, *PROGRAMS))
-    valid = [
-        name for name in inspect.signature(ALGORITHMS.load(recipe.algorithm).__init__).parameters if name != "self"
-    ]
-    valid = [name for name in valid if name not in _OURS]
+    arguments = inspect.signature(ALGORITHMS.load(recipe.algorithm).__init__).parameters
+    valid = [name for name in arguments if name != "self" and name not in _OURS]
     for name in recipe.hyperparameters:
         if name not in valid:
             raise unknown(f"{recipe.algorithm} hyperparameter of task {task.name}", name, valid)

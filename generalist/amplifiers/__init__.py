@@ -21,6 +21,7 @@ AMPLIFIERS: Registry[type] = Registry(
         "search": "generalist.amplifiers.search:Search",
         "self_imitation": "generalist.amplifiers.self_imitation:SelfImitation",
     },
+    attributes=("__dataclass_fields__",),
 )
 """Amplifiers: dataclasses that follow :class:`generalist.amplifiers.amplifier.Amplifier`; their fields are options."""
 

@@ -41,6 +41,7 @@ NETWORKS: Registry[NetworkKind] = Registry(
         "jat": NetworkKind("generalist.network.jat.jat:JatNetwork", 2, True, True, False),
         "step": NetworkKind("generalist.network.step:StepNetwork", 1, True, True, True),
     },
+    attributes=("path", "tokens_per_step", "has_distribution", "has_critic", "supports_perceptron"),
 )
 """By the name in ``codec.name``."""
 

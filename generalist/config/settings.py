@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
+from benchmarks.scoring.agents import AGENTS
 from benchmarks.tasks import full_names
 from generalist.config.ppo import MultitaskConfig
 
@@ -22,6 +23,8 @@ CONTROLS: Registry[Any] = Registry(
         "specialist": "generalist.controls.single_task:Specialist",
         "multitask-rl": "generalist.controls.multitask_rl:MultitaskRl",
     },
+    attributes=("check", "students", "train", "agent"),
+    reserved=AGENTS,
 )
 """Controls: classes that follow :class:`generalist.controls.control.Control`."""
 _SMALLEST_BATCH = 8
@@ -194,7 +197,6 @@ class ControlsConfig:
     agents: list[str] = setting(["clone", "retrieval", "specialist"], "Which; [] for none.", choices=CONTROLS)
     clone: ModelConfig = setting(mlp, "The clone's network, one per task; a specialist's is the generalist's.")
     multitask: MultitaskConfig = setting(MultitaskConfig, "How multitask-rl is trained.")
-    options: dict[str, Any] = setting({}, "Options of a plugin's controls, which read them: +controls.options.mine=5.")
 
     def check(self) -> None:
         """Refuse settings that cannot work.

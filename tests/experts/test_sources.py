@@ -77,8 +77,7 @@ def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_ex
         artifact = train.expert_artifact(make_run(run), task, recipe, config)
         artifact.start()
         released.take_up_training(task, tmp_path / "released", artifact)
-        about = {"task": task, "recipe": recipe, "config": config, "seed": 0, "artifact": artifact}
-        train._train(**about, report=lambda done: None)
+        train._train(task=task, recipe=recipe, config=config, seed=0, artifact=artifact, report=lambda done: None)
         return (artifact.folder / "policy.safetensors").read_bytes()
 
     def release(run):

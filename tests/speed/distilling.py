@@ -74,8 +74,13 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
 def _distilled(model: str, windows: int, updates: int, codec: CodecConfig) -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
     config = model_of(model)
-    about = {"batch_size": windows, "sequence_length": config.context_length, "checkpoint_every": 10 * updates}
-    settings = DistillConfig(updates=updates, device="cpu", **about)
+    settings = DistillConfig(
+        updates=updates,
+        device="cpu",
+        batch_size=windows,
+        sequence_length=config.context_length,
+        checkpoint_every=10 * updates,
+    )
     folder = tempfile.TemporaryDirectory()
     recorded = record(_task(), _RECORDED, Path(folder.name) / "trajectories")
 

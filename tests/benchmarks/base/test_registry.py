@@ -11,16 +11,30 @@ def test_an_entry_is_an_object_or_the_path_of_one_which_is_imported_when_it_is_l
     assert registry.load("path").__name__ == "Counter"
     assert registry.load("module").__name__ == "json"
     assert registry.load("object") == 7
-    assert registry.added == ["object"]
 
 
 def test_a_name_that_is_taken_is_refused_and_the_same_entry_may_be_registered_again():
     registry = Registry("thing", {"counter": "collections:Counter"})
     registry.register("counter", "collections:Counter")
-    assert registry.added == []
-    with pytest.raises(FatalError, match="the thing 'counter' exists already .collections:Counter."):
+    assert list(registry) == ["counter"]
+    with pytest.raises(FatalError, match="'counter' is taken: register collections:OrderedDict under another name"):
         registry.register("counter", "collections:OrderedDict")
     assert registry.load("counter").__name__ == "Counter"
+
+
+def test_a_reserved_name_is_refused():
+    with pytest.raises(FatalError, match="the thing name 'expert' is taken"):
+        Registry("thing", {}, reserved=("expert",)).register("expert", 1)
+
+
+def test_an_entry_without_what_its_registry_asks_for_is_refused_at_once_or_when_its_path_is_loaded():
+    registry = Registry("thing", {}, attributes=("resolve", "dumps"))
+    with pytest.raises(FatalError, match="the thing 'a' .int. has no resolve and no dumps: see docs/extending.md"):
+        registry.register("a", 5)
+    registry.register("b", "json")
+    with pytest.raises(FatalError, match="the thing 'b' .* has no resolve: "):
+        registry.load("b")
+    assert list(registry) == ["b"]
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden"])

@@ -49,8 +49,8 @@ def test_gains_are_differences_of_fractions():
 def test_where_some_tasks_are_amplified_the_others_show_what_it_costs_them():
     agents = {task: {agent: {0: [mean] * 20 + [mean + 0.01]} for agent, mean in MEANS.items()} for task in "ab"}
     agents["b"]["generalist round 1"] = {0: [3] * 20 + [3.01]}
-    about = {"a": {"amplified": True}, "b": {"amplified": False}}
-    board = score_results(make_results({f"toy/{task}": own for task, own in agents.items()}, **about))
+    returns = {f"toy/{task}": by_agent for task, by_agent in agents.items()}
+    board = score_results(make_results(returns, a={"amplified": True}, b={"amplified": False}))
     nets = {gain.task: gain.net.value for gain in board.gains if gain.round == 1}
     expected = {"": 0.1, AMPLIFIED: 0.3, OTHERS: -0.1, "toy/a": 0.3, "toy/b": -0.1}
     assert nets == {task: pytest.approx(net, abs=1e-3) for task, net in expected.items()}
