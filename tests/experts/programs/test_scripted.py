@@ -18,7 +18,7 @@ from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite, make_env
 from experts import train
-from experts.programs.scripted import make_player
+from experts.programs.scripted import make_program
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite
 from experts.train import expert_artifact, load_expert, read_gate, train_experts
@@ -60,7 +60,7 @@ def stock_actions(env, actions):
 
 def check_same_decisions(name, seeds, noise):
     task = level(name)
-    for episode in rollout(Noisy(make_player(task, BOT), noise), {task: seeds}, keep_steps=True):
+    for episode in rollout(Noisy(make_program(task, BOT), noise), {task: seeds}, keep_steps=True):
         env = make_env(task)
         env.reset(seed=episode.seed)
         actions = [*episode.steps.get("actions", []), *([0] if episode.truncated_by_policy else [])]
@@ -122,10 +122,10 @@ def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
 
 def test_a_bot_that_changes_its_plan_for_ever_gives_up():
     task = level("UnlockToUnlock")
-    episodes = list(rollout(make_player(task, BOT), {task: range(6)}, keep_steps=True))
+    episodes = list(rollout(make_program(task, BOT), {task: range(6)}, keep_steps=True))
     assert any(episode.truncated_by_policy for episode in episodes)
     assert all(episode.success is False for episode in episodes if episode.truncated_by_policy)
-    values, _ = train._scores(make_player(task, BOT), task, Purpose.GATE, 6, 0)
+    values, _ = train._scores(make_program(task, BOT), task, Purpose.GATE, 6, 0)
     assert len(values) == 6 and set(values) <= {0.0, 1.0}  # given up is failed
 
 
@@ -139,7 +139,7 @@ def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
 
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", hang)
-    [episode] = rollout(make_player(task, ExpertRecipe(algorithm="bot", episode_seconds=1)), {task: [0]})
+    [episode] = rollout(make_program(task, ExpertRecipe(algorithm="bot", episode_seconds=1)), {task: [0]})
     assert episode.truncated_by_policy
 
 
@@ -160,7 +160,7 @@ def test_a_bot_that_fails_gives_up(monkeypatch):
 
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", lambda *_: [].pop())
-    [episode] = rollout(make_player(task, BOT), {task: [0]})
+    [episode] = rollout(make_program(task, BOT), {task: [0]})
     assert (episode.truncated_by_policy, episode.success, episode.length) == (True, False, 0)
 
 
@@ -218,7 +218,7 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
         artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
-        take = RecordingJob(task, lambda: make_player(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, num_envs=1)
+        take = RecordingJob(task, lambda: make_program(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, num_envs=1)
         recording._record_shard(take=take, shard=0, report=lambda _: None)
 
 
@@ -248,6 +248,6 @@ def test_a_program_is_refused_where_it_was_not_written_for(task, recipe, words):
 
 def test_a_script_keeps_within_the_bounds_of_its_actions():
     task = arm("push")
-    [episode] = rollout(make_player(task, SCRIPT), {task: [1]}, keep_steps=True)
+    [episode] = rollout(make_program(task, SCRIPT), {task: [1]}, keep_steps=True)
     assert np.abs(episode.steps["actions"]).max() <= 1
     assert episode.steps["actions"].dtype == np.float32
