@@ -1,7 +1,8 @@
 """The entry point: composes the settings of a run and makes its stages, one after another.
 
 Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and groups. What a stage does stands in
-``experts/stages.py`` and ``generalist/stages.py``; the list of stages is in ``benchmarks/runs/stage.py``.
+``experts/stages.py`` and ``generalist/stages.py``; the list of stages is in ``benchmarks/runs/stage.py``. The Python
+API, :mod:`gatito_api`, is to be had from here: ``gatito.evaluate``.
 """
 
 from benchmarks.base.interrupts import restore  # isort: skip # first: further imports take seconds
@@ -9,11 +10,12 @@ from benchmarks.base.interrupts import restore  # isort: skip # first: further i
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import joblib
@@ -38,20 +40,34 @@ from benchmarks.runs.run import CONFIG, Run, run_name
 from benchmarks.runs.stage import STAGES, bind, check_stages, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
+from benchmarks.scoring import evaluate as scoring
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent, evaluate, score_artifact
+from benchmarks.scoring.outside import check_agents, outside_agents
+from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results
-from benchmarks.tasks import Suite, check_suite_file
+from benchmarks.tasks import Suite
+from benchmarks.tasks.gymnasium_ids import register_tasks
 from experts.stages import Experts
-from gatito_configuration import Config
+from gatito_configuration import Config, read_config
 from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:
     from generalist.stages import Generalist
 restore()
 
-
+CONF = Path(__file__).resolve().parent / "conf"
+API = ("check_env", "check_policy", "distill", "evaluate", "expert", "generalist", "make_env", "recording", "suite")
 _sweep = Sweep()  # the runs of this process
+register_tasks(CONF.parent / "results" / "experts" / "experts.csv", "gatito_api:make_env")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """The Python API, imported when it is first used."""
+    if name in API:
+        import gatito_api
+
+        return getattr(gatito_api, name)
+    raise AttributeError(f"module 'gatito' has no attribute {name!r}; its API is {', '.join(API)}.")
 
 
 @dataclass(frozen=True)
@@ -78,15 +94,17 @@ class Plan:
         """All agents that are scored, in the order of the tables."""
         suite = self.run.survivors("evaluate")
         agents = [Agent(AgentId("random"), RandomPolicy), self.experts.agent(), *self.generalist.agents()]
-        return sorted((agent.on(suite) for agent in agents), key=lambda agent: agent.id.order[0])
+        agents += outside_agents(self.config.agents, suite.tasks)
+        agents = [agent.on(suite) for agent in agents if agent.name not in self.run.failures.agents]
+        return sorted(agents, key=lambda agent: agent.id.order[0])
 
     def scores(self, agents: list[Agent]) -> dict[str, Artifact]:
         """The scores of agents, by name."""
         suite = self.run.survivors("evaluate")
-        return {agent.name: score_artifact(self.run, agent, suite, self.config.evaluate) for agent in agents}
+        return {agent.name: scoring.score_artifact(self.run, agent, suite, self.config.evaluate) for agent in agents}
 
 
-@hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _run(composed: DictConfig) -> None:
     from gatito import run_one  # launchers send this function to other processes, and nothing of this module with it
 
@@ -97,23 +115,26 @@ def run_one(composed: DictConfig) -> None:
     """Make one run."""
     hydra_config, sweeping = HydraConfig.get(), HydraConfig.get().mode == RunMode.MULTIRUN
     with _sweep.one_run(Path(hydra_config.runtime.output_dir) if sweeping else None):
-        # Merged once more into the schema: keys added with `+` pass composition unchecked.
-        as_written = OmegaConf.to_container(composed, resolve=False)
-        assert isinstance(as_written, dict)
-        check_suite_file(as_written.get("suite"))
-        plain = OmegaConf.to_container(composed, resolve=True)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-        assert isinstance(config, Config)
+        config = read_config(composed)
         load_plugins([*installed_plugins(), *config.plugins])
         name_tasks_in_full(config.distill, config.task_names)
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
-        overridden = hydra_config.job.override_dirname
+        overridden = ",".join(  # agents from outside do not change what a run makes
+            word for word in hydra_config.job.override_dirname.split(",") if not word.lstrip("+").startswith("agents.")
+        )
         folder = Path(config.runs_folder) / run_name(preset, overridden, config.name, sweeping=sweeping)
         if not int(os.environ.get("RANK", "0")):
             with lock(folder, needed=any(name in STAGES and STAGES[name].of_run for name in config.stages)):
                 _run_stages(config, folder)
         elif "distill" in config.stages and config.generalist.source == "train":
             _help_to_distill(config, folder)
+
+
+@contextmanager
+def locked_plan(config: Config, folder: Path) -> Iterator[Plan]:
+    """The plan of a run, whose folder no other process uses meanwhile."""
+    with lock(folder, needed=True):
+        yield _plan(config, folder, Failures(config.task_names))
 
 
 def _run_stages(config: Config, folder: Path) -> None:
@@ -180,7 +201,7 @@ def _evaluate(plan: Plan) -> None:
     if not all(artifact.is_complete() for artifact in plan.scores(agents).values()):
         _describe(plan)  # else the description says where the scores were made
     amplified = plan.generalist.amplified_tasks()
-    evaluate(plan.run, agents, plan.experts.gate_means(), plan.config.evaluate, amplified)
+    scoring.evaluate(plan.run, agents, plan.experts.gate_means(), plan.config.evaluate, amplified)
 
 
 def _film(plan: Plan) -> None:
@@ -212,7 +233,9 @@ def _compare(config: Config) -> None:
 
 def _save_workspace(plan: Plan) -> None:
     tracking, suite = plan.config.tracking.resolved(), plan.run.suite
-    agents = sorted(("generalist", *plan.config.controls.agents), key=lambda name: AgentId(name).order)
+    agents = sorted(
+        ("generalist", *plan.config.controls.agents, *plan.config.agents), key=lambda name: AgentId(name).order
+    )
     view = workspace(str(tracking.entity), str(tracking.project), suite.name, agents, [task.name for task in suite])
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
@@ -246,7 +269,8 @@ def _check(config: Config) -> None:
     check_settings(config, config.task_names)
     for group in (config.experts, config.record, config.evaluate):
         group.check()
-    config.clips.check(("random", "expert", "generalist", *config.controls.agents))
+    check_agents(config.agents, config.controls.agents)
+    config.clips.check(("random", "expert", "generalist", *config.controls.agents, *config.agents))
     if "compare" in config.stages and not config.runs:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
     if "workspace" in config.stages and config.tracking.resolved().entity is None:

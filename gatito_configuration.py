@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.base import artifacts
 from benchmarks.base.settings import Described, describe, keys_text, setting
@@ -16,7 +16,7 @@ from benchmarks.report.clips import ClipsConfig
 from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, help_text
 from benchmarks.runs.tracking import TrackingConfig
 from benchmarks.scoring.evaluate import EvaluateConfig
-from benchmarks.tasks import Suite
+from benchmarks.tasks import Suite, check_suite_file
 from experts.recipe import ExpertsConfig, SuiteEntry, TaskEntry
 from experts.record import RecordConfig
 from generalist.amplifiers import AMPLIFIERS
@@ -68,6 +68,11 @@ class Config:
     runs: list[str] = setting(
         [], "With stages=[compare], the runs to put into one report: names or patterns below runs_folder, or paths."
     )
+    agents: dict[str, Any] = setting(
+        {},
+        "Agents from outside the project that are scored as well, such as +agents.mine=my_package.module:load; see "
+        "docs/agents.md.",
+    )
     label: str = setting("default", "What sets this run apart from the defaults, in a word; see the group variant.")
     name: str | None = setting(
         None, "Folder of the run below runs_folder; null: suite, model, seed, and what else was overridden."
@@ -91,6 +96,22 @@ OmegaConf.set_struct(_schema.amplifier, False)  # its keys are those of the ampl
 ConfigStore.instance().store(name="schema", node=_schema)
 OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
 OmegaConf.register_new_resolver("keys", lambda: keys_text(Config), replace=True)
+
+
+def read_config(composed: DictConfig) -> Config:
+    """The settings of a run, from what Hydra composed.
+
+    Raises:
+        GatitoError: if the suite's file is not one.
+    """
+    # Merged once more into the schema: keys added with `+` pass composition unchecked.
+    as_written = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(as_written, dict)
+    check_suite_file(as_written.get("suite"))
+    plain = OmegaConf.to_container(composed, resolve=True)
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    assert isinstance(config, Config)
+    return config
 
 
 def page() -> str:

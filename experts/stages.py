@@ -14,7 +14,7 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.stage import STAGES, require
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task, spaces
 from experts.datasets import export_dataset
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig

@@ -52,6 +52,11 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
         make_amplifier(config.amplifier)
     elif amplifier in AMPLIFIERS:
         raise GatitoError(f"amplifier={amplifier} needs rounds to amplify in: set ida.rounds=3.")
+    if config.generalist.source == "none" and (config.ida.rounds or config.controls.agents):
+        raise GatitoError(
+            "generalist=none leaves nothing to amplify or to compare with controls: set controls=none and leave "
+            "ida.rounds out, or distil a generalist with generalist=train."
+        )
     config.distill.check(tasks, config.model)
     if config.distill.held_out and config.codec.conditioning != "none":
         raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")

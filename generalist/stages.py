@@ -16,7 +16,7 @@ from benchmarks.play.policy import Policy
 from benchmarks.runs.run import Run
 from benchmarks.runs.stage import STAGES, require
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task
 from generalist.checks import Settings
 from generalist.config.networks import network_class
@@ -79,6 +79,11 @@ class Generalist:
         return self.config.generalist.source == "released"
 
     @property
+    def exists(self) -> bool:
+        """Whether the run has a generalist."""
+        return self.config.generalist.source != "none"
+
+    @property
     def recipe(self) -> NetworkRecipe:
         """How networks are made."""
         return NetworkRecipe(self.config.distill, self.config.model, self.config.codec)
@@ -97,9 +102,9 @@ class Generalist:
 
     def skipped_stages(self) -> set[str]:
         """Stages that are skipped because a released generalist is used."""
-        if not self.is_released:
+        if self.exists and not self.is_released:
             return set()
-        skipped = {"distill", "controls"}
+        skipped = {"distill", "controls"} if self.exists else {"distill", "controls", "ida"}
         return skipped if self.rounds_learn_from_experts else skipped | {"record"}
 
     def recordings(self) -> dict[str, Artifact]:
@@ -244,12 +249,14 @@ class Generalist:
     def release(self) -> None:
         """Copy a finished generalist to the folder of the released one."""
         artifact, folder = self.artifact(), self.config.generalist.released_folder(self.run.suite.name)
-        if not self.is_released and artifact.is_complete():
+        if self.exists and not self.is_released and artifact.is_complete():
             release_generalist(artifact, folder)
             console.note(f"{folder}: the generalist of {self.run.folder}")
 
     def agents(self) -> list[Agent]:
         """The generalist, its controls, and the players and students of every round, as agents to be scored."""
+        if not self.exists:
+            return []
         agents = [self._network_agent(AgentId("generalist"), self.artifact()), *self._round_agents()]
         return agents + [agent for agent in (control.agent() for control in self.controls()) if agent is not None]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.play.policy import Policy, PolicyOutput
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.scoreboard import AGGREGATES, Aggregate
 from benchmarks.tasks import FAMILIES
 from benchmarks.tasks.metrics import METRICS

@@ -34,7 +34,7 @@ _WIDTH = 560
 def charts(board: Scoreboard) -> dict[str, Chart]:
     """Every chart for which there are rows, by file name."""
     drawn: dict[str, Chart] = {}
-    if board.suite:
+    if board.suite and board.competitors:
         drawn = {"fractions": fractions(board), "thresholds": thresholds(board)}
         if board.results.costs:
             drawn["compute"] = compute(board)

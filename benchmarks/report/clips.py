@@ -23,7 +23,7 @@ from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Task, make_env
 
 CLIP = "clip.mp4"

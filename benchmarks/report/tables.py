@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.base.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.scoring.agents import AgentId, describe_agent, with_label
+from benchmarks.scoring.agents import AGENTS, AgentId, describe_agent, with_label
 from benchmarks.scoring.scoreboard import AGGREGATES, Estimate, Scoreboard
 
 MARKS = (0.5, 0.9, 1.0)
@@ -61,18 +61,23 @@ class TidyScore:
 
 
 def headline(board: Scoreboard) -> str:
-    """One sentence: the fraction that one network for all tasks keeps, against one network per task."""
+    """One sentence: the fraction that one network for all tasks keeps, against one network per task.
+
+    Without a generalist, the fraction that each agent from outside the project keeps.
+    """
     last = max((score.agent.round or 0 for score in board.suite), default=0)
     shown = [
         score for score in board.suite if score.agent.name in _HEADLINE_AGENTS and (score.agent.round or 0) in (0, last)
     ]
+    shown = shown or [score for score in board.suite if score.agent.name not in AGENTS]
     start = "Preliminary, one training seed: " if board.preliminary else ""
     if not shown:
         return f"{start}no task is scored." if not board.suite else f"{start}no generalist was scored."
     clauses = []
     for score in shown:
         rounds = f" after {last} {plural(last, 'round')}" if score.agent.round else ""
-        subject = with_label(_HEADLINE_AGENTS[score.agent.name] + rounds, score.agent.label)
+        name = _HEADLINE_AGENTS.get(score.agent.name, f"agent {score.agent.name}")
+        subject = with_label(name + rounds, score.agent.label)
         clauses.append(f"{subject} {'' if clauses else 'keeps '}{interval_text(score.aggregates['IQM'])}")
     scored = len(board.results.task_names) - len(board.unscored)
     seeds = len(board.results.train_seeds)

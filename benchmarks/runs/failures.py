@@ -1,4 +1,4 @@
-"""Which tasks of a run failed, in which stage and why. The run goes on with the other tasks."""
+"""Which tasks of a run failed, in which stage and why, and which agents from outside. The run goes on without them."""
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +14,7 @@ from benchmarks.tasks import Suite
 FAILURES = "failures.json"
 _READING = "tasks"  # stands for a stage while the suite is read
 _ORDER = (_READING, *STAGES)
+_AGENT = "agent "  # before the name of an agent in the file
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Failure:
 class Failures:
     """The failures of one run."""
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        """Args: the names of all tasks that were asked for."""
+    def __init__(self, tasks: Sequence[str], *, quiet: bool = False) -> None:
+        """Args: the names of all tasks that were asked for, and whether failures are noted without a warning."""
+        self._quiet = quiet
+        self._agents: dict[str, str] = {}
         self._stage = _READING
         self._tasks = list(tasks)
         self._failed: dict[str, Failure] = {}
@@ -55,10 +58,20 @@ class Failures:
         known = self._failed.get(task)
         if known is None:
             self._failed[task] = Failure(self.stage, " ".join(line.split()))
-            if len(self._tasks) > 1:  # else the run ends at once, with this line
+            if len(self._tasks) > 1 and not self._quiet:  # else the run ends at once, with this line
                 console.warn(f"task {task} failed, the others go on: {self._failed[task].line}")
         elif _ORDER.index(self.stage) < _ORDER.index(known.stage):
             self._failed[task] = replace(known, stage=self.stage)
+
+    def add_agent(self, agent: str, line: str) -> None:
+        """Note that an agent from outside fails, with a warning at once: it is left out of the results."""
+        self._agents[agent] = " ".join(line.split())
+        console.warn(f"agent {agent} failed and is left out of the results: {self._agents[agent]}")
+
+    @property
+    def agents(self) -> Collection[str]:
+        """The names of the agents from outside that failed."""
+        return self._agents.keys()
 
     def line(self, task: str) -> str:
         """Why a task failed.
@@ -90,14 +103,17 @@ class Failures:
         """Take over the failures of an earlier command of this run, in stages that are needed now and not run again."""
         last = max((_ORDER.index(stage) for stage in stages), default=0)
         for task, failure in _read(folder).items():
+            if task.startswith(_AGENT) and "evaluate" not in stages:
+                self._agents[task.removeprefix(_AGENT)] = failure.line
             needed = 0 < _ORDER.index(failure.stage) < last and failure.stage not in stages
             if needed and task in self._tasks:
                 self._failed.setdefault(task, failure)
 
     def write(self, folder: Path) -> None:
         """Write them into the run's folder; without any, there is no file."""
-        if self._failed:
-            write_json(folder / FAILURES, {task: asdict(failure) for task, failure in self._failed.items()})
+        failed = self._failed | {f"{_AGENT}{agent}": Failure("evaluate", line) for agent, line in self._agents.items()}
+        if failed:
+            write_json(folder / FAILURES, {name: asdict(failure) for name, failure in failed.items()})
         elif (folder / FAILURES).exists():  # else a run that can only be read could not be shown
             (folder / FAILURES).unlink()
 
@@ -115,22 +131,24 @@ class Failures:
 
         Raises:
             GatitoError: of the only task.
-            TasksFailedError: with a line for each task that failed.
+            TasksFailedError: with a line for each task and agent that failed.
         """
-        lines = [f"{task}: {self._failed[task].line}" for task in self._tasks if task in self._failed]
-        if lines and len(self._tasks) == 1:
+        failed = [task for task in self._tasks if task in self._failed]
+        if failed and len(self._tasks) == 1:
             raise GatitoError(self._failed[self._tasks[0]].line)
+        lines = [f"{task}: {self._failed[task].line}" for task in failed]
+        lines += [f"{_AGENT}{agent}: {line}" for agent, line in self._agents.items()]
+        counts = [f"{len(failed)} of {len(self._tasks)} tasks"] if failed else []
+        counts += [f"{len(self._agents)} agent{'s' if len(self._agents) > 1 else ''}"] if self._agents else []
         if lines:
-            raise TasksFailedError(
-                f"{len(lines)} of {len(self._tasks)} tasks failed; once they are mended, run all stages again:", lines
-            )
+            raise TasksFailedError(f"{' and '.join(counts)} failed; once they are mended, run all stages again:", lines)
 
     def _until(self, stage: str) -> set[str]:
         return {task for task, failure in self._failed.items() if _ORDER.index(failure.stage) <= _ORDER.index(stage)}
 
 
 def read_failures(folder: Path) -> dict[str, str]:
-    """Why each task failed in the run of a folder, by the task's name."""
+    """Why each task failed in the run of a folder, by the task's name, and each agent, by ``agent NAME``."""
     return {task: failure.line for task, failure in _read(folder).items()}
 
 

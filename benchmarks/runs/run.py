@@ -45,9 +45,15 @@ class Run:
         """The tasks that have not failed, up to the end of a stage or at all; see :meth:`Failures.survivors`."""
         return self.failures.survivors(self.suite, stage)
 
-    def isolated(self, suite: Suite, stage: str) -> "Run":
-        """The same run on other tasks, in a stage whose failures do not count outside it."""
-        failures = Failures([task.name for task in suite])
+    def isolated(self, suite: Suite, stage: str, *, quiet: bool = False) -> "Run":
+        """The same run on other tasks, in a stage whose failures do not count outside it.
+
+        Args:
+            suite: the tasks.
+            stage: the stage.
+            quiet: whether failures are noted without a warning.
+        """
+        failures = Failures([task.name for task in suite], quiet=quiet)
         failures.stage = stage
         return replace(self, suite=suite, failures=failures)
 

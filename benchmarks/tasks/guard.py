@@ -138,6 +138,11 @@ class Guarded(gym.Wrapper):
         if has_cost != self._has_cost:
             raise ViolationError("has a cost in some steps alone; give it in every step, 0 where nothing costs")
 
+    @property
+    def position(self) -> tuple[int | None, int]:
+        """Seed of the episode, and the number of steps that have been taken."""
+        return self._seed, self._steps
+
     def current(self) -> Any:  # noqa: ANN401
         """A copy of the last observation; None before the first reset."""
         return None if self.observation is None else self._conform(self.observation)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.base.settings import check_settings, setting
 
-SOURCES = ("train", "released")
+SOURCES = ("train", "released", "none")
 
 
 @dataclass
@@ -13,7 +13,10 @@ class GeneralistConfig:
     """Which generalist is played, and how."""
 
     source: str = setting(
-        "train", "Where the generalist comes from: train, distilled here; released, with the project.", choices=SOURCES
+        "train",
+        "Where the generalist comes from: train, distilled here; released, with the project; none, there is none, and "
+        "other agents are scored.",
+        choices=SOURCES,
     )
     released: str | None = setting(
         None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.runs.run import Run
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Task
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import ControlsConfig

@@ -13,7 +13,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import MultitaskConfig, PPOConfig, check_learnable, settings_of

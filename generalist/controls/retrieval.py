@@ -22,7 +22,7 @@ from benchmarks.base.compute import Cost
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task
 from generalist.config.recipe import retrieval_artifact
 from generalist.controls.control import Control

@@ -21,7 +21,7 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.tracking import pump
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.config.recipe import NetworkRecipe, single_task_artifact

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate
+from benchmarks.scoring.evaluate import EvaluateConfig, evaluate
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import make_env
 from generalist.config.settings import ModelConfig
 from generalist.distill.data import Mixture, Source

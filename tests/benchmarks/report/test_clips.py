@@ -8,7 +8,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report.clips import ClipsConfig, Filmed, film, side_by_side, write_video
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent
+from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite
 from tests.conftest import make_run, make_task
 

@@ -1,6 +1,7 @@
 """README.md, docs/ and the READMEs of results: generated parts match the committed results, and code blocks work."""
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -139,7 +140,12 @@ def test_shell_commands_are_valid(command):
 
 
 @pytest.mark.parametrize("name, text", [(name, text) for name, language, text in BLOCKS if language == "python"])
-def test_python_blocks_run(name, text):
-    # In a process of its own: an example may register what other tests must not find.
-    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True)
+def test_python_blocks_run(name, text, tmp_path):
+    # In a process and folder of its own: an example may register what other tests must not find, and write files.
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "experts").symlink_to(RESULTS / "experts")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, f"{name}: {done.stderr}"

@@ -10,7 +10,8 @@ from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.runs.failures import Failures, read_failures
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent, EvaluateConfig, score_artifact
+from benchmarks.scoring.evaluate import EvaluateConfig, score_artifact
+from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results, ScoreRow
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
 from tests.benchmarks.scoring.test_evaluate import SUITE, score

@@ -10,7 +10,8 @@ from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.runs.tracking import Log, read_log
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.evaluate import Agent, EvaluateConfig, evaluate, score_artifact
+from benchmarks.scoring.evaluate import EvaluateConfig, evaluate, score_artifact
+from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import CostRow, CurveRow, Results, TaskRow
 from benchmarks.tasks import Suite
 from tests.conftest import make_run, make_task

@@ -1,0 +1,176 @@
+"""Play the test episodes of agents in worker processes."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.base.artifacts import Artifact
+from benchmarks.play.policy import Policy, spent_by, total_spent
+from benchmarks.play.rollout import Episode, rollout
+from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.run import Run
+from benchmarks.scoring.agents import AgentId
+from benchmarks.tasks import Suite
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent to score.
+
+    Attributes:
+        id: the agent's identity in the rows.
+        load: creates the policy, in the process that plays it; picklable.
+        made_from: the artifacts that the policy consists of: one per task by name, or one for all tasks as ``""``.
+        recorded: folders of recordings whose episodes are scored in place of new ones, by task name.
+        earlier: artifacts that were made on the way to this agent, whose cost is part of its own.
+        episodes: number of test episodes that it plays per task, the first ones; None: all.
+        lanes: environments side by side for a policy that plays each task by itself; None: it plays all tasks at once.
+        how: further settings that decide how the policy acts.
+        outside: whether it comes from outside the project: if it fails on a task, it is left out of the results, and no
+            other agent is.
+    """
+
+    id: AgentId
+    load: Callable[[], Policy]
+    made_from: Mapping[str, Artifact] = field(default_factory=dict)
+    recorded: Mapping[str, Path] = field(default_factory=dict)
+    earlier: Sequence[Artifact] = ()
+    episodes: int | None = None
+    lanes: int | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
+    outside: bool = False
+
+    @property
+    def name(self) -> str:
+        """The agent's name as tables show it."""
+        return str(self.id)
+
+    def on(self, suite: Suite) -> "Agent":
+        """The same agent restricted to the suite's tasks."""
+        kept = ("", *(task.name for task in suite))
+        return replace(self, made_from={name: artifact for name, artifact in self.made_from.items() if name in kept})
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which episodes an agent plays, and how many at once.
+
+    Attributes:
+        seeds: of the test episodes, the same for every task.
+        lanes: environments of each task side by side, given the number of tasks that are played together.
+    """
+
+    seeds: Sequence[int]
+    lanes: Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class Played:
+    """Episodes, their wall time in seconds summed over processes, and the policy's inference cost, if it counts it."""
+
+    episodes: Sequence[Episode]
+    seconds: float
+    spent: Mapping[str, float]
+
+
+def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
+    """Play the test episodes of agents.
+
+    A task that fails for one of the project's agents is noted in the run's failures, and is left to nobody. An agent
+    from outside that fails is noted there, and is missing in what is returned.
+
+    Args:
+        run: the run.
+        agents: the agents; those from outside play last.
+        schedules: of every agent.
+    """
+    ours = [agent for agent in agents if not agent.outside]
+    played = _play_all(run, ours, schedules)
+    for agent in (agent for agent in agents if agent.outside):
+        alone = run.isolated(run.survivors(), "evaluate", quiet=True)
+        played |= _play_all(alone, [agent], schedules)
+        lines = [alone.failures.line(task.name) for task in alone.suite if task.name in alone.failures]
+        if lines:
+            del played[agent.id]
+            more = f" ({len(lines) - 1} further tasks failed)" if len(lines) > 1 else ""
+            run.failures.add_agent(agent.name, lines[0] + more)
+    return played
+
+
+def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
+    suite = run.survivors()
+    jobs = []
+    for agent in agents:
+        schedule = schedules[agent.id]
+        parts = min(run.workers, len(schedule.seeds))
+        jobs += [
+            _part(agent, together, replace(schedule, seeds=schedule.seeds[part::parts]))
+            for together in _groups(agent, suite)
+            for part in range(parts)
+        ]
+    done = _play_parts(jobs, run)
+    for episode in (episode for _, part in done for episode in part.episodes):
+        if not math.isfinite(episode.total_return):
+            line = f"the return of an episode (seed {episode.seed}) is {episode.total_return}: scale its rewards down."
+            run.failures.add(episode.task, f"task {episode.task}: {line}")
+    played = {}
+    for agent in agents:
+        parts = [part for job, part in done if job.arguments["agent"] is agent]
+        played[agent.id] = Played(
+            [episode for part in parts for episode in part.episodes],
+            sum(part.seconds for part in parts),
+            total_spent([part.spent for part in parts]),
+        )
+    return played
+
+
+def _groups(agent: Agent, suite: Suite) -> list[Suite]:
+    """Tasks that an agent plays together in one process: each by itself if it has lanes of its own, else all."""
+    playing = tuple(task for task in suite if task.name not in agent.recorded)
+    if agent.lanes:
+        return [Suite(suite.name, (task,)) for task in playing]
+    return [Suite(suite.name, playing)] if playing else []
+
+
+def _part(agent: Agent, suite: Suite, schedule: Schedule) -> Job:
+    """A job that plays some test episodes of all tasks of the suite, which share one batched forward pass."""
+    arguments = {"agent": agent, "suite": suite, "schedule": schedule}
+    task = suite.tasks[0].name if len(suite.tasks) == 1 else None
+    return Job(f"evaluate {agent.name}", len(schedule.seeds) * len(suite.tasks), arguments, task)
+
+
+def _play_parts(jobs: Sequence[Job], run: Run) -> list[tuple[Job, Played]]:
+    """Run every job; a job that fails is repeated without the tasks that failed.
+
+    If its process died without naming a task, it is repeated task by task.
+    """
+    played: list[tuple[Job, Played]] = []
+    pending = list(jobs)
+    while pending:
+        known = len(run.failures)
+        results = run_jobs(_play, pending, workers=run.workers, failures=run.failures)
+        played += results.items()
+        failed = [job.arguments for job in pending if job not in results]
+        pending = []
+        for arguments in failed:
+            suite = run.failures.survivors(arguments["suite"])
+            single = [Suite(suite.name, (task,)) for task in suite]
+            suites = single if len(run.failures) == known else [suite] if suite.tasks else []
+            pending += [_part(arguments["agent"], part, arguments["schedule"]) for part in suites]
+    return played
+
+
+def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> Played:
+    """Play all episodes of a job, in a worker process."""
+    start = time.monotonic()
+    episodes: list[Episode] = []
+    lanes = agent.lanes or schedule.lanes(len(suite.tasks))
+    with closing(agent.load()) as policy:
+        for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=lanes):
+            episodes.append(episode)
+            report(len(episodes))
+    return Played(episodes, time.monotonic() - start, spent_by(policy))

@@ -1,0 +1,92 @@
+"""What is wrong with a policy is told in one line."""
+
+import numpy as np
+import pytest
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.outside.conformity import check_policy
+from benchmarks.play.policy import Policy, PolicyOutput, RandomPolicy
+from tests.conftest import make_task
+
+COUNTER = make_task(kwargs={"length": 7})
+
+
+class Brought(Policy):
+    distribution_kind = {}
+
+    def initial_state(self, num_envs):
+        return np.zeros(num_envs, int)
+
+    def act(self, inputs, state):
+        [rows] = inputs
+        chosen = self.choose(rows, state)
+        return [PolicyOutput(chosen, chosen)], state
+
+    def choose(self, rows, state):
+        return np.zeros(len(rows.observations), int)
+
+
+class Counts(Brought):
+    """Alternates within an episode."""
+
+    def choose(self, rows, state):
+        state[rows.env_ids] = np.where(rows.episode_start, 0, state[rows.env_ids] + 1)
+        return state[rows.env_ids] % 2
+
+
+class Remembers(Brought):
+    """Forgets to clear its memory."""
+
+    def choose(self, rows, state):
+        state[rows.env_ids] += 1
+        return state[rows.env_ids] % 3
+
+
+class Mixes(Brought):
+    """Acts by what stands in the other rows."""
+
+    def choose(self, rows, state):
+        return np.full(len(rows.observations), len(rows.observations) % 3)
+
+
+class Writes(Brought):
+    def choose(self, rows, state):
+        rows.observations[:] = 0
+        return super().choose(rows, state)
+
+
+class Steps(Brought):
+    def choose(self, rows, state):
+        rows.envs[0].step(0)
+        return super().choose(rows, state)
+
+
+class Private(Brought):
+    """Draws from a stream of its own."""
+
+    rng = np.random.default_rng(0)
+
+    def choose(self, rows, state):
+        return self.rng.integers(3, size=len(rows.observations))
+
+
+@pytest.mark.parametrize("policy", [Brought(), Counts(), RandomPolicy(), lambda observation: 1])
+def test_good_policies_pass(policy):
+    check_policy(policy, COUNTER)
+
+
+@pytest.mark.parametrize(
+    "policy, words",
+    [
+        (Remembers(), "clear it at episode_start"),
+        (Mixes(), "in another way in an episode"),
+        (Private(), "draw from rngs alone"),
+        (Writes(), "changes its input observations: copy it"),
+        (Steps(), "steps or resets the environment that it plays"),
+        (lambda observation: 9, "is 9, where its space has 0 to 2"),
+        (Policy, "is no agent|raised"),
+    ],
+)
+def test_what_is_wrong_is_named(policy, words):
+    with pytest.raises(GatitoError, match=words):
+        check_policy(policy, COUNTER)
