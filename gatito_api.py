@@ -24,7 +24,7 @@ import benchmarks.tasks
 import gatito
 from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.csv_rows import columns
-from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError, unknown
 from benchmarks.base.plugins import installed_plugins, load_plugins
 from benchmarks.play.outside.checked import CheckedPolicy
 from benchmarks.play.outside.conformity import check_policy as _check_policy
@@ -35,6 +35,7 @@ from benchmarks.report import write_report
 from benchmarks.report.formats import to_markdown
 from benchmarks.report.report import score_results
 from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
+from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.scoring.agents import AGENTS, AgentId, is_agent_name
 from benchmarks.scoring.playing import Agent
@@ -139,7 +140,7 @@ def expert(task: str | Task) -> Policy:
     config = _config(found, [played.name], "experts=released")
     with _plan(config, "expert") as plan:
         plan.experts.train()
-        plan.run.failures.stop_if_any()
+        _stop_if_any(plan.run.failures)
         folders = {name: artifact.folder for name, artifact in plan.experts.artifacts().items()}
         return load_experts(folders, (played,))
 
@@ -211,7 +212,7 @@ def evaluate(
         mine = Agent(AgentId(name), load, lanes=AgentConfig.num_envs, how={"object": uuid.uuid4().hex}, outside=True)
         agents = [Agent(AgentId("random"), RandomPolicy), plan.experts.agent(), mine]
         results = gatito.scoring.evaluate(plan.run, agents, plan.experts.gate_means(), config.evaluate)
-        plan.run.failures.stop_if_any()
+        _stop_if_any(plan.run.failures)
         return Scores(results, plan.run.folder)
 
 
@@ -246,7 +247,7 @@ def distill(
         if recordings is None:
             plan.experts.train()
             plan.experts.record()
-            plan.run.failures.stop_if_any()
+            _stop_if_any(plan.run.failures)
             found = plan.experts.recordings()
         else:
             found = {task: _finished(Path(folder)) for task, folder in recordings.items()}
@@ -299,6 +300,14 @@ def _resolved(config: Config) -> Suite:
 def _plan(config: Config, name: str) -> AbstractContextManager[gatito.Plan]:
     """A plan of a locked run folder, as a context."""
     return gatito.locked_plan(config, Path(config.runs_folder) / f"{config.suite.name}-{name}")
+
+
+def _stop_if_any(failures: Failures) -> None:
+    """Raise what the command line lists, in one line."""
+    try:
+        failures.stop_if_any()
+    except TasksFailedError as error:
+        raise GatitoError(f"{error} {' '.join(error.lines)}") from None
 
 
 def _finished(folder: Path) -> Artifact:

@@ -65,6 +65,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class _Parent:
+    """What a worker has to know of the process that started it: its number, working folder and plugins."""
+
+    process: int
+    folder: Path
+    plugins: Sequence[str]
+
+
+@dataclass(frozen=True)
 class _Outcome:
     """How a job ended: with a value, an error that a person can mend, a traceback, or the death of its process."""
 
@@ -201,7 +210,8 @@ def _outcomes(
             while waiting and len(working) < max(1, workers):
                 job = waiting.pop()
                 with _uninterrupted():
-                    pool, future = _submit(_job, function, job.arguments, board[job], os.getpid(), loaded_plugins())
+                    parent = _Parent(os.getpid(), Path.cwd(), loaded_plugins())
+                    pool, future = _submit(_job, function, job.arguments, board[job], parent)
                     working[future] = (job, pool)
             for future in wait(working, return_when=FIRST_COMPLETED).done:
                 job, pool = working[future]
@@ -253,13 +263,13 @@ def _job(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
     place: tuple[Path, int],
-    parent: int,
-    plugins: Sequence[str],
+    parent: _Parent,
 ) -> _Outcome:
     import torch
 
-    _die_with(parent)
-    load_plugins(plugins)
+    _die_with(parent.process)
+    os.chdir(parent.folder)  # which may have changed since this process was started
+    load_plugins(parent.plugins)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(place[0], dtype=np.int64, mode="r+")
     crash = _crash_file(*place).open("w")
