@@ -48,7 +48,7 @@ from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite
 from benchmarks.tasks.gymnasium_ids import register_tasks
 from experts.stages import Experts
-from gatito_configuration import Config, read_config
+from gatito_configuration import Config, read_config, store_suite
 from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:
@@ -259,7 +259,10 @@ _STAGES = bind(_MAKERS)
 
 
 def _describe(plan: Plan) -> None:
-    plan.run.describe(OmegaConf.to_yaml(OmegaConf.structured(plan.config)), HydraConfig.get().overrides.task)
+    hydra_config = HydraConfig.get()
+    folders = [str(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
+    settings = OmegaConf.to_yaml(OmegaConf.structured(plan.config))
+    plan.run.describe(settings, hydra_config.overrides.task, folders)
 
 
 def _check(config: Config) -> None:
@@ -280,7 +283,7 @@ def _check(config: Config) -> None:
 def main() -> None:
     """Run the command line; exit code 1 after an error, with one line that says what to do."""
     sys.argv[1:] = words_as_lists(sys.argv[1:], Config)
-    run_command(_run, _sweep)
+    run_command(_run, _sweep, store_suite)
 
 
 if __name__ == "__main__":

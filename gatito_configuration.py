@@ -114,6 +114,11 @@ def read_config(composed: DictConfig) -> Config:
     return config
 
 
+def store_suite(name: str, content: dict[str, Any]) -> None:
+    """Let ``suite=NAME`` mean this content, in the processes of a sweep's launcher as well."""
+    ConfigStore.instance().store(group="suite", name=name, node=content)
+
+
 def page() -> str:
     """``docs/configuration.md``."""
     tables: dict[str, list[Described]] = {}

@@ -5,21 +5,23 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from benchmarks.base import console
 from benchmarks.base.interrupts import INTERRUPTED
+from benchmarks.base.suite_files import name_suite_files
 from benchmarks.base.yaml_files import check_yaml_folders, config_folders
 from benchmarks.report.sweep import Sweep, SweepFolder
 from benchmarks.runs.ending import end, ignore_closed_output
 
 
-def run_command(run: Callable[[], None], sweep: Sweep) -> NoReturn:
+def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[str, dict[str, Any]], None]) -> NoReturn:
     """Run the command line of this process, and end the process with its exit code.
 
     Args:
         run: composes the settings from the command line, and makes the run or the sweep.
         sweep: told which runs failed and which have a report.
+        store_suite: told the name and the content of each suite whose file the command line names.
     """
     if "--version" in sys.argv[1:]:  # Hydra would print its own
         print(f"gatito {importlib.metadata.version('gatito')}")
@@ -29,6 +31,7 @@ def run_command(run: Callable[[], None], sweep: Sweep) -> NoReturn:
     try:
         with sweep.one_line_errors():
             check_yaml_folders(config_folders(sys.argv[1:]))
+            sys.argv[1:] = name_suite_files(sys.argv[1:], store_suite)
             run()
             if SweepFolder.current is not None:
                 sweep.gather(SweepFolder.current)

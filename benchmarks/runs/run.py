@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.base.artifacts import digest, write_json, write_text
 from benchmarks.base.environment import ENVIRONMENT, describe_environment
 from benchmarks.base.names import check_name
+from benchmarks.base.suite_files import typed_suite
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.tasks import Suite
@@ -57,15 +58,16 @@ class Run:
         failures.stage = stage
         return replace(self, suite=suite, failures=failures)
 
-    def describe(self, settings: str, typed: Sequence[str]) -> None:
+    def describe(self, settings: str, typed: Sequence[str], config_folders: Sequence[str] = ()) -> None:
         """Write what the run is about to make: its settings, and the environment that makes it.
 
         Args:
             settings: all settings as YAML.
             typed: the overrides on the command line.
+            config_folders: folders of further settings (``--config-dir``).
         """
         write_text(self.folder / CONFIG, settings)
-        write_json(self.folder / ENVIRONMENT, describe_environment(command_of(typed)))
+        write_json(self.folder / ENVIRONMENT, describe_environment(command_of(typed, config_folders)))
 
 
 _SILENT = ("name", "runs_folder", "workers", "stages", "tracking")
@@ -97,7 +99,8 @@ def run_name(preset: str, overridden: str, given: str | None, *, sweeping: bool)
     return f"{name}-{tidy}" if len(tidy) <= _LONGEST else f"{name}-{tidy[:60]}-{digest(overridden)[:8]}"
 
 
-def command_of(typed: Sequence[str]) -> str:
+def command_of(typed: Sequence[str], config_folders: Sequence[str] = ()) -> str:
     """The command line of these overrides, without those that decide no result."""
     kept = [word for word in typed if word.partition("=")[0].partition(".")[0].lstrip("+") not in _SILENT]
-    return " ".join(["gatito", *map(shlex.quote, kept)])
+    options = [word for folder in config_folders for word in ("--config-dir", folder)]
+    return " ".join(["gatito", *map(shlex.quote, [*options, *map(typed_suite, kept)])])

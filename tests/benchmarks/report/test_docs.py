@@ -16,12 +16,14 @@ from omegaconf import OmegaConf
 import gatito as entry
 from benchmarks.base import renamed
 from benchmarks.base.csv_rows import to_csv
+from benchmarks.base.suite_files import name_suite_files
 from benchmarks.report import docs
 from benchmarks.report.formats import to_markdown
 from benchmarks.report.report import score_by_return, score_results
 from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
 from benchmarks.runs.stage import STAGES
 from benchmarks.scoring.results import Results
+from gatito_configuration import store_suite
 from tests.conftest import ROOT
 
 RESULTS = ROOT / "results"
@@ -117,7 +119,11 @@ def test_every_page_is_in_the_navigation():
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_shell_commands_are_valid(command):
+def test_shell_commands_are_valid(command, tmp_path, monkeypatch):
+    for _, _, text in BLOCKS:
+        if file := re.match(r"# (\w+\.yaml)\n", text):
+            (tmp_path / file[1]).write_text(text)
+    monkeypatch.chdir(tmp_path)
     match command:
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -132,7 +138,7 @@ def test_shell_commands_are_valid(command):
             swept = "-m" in overrides
             single = [re.sub(r"=([^\[,]+),.*", r"=\1", word) if swept else word for word in overrides if word != "-m"]
             with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-                composed = compose("config", single)
+                composed = compose("config", name_suite_files(single, store_suite))
             assert set(composed.stages) <= set(STAGES)
             OmegaConf.merge(OmegaConf.structured(entry.Config), OmegaConf.to_container(composed, resolve=True))
         case _:
