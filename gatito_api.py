@@ -26,6 +26,7 @@ from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.csv_rows import columns
 from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError, unknown
 from benchmarks.base.plugins import installed_plugins, load_plugins
+from benchmarks.base.suite_files import name_suite_files
 from benchmarks.play.outside.checked import CheckedPolicy
 from benchmarks.play.outside.conformity import check_policy as _check_policy
 from benchmarks.play.outside.loading import AgentConfig, as_policy
@@ -42,7 +43,7 @@ from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, Task
 from experts.train import load_experts
-from gatito_configuration import Config, read_config
+from gatito_configuration import Config, read_config, store_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -284,7 +285,7 @@ def _suite_with(name: str) -> str | None:
 
 
 def _config(suite: str, tasks: Sequence[str] | None, *overrides: str) -> Config:
-    words = [f"suite={suite}", *_QUIET, *overrides]
+    words = [*name_suite_files([f"suite={suite}"], store_suite), *_QUIET, *overrides]
     words += [] if tasks is None else [f"tasks=[{','.join(tasks)}]"]
     load_plugins(installed_plugins())
     if GlobalHydra.instance().is_initialized():
