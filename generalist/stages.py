@@ -202,7 +202,7 @@ class Generalist:
         taught, recipe = self.taught(), self.first_recipe
         suite = self.run.survivors("distill").part(taught)
         run = replace(self.run, suite=suite)
-        practice = functools.partial(
+        play_round = functools.partial(
             run_dagger_round,
             run=run,
             teachers={task.name: self.experts.teacher(task) for task in suite},
@@ -210,7 +210,7 @@ class Generalist:
             config=recipe.distill,
         )
         threads = max(1, run.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        distill(replace(run, workers=threads), taught, recipe, ranks=ranks, practice=practice)
+        distill(replace(run, workers=threads), taught, recipe, ranks=ranks, play_round=play_round)
 
     def train_controls(self) -> None:
         """Train the controls that are asked for.

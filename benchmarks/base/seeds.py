@@ -25,7 +25,7 @@ class Purpose(enum.IntEnum):
     RECORDING_RANDOM = 4
     HELD_OUT = 5  # layouts that no stage before scoring may see
     TEST = 6
-    PRACTICE = 7  # a learner's own episodes, labelled by its teachers
+    DAGGER = 7  # a learner's own episodes, labelled by its teachers
     AMPLIFIED = 8  # an amplifier's episodes, from which the next round's generalist learns
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -29,7 +28,7 @@ class PolicyInput:
         rngs: random stream of each row, one per episode.
         envs: environment of each row, for planners that read its state; a learner must not read it.
         action_masks: shape ``(rows, actions)`` bool, which discrete actions are legal, as the environment's
-            ``info["action_mask"]`` says; None where all are.
+            ``info["action_mask"]`` states; None if all are.
     """
 
     task: Task
@@ -42,7 +41,7 @@ class PolicyInput:
     action_masks: np.ndarray | None = None
 
     def action_mask(self, row: int) -> np.ndarray | None:
-        """Which actions are legal in this row, ``(actions,)`` bool; None: all."""
+        """Which actions are legal in this row, ``(actions,)`` bool; None if all are."""
         return None if self.action_masks is None else self.action_masks[row]
 
 
@@ -51,14 +50,14 @@ class PolicyOutput:
     """The output of a policy for the rows of one :class:`PolicyInput`.
 
     Attributes:
-        actions: shape ``(rows, *action shape)``, the actions that the environments are given.
+        actions: shape ``(rows, *action shape)``, the actions that the environments receive.
         labels: the actions that a learner should imitate; they differ from ``actions`` under noise or when a learner
             acts and a teacher labels.
         distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
             logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation, or
             ``(rows, dimensions, bins)`` logits of equal parts of the range (never recorded).
         truncated_by_policy: shape ``(rows,)``, true where the policy cannot continue: the episode ends here.
-        values: shape ``(rows,)``, value estimates of the discounted return; None: the policy has no critic.
+        values: shape ``(rows,)``, value estimates of the discounted return; None without a critic.
     """
 
     actions: np.ndarray
@@ -73,23 +72,27 @@ class Policy(Protocol):
 
     Attributes:
         name: the agent's name in score rows; it seeds the episodes' random streams.
-        distribution_kind: what ``PolicyOutput.distributions`` holds, ``logits``, ``q`` or ``gaussian``, by task name;
-            a task that is not in it has none.
+        distribution_kind: the kind of ``PolicyOutput.distributions`` by task name: ``logits``, ``q`` or ``gaussian``;
+            other tasks have none.
     """
 
     name: str
     distribution_kind: Mapping[str, str]
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
-        """Memory for ``num_envs`` environments; None where the policy has none."""
+        """Memory for ``num_envs`` environments; None if the policy has none."""
         ...
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[Sequence[PolicyOutput], Any]:  # noqa: ANN401
         """Actions for every row of every task, in the order of ``inputs``, and the new memory."""
         ...
 
+    def inference_cost(self) -> dict[str, float]:
+        """Inference-time compute so far, by the name of its counter; empty by default."""
+        return {}
+
     def close(self) -> None:
-        """Close what the policy made, such as environments that it plans in; by default nothing."""
+        """Release resources, such as environments for planning; by default nothing."""
         return
 
 
@@ -123,19 +126,18 @@ class PolicyPerTask(Policy):
         }
 
     def initial_state(self, num_envs: int) -> dict[str, Any]:
-        """Each policy's own memory, by task name; made when the task is first seen."""
+        """Each policy's memory by task name; made when the task first occurs."""
         return {}
 
-    @property
-    def spent(self) -> Any:  # noqa: ANN401
-        """What its policies have spent on their decisions, where any of them counts that."""
-        spent = total_spent([spent_by(policy) for policy in self._policies.values()])
-        return SimpleNamespace(**spent) if spent else None
+    def inference_cost(self) -> dict[str, float]:
+        """The sums over all policies."""
+        return total_cost([policy.inference_cost() for policy in self._policies.values()])
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """Ask each task's policy about its rows.
+        """Let each task's policy decide its rows.
 
-        A policy has memory for its own task's environments alone, numbered from the first: all of them begin together.
+        A policy has memory for its task's environments only, numbered from the first one, since all of them begin
+        together.
         """
         decisions = []
         for rows in inputs:
@@ -173,17 +175,16 @@ class Noisy(Policy):
         self.name = policy.name
         self.distribution_kind = policy.distribution_kind
 
-    @property
-    def spent(self) -> Any:  # noqa: ANN401
-        """What the wrapped policy has spent on its decisions, if it counts that."""
-        return getattr(self._policy, "spent", None)
+    def inference_cost(self) -> dict[str, float]:
+        """The wrapped policy's."""
+        return self._policy.inference_cost()
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The wrapped policy's memory."""
         return self._policy.initial_state(num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """Act as the wrapped policy, but for a uniform action with the given probability per step."""
+        """The wrapped policy's actions, replaced by uniform ones with the given probability per step."""
         decisions, state = self._policy.act(inputs, state)
         return [self._disturb(rows, decision) for rows, decision in zip(inputs, decisions, strict=True)], state
 
@@ -243,33 +244,27 @@ class TeacherLabelled(Policy):
         self._teacher.close()
 
 
-def spent_by(policy: Policy) -> dict[str, float]:
-    """What a policy has spent on its decisions so far: numbers by name, none where it does not count."""
-    spent = getattr(policy, "spent", None)
-    return {} if spent is None else dict(vars(spent))
-
-
-def total_spent(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The sums of what several have spent."""
+def total_cost(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sums of several inference costs."""
     return {
         name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(key for part in parts for key in part)
     }
 
 
 def stack_masks(masks: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """The masks of the legal actions of several environments of one task, ``(rows, actions)``; None: it has none."""
+    """Stack the action masks of several environments of one task, ``(rows, actions)``; None if it has none."""
     given = [mask for mask in masks if mask is not None]
     return np.stack(given) if given else None
 
 
 def sample(space: gym.Space, rng: np.random.Generator, task: Task, mask: np.ndarray | None = None) -> np.ndarray:
-    """A uniform action from an explicit stream (``space.sample`` would use a stream hidden in the space).
+    """Sample a uniform action with an explicit random stream (``space.sample`` uses a stream hidden in the space).
 
     Args:
         space: the action space.
-        rng: the stream.
-        task: the task, for the error.
-        mask: ``(actions,)``, which actions of a discrete space are legal; None: all.
+        rng: the random stream.
+        task: the task, for the error message.
+        mask: ``(actions,)``, which actions of a discrete space are legal; None if all are.
 
     Raises:
         GatitoError: if the space is neither discrete nor a bounded box.

@@ -15,7 +15,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
-from benchmarks.play.policy import Policy, spent_by, total_spent
+from benchmarks.play.policy import Policy, total_cost
 from benchmarks.play.rollout import Episode, rollout
 from benchmarks.play.trajectories import Trajectories, check_shards, shard_folder, verify_shard, write_shard
 from benchmarks.runs.failures import Failures
@@ -128,7 +128,7 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     check_shards(artifact.folder, _shard_names(artifact.folder, len(shards)))
     agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
     facts = {"task": task.name, "agent": agent, "discarded": discarded}
-    facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_spent([each.spent for each in shards])}
+    facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_cost([shard.spent for shard in shards])}
     if parameters:
         # Every decision is a step, also in tries of which nothing is kept.
         spent = facts["spent"]
@@ -197,7 +197,7 @@ def _finished(
                     "so there is nothing to record. Leave the task out with tasks=[…], or give it another expert."
                 )
     kind = policy.distribution_kind.get(take.task.name)
-    facts |= {"discarded": discarded, "spent": dict(spent_by(policy)), "distribution_kind": kind}
+    facts |= {"discarded": discarded, "spent": policy.inference_cost(), "distribution_kind": kind}
 
 
 def _episodes(

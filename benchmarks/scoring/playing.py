@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
-from benchmarks.play.policy import Policy, spent_by, total_spent
+from benchmarks.play.policy import Policy, total_cost
 from benchmarks.play.rollout import Episode, rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
@@ -123,7 +123,7 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
         played[agent.id] = Played(
             [episode for part in parts for episode in part.episodes],
             sum(part.seconds for part in parts),
-            total_spent([part.spent for part in parts]),
+            total_cost([part.spent for part in parts]),
         )
     return played
 
@@ -173,4 +173,4 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
         for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=lanes):
             episodes.append(episode)
             report(len(episodes))
-    return Played(episodes, time.monotonic() - start, spent_by(policy))
+    return Played(episodes, time.monotonic() - start, policy.inference_cost())

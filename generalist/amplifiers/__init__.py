@@ -1,7 +1,7 @@
-"""Amplifiers make a policy stronger by spending compute: more thought per action, or more learning.
+"""Amplifiers make a policy stronger by spending compute, either on each decision or on training.
 
-A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file in ``conf/amplifier/``, which holds the
-fields of the module's own dataclass.
+A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file in ``conf/amplifier/`` with the fields
+of the module's dataclass.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ AMPLIFIERS: Registry[type] = Registry(
 
 
 def make_amplifier(options: Mapping[str, Any]) -> Amplifier:
-    """The amplifier that ``conf/amplifier`` and the command line describe.
+    """Make the amplifier from the settings in ``conf/amplifier`` and on the command line.
 
     Raises:
-        GatitoError: if there is no such amplifier or option, or a value is of the wrong kind.
+        GatitoError: if there is no such amplifier or option, or a value has the wrong type.
     """
     given = dict(options)
     name = given.pop("name", None)

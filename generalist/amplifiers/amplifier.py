@@ -1,4 +1,4 @@
-"""What every amplifier offers, and what it is given."""
+"""The protocol of amplifiers, and their input."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from generalist.config.settings import ModelConfig
 
 @dataclass(frozen=True)
 class AmplifierContext:
-    """What an amplifier is given in a round.
+    """The input of an amplifier in a round.
 
     Attributes:
-        run: the run, whose suite is the tasks that are amplified; failures do not count outside the round.
-        folder: where the amplifier's artifact goes.
-        recordings: of the experts, by task name, that the generalist was distilled from.
-        recipe: how the generalist was made.
+        run: the run, whose suite is the tasks to amplify; failures stay within the round.
+        folder: the folder of the amplifier's artifact.
+        recordings: the experts' recordings that the generalist was distilled from, by task name.
+        recipe: the settings of the generalist.
     """
 
     run: Run
@@ -32,40 +32,39 @@ class AmplifierContext:
 
 
 class Amplifier(Protocol):
-    """Makes a stronger, slower policy of the generalist.
+    """Turns the generalist into a stronger, slower policy.
 
-    Subclasses are frozen dataclasses of the amplifier's settings, with the fields of its YAML file except ``name``. The
-    policies that they make have the attribute ``spent``, an
-    :class:`~generalist.network.inference_cost.InferenceCost`.
+    Subclasses are frozen dataclasses of the amplifier's settings, with the fields of its YAML file except ``name``.
+    Their policies count their compute, see :meth:`benchmarks.play.policy.Policy.inference_cost`.
 
     Attributes:
-        while_recording: the settings that do not apply while the amplified policy is scored.
+        while_recording: settings that apply to recording only, not to scoring.
     """
 
     while_recording: ClassVar[Sequence[str]] = ()
 
     @property
     def plays_per_start(self) -> int:
-        """How often each start is played while recording; the best episode is kept.
+        """Episodes that are played from each start while recording; only the best one is kept.
 
-        Above 1 the amplified policy is not scored: which episode is the best is known afterwards alone.
+        If it is above 1, the amplified policy is not scored, since the best episode is known only in hindsight.
         """
         return 1
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
-        """Refuse settings and tasks that cannot work, before anything is made.
+        """Reject settings and tasks that cannot work, before any work is done.
 
         Raises:
-            GatitoError: in one line, with the way out.
+            GatitoError: one line that names the remedy.
         """
         ...
 
-    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
-        """What is made once in a round, before anything is played; ``generalist`` itself where nothing is made."""
+    def artifact(self, generalist: Artifact, context: AmplifierContext) -> Artifact:
+        """The artifact that is made once per round, before any episode; ``generalist`` itself if there is none."""
         ...
 
-    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
-        """Make that artifact, unless it is there; an interrupted call is resumed.
+    def make(self, generalist: Artifact, context: AmplifierContext) -> None:
+        """Make that artifact, unless it exists; an interrupted call is resumed.
 
         Raises:
             GatitoError: if it fails; the last good checkpoint is kept.
@@ -73,23 +72,23 @@ class Amplifier(Protocol):
         ...
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> Policy:
-        """The amplified policy of these tasks. Called in the process that plays.
+        """Load the amplified policy of these tasks, in the process that runs the episodes.
 
         Args:
-            folder: of the artifact.
-            tasks: that are played.
-            name: of the agent.
-            deterministic: whether a network that does not plan plays its most likely action, or samples one.
+            folder: the folder of the artifact.
+            tasks: the tasks that are played.
+            name: the agent's name.
+            deterministic: whether a network without planning takes its most likely action or samples one.
         """
         ...
 
 
 class Planner(Amplifier, Protocol):
-    """An amplifier that trains nothing: the generalist plays as it is, with more compute per decision."""
+    """An amplifier without training: the same generalist plays with more compute per decision."""
 
-    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
+    def artifact(self, generalist: Artifact, context: AmplifierContext) -> Artifact:
         """The generalist itself."""
         return generalist
 
-    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
-        """There is nothing to be made."""
+    def make(self, generalist: Artifact, context: AmplifierContext) -> None:
+        """Nothing to make."""

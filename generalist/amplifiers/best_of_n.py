@@ -1,9 +1,9 @@
-"""Best of N: try several first actions in clones, let the policy play on from each, and do what ended best.
+"""Best of N: try several first actions in cloned environments, continue each with the policy, and take the best.
 
-The rollout algorithm (Tesauro & Galperin 1996; Bertsekas 2013): one step of policy iteration, so that with exact
-rollouts the amplified policy is no worse than the policy. The best of several noisy estimates flatters itself, so the
-winner must win against the policy's own choice in fresh futures, several times. Futures that are compared have the same
-luck, and what comes sooner in them counts more.
+This is the rollout algorithm (Tesauro & Galperin 1996; Bertsekas 2013), one step of policy iteration: with exact
+rollouts the amplified policy is no worse than the policy. The maximum of several noisy estimates is biased upwards, so
+the winner must also beat the policy's own choice in several new rollouts. Rollouts that are compared share random
+numbers, and returns are discounted.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.base.seeds import alike, branch
 from benchmarks.base.settings import check_settings, setting
-from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
@@ -29,7 +29,7 @@ from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.distributions import Categorical, Distribution, Selector, greedy, gumbel_noise, sample
 from generalist.network.heads import action_count, check_samples
-from generalist.network.inference_cost import InferenceCost
+from generalist.network.inference_cost import CountingPolicy, InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 
@@ -45,16 +45,16 @@ class BestOfN(Planner):
     deterministic: bool = setting(True, "Whether the policy plays its most likely actions in rollouts, or samples.")
     confirmation_rollouts: int = setting(
         4,
-        "Fresh rollouts that a winner must win against the policy's own choice, since the best of several estimates is "
+        "New rollouts that a winner must win against the policy's own choice, since the best of several estimates is "
         "biased upwards; 0: none.",
         at_least=0,
     )
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
-        """Refuse settings and tasks that cannot work.
+        """Reject settings and tasks that cannot work.
 
         Raises:
-            GatitoError: naming the setting or the task.
+            GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
         refuse_masks("amplifier best_of_n", "would try illegal actions", tasks, "Set amplifier=self_imitation")
@@ -69,55 +69,55 @@ class BestOfN(Planner):
 
 @dataclass
 class _State:
-    """The policy's memory: of the environments that are played, then of their candidates, then of the rollouts."""
+    """The policy's memory: slots for the real environments, then for their candidates, then for the rollouts."""
 
     memory: Any
     num_envs: int
 
 
-class BestOfNPolicy(Policy):
-    """A network's policy that tries before it acts.
+class BestOfNPolicy(CountingPolicy):
+    """A network's policy that compares rollouts of several actions before each decision.
 
     Attributes:
-        name: the agent's.
-        spent: what its decisions cost so far.
+        name: the agent's name.
+        cost: the compute of its decisions so far.
     """
 
     distribution_kind: Mapping[str, str] = {}
 
     def __init__(self, policy: NetworkPolicy, config: BestOfN) -> None:
-        """Args: who is to be amplified, and how."""
+        """Args: the policy to amplify, and the settings."""
         self.name = policy.name
-        self.spent = InferenceCost()
+        self.cost = InferenceCost()
         self._policy = policy
         self._config = config
         self._simulators: dict[str, Simulator] = {}
 
     def initial_state(self, num_envs: int) -> _State:
-        """Memory for so many environments."""
+        """Memory for ``num_envs`` environments."""
         slots = 1 + self._config.candidates * (1 + self._config.rollouts)
         return _State(self._policy.initial_state(num_envs * slots), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
-        """Try candidates for every row, task by task; the value of a decision is the mean return of its rollouts."""
-        with self.spent.timed("seconds"), uncollected():
+        """Compare candidates for every row, task by task; a decision's value is the mean return of its rollouts."""
+        with self.cost.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in inputs]
-        self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
+        self.cost.decisions += sum(len(rows.env_ids) for rows in inputs)
         return decisions, state
 
     def close(self) -> None:
-        """Close the imagined environments and the amplified policy."""
-        for imagined in self._simulators.values():
-            imagined.close()
+        """Close the cloned environments and the amplified policy."""
+        for simulator in self._simulators.values():
+            simulator.close()
         self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         task, count = rows.task, len(rows.env_ids)
         n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
-        simulator = self._simulators.setdefault(task.name, Simulator(task, self.spent))
-        rollouts = Rollouts(self._policy, simulator, state.memory, self.spent)
-        starts = [simulator.spot(env) for env in rows.envs]
-        # Every candidate is decided in a memory slot of its own, which remembers that it was done.
+        simulator = self._simulators.setdefault(task.name, Simulator(task, self.cost))
+        rollouts = Rollouts(self._policy, simulator, state.memory, self.cost)
+        starts = [simulator.snapshot(env) for env in rows.envs]
+        # Every candidate has its own memory slot, which remembers that this action was taken.
         env_ids = self._candidates(state, rows.env_ids)[:, :n]
         self._policy.fork(state.memory, np.repeat(rows.env_ids, n), env_ids.ravel())
         candidates = replace(
@@ -133,9 +133,9 @@ class BestOfNPolicy(Policy):
         select = _first_and_others(n, is_discrete(task))
         actions = rollouts.ask(candidates, select).actions
         actions = actions.reshape(count, n, *actions.shape[1:])
-        everything = [(row, candidate) for row in range(count) for candidate in range(n)]
-        values = self._estimate(rollouts, rows, state, starts, actions, everything).reshape(count, n)
-        best = values.argmax(axis=1)  # the policy's own choice where several are equal
+        all_pairs = [(row, candidate) for row in range(count) for candidate in range(n)]
+        values = self._estimate(rollouts, rows, state, starts, actions, all_pairs).reshape(count, n)
+        best = values.argmax(axis=1)  # the policy's own choice among equals
         value = values[np.arange(count), best]
         others = np.flatnonzero(best)
 
@@ -187,7 +187,7 @@ class BestOfNPolicy(Policy):
         return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
 
     def _candidates(self, state: _State, env_ids: np.ndarray) -> np.ndarray:
-        """``(rows, candidates)``, the memory slots on which the rows' candidates are decided."""
+        """``(rows, candidates)``, the memory slots of the rows' candidates."""
         return state.num_envs + env_ids[:, None] * self._config.candidates + np.arange(self._config.candidates)
 
     def _rollout_slots(self, state: _State, env_id: int) -> np.ndarray:
@@ -198,7 +198,7 @@ class BestOfNPolicy(Policy):
 
 
 def _first_and_others(n: int, distinct: bool) -> Selector:
-    """In each group of ``n`` rows that see the same, the first acts greedily; the others sample.
+    """In each group of ``n`` rows with the same observation, the first acts greedily and the others sample.
 
     Samples of discrete actions are without replacement, by the Gumbel-top-k trick (Kool et al. 2019, arXiv:1903.06059).
     """
@@ -213,7 +213,7 @@ def _first_and_others(n: int, distinct: bool) -> Selector:
         noisy = groups + gumbel_noise(rngs[::n], groups)
         first = groups.argmax(dim=1, keepdim=True)
         chosen = noisy.scatter(1, first, torch.inf).topk(n, dim=1).indices
-        # Where fewer than n actions are legal, the greedy one takes the place of the others.
+        # If fewer than n actions are legal, the greedy one replaces the missing ones.
         return torch.where(groups.gather(1, chosen).isneginf(), first, chosen).flatten()
 
     return select

@@ -1,23 +1,22 @@
-"""Amplification by decomposition: a mission of several parts becomes several missions, one after another.
+"""Amplification by decomposition: a mission with several parts becomes several missions, one after another.
 
-The generalist plays every part by itself: in what it is shown, the mission's text is the current part's alone. Nothing
-is learnt. Books have been summarised by parts in this way (Wu et al. 2021, arXiv:2109.10862); here a grammar plans:
-which parts there are, and in which order, comes from the mission's words (see :mod:`generalist.amplifiers.missions`).
+The generalist plays each part separately: its observation contains only the current part as the mission's text. Nothing
+is trained. Books have been summarised in this way (Wu et al. 2021, arXiv:2109.10862); here a grammar determines the
+parts and their order from the mission's words (see :mod:`generalist.amplifiers.missions`).
 
-When a part is done is for a judge to say:
+A judge decides when a part is done:
 
-- ``environment`` asks the environment's verifier, whose verdicts on single parts a player of the mission is not told.
-  That is a privilege, as search has one with its clones: what it gains shows what decomposition is worth where a part's
-  end is known, and distilling such play teaches a network that has no such help.
-- ``budget`` has no privilege. A part is over when the network does ``done``, or has had its steps; after the last one
-  comes the first again, for any of them may have come to nothing. It cannot tell success from failure: what is left of
-  a part's steps is wasted, and a part that takes longer is cut off. Who has learnt from BabyAI's bot alone never does
-  ``done``, for the bot does not, so that the clock decides.
+- ``environment`` asks the environment's verifier for each part. This is privileged information, like the clones of a
+  search: the gain shows the value of decomposition if the end of a part is known, and distillation teaches a network
+  that does not have this information.
+- ``budget`` uses no privileged information. A part ends with the action ``done`` or after a number of steps; after the
+  last part comes the first one again, since any of them may have failed. It cannot tell success from failure: remaining
+  steps of a finished part are wasted, and a part that takes longer is cut off. A network that learned from BabyAI's bot
+  never takes ``done``, as the bot does not, so only the number of steps counts.
 
-Neither can mend what is lost on the way. A part's "on your left" is meant from where the episode began. A part can
-begin as no mission of its own does: with something in the agent's hand, or before a door that is to be opened and
-stands open. And of "A, then B" a B that is done first counts for nothing, or ends the episode where the level is strict
-(none of the suite's is).
+Neither judge solves three problems. A part's "on your left" refers to the start of the episode. A part can begin in a
+state that no mission begins in: with an object in the agent's hand, or in front of a door that is already open. And in
+"A, then B", doing B first does not count, or ends the episode in a strict level (the suite has none).
 """
 
 import math
@@ -38,7 +37,7 @@ from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.missions import Part, split
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.inference_cost import InferenceCost
+from generalist.network.inference_cost import CountingPolicy, InferenceCost
 from generalist.network.modalities import part_spaces
 from generalist.network.policy import NetworkPolicy
 
@@ -72,38 +71,38 @@ class Decompose(Planner):
     )
 
     while_recording: ClassVar[Sequence[str]] = ("abandon_after",)
-    """Options that are not for who is scored, who plays every episode to its end."""
+    """A scored policy does not abandon episodes."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
-        """Refuse tasks without missions, an unknown judge, and parts without steps.
+        """Reject tasks without missions, an unknown judge, and parts without steps.
 
         Raises:
-            GatitoError: saying which.
+            GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
         for task in tasks:
             if task.family != "babyai":
                 raise GatitoError(
-                    f"amplifier decompose splits missions, task {task.name} has none: leave it out with ida.tasks=[…].",
+                    f"amplifier decompose splits missions; task {task.name} has none: leave it out with ida.tasks=[…].",
                     task.name,
                 )
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> "Decomposed":
-        """The generalist in that folder, given one part of a mission after another."""
+        """The generalist in this folder, given one part of a mission after another."""
         network = NetworkPolicy.load(folder, tasks, name, deterministic=deterministic)
         judge = fulfilled if self.judge == "environment" else Budget(self.part_steps)
         kinds = {task.name: "logits" for task in tasks} if network.network.kind.has_distribution else {}
-        return Decomposed(network, judge, forget=self.forget, kinds=kinds, give_up=self.abandon_after)
+        return Decomposed(network, judge, forget=self.forget, kinds=kinds, abandon_after=self.abandon_after)
 
 
 @dataclass
 class Progress:
-    """How far an episode has come.
+    """The progress of an episode.
 
     Attributes:
-        parts: of its mission, in order.
-        current: which of them is being played.
-        steps: that were decided in it.
+        parts: the parts of its mission, in order.
+        current: the index of the current part.
+        steps: decisions in the current part so far.
         said_done: whether the last of them was the action ``done``.
     """
 
@@ -114,18 +113,18 @@ class Progress:
 
 
 Judge = Callable[[Progress, gym.Env], int]
-"""Which part is to be played now, given the progress so far and the environment."""
+"""The index of the part to play now, given the progress so far and the environment."""
 
 
 def fulfilled(progress: Progress, env: gym.Env) -> int:
-    """The first part that the environment's verifier has not seen done; the last one if it has seen them all.
+    """The first part that is not done according to the environment's verifier; the last one if all are done.
 
-    The verifier looks at every step. It notes at each joint which sides are done for good, and at one with an order it
-    looks at the second side only when the first is done; so nothing done too early is taken for a part's end.
+    The verifier runs at every step. At each conjunction it stores the sides that are done; at an ordered one, it checks
+    the second side only after the first is done, so a part that is done too early does not count.
     """
     level: Any = env.unwrapped
-    places = (place for place, part in enumerate(progress.parts) if not _verified(level.instrs, part.path))
-    return next(places, len(progress.parts) - 1)
+    unfinished = (index for index, part in enumerate(progress.parts) if not _verified(level.instrs, part.path))
+    return next(unfinished, len(progress.parts) - 1)
 
 
 def _verified(instruction: Any, path: str) -> bool:  # noqa: ANN401
@@ -138,52 +137,52 @@ def _verified(instruction: Any, path: str) -> bool:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Budget:
-    """A judge that knows nothing but the clock and the network's own word; see the module.
+    """A judge that uses only the number of steps and the action ``done``; see the module.
 
     Attributes:
-        steps: that a part has.
+        steps: steps per part.
     """
 
     steps: int
 
     def __call__(self, progress: Progress, env: gym.Env) -> int:
-        """The next part, in turns, when the current one is over."""
+        """The next part, cyclically, when the current one is over."""
         over = progress.said_done or progress.steps >= self.steps
         return (progress.current + over) % len(progress.parts)
 
 
-class Decomposed(Policy):
+class Decomposed(CountingPolicy):
     """A policy that is given a mission's parts one after another.
 
-    What is recorded of it is the whole mission's: observations are the environment's own, and what the network says of
-    a part, its action and its distribution, is what to do about the mission.
+    Recordings contain the whole mission: observations are the environment's own, and the network's action and
+    distribution for the current part are the labels for the mission.
 
     Attributes:
-        spent: what its decisions have cost so far.
+        cost: the compute of its decisions so far.
     """
 
     def __init__(
-        self, policy: Policy, judge: Judge, *, forget: bool, kinds: Mapping[str, str], give_up: int = 0
+        self, policy: Policy, judge: Judge, *, forget: bool, kinds: Mapping[str, str], abandon_after: int = 0
     ) -> None:
-        """Begin to play.
+        """Make the policy.
 
         Args:
-            policy: who plays the parts.
-            judge: says which part's turn it is.
-            forget: whether the policy's memory begins anew with every part.
-            kinds: what its distributions are, see :class:`benchmarks.play.policy.Policy`.
-            give_up: steps of a part after which it gives up; 0: never.
+            policy: the policy that plays the parts.
+            judge: decides which part is played.
+            forget: whether the policy's memory is cleared with every part.
+            kinds: the kinds of its distributions, see :class:`benchmarks.play.policy.Policy`.
+            abandon_after: steps of a part after which the episode is abandoned; 0: never.
         """
         self.name = policy.name
         self.distribution_kind = kinds
-        self.spent = InferenceCost()
+        self.cost = InferenceCost()
         self._policy = policy
         self._judge = judge
         self._forget = forget
-        self._give_up = give_up or math.inf
+        self._abandon_after = abandon_after or math.inf
 
     def initial_state(self, num_envs: int) -> tuple[Any, dict[int, Progress]]:
-        """The policy's own memory, and each environment's progress."""
+        """The policy's memory, and each environment's progress."""
         return self._policy.initial_state(num_envs), {}
 
     def act(
@@ -191,46 +190,49 @@ class Decomposed(Policy):
         inputs: Sequence[PolicyInput],
         state: tuple[Any, dict[int, Progress]],
     ) -> tuple[list[PolicyOutput], tuple[Any, dict[int, Progress]]]:
-        """The policy's decision about every row's current part.
+        """The policy's decision for every row's current part.
 
-        Values are left out: what a critic expects of a part says nothing of the mission.
+        Values are omitted: the value of a part is not the value of the mission.
         """
-        memory, env_ids = state
-        with self.spent.timed("seconds"):
-            shown = [self._shown(rows, env_ids) for rows in inputs]
-            with self.spent.timed("network_seconds"):
-                decisions, memory = self._policy.act(shown, memory)
-            given_up = []
+        memory, progress_of = state
+        with self.cost.timed("seconds"):
+            part_inputs = [self._part_input(rows, progress_of) for rows in inputs]
+            with self.cost.timed("network_seconds"):
+                decisions, memory = self._policy.act(part_inputs, memory)
+            abandoned = []
             for rows, decision in zip(inputs, decisions, strict=True):
-                given_up.append(np.array([env_ids[env_id].steps >= self._give_up for env_id in rows.env_ids]))
+                abandoned.append(
+                    np.array([progress_of[env_id].steps >= self._abandon_after for env_id in rows.env_ids])
+                )
                 for env_id, action in zip(rows.env_ids, decision.actions, strict=True):
-                    env_ids[env_id].steps += 1
-                    env_ids[env_id].said_done = bool(action == _DONE)
-                self.spent.forward_passes += len(rows.env_ids)
-                self.spent.decisions += len(rows.env_ids)
-        kept = [
-            replace(each, values=None, truncated_by_policy=gone) for each, gone in zip(decisions, given_up, strict=True)
+                    progress_of[env_id].steps += 1
+                    progress_of[env_id].said_done = bool(action == _DONE)
+                self.cost.forward_passes += len(rows.env_ids)
+                self.cost.decisions += len(rows.env_ids)
+        outputs = [
+            replace(decision, values=None, truncated_by_policy=over)
+            for decision, over in zip(decisions, abandoned, strict=True)
         ]
-        return kept, (memory, env_ids)
+        return outputs, (memory, progress_of)
 
     def close(self) -> None:
         """Close the amplified policy."""
         self._policy.close()
 
-    def _shown(self, rows: PolicyInput, env_ids: dict[int, Progress]) -> PolicyInput:
-        """The same rows with the current part's text for a mission."""
+    def _part_input(self, rows: PolicyInput, progress_of: dict[int, Progress]) -> PolicyInput:
+        """The same rows with the current part's text as the mission."""
         observations, episode_start = rows.observations.copy(), rows.episode_start.copy()
         space = part_spaces(spaces(rows.task)[0])["mission"]
         for row, (env_id, env) in enumerate(zip(rows.env_ids, rows.envs, strict=True)):
             if rows.episode_start[row]:
-                env_ids[env_id] = Progress(split(text_of(rows.observations["mission"][row])))
-            progress = env_ids[env_id]
+                progress_of[env_id] = Progress(split(text_of(rows.observations["mission"][row])))
+            progress = progress_of[env_id]
             current = self._judge(progress, env)
             if current != progress.current:
                 progress.current, progress.steps, progress.said_done = current, 0, False
                 episode_start[row] |= self._forget
             observations["mission"][row] = pack(space, progress.parts[current].text)
-        # A first step follows from nothing, so that it has no reward.
+        # The first step of a part has no previous reward.
         return replace(
             rows,
             observations=observations,

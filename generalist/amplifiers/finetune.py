@@ -1,8 +1,8 @@
-"""``finetune``: the generalist goes on learning by itself, from what its tasks reward.
+"""``finetune``: the generalist continues to learn from its tasks' rewards.
 
-PPO (see :mod:`generalist.ppo.loss`) on all tasks at once, held to what the generalist was by a KL penalty (as
-Ziegler et al. 2019, arXiv:1909.08593, section 2.2, hold a language model), its critic warmed up first. The network that
-comes of it plays at the generalist's own speed: the compute is spent once, before.
+PPO (see :mod:`generalist.ppo.loss`) on all tasks at once, with a KL penalty to the generalist (as for language models
+in Ziegler et al. 2019, arXiv:1909.08593, section 2.2) and a warm-up of the critic. The resulting network decides as
+fast as the generalist: the compute is spent once, in training.
 """
 
 from collections.abc import Sequence
@@ -24,30 +24,30 @@ class Finetune(PPOConfig, Amplifier):
     """The options of ``amplifier=finetune``; see :class:`generalist.config.ppo.PPOConfig`."""
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
-        """Refuse settings and tasks that cannot work; see :meth:`generalist.amplifiers.Amplifier.check`."""
+        """Reject settings and tasks that cannot work; see :meth:`generalist.amplifiers.Amplifier.check`."""
         check_learnable("amplifier finetune", tasks, codec)
         self.check_training("amplifier")
 
-    def artifact(self, generalist: Artifact, setting: AmplifierContext) -> Artifact:
-        """The network that comes of it."""
-        config = settings_of(setting.run.suite.tasks, self, setting.run.seed)
-        return Artifact(setting.folder / "finetuned", "finetuned", config, {"generalist": generalist.fingerprint})
+    def artifact(self, generalist: Artifact, context: AmplifierContext) -> Artifact:
+        """The fine-tuned network."""
+        config = settings_of(context.run.suite.tasks, self, context.run.seed)
+        return Artifact(context.folder / "finetuned", "finetuned", config, {"generalist": generalist.fingerprint})
 
-    def make(self, generalist: Artifact, setting: AmplifierContext) -> None:
-        """Train it in a process of its own, from the last checkpoint if there is one."""
-        artifact = self.artifact(generalist, setting)
+    def make(self, generalist: Artifact, context: AmplifierContext) -> None:
+        """Train it in a separate process, from the last checkpoint if there is one."""
+        artifact = self.artifact(generalist, context)
         learner = Reinforced(
             artifact=artifact,
-            tasks=setting.run.suite.tasks,
+            tasks=context.run.suite.tasks,
             start=generalist.folder,
             config=self,
-            model=setting.recipe.model,
-            codec=setting.recipe.codec,
-            seed=setting.run.seed,
+            model=context.recipe.model,
+            codec=context.recipe.codec,
+            seed=context.run.seed,
             group="amplifier",
         )
-        make_reinforced(learner, "finetune", setting.run)
+        make_reinforced(learner, "finetune", context.run)
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> NetworkPolicy:
-        """The network of the artifact's folder, which looks once at each step."""
+        """The fine-tuned network, with one forward pass per step."""
         return NetworkPolicy.load(folder, tasks, name, deterministic=deterministic)

@@ -1,4 +1,4 @@
-"""BabyAI's missions, taken apart by their words alone.
+"""Splitting of BabyAI's missions into instructions, by their words only.
 
 The grammar (Chevalier-Boisvert et al. 2019, arXiv:1810.08272, the Baby Language; the forms are those of
 MiniGrid's ``envs/babyai/core/verifier.py``)::
@@ -9,13 +9,13 @@ MiniGrid's ``envs/babyai/core/verifier.py``)::
     things      := ("the" | "a") [colour] ("ball" | "box" | "door" | "key" | "object") [place]
     place       := "in front of you" | "behind you" | "on your left" | "on your right"
 
-No instruction has a joint's words in it, so that a mission can be read in one way only.
+No instruction contains the words of a conjunction, so the split is unambiguous.
 """
 
 from dataclasses import dataclass
 
-_JOINTS = ((", then ", "ab"), (" after you ", "ba"), (" and ", "ab"))
-"""From the one that binds least, and which side of each comes first: a, before it in the text, or b, behind it."""
+_CONJUNCTIONS = ((", then ", "ab"), (" after you ", "ba"), (" and ", "ab"))
+"""The loosest first, each with the order of its sides: a is the text before it, b the text after it."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Part:
     """One instruction of a mission.
 
     Attributes:
-        text: the instruction, a mission of its own.
-        path: the way to it from the whole mission, at every joint the side ``a`` or ``b``; empty: it is the whole.
+        text: the instruction, itself a valid mission.
+        path: its path in the mission, the side ``a`` or ``b`` at every conjunction; empty for the whole mission.
     """
 
     text: str
@@ -32,14 +32,13 @@ class Part:
 
 
 def split(mission: str) -> tuple[Part, ...]:
-    """The instructions of a mission in the order in which to carry them out.
+    """The instructions of a mission in the order of their execution.
 
-    Of two that "and" joins, either may come first; it is the one that is named first. A text without joints, of
-    whatever language, is one part.
+    "And" allows any order; the first-named instruction comes first. A text without conjunctions is one part.
     """
-    for joint, order in _JOINTS:
-        before, found, behind = mission.partition(joint)
+    for conjunction, order in _CONJUNCTIONS:
+        before, found, after = mission.partition(conjunction)
         if found:
-            sides = {"a": before, "b": behind}
+            sides = {"a": before, "b": after}
             return tuple(Part(part.text, side + part.path) for side in order for part in split(sides[side]))
     return (Part(mission),)

@@ -1,4 +1,4 @@
-"""Rollouts: the policy plays on in clones of its environments, and the rewards are added up."""
+"""Rollouts: the policy continues episodes in cloned environments, and their rewards are summed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from generalist.network.policy import NetworkPolicy
 
 @dataclass(frozen=True)
 class Rollouts:
-    """A policy that plays in clones of one task's environments.
+    """Rollouts of a policy in clones of one task's environments.
 
     Attributes:
-        policy: which plays.
-        simulator: the clones.
-        memory: the policy's.
-        spent: where the cost is counted.
+        policy: the policy.
+        simulator: the cloned environments.
+        memory: the policy's memory.
+        cost: counts the compute.
     """
 
     policy: NetworkPolicy
     simulator: Simulator
     memory: Any
-    spent: InferenceCost
+    cost: InferenceCost
 
     def ask(self, rows: PolicyInput, select: Selector | None = None) -> NetworkOutput:
-        """What the policy does in these rows."""
-        with self.spent.timed("network_seconds"):
+        """The policy's output for these rows."""
+        with self.cost.timed("network_seconds"):
             [output], _ = self.policy.act([rows], self.memory, select)
-        self.spent.forward_passes += len(rows.env_ids)
+        self.cost.forward_passes += len(rows.env_ids)
         return output
 
     def returns(
@@ -49,17 +49,17 @@ class Rollouts:
     ) -> np.ndarray:
         """Discounted returns of n rollouts, ``(n,)``.
 
-        Without a discount, a policy that plans at every step would postpone whatever is worth the same later (a lander
-        that hovers).
+        Without a discount, a policy that plans at every step would postpone everything that is worth the same later
+        (a lander that hovers).
 
         Args:
-            starts: ``n`` snapshots, from which
-            actions: ``(n, *action shape)`` come first.
-            env_ids: ``(n,)``, where the memory holds each rollout; it knows of the first action already.
+            starts: n snapshots.
+            actions: ``(n, *action shape)``, the first actions.
+            env_ids: ``(n,)``, each rollout's memory slot, which already contains the first action.
             rngs: each rollout's random stream.
-            horizon: steps, at most.
-            select: how actions are chosen; None: as the policy does.
-            bootstrap: whether the critic estimates what would follow the horizon; otherwise that counts nothing.
+            horizon: most steps.
+            select: the rule for choosing actions; None for the policy's own.
+            bootstrap: whether the critic estimates the return after the horizon; otherwise it counts as 0.
         """
         self.simulator.enter(starts, rngs)
         returns, weight = np.zeros(len(starts)), 1.0
@@ -90,18 +90,18 @@ class Rollouts:
 def confirm(
     candidates: int, confirmations: int, rollout: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which candidates beat the policy's own choice in every one of several fresh rollouts, played one after another.
+    """Test which candidates beat the policy's own choice in each of several new rollouts.
 
-    One won rollout is not enough where chance has a say: a policy that takes every risk that went well once crashes in
-    the end. In a deterministic environment the second rollout equals the first to the last bit, and there is no third.
+    One won rollout is not enough in a stochastic environment: a policy that takes every risk that paid off once fails
+    in the end. In a deterministic environment the second rollout equals the first one bit by bit, and testing stops.
 
     Args:
-        candidates: how many.
-        confirmations: rollouts that each must win.
-        rollout: returns of the candidates of these indices, ``(n,)``, and of the policy's own choice: ``(n, 2)``.
+        candidates: the number of candidates.
+        confirmations: the rollouts that each candidate must win.
+        rollout: maps candidate indices, ``(n,)``, to the returns of candidate and policy's own choice, ``(n, 2)``.
 
     Returns:
-        Whether each won, ``(candidates,)``, and its last returns, ``(candidates, 2)``.
+        Whether each candidate won, ``(candidates,)``, and its last returns, ``(candidates, 2)``.
     """
     won, last, left = np.ones(candidates, dtype=bool), np.full((candidates, 2), np.nan), np.arange(candidates)
     for _ in range(confirmations):

@@ -1,17 +1,16 @@
-"""Tree search in clones, with the generalist's policy and critic as its prior knowledge.
+"""Tree search in cloned environments, with the generalist's policy and critic as prior and value function.
 
-Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by planning with Gumbel", ICLR): the first actions are
-drawn without replacement, visits are given out among them by sequential halving, and deeper actions are chosen so that
-visits follow the improved policy. Its choice is, in expectation, never worse than the policy's, however few the visits.
-PUCT (Silver et al. 2018, Schrittwieser et al. 2020) is there to compare with. What is distilled is the improved policy,
-not the choice.
+Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by planning with Gumbel", ICLR): first actions are sampled
+without replacement, sequential halving distributes visits among them, and deeper actions are chosen so that visits
+follow the improved policy. In expectation, its choice is never worse than the policy's, however few the visits. PUCT
+(Silver et al. 2018, Schrittwieser et al. 2020) is a baseline. The improved policy is distilled, not the choice.
 
-A critic errs, and a search finds its errors: a choice that is not the policy's own must win against it in confirmation
-rollouts (the rollout algorithm's guarantee, see ``best_of_n``). With exact rollouts the search is then no worse than
-the policy, whatever the critic says, so values may outweigh a prior that is far too confident.
+A critic has errors, and a search finds them: a choice other than the policy's own must win against it in confirmation
+rollouts (the rollout algorithm's guarantee, see ``best_of_n``). With exact rollouts, the search is then no worse than
+the policy for any critic, so values may outweigh an overconfident prior.
 
-States are those of real environments, so nothing is modelled: a visit to a new action plays it once, in a clone with a
-random stream of its own, and what it led to stands for what might follow.
+There is no learned model: a visit to a new action takes it once in a clone of the environment with its own random
+stream, and the resulting state represents all possible outcomes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from scipy.special import softmax
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import alike
 from benchmarks.base.settings import check_settings, setting
-from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
@@ -40,13 +39,13 @@ from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.distributions import Categorical, Distribution, environment_actions
 from generalist.network.heads import check_samples
-from generalist.network.inference_cost import InferenceCost
+from generalist.network.inference_cost import CountingPolicy, InferenceCost
 from generalist.network.policy import NetworkPolicy
 
 SELECTIONS = ("gumbel", "puct")
 _DIRICHLET = 0.25  # share of PUCT's noise at the root, and its concentration times the number of actions
 _CONCENTRATION = 10.0
-_ROLLOUTS = 2  # of the choice, and of the policy's own
+_ROLLOUTS = 2  # one of the choice, and one of the policy's own action
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Search(Planner):
     )
     confirmation_rollouts: int = setting(
         4,
-        "Fresh rollouts that a choice other than the policy's own must win against it, since a search finds its "
+        "New rollouts that a choice other than the policy's own must win against it, since a search finds its "
         "critic's errors; 0: none.",
         at_least=0,
     )
@@ -76,10 +75,10 @@ class Search(Planner):
     gumbel_scale: float = setting(1.0, "Scale of the noise on first actions; 0: greedy.", at_least=0)
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
-        """Refuse settings and tasks that cannot work.
+        """Reject settings and tasks that cannot work.
 
         Raises:
-            GatitoError: naming the setting or the task.
+            GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
         if self.num_simulations < self.max_num_considered_actions:
@@ -108,63 +107,63 @@ class Search(Planner):
 
 @dataclass
 class _State:
-    """The policy's memory: of the environments that are played, of their trees' nodes, and of two rollouts of each."""
+    """The policy's memory: slots for the real environments, their trees' nodes, and two rollouts for each."""
 
     memory: Any
     num_envs: int
 
 
-class SearchPolicy(Policy):
-    """A network's policy that searches before it acts.
+class SearchPolicy(CountingPolicy):
+    """A network's policy with a tree search before each decision.
 
     Attributes:
-        name: the agent's.
-        distribution_kind: of discrete actions, the improved policy's logits are told.
-        spent: what its decisions cost so far.
+        name: the agent's name.
+        distribution_kind: ``logits`` (of the improved policy) for tasks with discrete actions.
+        cost: the compute of its decisions so far.
     """
 
     def __init__(self, policy: NetworkPolicy, tasks: Sequence[Task], config: Search) -> None:
-        """Args: who is to be amplified, on which tasks, and how."""
+        """Args: the policy to amplify, the tasks, and the settings."""
         self.name = policy.name
         self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks if is_discrete(task)}
-        self.spent = InferenceCost()
+        self.cost = InferenceCost()
         self._policy = policy
         self._config = config
         self._simulators: dict[str, Simulator] = {}
 
     def initial_state(self, num_envs: int) -> _State:
-        """Memory for so many environments."""
+        """Memory for ``num_envs`` environments."""
         return _State(self._policy.initial_state(num_envs * (1 + self._config.num_simulations + _ROLLOUTS)), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
-        """Search for every row, task by task; the value of a decision is the improved policy's."""
-        with self.spent.timed("seconds"), uncollected():
+        """Search for every row, task by task; a decision's value is that of the improved policy."""
+        with self.cost.timed("seconds"), uncollected():
             decisions = [self._decide(rows, state) for rows in inputs]
-        self.spent.decisions += sum(len(rows.env_ids) for rows in inputs)
+        self.cost.decisions += sum(len(rows.env_ids) for rows in inputs)
         return decisions, state
 
     def close(self) -> None:
-        """Close the imagined environments and the amplified policy."""
-        for imagined in self._simulators.values():
-            imagined.close()
+        """Close the cloned environments and the amplified policy."""
+        for simulator in self._simulators.values():
+            simulator.close()
         self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
-        simulator = self._simulators.setdefault(rows.task.name, Simulator(rows.task, self.spent))
-        rollouts = Rollouts(self._policy, simulator, state.memory, self.spent)
+        simulator = self._simulators.setdefault(rows.task.name, Simulator(rows.task, self.cost))
+        rollouts = Rollouts(self._policy, simulator, state.memory, self.cost)
         trees = Trees(self._predict(rollouts, rows), 1 + self._config.num_simulations, self._config.value_scale)
         forest = _Forest(trees, rows, rollouts, state)
         for tree, env in enumerate(rows.envs):
-            forest.places[tree, 0] = simulator.spot(env)
+            forest.snapshots[tree, 0] = simulator.snapshot(env)
         every, roots = np.arange(len(rows.env_ids)), np.zeros(len(rows.env_ids), dtype=np.int64)
         prior = trees.children_prior_logits[:, 0].copy()
         searching = self._puct if self._config.selection == "puct" else self._gumbel
         chosen, logits = searching(forest, every, roots)
-        best = logits.argmax(axis=1) if self._config.gumbel_scale else chosen  # what is learnt is without noise
+        best = logits.argmax(axis=1) if self._config.gumbel_scale else chosen  # labels are without noise
         if self._config.confirmation_rollouts:
-            own = prior.argmax(axis=1)
-            confirmed = self._confirmed(forest, best, own)
-            others = self._confirmed(forest, np.where(chosen == best, own, chosen), own)
+            policy_choice = prior.argmax(axis=1)
+            confirmed = self._confirmed(forest, best, policy_choice)
+            others = self._confirmed(forest, np.where(chosen == best, policy_choice, chosen), policy_choice)
             chosen = np.where(chosen == best, confirmed, others)
             logits = np.where((confirmed == best)[:, None], logits, prior)
             best = confirmed
@@ -185,11 +184,11 @@ class SearchPolicy(Policy):
             scores = np.take_along_axis(noise + trees.improved_logits(every, roots), left, axis=1)
             return np.take_along_axis(left, np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
-        for count, each in sequential_halving(
+        for count, visits in sequential_halving(
             min(self._config.max_num_considered_actions, k), self._config.num_simulations
         ):
             left = best(count)
-            for _ in range(each):
+            for _ in range(visits):
                 self._simulate(forest, np.repeat(every, count), left.ravel())
         return best(1)[:, 0], trees.improved_logits(every, roots)
 
@@ -207,59 +206,60 @@ class SearchPolicy(Policy):
         return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
 
     def _simulate(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
-        """One visit to each of these trees' first actions, all different; what is new is looked at in one pass."""
+        """One visit to each of these trees' first actions, all different; new nodes are evaluated in one batch."""
         trees, simulator, rows = forest.trees, forest.rollouts.simulator, forest.rows
         choose = trees.puct_action_selection if self._config.selection == "puct" else trees.interior_action_selection
         paths = trees.simulate(which, first, choose)
         new = np.flatnonzero(trees.children_index[which, paths.nodes, paths.actions] == 0)
         owners, parents = which[new], paths.nodes[new]
-        done = trees.actions[owners, parents, paths.actions[new]]
+        taken = trees.actions[owners, parents, paths.actions[new]]
         rngs = [rows.rngs[tree] for tree in owners]
-        forest.keep(which, first, every=self._config.selection == "puct")
-        simulator.enter([forest.places[where] for where in zip(owners.tolist(), parents.tolist(), strict=True)], rngs)
-        last = simulator.step(range(len(new)), done)
+        forest.save_arrivals(which, first, save_all=self._config.selection == "puct")
+        simulator.enter([forest.snapshots[node] for node in zip(owners.tolist(), parents.tolist(), strict=True)], rngs)
+        last = simulator.step(range(len(new)), taken)
         terminated = np.array([transition.terminated for transition in last], dtype=bool)
         ended = terminated | np.array([transition.truncated for transition in last], dtype=bool)
         nodes = trees.add_nodes(paths, new, np.array([transition.reward for transition in last]), ended)
-        forest.arrived = [
+        forest.arrivals = [
             (int(owners[place]), int(first[new[place]]), int(nodes[place]), place)
             for place in np.flatnonzero(~ended).tolist()
         ]
-        going = np.flatnonzero(~terminated)
-        if len(going):
-            env_ids = forest.env_ids(owners[going], nodes[going])
-            self._policy.fork(forest.state.memory, forest.env_ids(owners[going], parents[going]), env_ids)
-            self._policy.replace_actions(forest.state.memory, rows.task, env_ids, done[going])
-            shown = simulator.policy_input(
-                going.tolist(), env_ids, [last[place] for place in going], [rngs[place] for place in going]
+        ongoing = np.flatnonzero(~terminated)
+        if len(ongoing):
+            env_ids = forest.env_ids(owners[ongoing], nodes[ongoing])
+            self._policy.fork(forest.state.memory, forest.env_ids(owners[ongoing], parents[ongoing]), env_ids)
+            self._policy.replace_actions(forest.state.memory, rows.task, env_ids, taken[ongoing])
+            reached = simulator.policy_input(
+                ongoing.tolist(), env_ids, [last[place] for place in ongoing], [rngs[place] for place in ongoing]
             )
-            trees.update_nodes(owners[going], nodes[going], self._predict(forest.rollouts, shown))
+            trees.update_nodes(owners[ongoing], nodes[ongoing], self._predict(forest.rollouts, reached))
         trees.backward(paths, self._policy.network.codec.discount)
 
-    def _confirmed(self, forest: "_Forest", choices: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Each root's choice where it wins all confirmation rollouts, elsewhere the policy's own, ``(T,)``."""
-        doubted = np.flatnonzero(choices != own)
-        won, _ = confirm(
-            len(doubted),
-            self._config.confirmation_rollouts,
-            lambda which: self._rollout_returns(forest, doubted[which], choices[doubted[which]], own[doubted[which]]),
-        )
+    def _confirmed(self, forest: "_Forest", choices: np.ndarray, policy_choices: np.ndarray) -> np.ndarray:
+        """Each root's choice if it wins all confirmation rollouts, otherwise the policy's own choice, ``(T,)``."""
+        tested = np.flatnonzero(choices != policy_choices)
+
+        def rollout(which: np.ndarray) -> np.ndarray:
+            roots = tested[which]
+            return self._rollout_returns(forest, roots, choices[roots], policy_choices[roots])
+
+        won, _ = confirm(len(tested), self._config.confirmation_rollouts, rollout)
         confirmed = choices.copy()
-        confirmed[doubted[~won]] = own[doubted[~won]]
+        confirmed[tested[~won]] = policy_choices[tested[~won]]
         return confirmed
 
     def _rollout_returns(
-        self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, own: np.ndarray
+        self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, policy_choices: np.ndarray
     ) -> np.ndarray:
-        """Returns of these trees' choices and of the policy's own, with luck that the two share, ``(n, 2)``."""
+        """Returns of these trees' choices and of the policy's own, with common random numbers, ``(n, 2)``."""
         trees, rows, memory = forest.trees, forest.rows, forest.state.memory
         both = np.repeat(which, _ROLLOUTS)
-        actions = trees.actions[both, 0, np.stack([choices, own], axis=1).ravel()]
+        actions = trees.actions[both, 0, np.stack([choices, policy_choices], axis=1).ravel()]
         env_ids = forest.rollout_slots(which)
         self._policy.fork(memory, rows.env_ids[both], env_ids)
         self._policy.replace_actions(memory, rows.task, env_ids, actions)
         return forest.rollouts.returns(
-            [forest.places[tree, 0] for tree in both.tolist()],
+            [forest.snapshots[tree, 0] for tree in both.tolist()],
             actions,
             env_ids,
             [rng for tree in which.tolist() for rng in alike(rows.rngs[tree], _ROLLOUTS)],
@@ -274,14 +274,14 @@ class SearchPolicy(Policy):
         assert output.values is not None
         if isinstance(output.distribution, Categorical):
             logits = output.distribution.logits
-            every = torch.arange(logits.shape[1]).expand(len(logits), -1)
-            actions = environment_actions(rows.task, every)
+            indices = torch.arange(logits.shape[1]).expand(len(logits), -1)
+            actions = environment_actions(rows.task, indices)
             return Prediction(output.distribution.parameters(rows.task), actions, output.values)
-        actions = self._some(rows, output.distribution)
-        # Sampled from the policy, they are equally likely (Hubert et al. 2021).
+        actions = self._sampled_actions(rows, output.distribution)
+        # Actions sampled from the policy have a uniform prior (Hubert et al. 2021).
         return Prediction(np.zeros(actions.shape[:2]), actions, output.values)
 
-    def _some(self, rows: PolicyInput, distribution: Distribution) -> np.ndarray:
+    def _sampled_actions(self, rows: PolicyInput, distribution: Distribution) -> np.ndarray:
         """The most likely continuous action and samples, ``(n, considered, *action shape)``."""
         samples = [distribution.sample(rows.rngs) for _ in range(self._config.max_num_considered_actions - 1)]
         actions = [environment_actions(rows.task, chosen) for chosen in (distribution.mode(), *samples)]
@@ -290,38 +290,39 @@ class SearchPolicy(Policy):
 
 @dataclass
 class _Forest:
-    """The rows' trees, and where their nodes are: in the environment by tree and node, and in the policy's memory.
+    """The rows' trees, with the snapshots of their nodes and their slots in the policy's memory.
 
     Attributes:
-        places: by tree and node.
-        arrived: nodes of the last simulations, each with its tree, first action and cloned environment, still there.
+        snapshots: by tree and node.
+        arrivals: the nodes of the last simulations: tree, first action, node, and the index of the cloned environment
+            that is still in the node's state.
     """
 
     trees: Trees
     rows: PolicyInput
     rollouts: Rollouts
     state: _State
-    places: dict[tuple[int, int], Snapshot] = field(default_factory=dict)
-    arrived: list[tuple[int, int, int, int]] = field(default_factory=list)
+    snapshots: dict[tuple[int, int], Snapshot] = field(default_factory=dict)
+    arrivals: list[tuple[int, int, int, int]] = field(default_factory=list)
 
-    def keep(self, which: np.ndarray, first: np.ndarray, every: bool) -> None:
-        """Save where the last visits arrived, before others leave from there.
+    def save_arrivals(self, which: np.ndarray, first: np.ndarray, save_all: bool) -> None:
+        """Save the states that the last visits reached, before the clones are used again.
 
         Args:
-            which: trees that are visited next,
-            first: by these first actions. Sequential halving never comes back to others.
-            every: whether others are kept too.
+            which: the trees that are visited next.
+            first: the first actions of these visits; sequential halving never returns to other actions.
+            save_all: whether states below other first actions are saved too.
         """
         visited = set(zip(which.tolist(), first.tolist(), strict=True))
-        for tree, action, node, place in self.arrived:
-            if every or (tree, action) in visited:
-                self.places[tree, node] = self.rollouts.simulator.reached(place)
+        for tree, action, node, place in self.arrivals:
+            if save_all or (tree, action) in visited:
+                self.snapshots[tree, node] = self.rollouts.simulator.reached(place)
 
     def env_ids(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Of each node, the environment of the policy's memory that has seen it."""
+        """The memory slot of each node."""
         played = self.rows.env_ids[trees]
-        room = self.trees.children_prior_logits.shape[1] - 1
-        return np.where(nodes == 0, played, self.state.num_envs + played * room + nodes - 1)
+        slots_per_tree = self.trees.children_prior_logits.shape[1] - 1
+        return np.where(nodes == 0, played, self.state.num_envs + played * slots_per_tree + nodes - 1)
 
     def rollout_slots(self, trees: np.ndarray) -> np.ndarray:
         """``(2 n,)``, the memory slots of these trees' two rollouts."""

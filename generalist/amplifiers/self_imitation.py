@@ -1,8 +1,8 @@
-"""Self-imitation: the generalist plays every start several times, and the best episode of each is what it learns from.
+"""Self-imitation: the generalist plays every start several times and learns from the best episode of each.
 
-Best of several for the same start, so that good play is kept and not lucky starts (Oh et al. 2018, arXiv:1806.05635,
-keep what beats the critic; Zelikman et al. 2022, arXiv:2203.14465, what succeeds). Which try is the best is known
-afterwards alone, so there is no stronger player whose own score could be told: the gain shows after distillation.
+Episodes are compared within the same start, to keep good play rather than lucky starts. (Oh et al. 2018,
+arXiv:1806.05635, keep episodes that beat the critic; Zelikman et al. 2022, arXiv:2203.14465, those that succeed.) The
+best episode is known only in hindsight, so the amplified policy has no score; the gain shows after distillation.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ from generalist.network.policy import NetworkPolicy
 class SelfImitation(Planner):
     """The options of ``amplifier=self_imitation``."""
 
-    tries: int = setting(4, "Episodes from each start; the best is learnt from.", at_least=2)
+    tries: int = setting(4, "Episodes from each start; the best one is learned.", at_least=2)
 
     @property
     def plays_per_start(self) -> int:
-        """As many as there are tries."""
+        """The number of tries."""
         return self.tries
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
-        """Refuse settings and tasks that cannot work.
+        """Reject settings and tasks that cannot work.
 
         Raises:
-            GatitoError: naming the setting or the task.
+            GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
         for task in tasks:
             check_samples(codec, task)
 
     def policy(self, folder: Path, tasks: Sequence[Task], name: str, *, deterministic: bool = True) -> NetworkPolicy:
-        """The generalist, which samples its actions: tries that are all alike have no best."""
+        """The generalist with sampled actions, so that tries differ."""
         return NetworkPolicy.load(folder, tasks, name, deterministic=False)

@@ -1,7 +1,7 @@
-"""Imagined environments: clones of those that are played, in which futures are tried.
+"""A simulator of cloned environments, for rollouts and search.
 
-A clone draws from a random stream of its own (see :mod:`benchmarks.tasks.snapshots.snapshot`): what is tried is what
-might happen, not what will.
+A clone has its own random stream (see :mod:`benchmarks.tasks.snapshots.snapshot`): it shows what might happen in the
+real environment, not what will.
 """
 
 import gc
@@ -24,13 +24,13 @@ from generalist.network.inference_cost import InferenceCost
 
 @dataclass(frozen=True)
 class Transition:
-    """What followed from an action.
+    """The result of a step.
 
     Attributes:
-        observation: packed.
-        reward: as the environment gave it.
-        terminated: whether the episode came to its end.
-        truncated: whether it was cut off.
+        observation: the packed observation.
+        reward: the environment's reward.
+        terminated: whether the episode terminated.
+        truncated: whether it was truncated.
         action_mask: ``(actions,)``, which discrete actions are legal now; None: all.
     """
 
@@ -43,11 +43,11 @@ class Transition:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Somewhere in the future of an environment that is played.
+    """A state that a clone of a real environment can be restored to.
 
     Attributes:
-        origin: that environment.
-        state: where its clone is.
+        origin: the real environment.
+        state: the state.
     """
 
     origin: gym.Env
@@ -55,55 +55,55 @@ class Snapshot:
 
 
 class Simulator:
-    """Environments of one task, made when they are first needed.
+    """Cloned environments of one task, made when they are first needed.
 
-    Each belongs to one environment that is played: to go on in the same episode may cost less (LunarLander's ground is
-    there already).
+    Each clone belongs to one real environment, since restoring a state of the same episode may be cheaper (Lunar
+    Lander's ground does not change).
     """
 
-    def __init__(self, task: Task, spent: InferenceCost) -> None:
-        """Args: the task, and where steps and their seconds are counted."""
+    def __init__(self, task: Task, cost: InferenceCost) -> None:
+        """Args: the task, and the counter of steps and their seconds."""
         self.task = task
-        self._spent = spent
-        shown, acted = spaces(task)
-        self._pack = packer(shown)
-        self._discrete = isinstance(acted, gym.spaces.Discrete)
+        self._cost = cost
+        observation_space, action_space = spaces(task)
+        self._pack = packer(observation_space)
+        self._discrete = isinstance(action_space, gym.spaces.Discrete)
         self._owned: weakref.WeakKeyDictionary[gym.Env, list[gym.Env]] = weakref.WeakKeyDictionary()
         self._entered: list[tuple[gym.Env, gym.Env]] = []
 
-    def spot(self, env: gym.Env) -> Snapshot:
-        """Where an environment that is played is."""
+    def snapshot(self, env: gym.Env) -> Snapshot:
+        """The current state of a real environment."""
         return Snapshot(env, save(env))
 
-    def enter(self, spots: Sequence[Snapshot], rngs: Sequence[np.random.Generator]) -> None:
-        """Go to these spots: the first is place 0 from now on. What is drawn there follows from its ``rng``."""
-        taken: dict[gym.Env, int] = {}
+    def enter(self, snapshots: Sequence[Snapshot], rngs: Sequence[np.random.Generator]) -> None:
+        """Restore clones to these snapshots, with these random streams; their places count from 0."""
+        in_use: dict[gym.Env, int] = {}
         self._entered = []
-        for spot, rng in zip(spots, rngs, strict=True):
-            owned = self._owned.get(spot.origin)
+        for snapshot, rng in zip(snapshots, rngs, strict=True):
+            owned = self._owned.get(snapshot.origin)
             if owned is None:
-                owned = self._owned[spot.origin] = []
-                weakref.finalize(spot.origin, _close, owned).atexit = False  # nobody imagines from there any more
-            number = taken[spot.origin] = taken.get(spot.origin, 0) + 1
+                owned = self._owned[snapshot.origin] = []
+                weakref.finalize(snapshot.origin, _close, owned).atexit = False  # close clones with their origin
+            number = in_use[snapshot.origin] = in_use.get(snapshot.origin, 0) + 1
             if number > len(owned):
                 owned.append(make_env(self.task))
             env = owned[number - 1]
-            self._entered.append((spot.origin, env))
-            restore(env, spot.state, rng)
+            self._entered.append((snapshot.origin, env))
+            restore(env, snapshot.state, rng)
 
     def step(self, places: Sequence[int], actions: Sequence[np.ndarray] | np.ndarray) -> list[Transition]:
         """Take one step at each of these places."""
-        sent = [int(action) for action in actions] if self._discrete else actions
-        with self._spent.timed("simulator_seconds"):
-            steps = [self._entered[place][1].step(action) for place, action in zip(places, sent, strict=True)]
-        self._spent.simulator_steps += len(steps)
+        native_actions = [int(action) for action in actions] if self._discrete else actions
+        with self._cost.timed("simulator_seconds"):
+            steps = [self._entered[place][1].step(action) for place, action in zip(places, native_actions, strict=True)]
+        self._cost.simulator_steps += len(steps)
         return [
             Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated), mask_of(info))
             for observation, reward, terminated, truncated, info in steps
         ]
 
     def reached(self, place: int) -> Snapshot:
-        """Where the environment there is by now."""
+        """The current state of the clone at this place."""
         origin, env = self._entered[place]
         return Snapshot(origin, save(env))
 
@@ -114,7 +114,7 @@ class Simulator:
         last: Sequence[Transition],
         rngs: Sequence[np.random.Generator],
     ) -> PolicyInput:
-        """What a policy is shown of these places after their last transitions; ``env_ids`` index its memory."""
+        """The policy input for these places after their last transitions; ``env_ids`` index the policy's memory."""
         return PolicyInput(
             task=self.task,
             observations=stack([transition.observation for transition in last]),
@@ -127,7 +127,7 @@ class Simulator:
         )
 
     def close(self) -> None:
-        """Close the environments; others are made if it is used again."""
+        """Close the clones; new ones are made if the simulator is used again."""
         for owned in self._owned.values():
             _close(owned)
         self._owned.clear()
@@ -141,7 +141,7 @@ def _close(envs: list[gym.Env]) -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let the garbage collector wait: a thought makes thousands of small objects, and cycles of almost none."""
+    """Pause the garbage collector: a search makes thousands of small objects, almost none of them in cycles."""
     on = gc.isenabled()
     gc.disable()
     try:

@@ -1,8 +1,8 @@
 """The arithmetic of search trees: node statistics, action selection, and the improved policy.
 
-Many trees grow side by side in the same arrays, as in the authors' mctx, whose names are used here, so that a
-simulation costs all of them a few array operations. Equations are those of Danihelka et al. 2022 ("Policy improvement
-by planning with Gumbel"), except for PUCT.
+Many trees share the same arrays, as in the authors' mctx (whose names are used here), so that a simulation of all trees
+takes only a few array operations. Equations are those of Danihelka et al. 2022 ("Policy improvement by planning with
+Gumbel"), except for PUCT.
 """
 
 import math
@@ -24,9 +24,9 @@ class Prediction:
     """A network's prediction for n states.
 
     Attributes:
-        prior_logits: ``(n, k)``, of the actions that may be tried.
-        actions: ``(n, k, *action shape)``.
-        values: ``(n,)``, the critic's.
+        prior_logits: ``(n, k)``, the prior logits of the actions that may be tried.
+        actions: ``(n, k, *action shape)``, these actions.
+        values: ``(n,)``, the critic's values.
     """
 
     prior_logits: np.ndarray
@@ -39,10 +39,10 @@ class Paths:
     """The paths of n simulations down their trees.
 
     Attributes:
-        trees: ``(n,)``, the tree of each.
-        nodes: ``(n,)``, the last node of each, and
-        actions: ``(n,)``, the action there, which is new or leads to a terminal node.
-        steps: by depth, the simulations that reach it, and their nodes and actions there, ``(m,)`` each.
+        trees: ``(n,)``, the tree of each simulation.
+        nodes: ``(n,)``, its last node.
+        actions: ``(n,)``, its action there, which is new or leads to a terminal node.
+        steps: for each depth, the simulations that reach it, and their nodes and actions there, ``(m,)`` each.
     """
 
     trees: np.ndarray
@@ -52,24 +52,24 @@ class Paths:
 
 
 class Trees:
-    """T trees of at most M nodes with k actions each; node 0 is the root, later ones are numbered as they come.
+    """T trees of at most M nodes with k actions each; node 0 is the root, later nodes are numbered in their order.
 
     Attributes:
         children_prior_logits: ``(T, M, k)``, the prior.
         actions: ``(T, M, k, *action shape)``.
-        raw_values: ``(T, M)``, the critic's; 0 where the episode is over.
-        rewards: ``(T, M)``, of the step that led to a node.
+        raw_values: ``(T, M)``, the critic's value; 0 where the episode is over.
+        rewards: ``(T, M)``, the reward of the step that led to a node.
         terminal: ``(T, M)``, whether the episode ended there: no simulation goes further.
-        children_visits: ``(T, M, k)``, of each action.
-        children_values: ``(T, M, k)``, the means of the returns that followed them.
-        children_index: ``(T, M, k)``, the nodes that actions led to; 0: none yet.
-        num_nodes: ``(T,)``, so far.
-        min_value: ``(T,)``, the smallest value in a tree so far, and
-        max_value: ``(T,)``, the largest: they rescale values to 0 to 1.
+        children_visits: ``(T, M, k)``, the visits of each action.
+        children_values: ``(T, M, k)``, the mean return after each action.
+        children_index: ``(T, M, k)``, the node that an action led to; 0: none yet.
+        num_nodes: ``(T,)``, the number of nodes so far.
+        min_value: ``(T,)``, the smallest value in a tree so far, for rescaling values to [0, 1].
+        max_value: ``(T,)``, the largest value in a tree so far.
     """
 
     def __init__(self, roots: Prediction, size: int, scale: float = 0.1) -> None:
-        """Args: the states at the roots, how many nodes a tree may have, and c_scale of equation 8."""
+        """Args: the predictions for the roots, the most nodes of a tree, and c_scale of equation 8."""
         self._scale = scale
         count, k = roots.prior_logits.shape
         self.children_prior_logits = np.zeros((count, size, k))
@@ -91,7 +91,7 @@ class Trees:
     def add_nodes(self, paths: Paths, new: np.ndarray, rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """Add nodes at the ends of some paths, ``new``: ``(n,)``, and return their indices.
 
-        Paths of one tree take indices in their order.
+        Nodes of one tree are numbered in the order of their paths.
         """
         trees, nodes = paths.trees[new], np.zeros(len(new), dtype=np.int64)
         for index, tree in enumerate(trees):
@@ -102,7 +102,7 @@ class Trees:
         return nodes
 
     def complete_qvalues(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Values of all actions, ``(n, k)``: means of visited ones, one mixed estimate for the others (equation 33)."""
+        """Values of all actions, ``(n, k)``: means if visited, otherwise one mixed estimate (equation 33)."""
         visits = self.children_visits[trees, nodes]
         tried, count = visits > 0, visits.sum(axis=1)
         means = self.children_values[trees, nodes]
@@ -112,17 +112,17 @@ class Trees:
         return np.where(tried, means, mixed[:, None])
 
     def rescale_qvalues(self, trees: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """``(n, k)`` values rescaled to 0 to 1 by all values of their trees; 0 where no two differ."""
+        """``(n, k)`` values rescaled to [0, 1] by all values of their trees; 0 if they are all equal."""
         spread = self.max_value[trees] - self.min_value[trees]
         return (values - self.min_value[trees, None]) * (spread > 0)[:, None] / np.where(spread > 0, spread, 1)[:, None]
 
     def qtransform_completed_by_mix_value(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """What completed values add to the prior logits, ``(n, k)`` (equation 8)."""
+        """The scaled completed values, which are added to the prior logits, ``(n, k)`` (equation 8)."""
         most = self.children_visits[trees, nodes].max(axis=1, keepdims=True)
         return (_VISITS + most) * self._scale * self.rescale_qvalues(trees, self.complete_qvalues(trees, nodes))
 
     def improved_logits(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Logits of the improved policy, ``(n, k)`` (equation 11): the prior's and the scaled values'."""
+        """Logits of the improved policy, ``(n, k)`` (equation 11): prior logits plus scaled values."""
         return self.children_prior_logits[trees, nodes] + self.qtransform_completed_by_mix_value(trees, nodes)
 
     def interior_action_selection(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ class Trees:
         return (softmax(self.improved_logits(trees, nodes), axis=-1) - shares).argmax(axis=1)
 
     def puct_action_selection(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """The actions of the largest PUCT upper bounds, ``(n,)``."""
+        """The actions with the largest PUCT upper bounds, ``(n,)``."""
         visits = self.children_visits[trees, nodes]
         root = np.sqrt(np.maximum(1.0, visits.sum(axis=1, keepdims=True)))
         bonus = _EXPLORE * softmax(self.children_prior_logits[trees, nodes], axis=-1) * root / (1 + visits)
@@ -142,7 +142,7 @@ class Trees:
     def simulate(
         self, trees: np.ndarray, first: np.ndarray, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> Paths:
-        """From roots by these first actions, ``(n,)``, down to actions that are new or lead to a terminal node.
+        """Follow these first actions, ``(n,)``, down the trees to actions that are new or lead to a terminal node.
 
         Simulations of one tree must differ in their first actions.
         """
@@ -163,9 +163,9 @@ class Trees:
         """Add the returns of simulations to all actions on their paths.
 
         Args:
-            paths: of the simulations.
-            discount: of the value of the node that an action led to, one for all or ``(T, M)``; -1 where its value is
-                the opponent's.
+            paths: the simulations' paths.
+            discount: the discount of the value of the node that an action led to, one for all or ``(T, M)``; -1 if the
+                opponent is to move there.
         """
         discounts = np.broadcast_to(discount, self.rewards.shape)
         reached = self.children_index[paths.trees, paths.nodes, paths.actions]

@@ -1,10 +1,10 @@
-"""Tree search in board games of two players: only legal moves, and values whose sign follows from whose move it is.
+"""Tree search in two-player board games, with legal moves only and values from the view of the player to move.
 
 AlphaZero's search (Silver et al. 2018, doi:10.1126/science.aar6404) and its Gumbel form (Danihelka et al. 2022), with
-the names of DeepMind's mctx. A node's value is from the view of the player to move there, so what a child is worth to
-its parent is its negative (negamax), unless the same player moves again. Rules are exact and without chance, so nodes
-are OpenSpiel's own states, and both players' moves are searched alike. One visit goes to every game at a time, and all
-new positions are evaluated in one batch.
+the names of DeepMind's mctx. A node's value is from the view of the player to move there, so a child's value counts
+negatively for its parent (negamax), unless the same player moves again. The games are deterministic, so nodes are
+OpenSpiel's states, and both players' moves are searched in the same way. Each simulation visits every game once, and
+all new positions are evaluated in one batch.
 """
 
 import math
@@ -23,13 +23,13 @@ from generalist.amplifiers.tree import ILLEGAL, Prediction, Trees
 SELECTIONS = ("gumbel", "puct")
 
 Evaluate = Callable[[Sequence[Any]], tuple[np.ndarray, np.ndarray]]
-"""Positions in which somebody is to move → logits ``(n, actions)`` of canonical actions, whatever for illegal ones, and
-values ``(n,)`` in [-1, 1] from the view of the player to move."""
+"""Non-terminal positions → logits ``(n, actions)`` of canonical actions (arbitrary for illegal ones), and values
+``(n,)`` in [-1, 1] from the view of the player to move."""
 
 
 @dataclass(frozen=True)
 class TwoPlayerSearch:
-    """How to search."""
+    """The settings of the search."""
 
     num_simulations: int = setting(32, "Visits per move.", at_least=1)
     selection: str = setting("gumbel", "How moves are selected.", choices=SELECTIONS)
@@ -42,28 +42,28 @@ class TwoPlayerSearch:
     dirichlet_alpha: float = setting(0.3, "Concentration of that noise.", above=0)
     temperature: float = setting(
         1.0,
-        "With puct, moves are drawn in proportion to visits to the power of 1 / temperature; 0: the most visited one.",
+        "With puct, moves are sampled in proportion to visits ** (1 / temperature); 0: the most visited one.",
         at_least=0,
     )
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject settings that cannot work.
 
         Raises:
-            FatalError: naming the setting.
+            FatalError: names the setting.
         """
         check_settings("amplifier", self)
 
 
 @dataclass(frozen=True)
 class SearchOutput:
-    """What a search found out about n positions.
+    """The result of a search of n positions.
 
     Attributes:
         actions: ``(n,)``, canonical actions to play.
-        action_weights: ``(n, actions)``, the improved policy, which is what to distil; 0 for illegal moves.
+        action_weights: ``(n, actions)``, the improved policy, which is distilled; 0 for illegal moves.
         values: ``(n,)``, the root's value under that policy, for the player to move.
-        visit_counts: ``(n, actions)``, of the root's moves.
+        visit_counts: ``(n, actions)``, the visits of the root's moves.
     """
 
     actions: np.ndarray
@@ -79,27 +79,27 @@ def search(
     config: TwoPlayerSearch,
     rngs: Sequence[np.random.Generator],
 ) -> SearchOutput:
-    """Search many positions of one game side by side.
+    """Search many positions of one game in parallel.
 
     Args:
         board: the game.
-        states: OpenSpiel's states in which somebody is to move.
+        states: OpenSpiel's states, none of them terminal.
         evaluate: the network.
-        config: how to search.
-        rngs: a random stream for each position.
+        config: the settings.
+        rngs: one random stream per position.
 
     Raises:
-        GatitoError: if a game is over already.
+        GatitoError: if a game is already over.
     """
     over = [state for state in states if state.is_terminal()]
     if over:
-        raise GatitoError(f"{board.name}: there is nothing to search in {board.text(over[0])}: the game is over.")
+        raise GatitoError(f"{board.name}: cannot search {board.text(over[0])}: the game is over.")
     forest = _Forest(board, states, evaluate, config)
     return (_puct if config.selection == "puct" else _gumbel)(forest, config, rngs)
 
 
 class _Forest:
-    """A tree for each position, and OpenSpiel's state at each of their nodes."""
+    """One tree per position, and OpenSpiel's state at each node."""
 
     def __init__(self, board: Board, states: Sequence[Any], evaluate: Evaluate, config: TwoPlayerSearch) -> None:
         self._board, self._evaluate = board, evaluate
@@ -107,12 +107,12 @@ class _Forest:
         size = 1 + config.num_simulations
         self.every = np.arange(len(states))
         self.roots = np.zeros_like(self.every)
-        self.trees = Trees(self._look(states), size, config.value_scale)
-        self.trees.min_value[:], self.trees.max_value[:] = -1.0, 1.0  # outcomes, whatever a tree has met
+        self.trees = Trees(self._predict(states), size, config.value_scale)
+        self.trees.min_value[:], self.trees.max_value[:] = -1.0, 1.0  # the range of outcomes
         self._discounts = np.ones((len(states), size))
 
     def visit(self, first: np.ndarray, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
-        """One visit to every tree, by these moves at the roots, ``(T,)``, and by ``choose`` from there on."""
+        """Visit every tree once, with these moves at the roots, ``(T,)``, and ``choose`` below them."""
         trees = self.trees
         paths = trees.simulate(self.every, first, choose)
         new = np.flatnonzero(trees.children_index[self.every, paths.nodes, paths.actions] == 0)
@@ -128,12 +128,12 @@ class _Forest:
         nodes = trees.add_nodes(paths, new, np.array(rewards), ended)
         self._discounts[new, nodes] = signs
         self._states |= dict(zip(zip(new.tolist(), nodes.tolist(), strict=True), states, strict=True))
-        going = np.flatnonzero(~ended)
-        if len(going):
-            trees.update_nodes(new[going], nodes[going], self._look([states[place] for place in going]))
+        ongoing = np.flatnonzero(~ended)
+        if len(ongoing):
+            trees.update_nodes(new[ongoing], nodes[ongoing], self._predict([states[index] for index in ongoing]))
         trees.backward(paths, self._discounts)
 
-    def _look(self, states: Sequence[Any]) -> Prediction:
+    def _predict(self, states: Sequence[Any]) -> Prediction:
         logits, values = self._evaluate(states)
         legal = np.stack([self._board.mask(state) for state in states]).astype(bool)
         actions = np.tile(np.arange(self._board.actions), (len(states), 1))
@@ -149,7 +149,7 @@ def _gumbel(forest: _Forest, config: TwoPlayerSearch, rngs: Sequence[np.random.G
     schedule = np.array([schedules[int(count)] for count in considered])
 
     def best(visits: np.ndarray) -> np.ndarray:
-        """Of the moves that have so many visits, the best one; that is sequential halving."""
+        """The best move among those with this many visits, which implements sequential halving."""
         scores = noise + trees.improved_logits(every, roots)
         return np.where(legal & (trees.children_visits[:, 0] == visits[:, None]), scores, -np.inf).argmax(axis=1)
 
@@ -176,8 +176,8 @@ def _puct(forest: _Forest, config: TwoPlayerSearch, rngs: Sequence[np.random.Gen
     actions = visits.argmax(axis=1)
     if config.temperature:
         powers = (visits / visits.max(axis=1, keepdims=True)) ** (1 / config.temperature)
-        chances = powers / powers.sum(axis=1, keepdims=True)
-        actions = np.array([rng.choice(len(row), p=row) for rng, row in zip(rngs, chances, strict=True)])
+        probabilities = powers / powers.sum(axis=1, keepdims=True)
+        actions = np.array([rng.choice(len(row), p=row) for rng, row in zip(rngs, probabilities, strict=True)])
     return _output(trees, actions, visits / visits.sum(axis=1, keepdims=True))
 
 
@@ -188,9 +188,9 @@ def _output(trees: Trees, actions: np.ndarray, weights: np.ndarray) -> SearchOut
 
 
 def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
-    """For each simulation, how many visits the root's move has that it goes to: sequential halving as a schedule.
+    """Sequential halving as a schedule: for each simulation, the visit count of the root moves that are candidates.
 
-    As ``mctx.get_sequence_of_considered_visits``: trees with different numbers of legal moves can then share a loop.
+    As ``mctx.get_sequence_of_considered_visits``; trees with different numbers of legal moves can then share a loop.
     """
     if num_considered <= 1:
         return list(range(num_simulations))

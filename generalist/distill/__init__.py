@@ -1,1 +1,1 @@
-"""Distillation: data, training, DAgger, several processes."""
+"""Distillation: data, training, DAgger, and data-parallel training."""

@@ -1,6 +1,6 @@
-"""On-policy rounds (DAgger: Ross et al. 2011): the network plays every task, and the task's expert labels its steps.
+"""DAgger rounds (Ross et al. 2011): the network plays every task, and the task's expert labels its steps.
 
-Part of ``gatito stages=[distill]`` where ``distill.dagger.rounds`` is above zero.
+Part of ``gatito stages=[distill]`` if ``distill.dagger.rounds`` is above zero.
 """
 
 import functools
@@ -16,15 +16,15 @@ from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task
 from generalist.config.settings import DistillConfig
 
-_NUM_ENVS = 4  # few: episodes under way are finished once there are enough steps
+_NUM_ENVS = 4  # few, since running episodes are finished even after enough steps are recorded
 _SEEDS_PER_ROUND = 10_000
 
 Teacher = Callable[[], Policy]
-"""Loads the expert of a task, in the process that plays; picklable."""
+"""Loads the expert of a task, in the process that runs the episodes; picklable."""
 
 
-def practice_artifact(run: Run, task: Task, number: int, learner: Artifact, config: DistillConfig) -> Artifact:
-    """The recording of the learner's episodes on a task in one round."""
+def dagger_artifact(run: Run, task: Task, number: int, learner: Artifact, config: DistillConfig) -> Artifact:
+    """The recording of the network's episodes on a task in one round."""
     settings = {"task": task.digest, "agent": f"student-{number}", "steps": config.dagger.env_steps}
     folder = run.folder / "trajectories" / task.name / f"student-{number}"
     return Artifact(folder, "trajectories", settings, {"learner": learner.fingerprint})
@@ -39,15 +39,15 @@ def run_dagger_round(
     learner: Artifact,
     config: DistillConfig,
 ) -> dict[str, Path]:
-    """Record the episodes of a round that do not exist yet. A task that fails is left out of the round, with a warning.
+    """Record the missing episodes of a round. A task that fails is left out of the round, with a warning.
 
     Args:
         number: number of the round, from 1.
         student: folder of the network's current weights.
         run: the run, whose suite is played.
         teachers: experts by task name.
-        learner: artifact of the network, whose fingerprint goes into the recordings.
-        config: how many steps are played.
+        learner: artifact of the network, whose fingerprint is an input of the recordings.
+        config: the number of steps.
 
     Returns:
         Folders of the recordings by task name.
@@ -55,9 +55,9 @@ def run_dagger_round(
     Raises:
         GatitoError: if every task fails.
     """
-    # Failures of their own: the fingerprint of the network does not depend on which tasks could be practised.
+    # Failures stay within the round: the network's fingerprint does not depend on which tasks could be played.
     suite, failures = run.suite, run.isolated(run.suite, "distill").failures
-    artifacts = {task.name: practice_artifact(run, task, number, learner, config) for task in suite}
+    artifacts = {task.name: dagger_artifact(run, task, number, learner, config) for task in suite}
     jobs = []
     for task in suite:
         if not artifacts[task.name].is_complete():
@@ -68,7 +68,7 @@ def run_dagger_round(
                 load=functools.partial(_load, student, task, teachers[task.name], steps),
                 artifact=artifacts[task.name],
                 steps=steps,
-                purpose=Purpose.PRACTICE,
+                purpose=Purpose.DAGGER,
                 seed=run.seed,
                 first_seed=number * _SEEDS_PER_ROUND,
                 num_envs=_NUM_ENVS,
@@ -82,7 +82,7 @@ def run_dagger_round(
     if lines:
         played = [job.artifact for job in jobs if job.task.name in finished]
         lineage = functools.partial(log_lineage, made=played, folder=run.folder)
-        folder = run.folder / "practice" / f"round-{number}"
+        folder = run.folder / "dagger" / f"round-{number}"
         run.tracker.write(folder, "dagger", lines, log_more=lineage, round=number)
     return {name: artifact.folder for name, artifact in finished.items()}
 

@@ -1,7 +1,7 @@
-"""Batches of windows from the recordings of many tasks, each task by its stated weight.
+"""Batches of windows from the recordings of many tasks, mixed by the tasks' weights.
 
-The batch of a training step is a function of the seed and the step alone, so training resumes in the middle of an epoch
-with nothing to restore, and several processes can each draw a part of it.
+The batch of a training step is a function of the seed and the step only, so training resumes in the middle of an epoch
+without any state to restore, and each of several processes can sample its part of the batch.
 """
 
 import math
@@ -20,22 +20,22 @@ from generalist.distill.returns import returns_to_go
 from generalist.network.batches import Batch, Window
 from generalist.network.network import Network
 
-_HELD_OUT = 0.05  # of a recording's episodes, from which the demonstration comes that is shown when scores are made
-_FROM_THE_END = 0.5  # of the prompts, as Gato's: there a demonstration shows what is to be reached
+_HELD_OUT = 0.05  # share of a recording's episodes, from which the demonstration for evaluation is taken
+_FROM_THE_END = 0.5  # share of prompts from an episode's end, as in Gato: the end shows the goal
 
 
 @dataclass(frozen=True)
 class Source:
-    """One recording and how it is taught.
+    """A recording and its use in training.
 
     Attributes:
         task: the task.
         trajectories: the recording.
         weight: share of the windows, relative to the other sources.
-        demonstrations: the expert's recording, which prompts are taken from; None: ``trajectories`` is.
-        share: of the recording's episodes, the first ones, that is learnt from.
-        solved: whether only solved episodes are learnt from, where there are any: who fails is often stuck, and stuck
-            for long, so that most steps would be of failures.
+        demonstrations: the expert's recording, from which prompts are taken; None if ``trajectories`` is that.
+        share: share of the recording's episodes, from the first on, that is used.
+        solved: whether only solved episodes are used, if there are any: a failed episode is often long, since the
+            policy is stuck, so that most steps would come from failures.
     """
 
     task: Task
@@ -47,7 +47,7 @@ class Source:
 
 
 class Mixture:
-    """Draws batches from sources."""
+    """Samples batches from sources."""
 
     def __init__(
         self,
@@ -61,17 +61,17 @@ class Mixture:
         temperature: float = 1.0,
         prompts: float = 0.0,
     ) -> None:
-        """Begin at no step in particular.
+        """Prepare the mixture.
 
         Args:
-            sources: what is learnt from.
-            network: makes the batches.
+            sources: the recordings.
+            network: collates the batches.
             batch_size: windows per batch.
             sequence_length: most tokens of a window.
-            seed: of all draws.
-            soft: whether the recorded distributions are taught where there are any, or the labels alone.
+            seed: the seed of all sampling.
+            soft: whether the targets are the recorded distributions, if there are any, instead of the labels.
             temperature: of Q-values before their softmax (Rusu et al. 2015, arXiv:1511.06295, use 0.01).
-            prompts: share of windows that follow a prompt; above 0, some episodes are held out for scores.
+            prompts: share of windows with a prompt; above 0, some episodes are held out for evaluation.
 
         Raises:
             GatitoError: if a weight is negative, or all are zero.
@@ -99,36 +99,36 @@ class Mixture:
         ]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
-        """The batch of a training step, or one of several parts of it: together they are the same windows."""
+        """The batch of a training step, or one of several parts of it; the parts together have the same windows."""
         chosen = np.sort(
             stream("mixture", self._seed, step).choice(len(self._shares), self._batch_size, p=self._shares)
         )
         numbers = range(part, self._batch_size, parts)
         rngs = [stream("mixture", self._seed, step, number) for number in numbers]
-        windows = [self._draw(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
+        windows = [self._sample(int(chosen[number]), rng) for number, rng in zip(numbers, rngs, strict=True)]
         return self._network.collate(windows, self._sequence_length, rngs)
 
-    def drawn(self, steps: range, parts: range, whole: int, *, helpers: int = 0) -> Iterable[list[Batch]]:
-        """Of the batches of training steps, some of ``whole`` parts, step after step.
+    def loader(self, steps: range, parts: range, whole: int, *, num_workers: int = 0) -> Iterable[list[Batch]]:
+        """Iterate over training steps; each item is this process's parts of the step's batch.
 
         Args:
-            steps: their numbers.
-            parts: which of each step's parts.
-            whole: how many parts a step has.
-            helpers: processes that draw ahead of whoever uses the batches; 0: they are drawn when they are asked for.
+            steps: the steps.
+            parts: the indices of this process's parts.
+            whole: the number of parts of a batch.
+            num_workers: processes that sample batches ahead; 0 to sample in this process.
         """
         return DataLoader(
-            _Drawn(self, parts, whole),
+            _BatchParts(self, parts, whole),
             batch_size=None,
             sampler=steps,
-            collate_fn=_as_it_is,
-            num_workers=helpers,
-            multiprocessing_context="fork" if helpers else None,  # what is learnt from is not sent to anybody
-            generator=torch.Generator(),  # of its own: the loader draws a number from it
+            collate_fn=_identity,
+            num_workers=num_workers,
+            multiprocessing_context="fork" if num_workers else None,  # recordings are inherited, not sent
+            generator=torch.Generator(),  # a separate one, since the loader takes a number from it
         )
 
     def _chosen(self, source: Source) -> np.ndarray:
-        """The episodes to learn from, by number."""
+        """The indices of the episodes that are used."""
         trajectories = source.trajectories
         count = len(trajectories)
         if self._prompts and not source.demonstrations:
@@ -138,18 +138,18 @@ class Mixture:
         return solved if source.solved and len(solved) else chosen
 
     def _place(self, number: int, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of steps counted over a source's chosen episodes: their episodes, and where in the recording they are."""
+        """Map steps, counted over a source's chosen episodes, to their episodes and their indices in the recording."""
         trajectories, ends = self._sources[number].trajectories, self._ends[number]
         order = np.searchsorted(ends, step, side="right")
         episodes = self._episodes[number][order]
-        left = ends[order] - step  # of the episode, with this one
-        return episodes, trajectories.ends[episodes] - left
+        remaining = ends[order] - step  # steps of the episode from this one on
+        return episodes, trajectories.ends[episodes] - remaining
 
-    def _draw(self, number: int, rng: np.random.Generator) -> Window:
-        source, steps_in_all = self._sources[number], self._ends[number][-1]
+    def _sample(self, number: int, rng: np.random.Generator) -> Window:
+        source, total_steps = self._sources[number], self._ends[number][-1]
         longest = self._network.steps_in(source.task, self._sequence_length)
-        # A step drawn uniformly lies at a uniform place of its window, but for the episode's ends.
-        episode, step = map(int, self._place(number, rng.integers(steps_in_all)))
+        # A uniformly sampled step has a uniform position within its window, except near the episode's ends.
+        episode, step = map(int, self._place(number, rng.integers(total_steps)))
         length = int(source.trajectories.lengths[episode])
         beginning = int(source.trajectories.ends[episode]) - length
         start = max(0, min(step - beginning - int(rng.integers(longest)), length - longest))
@@ -159,21 +159,21 @@ class Mixture:
             window = self._read(source, source.trajectories, episode, start, longest)
             steps = slice(beginning + start, beginning + start + len(window))
         else:
-            # Steps that do not see each other need not be neighbours, which are much alike.
-            _, steps = self._place(number, np.sort(rng.integers(steps_in_all, size=longest)))
+            # Without memory, independent steps make a more diverse batch than consecutive ones.
+            _, steps = self._place(number, np.sort(rng.integers(total_steps, size=longest)))
             columns = self._columns(source.trajectories)
-            window = self._taught(source, source.trajectories, source.trajectories.scattered(steps, columns))
+            window = self._window(source, source.trajectories, source.trajectories.scattered(steps, columns))
         prompt = self._prompt(source, episode, rng) if prompted else None
-        known = self._returns[number]
-        return replace(window, prompt=prompt, returns=None if known is None else known[steps])
+        returns = self._returns[number]
+        return replace(window, prompt=prompt, returns=None if returns is None else returns[steps])
 
-    def _prompt(self, source: Source, own: int, rng: np.random.Generator) -> Window:
-        """Steps of another episode than the window's ``own``, whose answers it would show, unless there is no other."""
+    def _prompt(self, source: Source, window_episode: int, rng: np.random.Generator) -> Window:
+        """Steps of another episode than the window's, which would reveal its labels, unless there is no other."""
         trajectories = source.demonstrations or source.trajectories
         longest = self._network.codec.prompt_steps
         count = len(trajectories) - held_out(trajectories)
         episode = int(rng.integers(count))
-        if source.demonstrations is None and episode == own:
+        if source.demonstrations is None and episode == window_episode:
             episode = (episode + 1) % count
         last = max(0, int(trajectories.lengths[episode]) - longest)
         start = last if rng.random() < _FROM_THE_END else int(rng.integers(last + 1))
@@ -182,19 +182,19 @@ class Mixture:
     def _read(self, source: Source, trajectories: Trajectories, episode: int, start: int, length: int) -> Window:
         """Consecutive steps of an episode."""
         rows = trajectories.window(episode, start, length, self._columns(trajectories))
-        window = self._taught(source, trajectories, rows)
+        window = self._window(source, trajectories, rows)
         if not start:
             return window
         earlier = trajectories.window(episode, start - 1, 1, ["actions", "rewards"])
         return replace(window, before=(earlier["actions"][0], float(earlier["rewards"][0])))
 
     def _columns(self, trajectories: Trajectories) -> list[str]:
-        # Planners and scripts have no distribution: their labels are all there is to learn.
+        # Planners and scripts have no distribution, only labels.
         soft = self._soft and trajectories.has("distributions")
         return ["observations", "labels", "actions", "rewards"] + (["distributions"] if soft else [])
 
-    def _taught(self, source: Source, trajectories: Trajectories, rows: Mapping[str, np.ndarray]) -> Window:
-        """Steps as they are to be learnt."""
+    def _window(self, source: Source, trajectories: Trajectories, rows: Mapping[str, np.ndarray]) -> Window:
+        """Recorded steps as a training window."""
         distributions = rows.get("distributions")
         if distributions is not None and trajectories.facts["distribution_kind"] == "q":
             distributions = distributions / self._temperature
@@ -204,8 +204,8 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class _Drawn(Dataset[list[Batch]]):
-    """Some parts of the batch of a training step, by the step's number."""
+class _BatchParts(Dataset[list[Batch]]):
+    """A process's parts of the batch of each training step."""
 
     mixture: Mixture
     parts: range
@@ -215,15 +215,15 @@ class _Drawn(Dataset[list[Batch]]):
         return [self.mixture.batch(step, part, self.whole) for part in self.parts]
 
 
-def _as_it_is(batches: list[Batch]) -> list[Batch]:
+def _identity(batches: list[Batch]) -> list[Batch]:
     return batches
 
 
 def held_out(trajectories: Trajectories) -> int:
-    """How many episodes, the last ones, are not learnt from where prompts are.
+    """The number of episodes at the end of a recording that are not used for training if there are prompts.
 
     Raises:
-        GatitoError: if there are no two episodes.
+        GatitoError: if there are fewer than two episodes.
     """
     if len(trajectories) < 2:
         raise GatitoError(
@@ -234,7 +234,7 @@ def held_out(trajectories: Trajectories) -> int:
 
 
 def demonstration(task: Task, trajectories: Trajectories, steps: int) -> Window:
-    """The end of the best held-out episode (a successful one, where success is known), to be shown at evaluation."""
+    """The end of the best held-out episode (a successful one, if success is known): the prompt for evaluation."""
     held = range(len(trajectories) - held_out(trajectories), len(trajectories))
     best = max(held, key=lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode]))
     start = max(0, int(trajectories.lengths[best]) - steps)

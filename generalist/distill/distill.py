@@ -16,7 +16,7 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from generalist.config.recipe import NetworkRecipe, generalist_artifact
 from generalist.distill.distributed import Ranks
-from generalist.distill.train import Learner, Practice, fit, within_budget
+from generalist.distill.train import Learner, PlayRound, fit, within_budget
 
 
 def distill(
@@ -25,19 +25,19 @@ def distill(
     recipe: NetworkRecipe,
     *,
     ranks: Ranks | None = None,
-    practice: Practice | None = None,
+    play_round: PlayRound | None = None,
 ) -> Artifact:
-    """Train the generalist on every task's expert recording, unless it is there.
+    """Train the generalist on every task's expert recording, unless it exists.
 
     Args:
         run: the run, whose suite is the tasks to learn; its workers are threads of this process.
-        recordings: of the experts, by task name.
-        recipe: how the network is made.
-        ranks: this process among those that train together; None: it is alone.
-        practice: plays a round of ``config.rounds``.
+        recordings: the experts' recordings by task name.
+        recipe: the settings of the network.
+        ranks: this process in a group that trains together; None for a single process.
+        play_round: plays a DAgger round; needed if ``distill.dagger.rounds`` is above 0.
 
     Raises:
-        GatitoError: if a setting does not fit, a recording is damaged, the codec cannot carry a task, or the loss
+        GatitoError: if a setting does not fit, a recording is damaged, a task does not fit the codec, or the loss
             becomes NaN (the last good checkpoint is kept).
     """
     config = recipe.distill
@@ -54,13 +54,13 @@ def distill(
     torch.set_num_threads(run.workers)
     if ranks.leads:
         artifact.start()
-    ranks.agree()  # before anybody looks for a checkpoint, what is not to be resumed from is gone
+    ranks.agree()  # wait until outdated checkpoints are removed, before any rank looks for one
     folders = {name: recording.folder for name, recording in recordings.items()}
     learner = Learner(artifact, run.suite.tasks, folders, config, recipe.model, recipe.codec, run.seed)
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact
-    train(learner, run, job_type="distill", label="distill", ranks=ranks, practice=practice)
+    train(learner, run, job_type="distill", label="distill", ranks=ranks, play_round=play_round)
     return artifact
 
 
@@ -71,22 +71,22 @@ def train(
     job_type: str,
     label: str,
     ranks: Ranks | None = None,
-    practice: Practice | None = None,
+    play_round: PlayRound | None = None,
 ) -> None:
-    """Fit a network whose artifact is started, with a progress bar and its learning curve told.
+    """Fit a network whose artifact is started, with a progress bar and a tracked learning curve.
 
     Args:
-        learner: the network.
+        learner: the network to train.
         run: the run.
-        job_type: of its W&B run.
-        label: of its progress bar.
-        ranks: this process among those that train together; None: it is alone.
-        practice: plays a round of the learner's config.
+        job_type: the job type of its W&B run.
+        label: the label of its progress bar.
+        ranks: this process in a group that trains together; None for a single process.
+        play_round: plays a DAgger round of the learner's config.
     """
     if learner.config.flops:
         learner, _ = within_budget(learner)
     config, artifact = learner.config, learner.artifact
-    # Opened before the log is, so that the curve has a run to go to from its first line on.
+    # Opened before the log, so that the W&B run receives the curve from its first line on.
     settings = asdict(config) | {"model": asdict(learner.model)}
     mirror = run.tracker.mirror(artifact.folder, job_type, env_id=run.suite.name, **settings)
     try:
@@ -98,6 +98,6 @@ def train(
                 if done % config.log_every == 0:
                     mirror.pump()
 
-            fit(learner, report, ranks=ranks, practice=practice)
+            fit(learner, report, ranks=ranks, play_round=play_round)
     finally:
         mirror.finish(log_more=partial(log_lineage, made=[artifact], folder=run.folder))

@@ -1,7 +1,7 @@
-"""The processes that train one network together, each on its part of every batch, as ``torchrun`` starts them.
+"""Data-parallel training: the processes that ``torchrun`` starts train one network, each on its part of every batch.
 
-``torchrun --nproc-per-node=2 gatito.py suite=classic`` is one run: the first process does everything, the others wait
-until it distils and help it there.
+``torchrun --nproc-per-node=2 gatito.py suite=classic`` is one run: the first process makes all stages, the others wait
+for the distillation and take part in it.
 """
 
 import datetime
@@ -22,12 +22,12 @@ _PATIENCE = datetime.timedelta(days=7)  # while the first process trains experts
 
 @dataclass(frozen=True)
 class Ranks:
-    """One of the processes.
+    """This process in its group.
 
     Attributes:
-        rank: its number.
-        size: how many there are.
-        device: what it computes on.
+        rank: the index of this process.
+        size: the number of processes.
+        device: the device of this process.
     """
 
     rank: int = 0
@@ -36,13 +36,13 @@ class Ranks:
 
     @staticmethod
     def join(device: str) -> "Ranks":
-        """This process among those that ``torchrun`` started; they wait for one another here.
+        """Join the group of processes that ``torchrun`` started; blocks until all have joined.
 
         Args:
-            device: ``cpu``, ``cuda`` (of several GPUs, each process has its own), or ``auto``: a GPU if there is one.
+            device: ``cpu``, ``cuda`` (one GPU per process), or ``auto``: a GPU if there is one.
 
         Raises:
-            GatitoError: if there is no GPU and one is asked for.
+            GatitoError: if ``device`` is ``cuda`` and there is no GPU.
         """
         used = _found(device)
         size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -52,16 +52,16 @@ class Ranks:
 
     @staticmethod
     def alone(device: str) -> "Ranks":
-        """This process by itself, whatever others there are; errors and ``device`` as with :meth:`join`."""
+        """A group of this process only; errors and ``device`` as in :meth:`join`."""
         return Ranks(device=_found(device))
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that writes and logs."""
+        """Whether this process writes and logs."""
         return self.rank == 0
 
     def agree(self, value: Any = None) -> Any:  # noqa: ANN401
-        """The first process's value (of plain JSON), in all of them; they wait for it."""
+        """Broadcast the first process's value (JSON) to all processes."""
         if self.size == 1:
             return value
         message = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
@@ -73,32 +73,32 @@ class Ranks:
         return json.loads(bytes(message.cpu().numpy()))
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in all of them."""
+        """The sum over all processes, returned in each of them."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def add_up_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Give every parameter the sum of its gradients over all processes; one message for all of them.
+        """Replace every gradient by its sum over all processes, in one message.
 
-        One that none of them has a gradient for stays without: an optimiser leaves it as it is.
+        A parameter without a gradient in every process keeps none, so that the optimiser skips it.
         """
         if self.size == 1:
             return
         used = list(parameters)
-        there = self.total(torch.tensor([float(each.grad is not None) for each in used], device=self.device))
-        used = [each for each, count in zip(used, there.tolist(), strict=True) if count]
-        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in used]
+        counts = self.total(torch.tensor([float(weights.grad is not None) for weights in used], device=self.device))
+        used = [weights for weights, count in zip(used, counts.tolist(), strict=True) if count]
+        gradients = [torch.zeros_like(weights) if weights.grad is None else weights.grad for weights in used]
         flat = self.total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        for parameter, gradient in zip(used, flat.split([each.numel() for each in used]), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+        for weights, gradient in zip(used, flat.split([weights.numel() for weights in used]), strict=True):
+            weights.grad = gradient.view_as(weights)
 
 
 def _found(device: str) -> torch.device:
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
         raise GatitoError("distill.device=cuda, but torch finds no GPU: set distill.device=cpu.")
-    if not there or device == "cpu":
+    if not available or device == "cpu":
         return _CPU
     used = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(used)

@@ -1,4 +1,4 @@
-"""What a critic learns from: the discounted return from each recorded step on."""
+"""Targets of the critic: the discounted return from each recorded step on."""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -11,15 +11,15 @@ _MOST_CUT_OFF = 0.5
 def returns_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
     """The discounted returns of all steps, episode after episode, ``(steps,)``.
 
-    NaN where they are not known: an episode that a time limit ended would have gone on, and steps from which more than
-    half of all that counts lies beyond that end say little.
+    NaN where unknown: in a truncated episode, these are the steps for which more than half of the total discounted
+    weight lies beyond the truncation.
     """
     episodes = []
     for episode, length in enumerate(trajectories.lengths):
         rows = trajectories.window(episode, 0, int(length), ["rewards", "terminated"])
         returns = np.asarray(lfilter([1.0], [1.0, -discount], rows["rewards"][::-1]), np.float32)[::-1].copy()
         if not rows["terminated"][-1]:
-            left = discount ** np.arange(length, 0, -1.0)
-            returns[left > _MOST_CUT_OFF] = np.nan
+            weight_beyond_end = discount ** np.arange(length, 0, -1.0)
+            returns[weight_beyond_end > _MOST_CUT_OFF] = np.nan
         episodes.append(returns)
     return np.concatenate(episodes)

@@ -1,7 +1,7 @@
-"""Fit one network to recordings: AdamW, warm-up and cosine; and rounds of practice in between.
+"""Fit one network to recordings: AdamW with warm-up and cosine decay, with DAgger rounds in between.
 
-A training that was killed ends with the weights of one that was not, on the same machine with the same threads (another
-number of threads, processes or parts of a batch moves the last bits of a sum).
+A training that is killed and resumed ends with the same weights as an uninterrupted one, on the same machine with the
+same number of threads. (A different number of threads, processes or batch parts changes the last bits of sums.)
 """
 
 import math
@@ -31,26 +31,27 @@ from generalist.distill.distributed import Ranks
 from generalist.network.batches import Batch, moved
 from generalist.network.network import Network, load_network, load_prompts, make_network, save_network
 
-Practice = Callable[[int, Path], Mapping[str, Path]]
-"""A round of practice: the network in a folder plays every task, its experts say what they would have done. Given the
-round's number, from 1, and the folder; the recordings by task name."""
+PlayRound = Callable[[int, Path], Mapping[str, Path]]
+"""Plays a DAgger round: the network in a folder plays every task, and the experts label its steps. It takes the number
+of the round, from 1, and the folder, and returns the recordings by task name."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A network to be made.
+    """A network to train.
 
     Attributes:
-        artifact: where it goes.
-        tasks: what it learns.
-        recordings: folders of the experts' recordings by task name; one may be missing where ``met`` has others.
-        config: how it is trained.
-        model: its size; of one that goes on from another, how far it looks back.
-        codec: its inputs and outputs.
+        artifact: the artifact that it is written to.
+        tasks: the tasks that it learns.
+        recordings: folders of the experts' recordings by task name; a task may be missing if ``student_recordings``
+            has it.
+        config: the settings of the training.
+        model: its sizes; with ``start``, only the context length is used.
+        codec: the settings of its inputs and outputs.
         seed: the training seed.
-        start: folder of a network that it goes on from; None: it begins with random weights.
-        met: further recordings by task name, such as rounds of practice, that it learns from from the first step on.
-        solved: whether of those only solved episodes are learnt from.
+        start: folder of a network whose training is continued; None for random weights.
+        student_recordings: recordings of networks by task name, such as DAgger rounds, used from the first step on.
+        solved: whether only the solved episodes of ``student_recordings`` are used.
     """
 
     artifact: Artifact
@@ -61,21 +62,21 @@ class Learner:
     codec: CodecConfig
     seed: int
     start: Path | None = None
-    met: Sequence[Mapping[str, Path]] = ()
+    student_recordings: Sequence[Mapping[str, Path]] = ()
     solved: bool = False
 
 
-def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practice: Practice | None = None) -> None:
+def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_round: PlayRound | None = None) -> None:
     """Train a network, from its checkpoint if there is one, and finish its artifact.
 
-    On-policy rounds are DAgger's (Ross et al. 2011, arXiv:1011.0686): what the network met by itself, labelled by the
-    experts, is learnt from beside the experts' own episodes.
+    In DAgger rounds (Ross et al. 2011, arXiv:1011.0686), the network plays and the experts label its states; training
+    then uses these recordings together with the experts' own episodes.
 
     Args:
-        learner: what to make; its artifact is started.
-        report: told the optimiser steps so far.
-        ranks: this process among those that train it together; None: it is alone.
-        practice: plays a round; needed where the learner's config asks for rounds.
+        learner: the network to train; its artifact is started.
+        report: called with the number of updates so far.
+        ranks: this process in a group that trains together; None for a single process.
+        play_round: plays a DAgger round; needed if the learner's config has rounds.
 
     Raises:
         GatitoError: if the loss becomes NaN (the last good checkpoint is kept), or a recording is damaged.
@@ -85,32 +86,32 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, practic
     config, folder = learner.config, learner.artifact.folder
     names = [task.name for task in learner.tasks]
     torch.manual_seed(derive(learner.artifact.kind, *names, learner.seed))
-    network = _at_first(learner).to(ranks.device)
+    network = _initial_network(learner).to(ranks.device)
     recordings = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
     training = _Training(network, config, learner.artifact, ranks, report)
-    practised = _open(learner.met)
+    student_recordings = _open(learner.student_recordings)
     for number, until in enumerate(config.milestones, 1):
-        training.advance(_mixture(learner, recordings, practised, network), until)
+        training.advance(_mixture(learner, recordings, student_recordings, network), until)
         if until < config.updates:
             played = None
             if ranks.leads:
-                assert practice is not None
+                assert play_round is not None
                 student = folder / f"round-{number}"
                 if training.step == until:
                     save_network(student, training.averaged(), _prompts(learner, recordings))
-                played = {name: str(path) for name, path in practice(number, student).items()}
-            practised += _open([{name: Path(path) for name, path in ranks.agree(played).items()}])
+                played = {name: str(path) for name, path in play_round(number, student).items()}
+            student_recordings += _open([{name: Path(path) for name, path in ranks.agree(played).items()}])
     if not ranks.leads:
         return
     save_network(folder, training.averaged(), _prompts(learner, recordings))
-    steps = _steps_taken(learner, recordings, practised)
+    steps = _steps_taken(learner, recordings, student_recordings)
     cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
     tokens = config.updates * config.batch_size * config.length(learner.model)
     learner.artifact.finish(training.seconds, tokens=tokens, steps=config.updates, **cost.facts())
 
 
-def _at_first(learner: Learner) -> Network:
-    """Random weights, or what it goes on from, which may look back further from now on: positions are relative."""
+def _initial_network(learner: Learner) -> Network:
+    """A network with random weights, or the one whose training is continued, possibly with a longer context."""
     if learner.start is None:
         return make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     network = load_network(learner.start)
@@ -119,24 +120,24 @@ def _at_first(learner: Learner) -> Network:
 
 
 def _steps_taken(
-    learner: Learner, recordings: Mapping[str, Trajectories], practised: Sequence[Mapping[str, Trajectories]]
+    learner: Learner, recordings: Mapping[str, Trajectories], student_recordings: Sequence[Mapping[str, Trajectories]]
 ) -> int:
-    """Environment steps that a training learns from; one that goes on has them counted by what it goes on from."""
+    """Environment steps that a training uses; 0 for a continued one, where they are counted elsewhere."""
     if learner.start is not None or not learner.config.updates:
         return 0
-    read = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in recordings.values()]
-    practice = sum(recording.steps for by_task in practised for recording in by_task.values())
-    return int(sum(lengths.sum() for lengths in read)) + practice
+    used = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in recordings.values()]
+    student_steps = sum(recording.steps for by_task in student_recordings for recording in by_task.values())
+    return int(sum(lengths.sum() for lengths in used)) + student_steps
 
 
 def within_budget(learner: Learner) -> tuple[Learner, float]:
-    """The learner with as many steps as its budget of operations allows, where it has one; and those of a step.
+    """The learner with the number of updates that its FLOP budget allows, if it has one, and the FLOPs per update.
 
-    The operations of the first step stand for all: they differ by padding alone.
+    The FLOPs are those of the first update: other updates differ only in padding.
     """
     network = make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     recordings = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
-    first = _mixture(learner, recordings, _open(learner.met), network).batch(0)
+    first = _mixture(learner, recordings, _open(learner.student_recordings), network).batch(0)
     per_step = count_flops(lambda: network.loss(first)["loss"].backward())
     if learner.config.flops is None:
         return learner, per_step
@@ -145,7 +146,7 @@ def within_budget(learner: Learner) -> tuple[Learner, float]:
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:
-    """Linear warm-up, then half a cosine from the peak down to a tenth of it."""
+    """Linear warm-up, then cosine decay from the peak to a tenth of it."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.updates - config.warmup)
@@ -158,23 +159,23 @@ def _open(rounds: Sequence[Mapping[str, Path]]) -> list[Mapping[str, Trajectorie
 
 def _mixture(
     learner: Learner,
-    own_recordings: Mapping[str, Trajectories],
-    practised: Sequence[Mapping[str, Trajectories]],
+    expert_recordings: Mapping[str, Trajectories],
+    student_recordings: Sequence[Mapping[str, Trajectories]],
     network: Network,
 ) -> Mixture:
-    """Of the experts' recordings, and of what the network met in its rounds of practice so far."""
+    """The mixture of the experts' recordings and of those of networks so far."""
     config, sources = learner.config, []
     for task in learner.tasks:
         weight = config.weights.get(task.name, 1.0)
-        practice = [recordings[task.name] for recordings in practised if task.name in recordings]
-        share = config.dagger.share if practice else 0.0
-        if share < 1 and task.name in own_recordings:
-            sources.append(Source(task, own_recordings[task.name], weight * (1 - share), share=config.data))
-        steps = sum(recording.steps for recording in practice)
-        shown = own_recordings.get(task.name)
-        for recording in practice if share else ():
-            part = weight * share * recording.steps / steps
-            sources.append(Source(task, recording, part, shown, solved=learner.solved))
+        of_students = [recordings[task.name] for recordings in student_recordings if task.name in recordings]
+        share = config.dagger.share if of_students else 0.0
+        if share < 1 and task.name in expert_recordings:
+            sources.append(Source(task, expert_recordings[task.name], weight * (1 - share), share=config.data))
+        steps = sum(recording.steps for recording in of_students)
+        demonstrations = expert_recordings.get(task.name)
+        for recording in of_students if share else ():
+            recording_weight = weight * share * recording.steps / steps
+            sources.append(Source(task, recording, recording_weight, demonstrations, solved=learner.solved))
     return Mixture(
         sources,
         network,
@@ -197,11 +198,11 @@ def _prompts(learner: Learner, recordings: Mapping[str, Trajectories]) -> dict[s
 
 
 class _Training:
-    """An optimiser's steps, which can be put down and taken up again.
+    """A resumable training loop.
 
     Attributes:
-        step: optimiser steps taken.
-        seconds: of work so far.
+        step: updates so far.
+        seconds: working time so far.
     """
 
     def __init__(
@@ -232,27 +233,28 @@ class _Training:
         return self._earlier + time.monotonic() - self._started
 
     def advance(self, mixture: Mixture, until: int) -> None:
-        """Train up to so many steps in all, and leave a checkpoint there."""
+        """Train until ``until`` updates in total, and write a checkpoint there."""
         self._network.train()
         whole = self._config.gradient_accumulation * self._ranks.size
         parts = range(self._ranks.rank, whole, self._ranks.size)
-        for batches in mixture.drawn(range(self.step, until), parts, whole, helpers=_helpers(self._ranks.device)):
-            self._take(batches)
+        num_workers = _num_workers(self._ranks.device)
+        for batches in mixture.loader(range(self.step, until), parts, whole, num_workers=num_workers):
+            self._update(batches)
             self._report(self.step)
             if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.updates:
                 self._save()
 
     def averaged(self) -> Network:
-        """The network with its averaged weights, where they are kept; ready to act."""
+        """A copy of the network, with averaged weights if ``distill.ema`` is above 0; ready to act."""
         network = self._network.copy()
         for parameter, average in zip(network.parameters(), self._averages, strict=False):
             parameter.data.copy_(average)
         return network
 
-    def _take(self, batches: Sequence[Batch]) -> None:
-        """One step, with this process's parts of its batch.
+    def _update(self, batches: Sequence[Batch]) -> None:
+        """One update, with this process's parts of the batch.
 
-        All processes come to the same weights: they add their gradients up before they use them.
+        Gradients are summed over processes before they are used, so all processes have the same weights.
         """
         config, ranks = self._config, self._ranks
         rate = learning_rate(self.step, config)
@@ -271,7 +273,7 @@ class _Training:
         ranks.add_up_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
         totals = ranks.total(torch.stack(list(means.values())).float())
-        # Looked at before the weights are touched, so that no checkpoint can hold a NaN.
+        # Checked before the weights change, so that no checkpoint can contain a NaN.
         if not (torch.isfinite(totals).all() and torch.isfinite(norm)):
             kept = "there is no checkpoint yet"
             if self._saved > 0:
@@ -283,8 +285,8 @@ class _Training:
         self._optimizer.step()
         self.step += 1
         if self._averages:
-            # Early on the average follows quickly: it must not remember the untrained weights. (AveragedModel begins
-            # with a copy of the weights after the first update, and ends with other numbers.)
+            # Early on, the average follows quickly, so that it forgets the untrained weights. (AveragedModel would
+            # start from the weights after the first update and give other numbers.)
             decay = min(config.ema, (1 + self.step) / (10 + self.step))
             for average, values in zip(self._averages, self._parameters, strict=True):
                 average.lerp_(values.detach(), 1 - decay)
@@ -301,8 +303,8 @@ class _Training:
             save_state(self._artifact.folder / CHECKPOINT, state)
 
 
-def _helpers(device: torch.device) -> int:
-    """Processes that draw batches while a GPU computes; a processor has nobody to spare."""
+def _num_workers(device: torch.device) -> int:
+    """Processes that sample batches while a GPU computes; on a CPU, none, since its cores are busy."""
     return torch.get_num_threads() if device.type == "cuda" else 0
 
 

@@ -107,7 +107,7 @@ def _distil(ida: Ida, one: Round) -> None:
         codec=ida.recipe.codec,
         seed=derive("ida", ida.run.seed, one.number),
         start=one.before.folder,
-        met=[{task: play.folder for task, play in plays.items()} for plays in one.learnt.values()],
+        student_recordings=[{task: play.folder for task, play in plays.items()} for plays in one.learnt.values()],
         solved=ida.solved,
     )
     train(learner, ida.run, job_type="ida", label=f"ida {one.number} {one.student.kind}")

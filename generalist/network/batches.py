@@ -1,4 +1,4 @@
-"""What codecs are given to learn from: consecutive steps of recorded episodes."""
+"""Training data of networks: windows of consecutive steps of recorded episodes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from benchmarks.tasks import Task, spaces
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive steps of one episode, n of them.
+    """n consecutive steps of one episode.
 
     Attributes:
-        task: what is played.
+        task: the task.
         observations: ``(n, *observation shape)``, packed (see ``tasks.observations``).
-        labels: ``(n, *action shape)``, the expert's clean actions: what is to be learnt.
+        labels: ``(n, *action shape)``, the expert's actions without exploration noise: the targets.
         distributions: ``(n, …)``, the expert's distributions: logits of discrete actions, means and standard
-            deviations ``(n, 2, dimensions)`` of continuous ones; None: the labels alone are learnt.
-        actions: ``(n, *action shape)``, what was done.
-        rewards: ``(n,)``, what followed from it.
-        before: the action and the reward of the step before the first; None where an episode begins.
-        prompt: steps of another episode of the same task that are shown first; None: nothing is.
-        returns: ``(n,)``, the discounted returns from each step on, NaN where they are not known; None: not asked for.
+            deviations ``(n, 2, dimensions)`` of continuous ones; None to learn the labels only.
+        actions: ``(n, *action shape)``, the actions that were taken.
+        rewards: ``(n,)``, the rewards of these actions.
+        before: the action and the reward of the step before the first; None at the start of an episode.
+        prompt: a demonstration from another episode of the same task; None without a prompt.
+        returns: ``(n,)``, the discounted return from each step on, NaN where unknown; None without a critic.
     """
 
     task: Task
@@ -44,7 +44,7 @@ class Window:
 
     @property
     def previous_actions(self) -> np.ndarray:
-        """``(n, *action shape)``, the action before each step; where there is none, whatever is first."""
+        """``(n, *action shape)``, the action before each step; arbitrary where ``has_previous`` is false."""
         first = self.actions[:1] if self.before is None else self.before[0][None]
         return np.concatenate([first, self.actions[:-1]])
 
@@ -55,24 +55,24 @@ class Window:
 
     @property
     def has_previous(self) -> np.ndarray:
-        """``(n,)``, whether there is a step before."""
-        there = np.ones(len(self), dtype=bool)
-        there[0] = self.before is not None
-        return there
+        """``(n,)``, whether each step has a previous step."""
+        has_previous = np.ones(len(self), dtype=bool)
+        has_previous[0] = self.before is not None
+        return has_previous
 
 
 class Batch(Protocol):
-    """What a codec makes of windows, with whatever else its own ``loss`` needs.
+    """A collated batch of windows, with everything that the network's ``loss`` needs.
 
     Attributes:
-        weight: real steps in it; losses of parts of a batch are averaged by it.
+        weight: its number of real steps, by which the losses of parts of a batch are averaged.
     """
 
     weight: int
 
 
 def is_discrete(task: Task) -> bool:
-    """Whether a task's actions are one of several."""
+    """Whether a task's actions are discrete."""
     return isinstance(spaces(task)[1], gym.spaces.Discrete)
 
 
@@ -82,13 +82,13 @@ def valid_steps(windows: Sequence[Window], length: int) -> np.ndarray:
 
 
 def moved(value: Any, device: torch.device) -> Any:  # noqa: ANN401
-    """The same batch with its tensors on a device."""
+    """Move the tensors of a batch to a device."""
     if device.type == "cpu":
         return value
     if isinstance(value, torch.Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):
-        return {name: moved(each, device) for name, each in value.items()}
+        return {name: moved(item, device) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: moved(getattr(value, field.name), device) for field in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)

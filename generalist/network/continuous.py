@@ -1,8 +1,7 @@
-"""What the network says of a continuous action, dimension by dimension: bins, a normal distribution, or the action.
+"""Outputs for each dimension of a continuous action: bins, a normal distribution, or the action itself.
 
-Each is an :class:`Output`: how many numbers the network gives for a dimension, what they mean as a distribution, and
-what they cost. Bins are numbered from the lower bound of an action to its upper one, and "in bins" is the same axis as
-a number from 0 to ``bins``.
+An :class:`Output` defines how many numbers the network predicts per dimension, their distribution and their loss. Bins
+are numbered from the action's lower bound to its upper bound; "in bins" means on that axis, from 0 to ``bins``.
 """
 
 import math
@@ -15,40 +14,40 @@ from torch import nn
 
 from generalist.network.distributions import Binned, Deterministic, Distribution, Normal, bounds, to_unit
 
-_BETA = 0.5  # of the β-NLL: 0 is the likelihood, which neglects what is hard; 1 weighs the mean as squared error does
-_LEAST_LOG, _MOST_LOG = -6.0, 1.0  # of standard deviations, where half of an action's range is 1
+_BETA = 0.5  # of the β-NLL: 0 is the likelihood, which neglects hard actions; 1 weights the mean like the squared error
+_LEAST_LOG, _MOST_LOG = -6.0, 1.0  # log standard deviations, where half of an action's range is 1
 
 
 class Output(Protocol):
-    """What the network says of each dimension.
+    """The network's output for one dimension.
 
     Attributes:
-        numbers: how many numbers it gives.
+        numbers: how many numbers it has.
     """
 
     numbers: int
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What ``(…, numbers)`` cost, and whether they miss the expert's action, both ``(…)``.
+        """The losses of ``(…, numbers)``, and whether they miss the expert's action, both ``(…)``.
 
         ``targets``, ``(…, 2)``: means and standard deviations in bins, see :func:`normals`.
         """
         ...
 
     def distribution(self, numbers: torch.Tensor) -> Distribution:
-        """The distribution of actions that ``(n, dimensions, numbers)`` mean."""
+        """The action distribution with parameters ``(n, dimensions, numbers)``."""
         ...
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
-        """Change the layer that gives the numbers, see :meth:`generalist.network.heads.ActionHeads.sharpen`."""
+        """Change the layer that computes the numbers, see :meth:`generalist.network.heads.ActionHeads.sharpen`."""
         ...
 
 
 class BinnedOutput:
-    """A logit for each bin; the loss is the cross-entropy in nats to the expert's distribution."""
+    """One logit per bin; the loss is the cross-entropy in nats with the expert's distribution."""
 
     def __init__(self, bins: int, min_std: float) -> None:
-        """Args: the bins; the smallest standard deviation is already in the targets."""
+        """Args: the number of bins; ``min_std`` is not used, it is already part of the targets."""
         self.numbers = self._bins = bins
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,18 +66,18 @@ class BinnedOutput:
 
 
 class NormalOutput:
-    """Mean and logarithm of the standard deviation of a normal distribution.
+    """Mean and log standard deviation of a normal distribution.
 
     The loss is KL(expert || network) in nats, weighted by the network's standard deviation to the power of 2 β (β-NLL:
-    Seitzer et al. 2022, arXiv:2203.09168, eq. 8): where an action is hard to predict, its mean is learnt all the same.
+    Seitzer et al. 2022, arXiv:2203.09168, eq. 8), so that the mean is also learned where an action is hard to predict.
     """
 
     def __init__(self, bins: int, min_std: float) -> None:
-        """Args: the bins that targets are given in, and the smallest standard deviation, in bins."""
+        """Args: the number of bins on the targets' axis, and the smallest standard deviation, in bins."""
         self.numbers, self._half, self._min_std = 2, bins / 2, min_std
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`Output`; an action is missed if its mean is a bin away or more."""
+        """See :class:`Output`; an action is missed if the mean is at least one bin away."""
         mean, std = self._unit(numbers)
         wanted, wide = targets.unbind(dim=-1)
         weight = std.detach() ** (2 * _BETA)
@@ -92,11 +91,11 @@ class NormalOutput:
         return Normal(*self._unit(numbers))
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
-        """See :class:`Output`; the smallest standard deviation stays."""
+        """See :class:`Output`; the smallest standard deviation does not change."""
         last.bias[1] += math.log(temperature)
 
     def _unit(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means and standard deviations where half of an action's range is 1."""
+        """Means and standard deviations on the scale where half of an action's range is 1."""
         mean, log = numbers.float().unbind(dim=-1)
         return mean, (log - 2).clamp(_LEAST_LOG, _MOST_LOG).exp().clamp_min(self._min_std / self._half)
 
@@ -107,11 +106,11 @@ class RegressionOutput:
     numbers = 1
 
     def __init__(self, bins: int, min_std: float) -> None:
-        """Args: the bins that targets are given in; there is no standard deviation."""
+        """Args: the number of bins on the targets' axis; ``min_std`` is not used."""
         self._bins = bins
 
     def losses(self, numbers: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`Output`; an action is missed by a bin or more."""
+        """See :class:`Output`; an action is missed if it is at least one bin away."""
         squares = (numbers[..., 0] - (targets[..., 0] * (2 / self._bins) - 1)).square()
         return squares, squares.sqrt() * self._bins >= 1
 
@@ -120,7 +119,7 @@ class RegressionOutput:
         return Deterministic(numbers[..., 0].float())
 
     def sharpen(self, last: nn.Linear, temperature: float) -> None:
-        """See :class:`Output`; a single action cannot become sharper."""
+        """See :class:`Output`; there is no distribution to sharpen."""
 
 
 OUTPUTS: dict[str, type[BinnedOutput] | type[NormalOutput] | type[RegressionOutput]] = {
@@ -128,14 +127,14 @@ OUTPUTS: dict[str, type[BinnedOutput] | type[NormalOutput] | type[RegressionOutp
     "normal": NormalOutput,
     "regression": RegressionOutput,
 }
-"""By the name in ``codec.continuous``."""
+"""Outputs by their name in ``codec.continuous``."""
 
 
 def binned(mean: torch.Tensor, std: torch.Tensor, bins: int) -> torch.Tensor:
-    """Normal distributions on the axis from 0 to ``bins``, cut into unit bins, ``(…, bins)``.
+    """Normal distributions on the axis from 0 to ``bins``, discretised into unit bins, ``(…, bins)``.
 
-    Mass beyond the ends is cut off, not piled up on the outermost bins: the most likely bin is then always the one with
-    the mean in it.
+    Mass beyond the ends is removed, not added to the outermost bins, so that the most likely bin is always the one that
+    contains the mean.
     """
     edges = torch.arange(bins + 1, device=mean.device, dtype=mean.dtype)
     below = torch.special.ndtr((edges - mean[..., None]) / std[..., None])
@@ -148,8 +147,8 @@ def normals(
 ) -> np.ndarray:
     """Means and standard deviations of continuous actions in bins, ``(n, dimensions, 2)``.
 
-    Without distributions, all standard deviations are ``min_std``. Half a bin still tells where in its bin an action
-    lies.
+    Without distributions, all standard deviations are ``min_std``. With half a bin, neighbouring bins still show where
+    in its bin an action lies.
     """
     mean = to_unit(space, labels)
     std = np.zeros_like(mean)

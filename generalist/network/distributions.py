@@ -1,13 +1,13 @@
-"""Distributions of actions, in the manner of stable-baselines3's ``common/distributions.py``.
+"""Action distributions, modelled on stable-baselines3's ``common/distributions.py``.
 
-Each is over n actions of one task. An action is a tensor row: the index of a discrete action, ``(n,)``; the dimensions
-of a continuous one, ``(n, dimensions)``, on the axis from -1, the lower bound, to 1, the upper. The dimensions are
-independent, so their log-probabilities, entropies and divergences add up. :func:`environment_actions` turns actions
-into what the environment gets.
+Each object holds the distributions of n actions of one task. An action is a tensor row: the index of a discrete action,
+``(n,)``, or the dimensions of a continuous one, ``(n, dimensions)``, scaled so that the bounds are -1 and 1. Dimensions
+are independent, so their log-probabilities, entropies and divergences add up. :func:`environment_actions` converts such
+actions to the environment's.
 
-How many environments share a forward pass moves the last bits of its floats, and a long episode would make that a
-different episode. Continuous actions are therefore rounded to 1/1024 of half their range (bins round far more): what
-an episode does then depends on its batch only where a number lies on the edge between two steps.
+The batch size of a forward pass changes the last bits of its floats, which would make long episodes diverge. Continuous
+actions are therefore rounded to 1/1024 of half their range (bins round far more), so that an episode depends on its
+batch only if a number lies on the edge between two steps.
 """
 
 import abc
@@ -27,7 +27,7 @@ _GRID = 1024  # steps from the middle of an action's range to a bound
 
 
 class Distribution(abc.ABC):
-    """Over n actions."""
+    """The distributions of n actions."""
 
     @abc.abstractmethod
     def mode(self) -> torch.Tensor:
@@ -35,7 +35,7 @@ class Distribution(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
-        """Draw each row's action from the row's own random stream."""
+        """Sample each row's action with the row's own random stream."""
 
     @abc.abstractmethod
     def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
@@ -43,7 +43,7 @@ class Distribution(abc.ABC):
 
     @abc.abstractmethod
     def entropy(self) -> torch.Tensor:
-        """In nats, ``(n,)``."""
+        """Entropies in nats, ``(n,)``."""
 
     @abc.abstractmethod
     def kl(self, other: Any) -> torch.Tensor:  # noqa: ANN401
@@ -56,14 +56,14 @@ class Distribution(abc.ABC):
 
     @abc.abstractmethod
     def parameters(self, task: Task) -> np.ndarray | None:
-        """As :class:`~benchmarks.play.policy.PolicyOutput` holds a distribution; None: it is none."""
+        """The parameters in the format of :class:`~benchmarks.play.policy.PolicyOutput`; None if there are none."""
 
 
 class Categorical(Distribution):
     """One of several discrete actions."""
 
     def __init__(self, logits: torch.Tensor) -> None:
-        """Args: ``(n, actions)`` logits; minus infinity rules an action out."""
+        """Args: ``(n, actions)`` logits; minus infinity excludes an action."""
         self.logits = logits
 
     def mode(self) -> torch.Tensor:
@@ -97,7 +97,7 @@ class Categorical(Distribution):
 
 
 class Binned(Distribution):
-    """Each dimension of a continuous action is cut into equal bins; an action is the middle of one of them."""
+    """A categorical distribution over equal bins for each dimension; an action is the middle of a bin."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         """Args: ``(n, dimensions, bins)`` logits."""
@@ -139,10 +139,10 @@ class Binned(Distribution):
 
 
 class Normal(Distribution):
-    """Independent normal distributions of a continuous action's dimensions, not cut off at its bounds.
+    """Independent normal distributions of a continuous action's dimensions, not truncated at its bounds.
 
-    Samples may lie beyond the bounds; the environment gets them clipped, the log-probability is that of the sample (as
-    in stable-baselines3).
+    Samples may lie beyond the bounds. The environment gets the clipped action; the log-probability is that of the
+    unclipped sample (as in stable-baselines3).
     """
 
     def __init__(self, mean: torch.Tensor, std: torch.Tensor) -> None:
@@ -150,7 +150,7 @@ class Normal(Distribution):
         self.mean, self.std = mean, std
 
     def mode(self) -> torch.Tensor:
-        """The means, at the bounds where they lie beyond."""
+        """The means, clipped to the bounds."""
         return _rounded(self.mean.clamp(-1, 1))
 
     def sample(self, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
@@ -192,14 +192,14 @@ class Normal(Distribution):
 
 
 class Deterministic(Distribution):
-    """A continuous action without a distribution: there is nothing else to draw, and nothing to compare."""
+    """A continuous action without a distribution: sampling returns it, and densities are undefined."""
 
     def __init__(self, value: torch.Tensor) -> None:
         """Args: the actions, ``(n, dimensions)``."""
         self.value = value
 
     def mode(self) -> torch.Tensor:
-        """The actions, at the bounds where they lie beyond."""
+        """The actions, clipped to the bounds."""
         return _rounded(self.value.clamp(-1, 1))
 
     def sample(self, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
@@ -207,15 +207,15 @@ class Deterministic(Distribution):
         return self.mode()
 
     def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
-        """There is none."""
+        """Undefined."""
         raise TypeError("a deterministic action has no probability.")
 
     def entropy(self) -> torch.Tensor:
-        """There is none."""
+        """Undefined."""
         raise TypeError("a deterministic action has no entropy.")
 
     def kl(self, other: "Deterministic") -> torch.Tensor:
-        """There is none."""
+        """Undefined."""
         raise TypeError("a deterministic action has no divergence from another.")
 
     @classmethod
@@ -224,30 +224,30 @@ class Deterministic(Distribution):
         return cls(torch.stack([member.value for member in members]).mean(dim=0))
 
     def parameters(self, task: Task) -> None:
-        """There are none."""
+        """None."""
 
 
 Selector: TypeAlias = Callable[[Any, Sequence[np.random.Generator]], torch.Tensor]
-"""How actions are chosen: a distribution and each row's random stream → one action per row."""
+"""A rule for choosing actions: a distribution and each row's random stream → one action per row."""
 
 
 def greedy(distribution: Distribution, rngs: Sequence[np.random.Generator] = ()) -> torch.Tensor:
-    """The most likely actions; nothing is drawn."""
+    """The most likely actions; the random streams are not used."""
     return distribution.mode()
 
 
 def sample(distribution: Distribution, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
-    """Actions drawn from the distribution."""
+    """Actions sampled from the distribution."""
     return distribution.sample(rngs)
 
 
 @dataclass(frozen=True)
 class NetworkOutput(PolicyOutput):
-    """What a network decides, with what it was chosen from.
+    """A network's actions with their distribution.
 
     Attributes:
-        distribution: of the actions; None: the network decodes them token by token.
-        chosen: what was chosen of it, before it was clipped to the bounds, see :class:`Distribution`.
+        distribution: the action distribution; None if the network decodes actions token by token.
+        chosen: the chosen actions before clipping to the bounds, see :class:`Distribution`.
     """
 
     distribution: Distribution | None = None
@@ -255,7 +255,7 @@ class NetworkOutput(PolicyOutput):
 
 
 def environment_actions(task: Task, chosen: torch.Tensor) -> np.ndarray:
-    """Chosen actions (see the module) as the environment gets them, ``(n, *action shape)``."""
+    """Convert chosen actions (see the module) to the environment's, ``(n, *action shape)``."""
     space = spaces(task)[1]
     if isinstance(space, gym.spaces.Discrete):
         return chosen.cpu().numpy() + int(space.start)
@@ -264,7 +264,7 @@ def environment_actions(task: Task, chosen: torch.Tensor) -> np.ndarray:
 
 
 def bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds, ``(dimensions,)`` each, to compute with: integers as floats, and never equal."""
+    """Lower and upper bounds for computations, ``(dimensions,)`` each: integers as floats, and never equal."""
     low, high = space.low.reshape(-1), space.high.reshape(-1)
     if space.dtype.kind in "iu":  # 127 - -128 is -1 in eight bits
         low, high = low.astype(np.float64), high.astype(np.float64)
@@ -286,7 +286,7 @@ def from_unit(space: gym.spaces.Box, unit: np.ndarray) -> np.ndarray:
 
 
 def gumbel_noise(rngs: Sequence[np.random.Generator], logits: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise for ``(n, …)`` logits, each row's from its own stream."""
+    """Standard Gumbel noise for ``(n, …)`` logits, from each row's own random stream."""
     noise = np.stack([rng.gumbel(size=logits.shape[1:]) for rng in rngs]).astype(np.float32)
     return torch.from_numpy(noise).to(logits.device)
 
@@ -314,5 +314,5 @@ def _mean_probabilities(logits: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _finite(logs: torch.Tensor) -> torch.Tensor:
-    """What is ruled out has probability 0, and must count as 0, not as NaN."""
+    """Replace minus infinity by 0: an excluded action has probability 0 and must add 0, not NaN."""
     return logs.masked_fill(logs.isneginf(), 0.0)

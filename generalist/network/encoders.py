@@ -5,8 +5,8 @@ from torch import nn
 
 CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
 _BYTES = 256
-_LONGEST_WORD = 16  # bytes; those behind share the last place
-_KNOWN_TEXTS = 4_096  # read before and remembered while acting
+_LONGEST_WORD = 16  # bytes; later ones share the last position
+_KNOWN_TEXTS = 4_096  # encoded texts that are cached while acting
 
 
 class ImageEncoder(nn.Module):
@@ -28,20 +28,20 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """``(n, frames, size, size)``, uint8 → ``(n, width)``."""
-        # Channels last: three times as fast on processors.
+        # Channels last: three times as fast on CPUs.
         pixels = images.contiguous(memory_format=torch.channels_last).float()
-        # From -1 to 1, as the first layer sees them: its few weights are scaled, not the many pixels.
+        # Pixels are scaled to [-1, 1] by scaling the first layer's few weights instead of the many pixels.
         first, *others = self.layers
         assert isinstance(first, nn.Conv2d) and first.bias is not None
         shift = first.weight.sum(dim=(1, 2, 3))
-        seen = nn.functional.conv2d(pixels, first.weight * (2 / 255), first.bias - shift, first.stride)
+        hidden = nn.functional.conv2d(pixels, first.weight * (2 / 255), first.bias - shift, first.stride)
         for layer in others:
-            seen = layer(seen)
-        return seen
+            hidden = layer(hidden)
+        return hidden
 
 
 class ImageDecoder(nn.Module):
-    """The image encoder's layers backwards, from a vector to pixels."""
+    """The image encoder's layers in reverse, from a vector to pixels."""
 
     def __init__(self, frames: int, size: int, width: int) -> None:
         super().__init__()
@@ -65,10 +65,10 @@ class ImageDecoder(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """Embeddings of cells, each looked at in the light of the instruction, then all of them together.
+    """Embeddings of cells, each modulated by the instruction, then joined by a linear layer.
 
-    The instruction scales and shifts every cell's features (FiLM: Perez et al. 2018, arXiv:1709.07871; BabyAI's own
-    baseline does so), so that the cell with the red ball can stand out when the red ball is asked for.
+    The instruction scales and shifts every cell's features (FiLM: Perez et al. 2018, arXiv:1709.07871, as in BabyAI's
+    own baseline), so that the cell with the red ball can stand out when the mission names the red ball.
     """
 
     def __init__(self, size: int, width: int, features: int = 32) -> None:
@@ -93,14 +93,14 @@ class GridEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """What is said in a text, as one vector. While acting, a text that was read before is not read again."""
+    """Encodes a text as one vector. While acting, encoded texts are cached."""
 
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[bytes, torch.Tensor] = {}
 
     def train(self, mode: bool = True) -> "TextEncoder":
-        """As every module's; what was read with other weights is forgotten."""
+        """Switch the mode and clear the cache, which belongs to other weights."""
         self._known = {}
         return super().train(mode)
 
@@ -118,12 +118,12 @@ class TextEncoder(nn.Module):
         return torch.stack([self._known[key] for key in keys])
 
     def _read(self, texts: torch.Tensor) -> torch.Tensor:
-        """``(n, longest)`` bytes → ``(n, width)``, whatever else is in the batch."""
+        """``(n, longest)`` bytes → ``(n, width)``; a row must not depend on the others in the batch."""
         raise NotImplementedError
 
 
 class ByteEncoder(TextEncoder):
-    """Bytes, marked by learned places in the text, convolved into words and summed up by a few learned questions."""
+    """Bytes with learned position embeddings, convolutions over them, and pooling by a few learned queries."""
 
     def __init__(self, length: int, width: int, features: int = 64, questions: int = 8) -> None:
         super().__init__()
@@ -136,18 +136,18 @@ class ByteEncoder(TextEncoder):
         nn.init.normal_(self.bytes.weight, std=0.5)
 
     def _read(self, texts: torch.Tensor) -> torch.Tensor:
-        there = (texts != 0)[:, None]
-        letters = (self.bytes(texts) + self.places[: texts.shape[1]]).transpose(1, 2) * there
-        # Nothing may stand behind a text's end, or how long the others are would change what it means.
-        words = self.words(self.syllables(letters) * there).transpose(1, 2)
-        return self.join(_answers(self.questions, words, there[:, 0]))
+        present = (texts != 0)[:, None]
+        letters = (self.bytes(texts) + self.places[: texts.shape[1]]).transpose(1, 2) * present
+        # Padding must stay zero, or a text's encoding would depend on the length of the others.
+        words = self.words(self.syllables(letters) * present).transpose(1, 2)
+        return self.join(_attention_pool(self.questions, words, present[:, 0]))
 
 
 class WordEncoder(TextEncoder):
-    """Words in order, read forwards and backwards by a GRU (Cho et al. 2014, arXiv:1406.1078), summed up by questions.
+    """Words in order, read by a bidirectional GRU (Cho et al. 2014, arXiv:1406.1078) and pooled by learned queries.
 
-    A word is the sum of its letters, each times a vector for its place in the word; spaces are between words, other
-    signs are words of their own. Nothing marks places in the text: what a clause says need not be learnt at each anew.
+    A word is the sum of its letters, each multiplied by a vector for its position in the word. Spaces separate words;
+    every other sign is a word. There are no absolute positions, so that a clause has the same meaning anywhere.
     """
 
     def __init__(self, width: int, features: int = 64, questions: int = 8) -> None:
@@ -171,12 +171,12 @@ class WordEncoder(TextEncoder):
         words = self.words(words).view(len(texts), longest, -1)
         packed = nn.utils.rnn.pack_padded_sequence(words, counts.cpu(), batch_first=True, enforce_sorted=False)
         read, _ = nn.utils.rnn.pad_packed_sequence(self.order(packed)[0], batch_first=True)
-        there = torch.arange(longest, device=texts.device) < counts[:, None]
-        return self.join(_answers(self.questions, read, there))
+        present = torch.arange(longest, device=texts.device) < counts[:, None]
+        return self.join(_attention_pool(self.questions, read, present))
 
 
 def _in_words(texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each byte, ``(n, length)``, in which word it is, from 0, -1 for spaces and ends, and where in it."""
+    """For each byte, ``(n, length)``: the index of its word (-1 for spaces and padding), and its position in it."""
     alphanumeric = torch.zeros(_BYTES, dtype=torch.bool, device=texts.device)
     alphanumeric[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", *range(128, _BYTES)]] = True
     inside = alphanumeric[texts]
@@ -190,12 +190,12 @@ def _in_words(texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _cut(texts: torch.Tensor) -> torch.Tensor:
-    """Texts as long as the longest of them, at least one byte."""
+    """Texts without columns that are padding in all rows; at least one column."""
     longest = max(1, int((texts != 0).sum(dim=1).max())) if len(texts) else 1
     return texts[:, :longest].long()
 
 
-def _answers(questions: nn.Linear, words: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-    """What ``(n, words, features)`` answer to each question, side by side: averages of those that fit it best."""
-    attention = questions(words).masked_fill(~there[:, :, None], -1e9).softmax(dim=1)
+def _attention_pool(queries: nn.Linear, words: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Pool ``(n, words, features)`` to ``(n, queries * features)``: one weighted average per learned query."""
+    attention = queries(words).masked_fill(~present[:, :, None], -1e9).softmax(dim=1)
     return (attention.transpose(1, 2) @ words).flatten(1)

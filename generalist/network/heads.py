@@ -1,4 +1,4 @@
-"""From hidden states to actions: masked logits of discrete ones, one of several outputs of continuous ones.
+"""Action heads: masked logits for discrete actions, one of several outputs for continuous ones.
 
 No weight belongs to one task: a task uses as many logits, or as many action dimensions, as it has.
 """
@@ -31,7 +31,7 @@ from generalist.network.distributions import (
 
 @dataclass(frozen=True)
 class Targets:
-    """What B windows of L steps should be answered with.
+    """Training targets of B windows of L steps.
 
     Attributes:
         valid: ``(B, L)``, false where a window is padding.
@@ -41,7 +41,7 @@ class Targets:
         continuous: the windows with continuous actions, ``(C,)`` indices.
         dimensions: ``(C,)`` their numbers of action dimensions.
         normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
-        returns: ``(B, L)``, discounted returns, NaN where they are not known; None: they are not asked for.
+        returns: ``(B, L)``, discounted returns, NaN where unknown; None without a critic.
     """
 
     valid: torch.Tensor
@@ -55,13 +55,13 @@ class Targets:
 
 
 class ActionHeads(nn.Module):
-    """What a hidden state means as an action, and which return it predicts.
+    """Maps hidden states to action distributions and expected returns.
 
     Attributes:
-        discrete: hidden states as logits of discrete actions.
-        dimension: what is added to a hidden state to ask for a dimension of a continuous action.
-        continuous: their sum as the numbers of :class:`~generalist.network.continuous.Output`.
-        critic: hidden states as expected returns; None where the settings ask for none.
+        discrete: maps hidden states to logits of discrete actions.
+        dimension: one vector per dimension of a continuous action, added to the hidden state.
+        continuous: maps that sum to the numbers of :class:`~generalist.network.continuous.Output`.
+        critic: maps hidden states to expected returns; None if ``codec.critic`` is 0.
     """
 
     def __init__(self, config: CodecConfig, width: int) -> None:
@@ -76,7 +76,7 @@ class ActionHeads(nn.Module):
         nn.init.normal_(self.discrete.weight, std=0.02)
 
     def collate(self, windows: Sequence[Window], length: int) -> Targets:
-        """The targets of windows side by side, padded to ``length`` steps."""
+        """The targets of a batch of windows, padded to ``length`` steps."""
         targets = [self.targets(window.task, window.labels, window.distributions) for window in windows]
         discrete = [index for index, window in enumerate(windows) if is_discrete(window.task)]
         continuous = [index for index, window in enumerate(windows) if not is_discrete(window.task)]
@@ -97,10 +97,11 @@ class ActionHeads(nn.Module):
     def losses(self, hidden: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         """Averages over real steps of ``(B, L, width)`` hidden states.
 
-        ``loss`` is cross-entropy in nats per action, up to the targets' own entropy KL(expert || network); of a
-        continuous action the mean over its dimensions of what the output costs (see ``continuous``). ``accuracy`` is
-        the share of steps with the expert's most likely action (continuous: in every dimension the same bin, or less
-        than a bin away). With a critic, its loss is in ``loss`` by its weight, and each is there by itself too.
+        ``loss`` of discrete actions is the cross-entropy in nats per action, which is KL(expert || network) up to the
+        targets' entropy; of continuous actions it is the output's loss (see ``continuous``), averaged over dimensions.
+        ``accuracy`` is the share of steps with the expert's most likely action (continuous: in every dimension the same
+        bin, or less than one bin away). With a critic, ``loss`` includes its weighted loss, and ``action_loss`` and
+        ``critic_loss`` are the two parts.
         """
         losses, hits = [hidden.sum() * 0], []
         if len(targets.discrete):
@@ -112,15 +113,15 @@ class ActionHeads(nn.Module):
             hits.append((logits.argmax(dim=-1) == targets.probabilities.argmax(dim=-1))[valid].sum())
         if len(targets.continuous):
             valid = targets.valid[targets.continuous]
-            # A task's own dimensions alone: one of seventeen must not make those with one or two pay for as many.
+            # Only the dimensions that each task has: a task with 17 must not make tasks with one or two as expensive.
             most = targets.normals.shape[2]
             window, dimension = (torch.arange(most, device=hidden.device) < targets.dimensions[:, None]).nonzero().T
             states = hidden[targets.continuous][window] + self.dimension[dimension][:, None]
             costs, missed = self.output.losses(self.continuous(states).float(), targets.normals[window, :, dimension])
-            nothing = torch.zeros(valid.shape, device=hidden.device)
-            nats = nothing.index_add(0, window, costs) / targets.dimensions[:, None]
+            zeros = torch.zeros(valid.shape, device=hidden.device)
+            nats = zeros.index_add(0, window, costs) / targets.dimensions[:, None]
             losses.append(nats[valid].sum())
-            hits.append((nothing.index_add(0, window, missed.float()) == 0)[valid].sum())
+            hits.append((zeros.index_add(0, window, missed.float()) == 0)[valid].sum())
         steps = targets.valid.sum()
         values = {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
         if self.critic is None:
@@ -132,7 +133,7 @@ class ActionHeads(nn.Module):
         return values | {"loss": loss, "action_loss": values["loss"], "critic_loss": critic_loss}
 
     def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        """Logits of discrete actions, those that a task does not have at minus infinity.
+        """Logits of discrete actions; minus infinity for actions that a task does not have.
 
         Args:
             hidden: shape ``(rows, …, width)``.
@@ -147,9 +148,9 @@ class ActionHeads(nn.Module):
 
     @torch.no_grad()
     def sharpen(self, temperature: float) -> None:
-        """Divide logits by a temperature, and multiply normal distributions' deviations by it.
+        """Divide logits by a temperature, and multiply the standard deviations of normal distributions by it.
 
-        Below 1, what is most likely becomes more so, and stays what it was.
+        A temperature below 1 makes the most likely action more likely and does not change which action that is.
         """
         last = self.continuous[-1]
         assert isinstance(last, nn.Linear)
@@ -158,11 +159,11 @@ class ActionHeads(nn.Module):
         self.output.sharpen(last, temperature)
 
     def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
-        """What the output gives for the first ``dimensions`` action dimensions, ``(…, dimensions, numbers)``."""
+        """The numbers of the first ``dimensions`` action dimensions, ``(…, dimensions, numbers)``."""
         return self.continuous(hidden[..., None, :] + self.dimension[:dimensions])
 
     def distribution(self, task: Task, hidden: torch.Tensor) -> Distribution:
-        """The distributions of a task's actions that ``(n, width)`` hidden states mean."""
+        """The action distribution of a task, given ``(n, width)`` hidden states."""
         count = action_count(task)
         if is_discrete(task):
             return Categorical(self.discrete(hidden)[:, :count])
@@ -176,7 +177,7 @@ class ActionHeads(nn.Module):
         rngs: Sequence[np.random.Generator] = (),
         action_masks: np.ndarray | None = None,
     ) -> NetworkOutput:
-        """Actions, their distributions and the predicted returns, of ``(rows, width)`` hidden states.
+        """Actions, their distributions and predicted returns, given ``(rows, width)`` hidden states.
 
         ``action_masks`` as in :class:`~benchmarks.play.policy.PolicyInput`: illegal actions have probability 0.
         """
@@ -197,16 +198,16 @@ class ActionHeads(nn.Module):
         )
 
     def targets(self, task: Task, labels: np.ndarray, distributions: np.ndarray | None) -> np.ndarray:
-        """What the model should answer.
+        """The training targets of a window's actions.
 
         Args:
-            task: whose actions they are.
-            labels: shape ``(n, *action shape)``, the expert's clean actions.
-            distributions: as in :class:`Window`; None: learn the labels alone.
+            task: the task.
+            labels: shape ``(n, *action shape)``, the expert's actions without exploration noise.
+            distributions: as in :class:`Window`; None to learn the labels only.
 
         Returns:
             Discrete: probabilities, ``(n, discrete_actions)``. Continuous: mean and standard deviation in bins,
-            ``(n, dimensions, 2)``; without distributions, the deviation is the narrowest.
+            ``(n, dimensions, 2)``; without distributions, the standard deviation is ``codec.min_std``.
         """
         space = spaces(task)[1]
         if isinstance(space, gym.spaces.Discrete):
@@ -221,7 +222,7 @@ class ActionHeads(nn.Module):
 
 
 def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:
-    """What a task's actions ask of a codec: the number, the setting that limits it, and what it counts.
+    """The size that a task's actions need: the size, the setting that limits it, and its unit.
 
     Raises:
         GatitoError: if they are neither discrete nor a bounded box.
@@ -237,42 +238,42 @@ def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]
 
 
 def check_samples(config: CodecConfig, task: Task) -> None:
-    """Refuse a codec that knows no distribution of a task's actions, from which others could be drawn.
+    """Reject a codec that has no action distribution to sample other actions from.
 
     Raises:
-        GatitoError: naming the task and the setting to change.
+        GatitoError: names the task and the setting to change.
     """
     if config.continuous == "regression" and not is_discrete(task):
         raise GatitoError(
-            f"task {task.name}: codec.continuous=regression tells one action and no others to try: set "
+            f"task {task.name}: codec.continuous=regression has no distribution to sample other actions from: set "
             "codec.continuous=normal (or bins), and distil with it.",
             task.name,
         )
 
 
 def check_limits(config: CodecConfig, task: Task, limits: Sequence[tuple[int, str, str]]) -> None:
-    """Refuse what exceeds a setting.
+    """Reject a task that exceeds a limit of the codec.
 
     Raises:
-        GatitoError: naming the task and the setting to raise.
+        GatitoError: names the task and the setting to raise.
     """
-    for needed, setting, what in limits:
+    for needed, setting, unit in limits:
         limit = getattr(config, setting)
         if needed > limit:
             raise GatitoError(
-                f"task {task.name} has {needed} {what}, codec {config.name} carries {limit}: "
+                f"task {task.name} has {needed} {unit}, codec {config.name} carries {limit}: "
                 f"set codec.{setting}={needed}."
             )
 
 
 def action_count(task: Task) -> int:
-    """How many actions a task has to choose from, or how many numbers its action consists of."""
+    """The number of discrete actions of a task, or of its action dimensions."""
     space = spaces(task)[1]
     return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
 
 
 def _returns(windows: Sequence[Window], length: int) -> np.ndarray:
-    """``(B, L)``, NaN where a window ends or does not know."""
+    """``(B, L)`` discounted returns, NaN for padding and unknown returns."""
     returns = np.full((len(windows), length), np.nan, dtype=np.float32)
     for row, window in zip(returns, windows, strict=True):
         if window.returns is not None:
@@ -281,7 +282,7 @@ def _returns(windows: Sequence[Window], length: int) -> np.ndarray:
 
 
 def _pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:
-    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, zeros where one is shorter."""
+    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, padded with zeros."""
     if not arrays:
         return np.zeros((0, length, *empty), dtype=np.float32)
     width = max(array.shape[1] for array in arrays)

@@ -6,18 +6,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.play.policy import Policy
+
 
 @dataclass
 class InferenceCost:
-    """What a policy has spent on its decisions so far.
+    """Compute that a policy has spent on its decisions so far.
 
     Attributes:
-        decisions: actions that environments got.
-        forward_passes: observations that networks were given.
+        decisions: actions that were taken in real environments.
+        forward_passes: observations that networks processed.
         simulator_steps: steps of cloned environments.
         seconds: wall time of all decisions.
-        network_seconds: of these, in networks.
-        simulator_seconds: of these, in steps of cloned environments.
+        network_seconds: the part of ``seconds`` spent in networks.
+        simulator_seconds: the part of ``seconds`` spent in steps of cloned environments.
     """
 
     decisions: int = 0
@@ -38,3 +40,17 @@ class InferenceCost:
 
     def __add__(self, other: "InferenceCost") -> "InferenceCost":
         return InferenceCost(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+class CountingPolicy(Policy):
+    """A policy that counts its compute.
+
+    Attributes:
+        cost: the compute of its decisions so far.
+    """
+
+    cost: InferenceCost
+
+    def inference_cost(self) -> dict[str, float]:
+        """See :meth:`benchmarks.play.policy.Policy.inference_cost`."""
+        return dict(vars(self.cost))

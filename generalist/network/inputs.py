@@ -1,4 +1,4 @@
-"""Observations of many tasks in one batch: each modality in one array, with its places in the batch."""
+"""A batch of observations of several tasks: one array per modality, with its positions in the batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from generalist.network.modalities import Modalities
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch of B windows of L steps; padded steps have none.
+    """Observations of B windows of L steps; padded steps have none.
 
     Attributes:
         shape: ``(B, L)``.
-        places: by modality, ``(n,)``, the steps that have it, as ``window * L + step``.
-        values: by modality, ``(n, …)``: vectors padded to the longest, images, grids, and for ``text`` rows of
-            ``texts``.
-        sizes: ``(n,)``, the numbers in each vector.
-        texts: ``(m, bytes)``, the texts of the batch, each once.
+        places: by modality, ``(n,)``: the steps that have this modality, as ``window * L + step``.
+        values: by modality, ``(n, …)``: vectors padded to the longest one, images, grids; for ``text``, row indices
+            into ``texts``.
+        sizes: ``(n,)``, the length of each vector.
+        texts: ``(m, bytes)``, the distinct texts of the batch.
     """
 
     shape: tuple[int, int]
@@ -30,7 +30,7 @@ class Inputs:
 
 
 def collate(items: Sequence[Modalities], length: int) -> Inputs:
-    """Windows side by side.
+    """Collate windows into one batch.
 
     Args:
         items: modalities of shape ``(windows, steps, …)``, each item of one task; at most ``length`` steps.
@@ -50,12 +50,12 @@ def collate(items: Sequence[Modalities], length: int) -> Inputs:
     sizes = np.zeros(0, dtype=np.int64)
     if "vector" in values:
         sizes = np.concatenate([np.full(len(rows), rows.shape[1]) for rows in values["vector"]])
-        arrays["vector"] = _side_by_side(values["vector"])
+        arrays["vector"] = _padded(values["vector"])
     texts = np.zeros((0, 1), dtype=np.uint8)
     if "text" in values:
-        every = np.ascontiguousarray(_side_by_side(values["text"]))
-        # Rows as single items: that sorts quickly, and a mission is the same for a whole window.
-        distinct, numbers = np.unique(every.view(f"V{every.shape[1]}")[:, 0], return_inverse=True)
+        rows_of_bytes = np.ascontiguousarray(_padded(values["text"]))
+        # Each row is viewed as a single item, which sorts quickly; a mission repeats throughout a window.
+        distinct, numbers = np.unique(rows_of_bytes.view(f"V{rows_of_bytes.shape[1]}")[:, 0], return_inverse=True)
         texts, arrays["text"] = distinct.view(np.uint8).reshape(len(distinct), -1), numbers
     return Inputs(
         (count, length),
@@ -66,8 +66,8 @@ def collate(items: Sequence[Modalities], length: int) -> Inputs:
     )
 
 
-def _side_by_side(arrays: list[np.ndarray]) -> np.ndarray:
-    """Rows of different lengths in one array, zeros at their ends."""
+def _padded(arrays: list[np.ndarray]) -> np.ndarray:
+    """Rows of different lengths in one array, padded with zeros."""
     whole = np.zeros((sum(map(len, arrays)), max(array.shape[1] for array in arrays)), dtype=arrays[0].dtype)
     first = 0
     for array in arrays:

@@ -1,4 +1,4 @@
-"""Modalities of observations: numbers, images, grids of cells, and text, whatever the task."""
+"""The modalities of observations: vectors, images, grids of cells, and text."""
 
 import math
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from benchmarks.tasks.observations import packed_dtype
 
 Modalities = dict[str, np.ndarray]
 """Observations by modality, all with the same leading axes: ``vector`` (…, size) float32, ``image`` (…, frames, height,
-width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has those that it has."""
+width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has some of them."""
 
-_LEAST_IMAGE = 24  # pixels a side; what is smaller is a grid of cells
-_GRID_CHANNELS = 3  # of a cell: object, colour and state, as MiniGrid has them
+_LEAST_IMAGE = 24  # pixels a side; smaller arrays are grids of cells
+_GRID_CHANNELS = 3  # of a cell: object, colour and state, as in MiniGrid
 
 
 def modality_of(space: gym.Space) -> str | None:
-    """``vector``, ``image``, ``grid`` or ``text``; None for what is none of them."""
+    """``vector``, ``image``, ``grid`` or ``text``; None for any other space."""
     if isinstance(space, gym.spaces.Text):
         return "text"
     if isinstance(space, gym.spaces.Discrete):
@@ -36,17 +36,17 @@ def modality_of(space: gym.Space) -> str | None:
 
 
 def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:
-    """The spaces that an observation space consists of, by name; a plain one's name is empty."""
+    """The component spaces of an observation space, by name; a plain space has one component, named ``""``."""
     return dict(space.items()) if isinstance(space, gym.spaces.Dict) else {"": space}
 
 
 def is_partial(space: gym.Space) -> bool:
-    """Whether an observation is a view of a part of what there is to know, as a grid around the player is."""
+    """Whether observations are partial: a grid shows only the cells around the player."""
     return any(modality_of(part) == "grid" for part in part_spaces(space).values())
 
 
 def vector_size(space: gym.Space) -> int:
-    """How many numbers the ``vector`` of an observation has; discrete ones become one-hot."""
+    """The length of an observation's ``vector``; discrete components are one-hot."""
     sizes = 0
     for part in part_spaces(space).values():
         if isinstance(part, gym.spaces.Discrete):
@@ -57,7 +57,7 @@ def vector_size(space: gym.Space) -> int:
 
 
 def choices(space: gym.Space) -> np.ndarray:
-    """``(vector size,)``, which of the space's discrete parts, from 1, each number is one answer of; 0: a number."""
+    """``(vector size,)``: for each entry, the discrete component it belongs to, from 1; 0 for a plain number."""
     numbers: list[int] = []
     count = 0
     for part in part_spaces(space).values():
@@ -70,7 +70,7 @@ def choices(space: gym.Space) -> np.ndarray:
 
 
 def split_modalities(task: Task, observations: np.ndarray) -> Modalities:
-    """Packed observations (see ``tasks.observations``), ``(n, *shape)``, by modality.
+    """Split packed observations (see ``tasks.observations``), ``(n, *shape)``, by modality.
 
     Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
     """

@@ -1,7 +1,7 @@
-"""Networks: what all of them offer, how one is made, and how it is saved and loaded.
+"""The interface of networks, and functions that make, save and load one.
 
-A network turns a task's observations and actions into tokens, runs its trunk (a transformer, or a perceptron) over them
-and reads actions from what comes out. How it does that is its own: see ``step``, ``jat.jat`` and ``gato.gato``.
+A network turns a task's observations and actions into tokens, runs its trunk (a transformer or a perceptron) over them
+and reads actions from the hidden states. See ``step``, ``jat.jat`` and ``gato.gato`` for the three kinds.
 """
 
 import abc
@@ -35,88 +35,88 @@ PROMPTS = "prompts.safetensors"
 
 
 class Network(nn.Module, abc.ABC):
-    """One network for every task that it learns: the generalist, or a specialist of one.
+    """One network for all tasks that it learns: the generalist, or a specialist for a single task.
 
     Attributes:
-        codec: its inputs and outputs.
-        tasks: names of the tasks that it learns, which ``codec.conditioning=task_id`` tells apart.
-        trunk: from tokens to hidden states.
-        task_embedding: a vector for each task; None: the network is not told which task it plays.
+        codec: settings of its inputs and outputs.
+        tasks: names of the tasks that it learns, for ``codec.conditioning=task_id``.
+        trunk: maps tokens to hidden states.
+        task_embedding: one vector per task; None if the task identity is not an input.
     """
 
     task_embedding: nn.Embedding | None
 
     def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> None:
-        """Args: the sizes, the inputs and outputs, and the names of the tasks that it learns."""
+        """Args: the sizes, the settings of inputs and outputs, and the names of the tasks that it learns."""
         super().__init__()
         codec.check()
         self.codec = codec
         self.tasks = list(tasks)
-        # Not typed as either: a perceptron has the transformer's methods, of which it needs few.
+        # Typed as Any: a perceptron has the transformer's methods, but uses only a few of their arguments.
         self.trunk: Any = Perceptron(model) if model.kind == "perceptron" else Transformer(model)
 
     @staticmethod
     @abc.abstractmethod
     def check_task(codec: CodecConfig, task: Task, context_length: int) -> None:
-        """Refuse a task that the network cannot carry, or not in a context of so many tokens.
+        """Reject a task whose spaces do not fit the network, or do not fit a context of this many tokens.
 
         Raises:
-            GatitoError: naming the task, what does not fit and the setting to raise.
+            GatitoError: names the task, the part that does not fit, and the setting to raise.
         """
 
     @abc.abstractmethod
     def steps_in(self, task: Task, tokens: int) -> int:
-        """Time steps of a task that so many tokens hold, at most."""
+        """The most time steps of a task that fit into this many tokens."""
 
     @abc.abstractmethod
     def remembers(self, task: Task) -> bool:
-        """Whether a task's steps see those before them; if not, they may stand in a window in any order."""
+        """Whether a task's steps attend to earlier ones; if not, the order of steps in a window does not matter."""
 
     @abc.abstractmethod
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> Any:  # noqa: ANN401
-        """A :class:`.Batch` of windows of at most ``length`` tokens, each with a random stream of its own."""
+        """Make a :class:`.Batch` of windows of at most ``length`` tokens, with one random stream per window."""
 
     @abc.abstractmethod
     def loss(self, batch: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-        """Averages over the real steps of a batch: ``loss``, to be lowered, and other values to log."""
+        """Averages over the real steps of a batch: ``loss``, to be minimised, and other values to log."""
 
     @abc.abstractmethod
     def initial_state(self, num_envs: int, prompts: Mapping[str, Window]) -> Any:  # noqa: ANN401
-        """Memory for so many environments; ``prompts`` are demonstrations by task name."""
+        """Memory for ``num_envs`` environments; ``prompts`` are demonstrations by task name."""
 
     @abc.abstractmethod
     def act(self, inputs: Sequence[PolicyInput], memory: Any, select: Selector = greedy) -> list[NetworkOutput]:  # noqa: ANN401
-        """Decide for every row of every task; ``memory`` is updated in place."""
+        """Decide the action of every row of every task; ``memory`` is updated in place."""
 
     @abc.abstractmethod
     def fork(self, memory: Any, sources: np.ndarray, targets: np.ndarray) -> None:  # noqa: ANN401
-        """Let the env_ids ``targets`` continue from where ``sources`` are: ``(n,)`` each; no target is a source."""
+        """Copy the memory of the env_ids ``sources`` to ``targets``: ``(n,)`` each; no target is a source."""
 
     @abc.abstractmethod
     def replace_actions(self, memory: Any, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
-        """These actions, ``(rows, *action shape)``, were done in place of those that :meth:`act` decided just before.
+        """Record that these actions, ``(rows, *action shape)``, were taken instead of the last ones of :meth:`act`.
 
         Raises:
-            GatitoError: if the network cannot take back what it decided.
+            GatitoError: if the network cannot replace an action that it has decided.
         """
 
     @property
     def kind(self) -> NetworkKind:
-        """What it can do."""
+        """The capabilities of this kind of network."""
         return network_kind(self.codec.name)
 
     @property
     def model(self) -> ModelConfig:
-        """Its sizes."""
+        """The sizes of the trunk."""
         return self.trunk.config
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def set_context_length(self, tokens: int) -> None:
-        """Let attention look back so far from now on; positions are relative, so the weights stay valid."""
+        """Change how far attention looks back; positions are relative, so the weights stay valid."""
         self.trunk.config = replace(self.model, context_length=tokens)
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
@@ -124,20 +124,20 @@ class Network(nn.Module, abc.ABC):
         return torch.from_numpy(values).to(self.device)
 
     def task_numbers(self, tasks: Sequence[Task]) -> torch.Tensor | None:
-        """``(n,)``, the number of each task; None where the network is not told it."""
+        """``(n,)``, the index of each task; None if the task identity is not an input."""
         if self.task_embedding is None:
             return None
         return torch.tensor([self.tasks.index(task.name) for task in tasks])
 
     def copy(self) -> Self:
-        """The same network with weights of its own, on the CPU, ready to act."""
+        """A copy with its own weights, on the CPU, in evaluation mode."""
         copied = type(self)(self.model, self.codec, self.tasks)
         copied.load_state_dict({name: values.cpu() for name, values in self.state_dict().items()})
         return copied.eval()
 
 
 def make_task_embedding(codec: CodecConfig, width: int, tasks: Sequence[str]) -> nn.Embedding | None:
-    """A vector for each task where ``codec.conditioning`` asks for it."""
+    """One vector per task if ``codec.conditioning`` is ``task_id``, else None."""
     if codec.conditioning != "task_id":
         return None
     embedding = nn.Embedding(len(tasks), width)
@@ -146,16 +146,16 @@ def make_task_embedding(codec: CodecConfig, width: int, tasks: Sequence[str]) ->
 
 
 def make_network(model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> Network:
-    """The network that a codec names, with random weights, for tasks of these names.
+    """Make the network of a codec with random weights, for tasks of these names.
 
     Raises:
-        GatitoError: if there is no such codec, or settings do not fit together.
+        GatitoError: if there is no such codec, or its settings contradict each other.
     """
     return network_class(codec.name)(model, codec, tasks)
 
 
 def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) -> None:
-    """Write weights, shape and demonstrations; all are needed to load."""
+    """Write the weights, the shape and the demonstrations; loading needs all of them."""
     save_state(folder / WEIGHTS, network.state_dict())
     shown = {
         name: {
@@ -172,14 +172,14 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
 
 
 def read_shape(folder: Path, remedy: str = "") -> tuple[ModelConfig, CodecConfig, list[str]]:
-    """Sizes, inputs and outputs, and the names of the tasks of a network that :func:`save_network` wrote.
+    """Read the model settings, codec settings and task names of a saved network.
 
     Args:
-        folder: where it was written.
-        remedy: what to do if the file is damaged or has settings of another version; by default, make it anew.
+        folder: the folder that :func:`save_network` wrote.
+        remedy: the advice in the error message; by default, to remove the folder and run again.
 
     Raises:
-        FatalError: in that case.
+        FatalError: if the file is damaged or has settings of another version.
     """
     path, remedy = folder / SHAPE, remedy or removal(folder)
     shape = read_json(path, {"model": dict, "codec": dict, "tasks": list}, remedy)
@@ -188,10 +188,10 @@ def read_shape(folder: Path, remedy: str = "") -> tuple[ModelConfig, CodecConfig
 
 
 def load_network(folder: Path) -> Network:
-    """Build the network from its shape and put the weights in.
+    """Build the network from its saved shape and load its weights.
 
     Raises:
-        GatitoError: if a file is missing or damaged, or the weights belong to another shape.
+        GatitoError: if a file is missing or damaged, or the weights do not fit the shape.
     """
     if not (folder / SHAPE).exists():
         raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
@@ -204,10 +204,10 @@ def load_network(folder: Path) -> Network:
 
 
 def load_prompts(folder: Path, tasks: Sequence[Task]) -> dict[str, Window]:
-    """The demonstrations of some tasks, by name; none where the network is shown none.
+    """The demonstrations of these tasks by name; empty if the network is not conditioned on demonstrations.
 
     Raises:
-        GatitoError: if the network is shown demonstrations and has none of a task.
+        GatitoError: if the network is conditioned on demonstrations and has none of one of these tasks.
     """
     if not (folder / PROMPTS).exists():
         return {}

@@ -1,9 +1,9 @@
-"""From observations of any task to one vector each; and from actions, where they are inputs.
+"""Encoders that map each observation of any task to one vector, and each action where actions are inputs.
 
-A vector is the sum of what is known at the step: observation vectors are squashed and pass through one projection that
-is shared by all tasks, of which a task uses as many columns as its vector is long; images, grids and texts have an
-encoder each. No weight belongs to one task. Beside each squashed number stand waves of it, sines and cosines of falling
-length (Mildenhall et al. 2020, arXiv:2003.08934, eq. 4): a linear projection sees a centimetre in a metre by them.
+The vector is the sum of an encoding per modality. Observation vectors are squashed and pass through one projection that
+all tasks share; a task uses as many of its columns as its vector is long. Images, grids and texts have their own
+encoders. No weight belongs to one task. Each squashed number is accompanied by Fourier features of it (Mildenhall et
+al. 2020, arXiv:2003.08934, eq. 4), so that a linear projection can resolve small differences.
 """
 
 import math
@@ -23,7 +23,7 @@ from generalist.network.inputs import Inputs
 from generalist.network.modalities import modality_of, part_spaces, vector_size
 
 _MU, _M = 100.0, 256.0  # Gato's mu-law constants (Reed et al. 2022, arXiv:2205.06175, eq. 3)
-_CHANNELS = 3  # of each number: mu-law, symlog, and whether it is there at all; its waves come on top
+_CHANNELS = 3  # of each number: mu-law, symlog, and whether it is present; its Fourier features come on top
 
 
 class ObservationEncoder(nn.Module):
@@ -31,17 +31,17 @@ class ObservationEncoder(nn.Module):
 
     def __init__(self, config: CodecConfig, width: int) -> None:
         super().__init__()
-        self.waves = config.fourier_features
+        self.fourier_features = config.fourier_features
         self.vector = nn.Parameter(torch.empty(width, _CHANNELS + 2 * config.fourier_features, config.vector_width))
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.vector, std=0.3)
-        nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # more of them, and none far from the others' size
+        nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # smaller, since there are more of them
         self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
         self.text = _text_encoder(config, width) if config.text_length else None
         self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
-        """Observations of many tasks at once → ``(B, L, width)``; those of padded steps mean nothing."""
+        """Observations of several tasks → ``(B, L, width)``; vectors of padded steps are meaningless."""
         windows, length = inputs.shape
         width = len(self.bias)
         tokens = self.bias.expand(windows * length, width)
@@ -57,23 +57,23 @@ class ObservationEncoder(nn.Module):
             tokens = self._put(tokens, inputs, "image", self.image(inputs.values["image"]))
         if "grid" in inputs.values:
             assert self.grid is not None
-            asked = instruction[inputs.places["grid"]]
-            tokens = self._put(tokens, inputs, "grid", self.grid(inputs.values["grid"], asked))
+            instructions = instruction[inputs.places["grid"]]
+            tokens = self._put(tokens, inputs, "grid", self.grid(inputs.values["grid"], instructions))
         return tokens.view(windows, length, width)
 
     @staticmethod
     def _put(tokens: torch.Tensor, inputs: Inputs, modality: str, values: torch.Tensor) -> torch.Tensor:
-        return tokens.index_add(0, inputs.places[modality], values.to(tokens.dtype))  # halves from a GPU
+        return tokens.index_add(0, inputs.places[modality], values.to(tokens.dtype))  # bfloat16 on a GPU
 
     def _project(self, vectors: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-        """``(n, longest)`` vectors padded at their ends, and their sizes → ``(n, width)``."""
+        """``(n, longest)`` padded vectors, and their sizes → ``(n, width)``."""
         longest = vectors.shape[-1]
-        there = (torch.arange(longest, device=vectors.device) < sizes[:, None]).to(vectors.dtype)
+        present = (torch.arange(longest, device=vectors.device) < sizes[:, None]).to(vectors.dtype)
         squashed = symlog(vectors)
-        channels = [mu_law(vectors), squashed, there]
-        for octave in range(self.waves):
+        channels = [mu_law(vectors), squashed, present]
+        for octave in range(self.fourier_features):
             angles = squashed * (math.pi * 2**octave)
-            channels += [angles.sin(), angles.cos() * there]
+            channels += [angles.sin(), angles.cos() * present]
         channels = torch.cat(channels, dim=-1)
         return nn.functional.linear(channels, self.vector[:, :, :longest].flatten(1))
 
@@ -88,7 +88,7 @@ class ActionEncoder(nn.Module):
         nn.init.normal_(self.project.weight, std=0.3)
 
     def numbers(self, task: Task, actions: np.ndarray) -> np.ndarray:
-        """``(n, *action shape)`` → ``(n, size)``: which discrete one, which numbers, and that there is one."""
+        """``(n, *action shape)`` → ``(n, size)``: a one-hot discrete action, continuous numbers, and a constant 1."""
         space = spaces(task)[1]
         numbers = np.zeros((len(actions), self.project.in_features), np.float32)
         numbers[:, -1] = 1.0
@@ -101,7 +101,7 @@ class ActionEncoder(nn.Module):
         return numbers
 
     def collate(self, windows: Sequence[tuple[Task, np.ndarray]], length: int) -> torch.Tensor:
-        """The numbers of windows of a task's actions side by side, ``(windows, length, size)``, zeros as padding."""
+        """The numbers of windows of actions, ``(windows, length, size)``, padded with zeros."""
         numbers = np.zeros((len(windows), length, self.project.in_features), np.float32)
         for row, (task, actions) in zip(numbers, windows, strict=True):
             row[: len(actions)] = self.numbers(task, actions)
@@ -117,10 +117,10 @@ def _text_encoder(config: CodecConfig, width: int) -> TextEncoder:
 
 
 def check_observations(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:
-    """What a task's observations ask of the encoder: numbers, the settings that limit them, and what they count.
+    """The sizes that a task's observations need: each size, the setting that limits it, and its unit.
 
     Raises:
-        GatitoError: for a kind that it has no encoder for, or a picture or grid of another size.
+        GatitoError: for a modality without an encoder, or an image or grid of another size.
     """
     observation = spaces(task)[0]
     limits = [(vector_size(observation), "vector_width", "observation numbers")]
@@ -150,7 +150,7 @@ def check_observations(config: CodecConfig, task: Task) -> list[tuple[int, str, 
 
 
 def mu_law(x: torch.Tensor) -> torch.Tensor:
-    """Gato's companding: steep near zero, so that a velocity of 0.01 is seen beside an angle of 3."""
+    """Gato's companding: steep near zero, so that a velocity of 0.01 is not lost beside an angle of 3."""
     return x.sign() * (x.abs() * _MU + 1).log() / math.log(_M * _MU + 1)
 
 

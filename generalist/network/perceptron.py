@@ -1,4 +1,4 @@
-"""An MLP in the transformer's place."""
+"""An MLP with the transformer's interface."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from generalist.config.settings import ModelConfig
 
 
 class Perceptron(nn.Module):
-    """Hidden layers over each token by itself, behind the transformer's methods: what memory is worth is their gap."""
+    """Hidden layers applied to each token separately: a baseline that shows the value of memory."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -21,15 +21,15 @@ class Perceptron(nn.Module):
         return self.layers(tokens)
 
     def alone(self, tokens: torch.Tensor) -> torch.Tensor:
-        """No step sees another anyhow."""
+        """The same as :meth:`forward`: no token attends to another."""
         return self.layers(tokens)
 
     def new_cache(self, num_envs: int) -> None:
-        """It remembers nothing."""
+        """No cache: there is no memory."""
 
     @staticmethod
     def fork(cache: object, sources: torch.Tensor, targets: torch.Tensor) -> None:
-        """It remembers nothing."""
+        """Nothing to copy: there is no memory."""
 
     def step(
         self,
@@ -39,5 +39,5 @@ class Perceptron(nn.Module):
         episode_start: torch.Tensor,
         prefix: None = None,
     ) -> torch.Tensor:
-        """``(rows, width)`` in and out; the rest is the transformer's."""
+        """``(rows, width)`` in and out; the other arguments are only used by the transformer."""
         return self.layers(tokens)

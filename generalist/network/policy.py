@@ -1,4 +1,4 @@
-"""A network as a policy: observations of many environments and tasks, one cached forward pass per step."""
+"""The policy of a network: one cached forward pass per step for many environments and tasks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.play.policy import Policy, PolicyInput
+from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task
 from generalist.network.batches import Window
 from generalist.network.distributions import NetworkOutput, Selector, greedy, sample
-from generalist.network.inference_cost import InferenceCost
+from generalist.network.inference_cost import CountingPolicy, InferenceCost
 from generalist.network.network import Network, load_network, load_prompts
 
 
-class NetworkPolicy(Policy):
-    """Plays the most likely action of a distilled network, or samples one.
+class NetworkPolicy(CountingPolicy):
+    """Takes the most likely action of a network, or samples one.
 
     Attributes:
-        network: what plays.
-        spent: what its decisions cost so far: one forward pass each.
+        network: the network that decides.
     """
 
     distribution_kind: Mapping[str, str] = {}
@@ -33,17 +32,17 @@ class NetworkPolicy(Policy):
         *,
         deterministic: bool = True,
     ) -> None:
-        """Begin to play.
+        """Make a policy.
 
         Args:
-            network: what plays.
-            name: of the agent.
-            prompts: demonstrations by task name, where the network is shown any.
-            deterministic: whether it plays the most likely action, or samples one.
+            network: the network that decides.
+            name: the agent's name.
+            prompts: demonstrations by task name, if the network is conditioned on them.
+            deterministic: whether it takes the most likely action or samples one.
         """
         self.name = name
         self.network = network
-        self.spent = InferenceCost()
+        self.cost = InferenceCost()
         self._prompts = prompts or {}
         self._select = greedy if deterministic else sample
 
@@ -51,11 +50,11 @@ class NetworkPolicy(Policy):
     def load(
         folder: Path, tasks: Sequence[Task], name: str = "generalist", *, deterministic: bool = True
     ) -> "NetworkPolicy":
-        """The policy of a finished network's folder, as a player of these tasks."""
+        """Load the policy from a finished network's folder, to play these tasks."""
         return NetworkPolicy(load_network(folder), name, load_prompts(folder, tasks), deterministic=deterministic)
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
-        """The network's memory of so many environments."""
+        """The network's memory for ``num_envs`` environments."""
         with torch.inference_mode():
             return self.network.initial_state(num_envs, self._prompts)
 
@@ -66,11 +65,11 @@ class NetworkPolicy(Policy):
         state: Any,  # noqa: ANN401
         select: Selector | None = None,
     ) -> tuple[list[NetworkOutput], Any]:
-        """Decide for all rows; see :meth:`generalist.network.network.Network.act`."""
+        """Decide the actions of all rows; see :meth:`generalist.network.network.Network.act`."""
         rows = sum(len(rows_of_task.env_ids) for rows_of_task in inputs)
-        self.spent.decisions += rows
-        self.spent.forward_passes += rows
-        with self.spent.timed("seconds"), self.spent.timed("network_seconds"):
+        self.cost.decisions += rows
+        self.cost.forward_passes += rows
+        with self.cost.timed("seconds"), self.cost.timed("network_seconds"):
             return self.network.act(inputs, state, select or self._select), state
 
     @torch.inference_mode()

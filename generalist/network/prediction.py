@@ -1,4 +1,4 @@
-"""From hidden states to the observations that come next, an objective beside the actions'."""
+"""Prediction of the next observation from hidden states, an auxiliary objective."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ _CELL_CHANNELS = 3
 
 
 class NextObservation(nn.Module):
-    """Predicts every modality but text, which an episode does not change.
+    """Predicts every modality except text, which is constant during an episode.
 
     No weight belongs to one task: a task uses as many numbers as its vector is long.
     """
@@ -28,11 +28,11 @@ class NextObservation(nn.Module):
             self.cell = nn.Sequential(nn.Linear(width, width), nn.GELU(), cell)
 
     def losses(self, hidden: torch.Tensor, inputs: Inputs, choices: torch.Tensor) -> torch.Tensor:
-        """The sum over all steps of how badly the next one was predicted; a window's last step has none to predict.
+        """The sum of prediction losses over all steps; a window's last step has no next observation.
 
-        Each modality counts by its own average. In vectors, numbers count by the squared error on the symlog scale,
-        each discrete part as one number by cross-entropy in nats; pixels, from -1 to 1, by the squared error; a cell's
-        object, colour and state by cross-entropy.
+        Each modality contributes the average over its entries. Numbers of vectors have the squared error on the symlog
+        scale; a discrete component counts as one number, with the cross-entropy in nats. Pixels, scaled to [-1, 1],
+        have the squared error; a cell's object, colour and state have the cross-entropy.
 
         Args:
             hidden: ``(B, L, width)``, the model's hidden states of the action tokens.

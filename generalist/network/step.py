@@ -1,7 +1,7 @@
-"""The ``step`` network: one token per time step, no task identity, nothing to learn that belongs to one task.
+"""The ``step`` network: one token per time step, without a task identity, and no weights that belong to one task.
 
-Two settings add to the token: the previous action, and (an upper bound) which task it is. A third, a prompt, is
-a demonstration that every step attends to; its tokens are observations with what the expert would do there.
+Settings can add the previous action to the token, or a task embedding (an upper bound). With a prompt, every step
+attends to a demonstration, whose tokens are observations together with the expert's actions.
 """
 
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ class StepBatch:
     Attributes:
         weight: real steps.
         inputs: the observations.
-        targets: what should be answered.
-        previous: ``(B, L, size)`` previous actions, see :meth:`ActionEncoder.numbers`; None: they are no input.
-        tasks: ``(B,)``, which task each is; None: that is no input.
-        shown: the demonstrations of those windows that have one; None: none has.
-        remembers: ``(B,)``, whether a window's steps see the ones before them.
+        targets: the training targets.
+        previous: ``(B, L, size)`` previous actions, see :meth:`ActionEncoder.numbers`; None if they are not an input.
+        tasks: ``(B,)``, task indices; None if the task identity is not an input.
+        demonstrations: the demonstrations of the windows that have one; None if no window has one.
+        remembers: ``(B,)``, whether a window's steps attend to earlier ones.
     """
 
     weight: int
@@ -43,35 +43,35 @@ class StepBatch:
     targets: Targets
     previous: torch.Tensor | None
     tasks: torch.Tensor | None
-    shown: Demonstrations | None
+    demonstrations: Demonstrations | None
     remembers: torch.Tensor
 
 
 class StepNetwork(StepwiseNetwork):
-    """Embeds observations, and turns hidden states into actions."""
+    """Embeds each observation as one token, and maps hidden states to actions."""
 
     def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> None:
-        """Args: the sizes, the inputs and outputs, and the tasks' names, which ``task_id`` tells apart."""
+        """Args: the sizes, the settings of inputs and outputs, and the tasks' names for ``task_id``."""
         super().__init__(model, codec, tasks, actions=codec.previous_actions or codec.conditioning == "prompt")
 
     @staticmethod
     def check_task(codec: CodecConfig, task: Task, context_length: int) -> None:
-        """Refuse a task that the network cannot carry, before anything trains on it.
+        """Reject a task that does not fit the network, before any training.
 
         Raises:
-            GatitoError: naming the task, what does not fit and the setting to raise.
+            GatitoError: names the task, the part that does not fit, and the setting to raise.
         """
         if codec.observation_loss:
             raise FatalError("codec step predicts no observations: set codec.observation_loss=0, or take codec=jat.")
         check_limits(codec, task, [*check_observations(codec, task), *check_actions(codec, task)])
 
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> StepBatch:
-        """A batch of windows of at most ``length`` steps, each with a random stream of its own."""
+        """Make a batch of windows of at most ``length`` steps, with one random stream per window."""
         previous = None
         if self.codec.previous_actions:
             previous = np.zeros((len(windows), length, self.actions.project.in_features), np.float32)
             for row, window, rng in zip(previous, windows, rngs, strict=True):
-                # Left out now and then in training alone; the stream is drawn from in any case.
+                # Dropout applies in training only; the stream advances in any case.
                 dropped = rng.random() < self.codec.previous_action_dropout
                 if not (dropped and self.training):
                     numbers = self.actions.numbers(window.task, window.previous_actions)
@@ -82,18 +82,19 @@ class StepNetwork(StepwiseNetwork):
             targets=self.heads.collate(windows, length),
             previous=None if previous is None else torch.from_numpy(previous),
             tasks=self.task_numbers([window.task for window in windows]),
-            shown=self.demonstrations([window.prompt for window in windows]),
+            demonstrations=self.demonstrations([window.prompt for window in windows]),
             remembers=torch.tensor([self.remembers(window.task) for window in windows]),
         )
 
     @staticmethod
     def modalities(window: Window) -> Modalities:
-        """What is inputs in a window, each modality of shape ``(1, steps, …)``."""
+        """The network's inputs in a window, each modality of shape ``(1, steps, …)``."""
         return {name: values[None] for name, values in split_modalities(window.task, window.observations).items()}
 
-    def demonstration_tokens(self, shown: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
+    def demonstration_tokens(self, demonstrations: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
         """One token for each step of a demonstration."""
-        return self.observation_encoder(shown.inputs) + self.actions(shown.actions), shown.valid
+        tokens = self.observation_encoder(demonstrations.inputs) + self.actions(demonstrations.actions)
+        return tokens, demonstrations.valid
 
     def loss(self, batch: StepBatch) -> dict[str, torch.Tensor]:
         """See :meth:`ActionHeads.losses`."""
@@ -104,16 +105,16 @@ class StepNetwork(StepwiseNetwork):
         tokens = self.observation_encoder(batch.inputs)
         if batch.previous is not None:
             tokens = tokens + self.actions(batch.previous)
-        return self.run(tokens, batch.tasks, batch.shown, batch.remembers)
+        return self.run(tokens, batch.tasks, batch.demonstrations, batch.remembers)
 
     def act(self, inputs: Sequence[PolicyInput], memory: Memory, select: Selector = greedy) -> list[NetworkOutput]:
-        """One token per row, of all tasks at once; then each task's own head."""
+        """One token per row for all tasks at once, then the action heads task by task."""
         items = [split_modalities(rows.task, rows.observations) for rows in inputs]
-        shown = collate([{name: values[:, None] for name, values in item.items()} for item in items], 1)
+        observations = collate([{name: values[:, None] for name, values in item.items()} for item in items], 1)
         env_ids = np.concatenate([rows.env_ids for rows in inputs])
         episode_start = np.concatenate([rows.episode_start for rows in inputs])
         embeddings, prefix = self.conditioning(inputs, memory)
-        tokens = self.observation_encoder(moved(shown, self.device))[:, 0] + embeddings
+        tokens = self.observation_encoder(moved(observations, self.device))[:, 0] + embeddings
         if self.codec.previous_actions:
             memory.actions[env_ids[episode_start]] = 0.0
             tokens = tokens + self.actions(self.tensor(memory.actions[env_ids]))

@@ -1,6 +1,6 @@
-"""What the ``step`` and ``jat`` networks share: one vector for each observation and each action of a time step.
+"""The common base of the ``step`` and ``jat`` networks: one vector for each observation and each action.
 
-And what they may be told of their task: which one it is, or a demonstration that every step attends to.
+It also holds the conditioning on the task: a task embedding, or a demonstration that every step attends to.
 """
 
 import abc
@@ -29,10 +29,10 @@ from generalist.network.observations import ActionEncoder, ObservationEncoder
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Demonstrations, P steps of each of Q windows.
+    """Demonstrations of P steps for Q windows of a batch.
 
     Attributes:
-        windows: ``(Q,)``, which windows of the batch have one.
+        windows: ``(Q,)``, the indices of the windows that have one.
         inputs: their observations.
         actions: ``(Q, P, size)``, see :meth:`ActionEncoder.numbers`.
         valid: ``(Q, P)``, false where a demonstration is padding.
@@ -46,14 +46,14 @@ class Demonstrations:
 
 @dataclass
 class Memory:
-    """What is remembered while acting.
+    """The network's memory while acting.
 
     Attributes:
-        cache: the trunk's.
+        cache: the trunk's cache.
         actions: ``(num_envs, size)``, each environment's last action, see :meth:`ActionEncoder.numbers`.
         prompts: the row of each task's demonstration in ``prefix``.
-        prefix: what the trunk sees of the demonstrations; None: there are none.
-        used: whether there is anything in the cache: steps that see themselves alone leave nothing there.
+        prefix: the trunk's keys and values of the demonstrations; None without demonstrations.
+        used: whether the cache holds anything: steps without memory do not write to it.
     """
 
     cache: Any
@@ -64,19 +64,19 @@ class Memory:
 
 
 class StepwiseNetwork(Network):
-    """Encoders, heads and conditioning; how they make a sequence of tokens is for subclasses to say.
+    """Encoders, heads and conditioning; subclasses define the sequence of tokens.
 
     Attributes:
-        observation_encoder: observations as vectors.
-        action_encoder: actions as vectors; None: they are no inputs.
-        heads: hidden states as actions.
-        prompt_embedding: added to the tokens of demonstrations; None: none is shown.
+        observation_encoder: maps observations to vectors.
+        action_encoder: maps actions to vectors; None if actions are not an input.
+        heads: maps hidden states to actions.
+        prompt_embedding: a vector added to the tokens of demonstrations; None without prompts.
     """
 
     action_encoder: ActionEncoder | None
 
     def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str], *, actions: bool) -> None:
-        """Args: the sizes, the inputs and outputs, the tasks' names, and whether actions are inputs."""
+        """Args: the sizes, the settings of inputs and outputs, the tasks' names, and whether actions are inputs."""
         super().__init__(model, codec, tasks)
         width = model.width
         self.observation_encoder = ObservationEncoder(codec, width)
@@ -89,11 +89,11 @@ class StepwiseNetwork(Network):
     @staticmethod
     @abc.abstractmethod
     def modalities(window: Window) -> Modalities:
-        """What is inputs in a window, each modality of shape ``(1, steps, …)``."""
+        """The network's inputs in a window, each modality of shape ``(1, steps, …)``."""
 
     @abc.abstractmethod
-    def demonstration_tokens(self, shown: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens of demonstrations, ``(Q, tokens, width)``, and which are not padding, ``(Q, tokens)``."""
+    def demonstration_tokens(self, demonstrations: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of demonstrations, ``(Q, tokens, width)``, and their validity (false for padding), ``(Q, tokens)``."""
 
     @abc.abstractmethod
     def hidden(self, batch: Any) -> torch.Tensor:  # noqa: ANN401
@@ -101,25 +101,25 @@ class StepwiseNetwork(Network):
 
     @property
     def tokens_per_step(self) -> int:
-        """Of the trunk's context."""
+        """The number of tokens of a time step."""
         tokens = self.kind.tokens_per_step
         assert tokens is not None
         return tokens
 
     @property
     def critic(self) -> Critic:
-        """From hidden states to expected returns, where ``codec.critic`` is above 0."""
+        """The critic; exists if ``codec.critic`` is above 0."""
         assert self.heads.critic is not None
         return self.heads.critic
 
     @property
     def actions(self) -> ActionEncoder:
-        """The action encoder, where actions are inputs."""
+        """The action encoder; exists if actions are inputs."""
         assert self.action_encoder is not None
         return self.action_encoder
 
     def action_states(self, batch: Any) -> torch.Tensor:  # noqa: ANN401
-        """The hidden states that answer with an action, one per step, ``(B, L, width)``."""
+        """The hidden states from which actions are read, one per step, ``(B, L, width)``."""
         return self.hidden(batch)[:, :: self.tokens_per_step]
 
     def steps_in(self, task: Task, tokens: int) -> int:
@@ -131,14 +131,14 @@ class StepwiseNetwork(Network):
         return self.codec.memory == "all" or is_partial(spaces(task)[0])
 
     def demonstrations(self, prompts: Sequence[Window | None]) -> Demonstrations | None:
-        """The demonstrations of a batch's windows; None if there is none."""
-        there = {index: prompt for index, prompt in enumerate(prompts) if prompt is not None}
-        if not there:
+        """The demonstrations of a batch's windows; None if no window has one."""
+        given = {index: prompt for index, prompt in enumerate(prompts) if prompt is not None}
+        if not given:
             return None
-        windows = list(there.values())
+        windows = list(given.values())
         length = max(map(len, windows))
         return Demonstrations(
-            torch.tensor(list(there)),
+            torch.tensor(list(given)),
             collate([self.modalities(window) for window in windows], length),
             self.actions.collate([(window.task, window.labels) for window in windows], length),
             torch.from_numpy(valid_steps(windows, length)),
@@ -148,12 +148,12 @@ class StepwiseNetwork(Network):
         self,
         tokens: torch.Tensor,
         tasks: torch.Tensor | None,
-        shown: Demonstrations | None,
+        demonstrations: Demonstrations | None,
         remembers: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states of ``(B, L, width)`` tokens, given the numbers of their tasks, ``(B,)``, and demonstrations.
+        """Hidden states of ``(B, L, width)`` tokens, given the indices of their tasks, ``(B,)``, and demonstrations.
 
-        ``remembers``, ``(B,)``: whether a window's tokens see those before them; None: all do.
+        ``remembers``, ``(B,)``: whether a window's tokens attend to earlier ones; None: all do.
         """
         if tasks is not None:
             assert self.task_embedding is not None
@@ -161,10 +161,11 @@ class StepwiseNetwork(Network):
         every = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         remembers = every if remembers is None else remembers
         parts, prompted = [], ~every
-        if shown is not None:
-            prompted[shown.windows] = True
-            reach = torch.where(remembers[shown.windows], self.model.context_length, 1)
-            parts.append((shown.windows, self.trunk(tokens[shown.windows], self._prefix(shown), reach)))
+        if demonstrations is not None:
+            windows = demonstrations.windows
+            prompted[windows] = True
+            reach = torch.where(remembers[windows], self.model.context_length, 1)
+            parts.append((windows, self.trunk(tokens[windows], self._prefix(demonstrations), reach)))
         if len(rows := (remembers & ~prompted).nonzero()[:, 0]):
             parts.append((rows, self.trunk(tokens[rows])))
         if len(rows := (~remembers & ~prompted).nonzero()[:, 0]):
@@ -176,14 +177,14 @@ class StepwiseNetwork(Network):
 
     def initial_state(self, num_envs: int, prompts: Mapping[str, Window]) -> Memory:
         """See :meth:`Network.initial_state`."""
-        shown = self.demonstrations(list(prompts.values()))
-        prefix = None if shown is None else self._prefix(moved(shown, self.device))
+        demonstrations = self.demonstrations(list(prompts.values()))
+        prefix = None if demonstrations is None else self._prefix(moved(demonstrations, self.device))
         size = self.action_encoder.project.in_features if self.action_encoder else 0
         actions = np.zeros((num_envs, size), np.float32)
         return Memory(self.trunk.new_cache(num_envs), actions, {name: row for row, name in enumerate(prompts)}, prefix)
 
     def conditioning(self, inputs: Sequence[PolicyInput], memory: Memory) -> tuple[torch.Tensor | float, Prefix | None]:
-        """Each row's task embedding, ``(rows, width)`` or 0, and its demonstration."""
+        """Each row's task embedding, ``(rows, width)`` or 0, and its demonstration or None."""
         counts = [len(rows.env_ids) for rows in inputs]
         embeddings: torch.Tensor | float = 0.0
         numbers = self.task_numbers([rows.task for rows in inputs])
@@ -204,11 +205,11 @@ class StepwiseNetwork(Network):
         prefix: Prefix | None,
         remembers: np.ndarray | None = None,
     ) -> torch.Tensor:
-        """Hidden states of one further token per environment, see :meth:`Transformer.step` and :meth:`run`."""
+        """Hidden states of one new token per environment, see :meth:`Transformer.step` and :meth:`run`."""
         remembers = np.ones(len(env_ids), dtype=bool) if remembers is None else remembers
         if prefix is not None or remembers.all():
             memory.used = True
-            episode_start = episode_start | ~remembers  # what is forgotten at every step begins at every step
+            episode_start = episode_start | ~remembers  # without memory, every step is the first of its sequence
             return self.trunk.step(tokens, memory.cache, self.tensor(env_ids), self.tensor(episode_start), prefix)
         if not remembers.any():
             return self.trunk.alone(tokens)
@@ -220,7 +221,7 @@ class StepwiseNetwork(Network):
     def decide(
         self, inputs: Sequence[PolicyInput], hidden: torch.Tensor, memory: Memory, select: Selector
     ) -> list[NetworkOutput]:
-        """What ``(rows, width)`` hidden states decide; actions are remembered where they are inputs."""
+        """Decide actions from ``(rows, width)`` hidden states, and remember them if they are inputs."""
         outputs = []
         for rows, states in zip(inputs, hidden.split([len(rows.env_ids) for rows in inputs]), strict=True):
             output = self.heads.decide(rows.task, states, select, rows.rngs, rows.action_masks)
@@ -239,7 +240,7 @@ class StepwiseNetwork(Network):
             self.trunk.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
         memory.actions[targets] = memory.actions[sources]
 
-    def _prefix(self, shown: Demonstrations) -> Prefix:
+    def _prefix(self, demonstrations: Demonstrations) -> Prefix:
         assert self.prompt_embedding is not None
-        tokens, valid = self.demonstration_tokens(shown)
+        tokens, valid = self.demonstration_tokens(demonstrations)
         return self.trunk.read(tokens + self.prompt_embedding, valid)

@@ -1,10 +1,10 @@
 """The transformer: decoder-only, RMSNorm, rotary positions, sliding-window causal attention.
 
-Tokens in, hidden states out; it knows nothing of tasks: a codec makes its input tokens and reads its output. Training
-runs it over whole sequences (:meth:`Transformer.forward`), acting runs it over a cache, one token at a time
-(:meth:`Transformer.step`) or several (:meth:`Transformer.extend`); all see the same window, so all give the same
-numbers. Where each token sees itself alone, no attention is computed (:meth:`Transformer.alone`). A prompt
-(:meth:`Transformer.read`) is seen from everywhere: it does not slide out of the window.
+It maps tokens to hidden states and is independent of tasks: the network around it makes its input tokens and reads its
+output. Training runs it over whole sequences (:meth:`Transformer.forward`). Acting runs it with a cache, one token at a
+time (:meth:`Transformer.step`) or several (:meth:`Transformer.extend`). All use the same attention window, so all give
+the same numbers. For tokens that attend only to themselves, no attention is computed (:meth:`Transformer.alone`). Every
+token attends to the prompt (:meth:`Transformer.read`), which does not slide out of the window.
 """
 
 import math
@@ -19,10 +19,10 @@ from generalist.network.attention import Attention, LayerPrefix, Prefix, rotate
 
 @dataclass
 class Cache:
-    """What :meth:`Transformer.step` remembers of each environment: the keys and values of its last ``window`` tokens.
+    """Memory of :meth:`Transformer.step`: the keys and values of each environment's last ``window`` tokens.
 
     Attributes:
-        keys: shape ``(layers, num_envs, heads, window, head width)``, a ring indexed by position modulo window.
+        keys: shape ``(layers, num_envs, heads, window, head width)``, a ring buffer indexed by position modulo window.
         values: the same shape.
         positions: shape ``(num_envs,)``, tokens seen since the environment's episode began.
     """
@@ -53,13 +53,13 @@ class Block(nn.Module):
         mask: torch.Tensor,
         prefix: LayerPrefix | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``(batch, length, width)`` in and out, and the layer's unrotated keys and its values."""
+        """``(batch, length, width)`` in and out; also returns the layer's unrotated keys and its values."""
         query, key, value = self.attention.project(self.attention_norm(x))
         x = x + self.attention.attend(query, angles, rotate(key, angles), value, mask, prefix)
         return x + self.feedforward(self.feedforward_norm(x)), key, value
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
-        """``(…, width)`` in and out, of tokens that see themselves alone."""
+        """``(…, width)`` in and out, for tokens that attend only to themselves."""
         x = x + self.attention.alone(self.attention_norm(x))
         return x + self.feedforward(self.feedforward_norm(x))
 
@@ -82,28 +82,28 @@ class Transformer(nn.Module):
         """Hidden states of whole sequences.
 
         Args:
-            tokens: shape ``(batch, length, width)``; each sequence begins at its first token, and padding at the end
-                is harmless, for attention looks back only.
-            prefix: of each sequence's prompt, see :meth:`read`.
-            windows: shape ``(batch,)``, how many tokens each sequence's tokens look back, themselves included; None: as
-                many as the settings say.
+            tokens: shape ``(batch, length, width)``; each sequence begins at its first token. Padding at the end is
+                harmless, since attention is causal.
+            prefix: each sequence's prompt, see :meth:`read`.
+            windows: shape ``(batch,)``, the number of tokens that each sequence's tokens attend to, themselves
+                included; None: the model's context length.
 
         Returns:
-            The same shape; entry t depends on the prompt and the tokens up to t alone.
+            The same shape; entry t depends only on the prompt and the tokens up to t.
         """
         return self._run(tokens, prefix, windows)[0]
 
     def alone(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Hidden states of tokens, ``(…, width)``, each a sequence of its own, as :meth:`forward` has them, sooner."""
+        """Hidden states of tokens, ``(…, width)``, each a sequence by itself: :meth:`forward` without attention."""
         for block in self.blocks:
             assert isinstance(block, Block)
             tokens = block.alone(tokens)
         return self.norm(tokens)
 
-    def read(self, tokens: torch.Tensor, there: torch.Tensor) -> Prefix:
-        """What later tokens see of prompts, ``(batch, length, width)``; ``there``: ``(batch, length)``, not padding."""
+    def read(self, tokens: torch.Tensor, valid: torch.Tensor) -> Prefix:
+        """Keys and values of prompts, ``(batch, length, width)``; ``valid``: ``(batch, length)``, false for padding."""
         _, keys, values = self._run(tokens, None, None)
-        return Prefix(tuple(keys), tuple(values), there)
+        return Prefix(tuple(keys), tuple(values), valid)
 
     def _run(
         self, tokens: torch.Tensor, prefix: Prefix | None, windows: torch.Tensor | None
@@ -122,7 +122,7 @@ class Transformer(nn.Module):
         return self.norm(tokens), keys, values
 
     def new_cache(self, num_envs: int) -> Cache:
-        """An empty cache for so many environments."""
+        """An empty cache for ``num_envs`` environments."""
         config = self.config
         shape = (config.layers, num_envs, config.heads, config.context_length, config.width // config.heads)
         weight = self.norm.weight
@@ -132,8 +132,8 @@ class Transformer(nn.Module):
 
     @staticmethod
     def fork(cache: Cache, sources: torch.Tensor, targets: torch.Tensor) -> None:
-        """Let the environments ``targets`` continue from the memory of ``sources``: ``(n,)`` each, targets distinct."""
-        for memory in (*cache.keys, *cache.values):  # layer by layer, in pieces that fit into a processor's own memory
+        """Copy the memory of the environments ``sources`` to ``targets``: ``(n,)`` each, targets distinct."""
+        for memory in (*cache.keys, *cache.values):  # layer by layer, in pieces that fit into the CPU's cache
             memory.index_copy_(0, targets, memory.index_select(0, sources))
         cache.positions[targets] = cache.positions[sources]
 
@@ -145,14 +145,14 @@ class Transformer(nn.Module):
         episode_start: torch.Tensor,
         prefix: Prefix | None = None,
     ) -> torch.Tensor:
-        """Hidden states of one further token per environment; the cache is updated in place.
+        """Hidden states of one new token per environment; the cache is updated in place.
 
         Args:
             tokens: shape ``(rows, width)``.
             cache: from :meth:`new_cache`.
-            env_ids: shape ``(rows,)``, each row's place in the cache, all different.
-            episode_start: shape ``(rows,)``, true where an episode begins: the environment's memory is forgotten.
-            prefix: of each row's prompt, see :meth:`read`.
+            env_ids: shape ``(rows,)``, each row's index in the cache, all different.
+            episode_start: shape ``(rows,)``, true where an episode begins: the environment's memory is cleared.
+            prefix: each row's prompt, see :meth:`read`.
 
         Returns:
             Shape ``(rows, width)``, equal to the last entry of :meth:`forward` over the whole episode so far.
@@ -162,7 +162,7 @@ class Transformer(nn.Module):
         slots = positions % size
         longest = int(positions.max()) + 1
         used = min(size, longest)
-        # Slots at or below the position hold this episode's tokens; once the ring is full, all of them do.
+        # Slots up to the position hold this episode's tokens; once the ring buffer is full, all slots do.
         mask = torch.arange(used, device=tokens.device)[None, :] <= positions[:, None]
         angles = self.angles(longest).to(tokens.device)[positions][:, None, None]
         every_env = len(env_ids) == cache.keys.shape[1] and bool(
@@ -175,12 +175,12 @@ class Transformer(nn.Module):
             keys, values = cache.keys[layer], cache.values[layer]
             keys[env_ids, :, slots] = rotate(key, angles)[:, :, 0]
             values[env_ids, :, slots] = value[:, :, 0]
-            keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no environment has filled are not read
-            if not every_env:  # gathering copies the memory of the environments that are still playing
+            keys, values = keys[:, :, :used], values[:, :, :used]  # slots that no environment has filled are skipped
+            if not every_env:  # gathering copies the memory of the environments that are still running
                 keys = keys.index_select(0, env_ids)  # far faster than keys[env_ids]
                 values = values.index_select(0, env_ids)
-            shown = prefix and prefix.layer(layer)
-            x = x + block.attention.attend(query, angles, keys, values, mask[:, None, None], shown)
+            prompt = prefix and prefix.layer(layer)
+            x = x + block.attention.attend(query, angles, keys, values, mask[:, None, None], prompt)
             x = x + block.feedforward(block.feedforward_norm(x))
         cache.positions[env_ids] = positions + 1
         return self.norm(x)[:, 0]
@@ -193,18 +193,18 @@ class Transformer(nn.Module):
         episode_start: torch.Tensor,
         counts: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states of several further tokens per environment; the cache is updated in place.
+        """Hidden states of several new tokens per environment; the cache is updated in place.
 
         Args:
             tokens: shape ``(rows, n, width)``.
             cache: from :meth:`new_cache`.
-            env_ids: shape ``(rows,)``, each row's place in the cache, all different.
-            episode_start: shape ``(rows,)``, true where an episode begins: the environment's memory is forgotten.
-            counts: shape ``(rows,)``, tokens of each row, the rest is padding; None: all.
+            env_ids: shape ``(rows,)``, each row's index in the cache, all different.
+            episode_start: shape ``(rows,)``, true where an episode begins: the environment's memory is cleared.
+            counts: shape ``(rows,)``, the number of tokens of each row, the rest is padding; None: all.
 
         Returns:
             Shape ``(rows, n, width)``, equal to the last entries of :meth:`forward` over the whole episode so far;
-            those of padding mean nothing.
+            entries of padding are meaningless.
         """
         rows, length, _ = tokens.shape
         size, device = self.config.context_length, tokens.device
@@ -212,13 +212,13 @@ class Transformer(nn.Module):
         seen = cache.positions[env_ids].masked_fill(episode_start, 0)[:, None]
         place = torch.arange(length, device=device)
         positions = seen + place
-        # Each slot's latest position before these tokens; below 0 where there is none.
+        # The latest position in each slot before these tokens; below 0 if the slot is empty.
         held = seen - 1 - (seen - 1 - torch.arange(size, device=device)) % size
         earlier = (held >= 0)[:, None] & (positions[:, :, None] - held[:, None] < size)
         distance = place[:, None] - place
         among_new = ((distance >= 0) & (distance < size)).expand(rows, length, length)
         mask = torch.cat([earlier, among_new], dim=-1)[:, None]
-        # All keys are seen before any is written: an early token may need what a later one takes the slot of.
+        # All keys are read before any is written: a later token may overwrite a slot that an earlier one attends to.
         written = (place < counts[:, None]) & (place >= counts[:, None] - size)
         row, column = written.nonzero(as_tuple=True)
         env_id, slot = env_ids[row], positions[row, column] % size
@@ -252,7 +252,7 @@ class Transformer(nn.Module):
         return self._angles[:length]
 
     def _initialise(self, module: nn.Module) -> None:
-        # GPT-2's scheme: what is added to the residual stream is small, the more so the deeper the stack.
+        # GPT-2's scheme: layers that add to the residual stream start smaller in deeper stacks.
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, Block):

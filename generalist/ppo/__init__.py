@@ -1,1 +1,1 @@
-"""PPO of the sequence model: what the amplifier finetune and the control multitask-rl have in common."""
+"""PPO for the sequence model, used by the amplifier finetune and the control multitask-rl."""

@@ -1,4 +1,4 @@
-"""From what was met to what is learnt of it: advantages, and how large a task's rewards are."""
+"""Advantages, and the scale of a task's rewards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from generalist.network.batches import Window
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive steps of one episode: ``context`` of them are only read, the n after them are learnt from.
+    """Consecutive steps of one episode: the first ``context`` are input only, the n after them are trained on.
 
     Attributes:
-        window: all of them.
-        context: how many come first that an earlier update has learnt from.
-        chosen: ``(n, …)``, the actions before they were clipped, see :mod:`generalist.network.distributions`.
-        log_probs: ``(n,)``, of what was chosen, when it was.
-        values: ``(n,)``, the returns that were expected, in units of the task's spread.
-        last_value: that expected after the last step; 0 where the episode had come to its end.
+        window: all steps.
+        context: the number of leading steps that an earlier update has trained on.
+        chosen: ``(n, …)``, the actions before clipping, see :mod:`generalist.network.distributions`.
+        log_probs: ``(n,)``, their log-probabilities at the time.
+        values: ``(n,)``, the critic's values at the time, in units of the task's spread.
+        last_value: the critic's value after the last step; 0 if the episode terminated there.
     """
 
     window: Window
@@ -30,7 +30,7 @@ class Segment:
     last_value: float
 
     def advantages(self, discount: float, decay: float, spread: "Spread") -> np.ndarray:
-        """See :func:`gae`, of rewards in units of the spread."""
+        """See :func:`gae`, with rewards in units of the spread."""
         rewards = self.window.rewards[self.context :] / spread.deviation
         return gae(rewards, self.values, self.last_value, discount, decay)
 
@@ -39,15 +39,15 @@ def gae(rewards: np.ndarray, values: np.ndarray, last_value: float, discount: fl
     """Generalised advantage estimates (Schulman et al. 2016, arXiv:1506.02438, equation 16).
 
     Args:
-        rewards: shape ``(n,)``, what followed from each step.
-        values: shape ``(n,)``, the returns expected before each.
-        last_value: that expected after the last one: 0 after a termination; after a truncation, or where the steps are
-            merely cut off, the critic's.
+        rewards: shape ``(n,)``, the reward of each step.
+        values: shape ``(n,)``, the critic's value before each step.
+        last_value: the value after the last step: 0 after a termination, the critic's value after a truncation or in
+            the middle of an episode.
         discount: gamma.
         decay: lambda.
 
     Returns:
-        Shape ``(n,)``, float64; with the values added, the critic's targets.
+        Shape ``(n,)``, float64; advantages plus values are the critic's targets.
     """
     following = np.append(values[1:], last_value)
     errors = rewards + discount * following - values
@@ -56,15 +56,15 @@ def gae(rewards: np.ndarray, values: np.ndarray, last_value: float, discount: fl
 
 @dataclass
 class Spread:
-    """The running standard deviation of a task's discounted returns, as stable-baselines3's VecNormalize has it.
+    """The running standard deviation of a task's discounted returns, as in stable-baselines3's VecNormalize.
 
-    Rewards divided by it are of one size in every task (Engstrom et al. 2020, arXiv:2005.12729, section 3).
-    Gymnasium's RunningMeanStd starts from a variance of 1 with a small weight; this one holds the returns alone.
+    Rewards divided by it have the same scale in every task (Engstrom et al. 2020, arXiv:2005.12729, section 3).
+    Gymnasium's RunningMeanStd starts from a variance of 1 with a small weight; this one uses the returns only.
 
     Attributes:
-        count: of returns so far.
-        mean: theirs.
-        squares: sum of the squared distances from it.
+        count: the number of returns so far.
+        mean: their mean.
+        squares: the sum of their squared distances from the mean.
     """
 
     count: int = 0
@@ -72,14 +72,14 @@ class Spread:
     squares: float = 0.0
 
     def add(self, values: Sequence[float]) -> None:
-        """Take some more into account (Chan et al. 1979)."""
+        """Add more returns (Chan et al. 1979)."""
         more, center = len(values), float(np.mean(values))
-        total, apart = self.count + more, center - self.mean
-        self.squares += float(np.square(np.asarray(values) - center).sum()) + apart**2 * self.count * more / total
-        self.mean += apart * more / total
+        total, distance = self.count + more, center - self.mean
+        self.squares += float(np.square(np.asarray(values) - center).sum()) + distance**2 * self.count * more / total
+        self.mean += distance * more / total
         self.count = total
 
     @property
     def deviation(self) -> float:
-        """1 as long as all returns were the same."""
+        """The standard deviation; 1 while all returns are equal."""
         return float(np.sqrt(self.squares / self.count)) if self.squares > 0 else 1.0

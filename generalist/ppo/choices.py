@@ -1,4 +1,4 @@
-"""Actions that were chosen at steps of several tasks, and their distributions, task by task."""
+"""Chosen actions and their distributions for steps of several tasks, grouped by task."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from generalist.network.heads import ActionHeads
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen at n of N steps, all of one task.
+    """The chosen actions at n of N steps that belong to one task.
 
     Attributes:
         task: the task.
-        steps: ``(n,)``, which of the N steps.
+        steps: ``(n,)``, the indices of the steps.
         actions: see :mod:`generalist.network.distributions`.
     """
 
@@ -28,7 +28,7 @@ class Choices:
 
 
 def by_task(parts: Sequence[tuple[Task, np.ndarray]]) -> list[Choices]:
-    """Choices of N steps in a row: of each part of them, the task and the actions, ``(n, …)``."""
+    """Group N consecutive steps by task; each part is a task with its chosen actions, ``(n, …)``."""
     first = np.cumsum([0, *(len(actions) for _, actions in parts)])
     steps = [np.arange(start, end) for start, end in itertools.pairwise(first)]
     found = []
@@ -41,12 +41,12 @@ def by_task(parts: Sequence[tuple[Task, np.ndarray]]) -> list[Choices]:
 
 
 def distributions_of(heads: ActionHeads, hidden: torch.Tensor, choices: Sequence[Choices]) -> list[Distribution]:
-    """The distributions that ``(N, width)`` hidden states mean, one for each task's choices."""
+    """The action distributions of ``(N, width)`` hidden states, one object for each task's choices."""
     return [heads.distribution(chosen.task, hidden[chosen.steps]) for chosen in choices]
 
 
 def log_probs(distributions: Sequence[Distribution], choices: Sequence[Choices]) -> torch.Tensor:
-    """Log-probabilities of what was chosen, ``(N,)``."""
+    """Log-probabilities of the chosen actions, ``(N,)``."""
     pairs = zip(distributions, choices, strict=True)
     return _per_step([distribution.log_prob(chosen.actions) for distribution, chosen in pairs], choices)
 
@@ -59,7 +59,7 @@ def entropies(distributions: Sequence[Distribution], choices: Sequence[Choices])
 def divergences(
     distributions: Sequence[Distribution], others: Sequence[Distribution], choices: Sequence[Choices]
 ) -> torch.Tensor:
-    """KL(distributions || others) of each step's action in nats, ``(N,)``; both are of the same choices."""
+    """KL(distributions || others) of each step's action in nats, ``(N,)``; both belong to the same choices."""
     pairs = zip(distributions, others, strict=True)
     return _per_step([distribution.kl(other) for distribution, other in pairs], choices)
 

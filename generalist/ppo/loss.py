@@ -1,12 +1,13 @@
-"""PPO of one network on several tasks at once (Schulman et al. 2017, arXiv:1707.06347).
+"""PPO for one network on several tasks at once (Schulman et al. 2017, arXiv:1707.06347).
 
-It learns from sequences, as distillation does, so what to remember is learnt too. Where it departs from the usual:
+Training uses sequences, as distillation does, so the network also learns what to remember. Differences from standard
+implementations:
 
-- The critic predicts returns in units of the spread that its task's have. In those of the rewards themselves, a state
-  of a task whose returns are around 1 that it takes for one of a task with hundreds makes an error of hundreds of
-  spreads, and such errors were all that a policy learnt from.
-- A network that has learnt before is held to what it was by KL(network || start), exact from both distributions.
-- Sequences are divided into minibatches once per update, which come in another order in each epoch.
+- The critic predicts returns in units of each task's spread. In raw units, mistaking a state of a task with returns
+  around 1 for one of a task with returns in the hundreds would be an error of hundreds of spreads, and such errors
+  would dominate the policy gradient.
+- A pretrained network has a penalty KL(network || start), computed exactly from both distributions.
+- Sequences are divided into minibatches once per update; each epoch visits them in a new order.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,25 +23,25 @@ from generalist.network.stepwise import StepwiseNetwork
 from generalist.ppo.advantages import Segment, Spread
 from generalist.ppo.choices import Choices, by_task, distributions_of, divergences, entropies, log_probs
 
-_WARMUP_EPOCHS = 40  # of the critic alone: its inputs are computed once, so they cost next to nothing
+_WARMUP_EPOCHS = 40  # of the critic only: its inputs are computed once, so epochs are cheap
 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """Sequences side by side, N steps of which are learnt from.
+    """A batch of sequences, of which N steps are trained on.
 
     Attributes:
-        batch: the network's.
-        learnt: ``(B, L)``, true where a step is learnt from.
-        choices: what was chosen, task by task.
-        log_probs: ``(N,)``, of that, when it was.
+        batch: the network's batch.
+        trained: ``(B, L)``, true for the N steps.
+        choices: the chosen actions, grouped by task.
+        log_probs: ``(N,)``, their log-probabilities at the time.
         advantages: ``(N,)``.
         returns: ``(N,)``, the critic's targets.
-        start: the distributions of the network that this one started as; None: it is held to nothing.
+        start: the action distributions of the starting network; None without a KL penalty.
     """
 
     batch: Any
-    learnt: torch.Tensor
+    trained: torch.Tensor
     choices: list[Choices]
     log_probs: torch.Tensor
     advantages: torch.Tensor
@@ -52,16 +53,16 @@ class Minibatch:
 
     @property
     def positions(self) -> int:
-        """Steps that a network computes, padding included."""
-        return self.learnt.numel()
+        """The number of steps that a forward pass computes, padding included."""
+        return self.trained.numel()
 
     def hidden(self, network: StepwiseNetwork) -> torch.Tensor:
-        """The hidden states that answer with an action, ``(N, width)``."""
-        return network.action_states(self.batch)[self.learnt]
+        """The hidden states from which actions are read, ``(N, width)``."""
+        return network.action_states(self.batch)[self.trained]
 
     @torch.no_grad()
-    def held_to(self, start: StepwiseNetwork) -> "Minibatch":
-        """The same with what ``start`` would have done."""
+    def with_start(self, start: StepwiseNetwork) -> "Minibatch":
+        """A copy with the action distributions of the starting network."""
         return replace(self, start=distributions_of(start.heads, self.hidden(start), self.choices))
 
 
@@ -72,9 +73,10 @@ def make_minibatches(
     config: PPOConfig,
     rng: np.random.Generator,
 ) -> list[Minibatch]:
-    """Divide sequences at random, about as many steps into each of ``config.minibatches``.
+    """Divide sequences at random into ``config.minibatches`` minibatches of about equally many steps.
 
-    Advantages, in units of their task's spread, have mean 0 within each task, and variance 1 over all.
+    Advantages, in units of their task's spread, are normalised to mean 0 within each task and variance 1 over all
+    tasks.
     """
     names = [segment.window.task.name for segment in segments]
     raw = [
@@ -89,33 +91,33 @@ def make_minibatches(
     deviation = np.concatenate(centred).std() + 1e-8
     order = rng.permutation(len(segments))
     before = np.cumsum([0, *(len(raw[index]) for index in order)])
-    hands = before[:-1] * config.minibatches // before[-1]
+    groups = before[:-1] * config.minibatches // before[-1]
     return [
-        _put_together(
-            network, [(segments[index], raw[index], centred[index] / deviation) for index in order[hands == hand]]
+        _minibatch(
+            network, [(segments[index], raw[index], centred[index] / deviation) for index in order[groups == group]]
         )
-        for hand in np.unique(hands)
+        for group in np.unique(groups)
     ]
 
 
 def losses(network: StepwiseNetwork, minibatch: Minibatch, config: PPOConfig) -> dict[str, torch.Tensor]:
-    """Averages over what is learnt from: ``loss``, to be lowered, its parts, and what else there is to know.
+    """Averages over the trained steps: ``loss``, to be minimised, its parts, and diagnostics.
 
     ``policy_loss`` is the clipped surrogate (equation 7), ``value_loss`` the critic's cross-entropy; ``kl_to_start``
-    and ``entropy`` are in nats per step, ``kl`` estimates KL(before the update || now) without bias
-    (http://joschu.net/blog/kl-approx.html), ``clip_fraction`` is the share of ratios that are cut.
+    and ``entropy`` are in nats per step; ``kl`` is an unbiased estimate of KL(before the update || now)
+    (http://joschu.net/blog/kl-approx.html); ``clip_fraction`` is the share of clipped ratios.
     """
     hidden = minibatch.hidden(network)
     distributions = distributions_of(network.heads, hidden, minibatch.choices)
     log_ratios = log_probs(distributions, minibatch.choices) - minibatch.log_probs
     ratios = log_ratios.exp()
-    cut = ratios.clamp(1 - config.clip_range, 1 + config.clip_range)
+    clipped = ratios.clamp(1 - config.clip_range, 1 + config.clip_range)
     values = {
-        "policy_loss": -torch.minimum(ratios * minibatch.advantages, cut * minibatch.advantages).mean(),
+        "policy_loss": -torch.minimum(ratios * minibatch.advantages, clipped * minibatch.advantages).mean(),
         "value_loss": network.critic.losses(hidden, minibatch.returns).mean(),
         "entropy": entropies(distributions, minibatch.choices).mean(),
         "kl": (ratios - 1 - log_ratios).detach().mean(),
-        "clip_fraction": (ratios != cut).float().mean(),
+        "clip_fraction": (ratios != clipped).float().mean(),
     }
     loss = (
         values["policy_loss"] + config.value_weight * values["value_loss"] - config.entropy_weight * values["entropy"]
@@ -127,11 +129,11 @@ def losses(network: StepwiseNetwork, minibatch: Minibatch, config: PPOConfig) ->
 
 
 class Updates:
-    """The optimiser's side.
+    """The optimisation of a network.
 
     Attributes:
-        optimizer: Adam, with the critic's weights in a group of their own.
-        forwards: steps that the network has computed; a backward pass counts as two.
+        optimizer: Adam, with a separate group for the critic's weights.
+        forwards: the number of steps that the network has computed; a backward pass counts as two.
     """
 
     def __init__(self, network: StepwiseNetwork, config: PPOConfig) -> None:
@@ -147,17 +149,17 @@ class Updates:
         self.forwards = 0
 
     def slow_down(self, progress: float) -> None:
-        """The rates fall linearly to a tenth; ``progress`` is from 0 to 1."""
+        """Reduce the learning rates linearly to a tenth; ``progress`` is from 0 to 1."""
         for group, rate in zip(
             self.optimizer.param_groups, (self._config.learning_rate, self._config.critic_learning_rate), strict=True
         ):
             group["lr"] = rate * (1 - 0.9 * progress)
 
     def learn(self, minibatches: Sequence[Minibatch], rng: np.random.Generator) -> dict[str, float]:
-        """Several epochs, fewer where the policy has moved enough; averages over them.
+        """Train for several epochs, or until ``target_kl`` is exceeded, and return averages.
 
         Raises:
-            FloatingPointError: if the loss or its gradient is not finite; the weights are still those of before.
+            FloatingPointError: if the loss or its gradient is not finite; the weights are unchanged by that update.
         """
         logged: list[dict[str, float]] = []
         for minibatch in _epochs(minibatches, self._config.epochs, rng):
@@ -167,10 +169,10 @@ class Updates:
             if logged[-1]["kl"] > 1.5 * self._config.target_kl > 0:
                 break
             self._step(values["loss"])
-        return {name: float(np.mean([each[name] for each in logged])) for name in logged[0]} | {"updates": len(logged)}
+        return {name: float(np.mean([line[name] for line in logged])) for name in logged[0]} | {"updates": len(logged)}
 
     def warm_up(self, minibatches: Sequence[Minibatch], rng: np.random.Generator) -> dict[str, float]:
-        """Teach the critic alone: nothing else changes, so what the network does stays what it is.
+        """Train the critic only, so that the policy does not change.
 
         Raises:
             FloatingPointError: as :meth:`learn`.
@@ -200,16 +202,16 @@ def explained_variance(
 ) -> float:
     """1 - Var(returns - values) / Var(returns) over all tasks, in units of each task's spread.
 
-    Returns that are all alike explain nothing; errors are then held against a tenth of the spread.
+    If the returns hardly vary, their variance is replaced by that of a tenth of the spread.
     """
-    errors, wholes = [], []
+    errors, totals = [], []
     for name in {segment.window.task.name for segment in segments}:
         of_task = [segment for segment in segments if segment.window.task.name == name]
-        missed = np.concatenate([segment.advantages(discount, config.gae_lambda, spreads[name]) for segment in of_task])
+        error = np.concatenate([segment.advantages(discount, config.gae_lambda, spreads[name]) for segment in of_task])
         values = np.concatenate([segment.values for segment in of_task])
-        errors.append(missed.var())
-        wholes.append((missed + values).var())
-    return float(1 - np.sum(errors) / max(np.sum(wholes), 0.01 * len(wholes)))
+        errors.append(error.var())
+        totals.append((error + values).var())
+    return float(1 - np.sum(errors) / max(np.sum(totals), 0.01 * len(totals)))
 
 
 def _epochs(minibatches: Sequence[Minibatch], epochs: int, rng: np.random.Generator) -> Iterator[Minibatch]:
@@ -218,18 +220,18 @@ def _epochs(minibatches: Sequence[Minibatch], epochs: int, rng: np.random.Genera
             yield minibatches[index]
 
 
-def _put_together(network: StepwiseNetwork, dealt: Sequence[tuple[Segment, np.ndarray, np.ndarray]]) -> Minibatch:
-    """Sequences with their ``(n,)`` advantages, as they are and as the policy learns them."""
-    segments, raw, scaled = zip(*dealt, strict=True)
+def _minibatch(network: StepwiseNetwork, items: Sequence[tuple[Segment, np.ndarray, np.ndarray]]) -> Minibatch:
+    """Collate segments with their ``(n,)`` raw and normalised advantages."""
+    segments, raw, scaled = zip(*items, strict=True)
     length = max(len(segment.window) for segment in segments)
-    learnt = np.zeros((len(segments), length), dtype=bool)
-    for row, segment in zip(learnt, segments, strict=True):
+    trained = np.zeros((len(segments), length), dtype=bool)
+    for row, segment in zip(trained, segments, strict=True):
         row[segment.context : len(segment.window)] = True
     windows = [segment.window for segment in segments]
     returns = [segment.values + advantages for segment, advantages in zip(segments, raw, strict=True)]
     return Minibatch(
         batch=network.collate(windows, length * network.tokens_per_step, [np.random.default_rng(0)] * len(segments)),
-        learnt=torch.from_numpy(learnt),
+        trained=torch.from_numpy(trained),
         choices=by_task([(segment.window.task, segment.chosen) for segment in segments]),
         log_probs=torch.from_numpy(np.concatenate([segment.log_probs for segment in segments])),
         advantages=torch.from_numpy(np.concatenate(scaled)).float(),

@@ -1,4 +1,4 @@
-"""A network that is to be made from rewards, and the process that makes it."""
+"""A network to train from rewards, and the process that trains it."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,17 +17,17 @@ from generalist.config.settings import ModelConfig
 
 @dataclass(frozen=True)
 class Reinforced:
-    """A network to be made from rewards.
+    """A network to train from rewards.
 
     Attributes:
-        artifact: where it goes; started.
-        tasks: what it learns.
-        start: folder of the network that it is at first; None: random weights.
-        config: how it is trained.
-        model: its size, where it starts from random weights.
-        codec: likewise, its inputs and outputs.
+        artifact: the artifact that it is written to; started.
+        tasks: the tasks that it learns.
+        start: folder of the starting network; None for random weights.
+        config: the settings of the training.
+        model: the sizes of a network with random weights.
+        codec: the inputs and outputs of a network with random weights.
         seed: the training seed.
-        group: where the settings stand, for errors.
+        group: the config group of the settings, for error messages.
     """
 
     artifact: Artifact
@@ -46,15 +46,15 @@ class Reinforced:
 
 
 def make_reinforced(learner: Reinforced, job_type: str, run: Run) -> None:
-    """Train in a process of its own, with as many threads as there are workers, unless the network is there.
+    """Train in a separate process, with as many threads as there are workers, unless the network exists.
 
     Args:
-        learner: what to make.
+        learner: the network to train.
         job_type: the name of the training, for progress and tracking.
         run: the run.
 
     Raises:
-        GatitoError: if it comes to nothing; the last checkpoint is kept.
+        GatitoError: if the training fails; the last checkpoint is kept.
     """
     artifact = learner.artifact
     if artifact.is_complete() or artifact.adopt(run.runs_folder):
@@ -70,13 +70,13 @@ def make_reinforced(learner: Reinforced, job_type: str, run: Run) -> None:
     failed = [task.name for task in learner.tasks if task.name in run.failures]
     if failed:
         raise GatitoError(
-            f"{job_type} stopped because task {failed[0]} failed: {run.failures.line(failed[0])} The same command goes "
-            "on from the last checkpoint; tasks=[…] leaves the task out."
+            f"{job_type} stopped because task {failed[0]} failed: {run.failures.line(failed[0])} The same command "
+            "resumes from the last checkpoint; tasks=[…] leaves the task out."
         )
     if job not in done:
         raise GatitoError(
-            f"the process of {job_type} died (often: out of memory): run the same command again, which goes on from "
-            f"the last checkpoint, or lower {learner.group}.lanes."
+            f"the process of {job_type} died (often: out of memory): run the same command again, which resumes from "
+            f"the last checkpoint, or lower {learner.group}.num_envs."
         )
 
 

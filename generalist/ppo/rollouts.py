@@ -1,8 +1,8 @@
-"""Collect steps for reinforcement learning: environments of all tasks, stepped behind one batched call.
+"""Rollout collection for reinforcement learning: environments of all tasks with one batched policy call.
 
-An episode goes on while the network is updated, so the network's memory of it becomes stale. Before each collection the
-network therefore reads the last steps of every episode again, and training shows it the very same steps: both compute
-the same numbers as long as the weights are the same.
+Episodes continue across updates of the network, so its memory of them becomes stale. Before each collection, the
+network therefore re-reads the last steps of every episode; training uses exactly the same steps as context. Both
+compute the same numbers as long as the weights are the same.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ class Experience:
     """The result of one collection.
 
     Attributes:
-        segments: parts of episodes to learn from.
+        segments: parts of episodes to train on.
         returns: undiscounted returns of the episodes that ended, by task name.
     """
 
@@ -38,11 +38,11 @@ class Experience:
 
 
 class RolloutCollector:
-    """Environments of several tasks, each in an episode of its own.
+    """Collects steps in environments of several tasks.
 
     Attributes:
         spreads: the spread of discounted returns, by task name.
-        episodes: how many episodes each environment has begun; a resumed training begins new ones.
+        episodes: the number of episodes that each environment has begun; a resumed training begins new ones.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class RolloutCollector:
         """Make the environments.
 
         Args:
-            tasks: by task, the number of past steps of an episode that are read again.
+            tasks: by task, the number of past steps of an episode that are re-read.
             num_envs: environments per task.
             seed: the training seed.
-            discount: of the returns.
-            prompts: demonstrations that prompt the network, by task name.
+            discount: the discount of returns.
+            prompts: demonstrations by task name, if the network is conditioned on them.
             make: makes a task's environment.
         """
         self.spreads = {task.name: Spread() for task in tasks}
@@ -76,28 +76,28 @@ class RolloutCollector:
         close_all(self._slots)
 
     def collect(self, policy: NetworkPolicy, steps: int, names: Sequence[object]) -> Experience:
-        """Take so many steps in every slot.
+        """Take ``steps`` steps in every slot.
 
         Args:
-            policy: the policy that plays.
-            steps: environment steps of each slot.
-            names: of the random streams that actions are drawn from.
+            policy: the policy that acts.
+            steps: environment steps per slot.
+            names: names of the random streams that sample actions.
 
         Raises:
-            GatitoError: if an environment raises or breaks its word; the line names task, seed and step.
+            GatitoError: if an environment raises an error or violates its spaces; names the task, seed and step.
         """
         for slot in self._slots:
             slot.rng = stream(*names, slot.env_id)
         memory = policy.initial_state(len(self._slots))
-        self._read_again(policy, memory)
+        self._reread(policy, memory)
         experience, sums = Experience(), {name: [] for name in self.spreads}
         for _ in range(steps):
             cut = []
             for slot in self._slots:
                 if not slot.begun:
                     self._begin(slot)
-            for slot, decision, row, drawn_here in self._act(policy, memory, self._slots):
-                if slot.act(decision, row, *drawn_here):
+            for slot, decision, row, sampled in self._act(policy, memory, self._slots):
+                if slot.act(decision, row, *sampled):
                     slot.last_value = 0.0
                 elif slot.truncated:
                     cut.append(slot)
@@ -109,9 +109,9 @@ class RolloutCollector:
                     experience.segments.append(slot.segment(self._prompts))
                     experience.returns.setdefault(slot.task.name, []).append(slot.total_return)
                     slot.end()
-        going = [slot for slot in self._slots if slot.steps]
-        self._ask_critic(policy, memory, going)
-        experience.segments += [slot.segment(self._prompts) for slot in going]
+        ongoing = [slot for slot in self._slots if slot.steps]
+        self._ask_critic(policy, memory, ongoing)
+        experience.segments += [slot.segment(self._prompts) for slot in ongoing]
         for name, values in sums.items():
             self.spreads[name].add(values)
         return experience
@@ -121,7 +121,7 @@ class RolloutCollector:
         self.episodes[slot.env_id] += 1
         slot.begin(training_seed("ppo", slot.task.name, self._seed, slot.env_id, number))
 
-    def _read_again(self, policy: NetworkPolicy, memory: Any) -> None:  # noqa: ANN401
+    def _reread(self, policy: NetworkPolicy, memory: Any) -> None:  # noqa: ANN401
         """Compute the network's memory of every episode with its current weights."""
         longest = max(len(slot.context) for slot in self._slots)
         for ago in range(longest, 0, -1):
@@ -141,7 +141,7 @@ class RolloutCollector:
         memory: Any,  # noqa: ANN401
         slots: Sequence["_Slot"],
     ) -> Iterator[tuple["_Slot", PolicyOutput, int, tuple[np.ndarray, float]]]:
-        """Each slot with its row of the policy's output, what was chosen, and its log-probability."""
+        """Each slot with its row of the policy's output, the chosen action, and its log-probability."""
         groups = by_task(slots)
         decisions, _ = policy.act([policy_input(task, group) for task, group in groups], memory, sample)
         for (_, group), decision in zip(groups, decisions, strict=True):
@@ -152,7 +152,7 @@ class RolloutCollector:
                 yield slot, decision, row, (chosen[row], float(log_probs[row]))
 
     def _ask_critic(self, policy: NetworkPolicy, memory: Any, slots: Sequence["_Slot"]) -> None:  # noqa: ANN401
-        """Note the critic's value after the last step of these slots."""
+        """Store the critic's value after the last step of these slots."""
         if not slots:
             return
         groups = by_task(slots)
@@ -174,14 +174,14 @@ class _Step:
 
 
 class _Slot(Slot):
-    """A slot that keeps its steps since the last update, and those before them that are read again.
+    """A slot that keeps its steps since the last update, and earlier ones for re-reading.
 
     Attributes:
-        begun: whether it is in an episode.
+        begun: whether an episode is running.
         context: the last steps before the last update.
-        steps: those since then.
-        last_value: the return that the critic expects after the last step.
-        discounted: discounted sum of the episode's rewards so far.
+        steps: the steps since the last update.
+        last_value: the critic's value after the last step.
+        discounted: the discounted sum of the episode's rewards so far.
     """
 
     def __init__(self, env_id: int, task: Task, env: gym.Env, context: int) -> None:
@@ -202,7 +202,7 @@ class _Slot(Slot):
         self.begun = False
 
     def act(self, output: PolicyOutput, row: int, chosen: np.ndarray, log_probability: float) -> bool:
-        """Take the step of a row of a policy's output; whether the environment has terminated."""
+        """Take the action in a row of a policy's output; returns whether the environment has terminated."""
         assert output.values is not None
         observation, action = self.observation, np.array(output.actions[row])
         self.step(action)
@@ -211,16 +211,16 @@ class _Slot(Slot):
         return self.terminated
 
     def segment(self, prompts: Mapping[str, Window]) -> Segment:
-        """The steps since the last update, after those that were read before them."""
-        seen = [*self.context, *self.steps]
-        actions = np.stack([step.action for step in seen])
+        """The steps since the last update, with the context before them."""
+        steps = [*self.context, *self.steps]
+        actions = np.stack([step.action for step in steps])
         window = Window(
             self.task,
-            stack([step.observation for step in seen]),
+            stack([step.observation for step in steps]),
             actions,
             None,
             actions,
-            np.array([step.reward for step in seen]),
+            np.array([step.reward for step in steps]),
             prompt=prompts.get(self.task.name),
         )
         segment = Segment(
@@ -237,7 +237,7 @@ class _Slot(Slot):
 
 
 def _earlier(task: Task, slots: Sequence[_Slot], ago: int) -> PolicyInput:
-    """What slots of one task showed so many steps ago; the oldest step that is kept looks like an episode's first."""
+    """The policy input of slots of one task ``ago`` steps ago; the oldest kept step counts as an episode's first."""
     starts = [len(slot.context) == ago for slot in slots]
     return PolicyInput(
         task=task,

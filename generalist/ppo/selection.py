@@ -1,4 +1,4 @@
-"""Trials: a network plays on selection seeds, and is held against what it was at first."""
+"""Selection trials: a network plays on selection seeds, and its scores are compared with the start's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from benchmarks.tasks import Task
 
 @dataclass(frozen=True)
 class Trial:
-    """The scores of the start, which others are held against.
+    """The scores of the starting network, the reference for gains.
 
     Attributes:
-        means: by task name.
-        units: by task name, what a gain is measured in: the size of the mean, or the spread of the episodes where that
-            is larger; 1 where both are 0, and for success.
+        means: mean scores by task name.
+        units: the unit of gains by task name: the absolute mean, or the standard deviation over episodes if that is
+            larger; 1 if both are 0, and for success.
     """
 
     means: dict[str, float]
@@ -27,26 +27,26 @@ class Trial:
 
     @staticmethod
     def of(tasks: Sequence[Task], scores: Mapping[str, Sequence[float]]) -> "Trial":
-        """What the start's trial gave, by task name."""
+        """The reference from the start's scores by task name."""
         means = {name: float(np.mean(values)) for name, values in scores.items()}
         sizes = {name: max(abs(means[name]), float(np.std(values))) for name, values in scores.items()}
         return Trial(means, {task.name: 1.0 if task.metric == "success" else sizes[task.name] or 1.0 for task in tasks})
 
     def gain(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """Of another trial, the mean over tasks, on the symlog scale.
+        """The mean gain over tasks of another trial's scores, on the symlog scale.
 
-        There a small gain is what it is and a large one counts by its logarithm: a task that began at next to nothing
-        can gain two hundred units, and no other would matter beside it.
+        Small gains count linearly, large ones by their logarithm: a task that starts near 0 can gain hundreds of units,
+        and would otherwise dominate all others.
         """
         gains = [(np.mean(scores[name]) - self.means[name]) / self.units[name] for name in self.means]
         return float(np.mean([np.sign(gain) * np.log1p(abs(gain)) for gain in gains]))
 
 
 def try_out(policy: Policy, tasks: Sequence[Task], episodes: int, seed: int) -> tuple[dict[str, list[float]], int]:
-    """So many episodes of each task on the selection seeds of a training seed.
+    """Play episodes of each task on the selection seeds of a training seed.
 
     Returns:
-        The tasks' metric of each episode, by task name, and the environment steps that it took.
+        The metric of each episode by task name, and the number of environment steps.
     """
     seeds = {task: [episode_seed(Purpose.SELECTION, index, seed) for index in range(episodes)] for task in tasks}
     metrics = {task.name: task.metric for task in tasks}

@@ -1,6 +1,6 @@
-"""Train a network by what its tasks reward, resumably, and keep the best of what it was on the way.
+"""Resumable training of a network from its tasks' rewards, with selection of the best weights.
 
-A training that was killed goes on from its last checkpoint with new episodes: where an environment was is not kept.
+A training that was killed resumes from its last checkpoint with new episodes: the states of environments are not saved.
 """
 
 import time
@@ -33,20 +33,20 @@ from generalist.ppo.reinforced import Reinforced
 from generalist.ppo.rollouts import RolloutCollector
 from generalist.ppo.selection import Trial, try_out
 
-_WORST_EXPLAINED = -10.0  # a critic whose errors are three times as large as the returns' spread …
-_PATIENCE = 5  # … in so many updates in a row teaches nothing but noise
+_WORST_EXPLAINED = -10.0  # explained variance: the critic's errors are three times as large as the returns' spread
+_PATIENCE = 5  # training stops after this many such updates in a row
 
 
 def reinforce(learner: Reinforced, report: Report, *, threads: int = 1) -> None:
-    """Train, from the last checkpoint if there is one, and finish the artifact with the best network on the way.
+    """Train, from the last checkpoint if there is one, and finish the artifact with the best weights.
 
-    Trials are played with the most likely actions, on seeds for selection; a task counts by its gain over the start's
-    own trial, in units of that (see :class:`Trial`). The start is a candidate too.
+    Trials use greedy actions on selection seeds; a task counts by its gain over the start's trial (see :class:`Trial`).
+    The start is a candidate too.
 
     Args:
-        learner: what to make; its artifact is started.
-        report: told the environment steps so far.
-        threads: of torch's, to learn with; playing keeps to those that there are.
+        learner: the network to train; its artifact is started.
+        report: called with the number of environment steps so far.
+        threads: torch threads for updates; rollouts use the current number of threads.
 
     Raises:
         GatitoError: if the loss becomes NaN or the critic explodes (the last good checkpoint is kept), or an
@@ -63,10 +63,10 @@ def reinforce(learner: Reinforced, report: Report, *, threads: int = 1) -> None:
 
 
 def initial(learner: Reinforced) -> StepwiseNetwork:
-    """What it is at first, with a critic.
+    """The starting network, with a critic.
 
     Raises:
-        GatitoError: if the start cannot be read, or does not know a task that has to be told.
+        GatitoError: if the start cannot be read, or its task embedding lacks a task.
     """
     names = [task.name for task in learner.tasks]
     if learner.start is None:
@@ -77,8 +77,8 @@ def initial(learner: Reinforced) -> StepwiseNetwork:
     unknown = set(names) - set(start.tasks)
     if codec.conditioning == "task_id" and unknown:
         raise GatitoError(
-            f"{learner.start} was told its tasks, and never of {', '.join(sorted(unknown))}: distil with them in the "
-            "suite, or with codec.conditioning=none."
+            f"the network in {learner.start} has no task embedding for {', '.join(sorted(unknown))}: distil with them "
+            "in the suite, or with codec.conditioning=none."
         )
     network = _make(start.model, with_critic(codec), start.tasks)
     network.load_state_dict(start.state_dict(), strict=codec.critic > 0)
@@ -87,12 +87,12 @@ def initial(learner: Reinforced) -> StepwiseNetwork:
 
 def _make(model: ModelConfig, codec: CodecConfig, tasks: Sequence[str]) -> StepwiseNetwork:
     network = make_network(model, codec, tasks)
-    assert isinstance(network, StepwiseNetwork)  # others are refused before, see ``config.ppo.check_learnable``
+    assert isinstance(network, StepwiseNetwork)  # others are rejected by ``config.ppo.check_learnable``
     return network
 
 
 def sharpened(folder: Path, temperature: float) -> StepwiseNetwork:
-    """The network of a folder, surer of what it does most likely.
+    """The network of a folder with its action distributions sharpened.
 
     Raises:
         GatitoError: if it cannot be read.
@@ -105,18 +105,18 @@ def sharpened(folder: Path, temperature: float) -> StepwiseNetwork:
 
 @dataclass
 class _Progress:
-    """Where a training is, less the weights that it is at.
+    """The progress of a training, without the current weights.
 
     Attributes:
-        iteration: updates so far.
-        exploded: how many of the last ones in a row left the critic worse than useless.
-        forwards: steps that networks have computed; a backward pass counts as two.
-        flops: floating-point operations of one of them.
+        iteration: iterations so far.
+        exploded: the number of the last iterations in a row whose explained variance was below the limit.
+        forwards: the number of steps that networks have computed; a backward pass counts as two.
+        flops: floating-point operations per step.
         selection_steps: environment steps in trials.
-        seconds: of work.
-        trial: the start's.
+        seconds: working time.
+        trial: the start's trial.
         best: the weights with the highest gain so far.
-        gain: that.
+        gain: the highest gain so far.
     """
 
     iteration: int = 0
@@ -131,10 +131,10 @@ class _Progress:
 
 
 class _Training:
-    """Updates that can be put down and taken up again.
+    """A resumable training loop.
 
     Attributes:
-        progress: how far it is.
+        progress: the progress so far.
     """
 
     def __init__(self, learner: Reinforced, threads: int) -> None:
@@ -150,7 +150,7 @@ class _Training:
         self._updates = Updates(self._network, self._config)
         self.progress, self._saved = _Progress(), -1
         if (self._folder / CHECKPOINT).exists():
-            self._take_up(load_state(self._folder / CHECKPOINT))
+            self._resume(load_state(self._folder / CHECKPOINT))
         self._earlier, self._started = self.progress.seconds, time.monotonic()
         self._log = Log(self._folder, keep_until=self._saved * learner.per_iteration)
 
@@ -158,24 +158,24 @@ class _Training:
         self._collector.close()
 
     def advance(self) -> None:
-        """One update, and a trial where it is time for one."""
+        """One iteration, with a trial if one is due."""
         config, progress = self._config, self.progress
         if not progress.trial:
             self._log.write(0, self._try())
         names = ["ppo", *(task.name for task in self._learner.tasks), self._learner.seed, progress.iteration]
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
         experience = self._collector.collect(policy, config.rollout_length, names)
-        progress.forwards += policy.spent.forward_passes
+        progress.forwards += policy.cost.forward_passes
         warming = progress.iteration < config.critic_warmup
         with _threads(self._threads):
             metrics = self._learn(experience.segments, stream(*names), warming=warming)
         metrics["explained_variance"] = explained_variance(
             experience.segments, self._collector.spreads, config, self._discount
         )
-        self._look_after(metrics["explained_variance"], warming=warming)
+        self._check_critic(metrics["explained_variance"], warming=warming)
         progress.iteration += 1
         if progress.iteration == config.critic_warmup:
-            progress.best = self._weights()  # it does what the start does, and its critic has learnt
+            progress.best = self._weights()  # the same policy as the start's, with a trained critic
         line = {f"ppo/{name}": value for name, value in metrics.items()}
         line |= {
             f"charts/episodic_return/{name}": float(np.mean(values)) for name, values in experience.returns.items()
@@ -191,7 +191,7 @@ class _Training:
         progress, steps = self.progress, self.progress.iteration * self._learner.per_iteration
         self._network.load_state_dict(progress.best)
         save_network(self._folder, self._network, self._prompts)
-        # As with the experts, choosing among what it was on the way is part of making it.
+        # As for experts, the cost of selection is part of the cost of training.
         taken, flops = steps + progress.selection_steps, progress.forwards * progress.flops
         cost = Cost(parameter_count(self._network), flops, taken, self._seconds())
         facts = {"iterations": progress.iteration, "selection_gain": progress.gain, "start": progress.trial["means"]}
@@ -200,12 +200,12 @@ class _Training:
     def _learn(self, segments: Sequence[Segment], rng: np.random.Generator, *, warming: bool) -> dict[str, float]:
         config, progress = self._config, self.progress
         minibatches = make_minibatches(self._network, segments, self._collector.spreads, config, rng)
-        if not progress.flops:  # those of the first minibatch stand for all: they differ by padding alone
+        if not progress.flops:  # measured on the first minibatch: others differ only in padding
             first = minibatches[0]
             operations = count_flops(lambda: losses(self._network, first, config)["loss"].backward())
             progress.flops = operations / first.positions / 3
         if self._start is not None and not warming:
-            minibatches = [minibatch.held_to(self._start) for minibatch in minibatches]
+            minibatches = [minibatch.with_start(self._start) for minibatch in minibatches]
             progress.forwards += sum(minibatch.positions for minibatch in minibatches)
         self._updates.slow_down(progress.iteration / config.iterations)
         before = self._updates.forwards
@@ -217,33 +217,33 @@ class _Training:
         return metrics
 
     def _try(self) -> dict[str, float]:
-        """Play on selection seeds, keep the weights if they are the best so far, and say how it went."""
+        """Play on selection seeds, keep the weights if they are the best so far, and return metrics to log."""
         learner, progress = self._learner, self.progress
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
         scores, steps = try_out(policy, learner.tasks, self._config.select_episodes, learner.seed)
         progress.selection_steps += steps
-        progress.forwards += policy.spent.forward_passes
+        progress.forwards += policy.cost.forward_passes
         if not progress.trial:
             progress.trial, progress.best = asdict(Trial.of(learner.tasks, scores)), self._weights()
         gain = Trial(**progress.trial).gain(scores)
-        if gain > progress.gain or gain == progress.gain > 0:  # of equals the last one, but for the start
+        if gain > progress.gain or gain == progress.gain > 0:  # among equals the last one, except the start
             progress.gain, progress.best = gain, self._weights()
         means = {f"selection/mean/{name}": float(np.mean(values)) for name, values in scores.items()}
         return means | {"selection/gain": gain}
 
-    def _look_after(self, explained: float, *, warming: bool) -> None:
+    def _check_critic(self, explained: float, *, warming: bool) -> None:
         self.progress.exploded = 0 if warming or explained > _WORST_EXPLAINED else self.progress.exploded + 1
         if self.progress.exploded >= _PATIENCE:
             raise self._diverged(
                 f"the critic's errors have grown for {_PATIENCE} updates (explained variance {explained:.3g})"
             )
 
-    def _diverged(self, why: str) -> GatitoError:
+    def _diverged(self, reason: str) -> GatitoError:
         kept = "there is no checkpoint yet"
         if self._saved > 0:
             kept = f"the last good checkpoint (update {self._saved}) is kept in {self._folder}"
         return GatitoError(
-            f"learning from rewards diverged at update {self.progress.iteration}: {why}; {kept}. Lower "
+            f"learning from rewards diverged at update {self.progress.iteration}: {reason}; {kept}. Lower "
             f"{self._learner.group}.learning_rate, or raise {self._learner.group}.critic_warmup, and run again."
         )
 
@@ -261,7 +261,7 @@ class _Training:
         state |= {"spreads": {name: vars(spread) for name, spread in self._collector.spreads.items()}}
         save_state(self._folder / CHECKPOINT, state)
 
-    def _take_up(self, saved: dict[str, Any]) -> None:
+    def _resume(self, saved: dict[str, Any]) -> None:
         self._network.load_state_dict(saved["network"])
         self._updates.optimizer.load_state_dict(saved["optimizer"])
         self._collector.episodes = saved["episodes"]
@@ -272,7 +272,7 @@ class _Training:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many torch threads for a while."""
+    """Set the number of torch threads within a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

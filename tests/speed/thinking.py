@@ -45,12 +45,12 @@ def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
     starts, environments = itertools.count(), Environments()  # whose clones outlive a play as well
 
     def thought() -> float:
-        before = policy.spent.seconds, policy.spent.network_seconds + policy.spent.simulator_seconds
+        before = policy.cost.seconds, policy.cost.network_seconds + policy.cost.simulator_seconds
         seeds = {each: starts for each in suite}
         enough = _LANES * _HORIZON // 2
         list(rollout(policy, seeds, envs_per_task=_LANES, enough_steps=enough, make=environments.take))
-        needed.append(policy.spent.network_seconds + policy.spent.simulator_seconds - before[1])
-        return policy.spent.seconds - before[0]
+        needed.append(policy.cost.network_seconds + policy.cost.simulator_seconds - before[1])
+        return policy.cost.seconds - before[0]
 
     needed: list[float] = []
     return thought, lambda: needed[-1]

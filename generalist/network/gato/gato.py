@@ -1,11 +1,11 @@
-"""The ``gato`` network: everything is a token of one sequence, and actions are decoded token by token.
+"""The ``gato`` network: every value is a token of one sequence, and actions are decoded token by token.
 
-After "A Generalist Agent" (Reed et al. 2022, arXiv:2205.06175): ``tokens`` says which tokens, ``patches`` how images
-are embedded, ``sequences`` what is to be predicted. No weight belongs to one task, unless ``task_id`` asks for it.
+After "A Generalist Agent" (Reed et al. 2022, arXiv:2205.06175): ``tokens`` defines the tokens, ``patches`` embeds
+images, ``sequences`` defines the prediction targets. No weight belongs to one task, except with ``task_id``.
 
-A window is cut to the whole time steps that fit. A demonstration stands before them, as in the paper: it slides out of
-the model's window like anything else and is not predicted. It shows what should have been done (the labels), which is
-all that a saved network knows of it.
+A window is cut to the whole time steps that fit. A demonstration precedes them, as in the paper: it slides out of the
+context window like other tokens and is not predicted. Its actions are the expert's labels, since a saved network stores
+only these.
 """
 
 import math
@@ -24,7 +24,7 @@ from generalist.config.settings import ModelConfig
 from generalist.network.batches import Window, is_discrete, moved
 from generalist.network.distributions import Categorical, NetworkOutput, Selector, greedy
 from generalist.network.gato.patches import PatchEmbedding, patch_positions
-from generalist.network.gato.sequences import Placed, Questions, Sequences, Targets, arrange, losses
+from generalist.network.gato.sequences import Placed, Sequences, TargetCollector, Targets, arrange, losses
 from generalist.network.gato.tokens import (
     DISCRETE,
     StepTokens,
@@ -45,10 +45,10 @@ class GatoBatch:
     """B windows of L tokens, see :class:`generalist.network.batches.Batch`.
 
     Attributes:
-        weight: real time steps, without those of demonstrations.
+        weight: real time steps, excluding demonstrations.
         sequences: the tokens.
-        targets: what is to be predicted.
-        tasks: ``(B,)``, which task each is; None: that is no input.
+        targets: the prediction targets.
+        tasks: ``(B,)``, task indices; None if the task identity is not an input.
     """
 
     weight: int
@@ -59,11 +59,11 @@ class GatoBatch:
 
 @dataclass
 class GatoMemory:
-    """What is remembered while acting.
+    """The network's memory while acting.
 
     Attributes:
-        cache: the model's.
-        prompts: each task's demonstration as vectors, ``(tokens, width)``.
+        cache: the trunk's cache.
+        prompts: each task's embedded demonstration, ``(tokens, width)``.
     """
 
     cache: Cache
@@ -71,27 +71,27 @@ class GatoMemory:
 
 
 class GatoNetwork(Network):
-    """Embeds tokens, and predicts the next one.
+    """Embeds tokens and predicts the next one.
 
     Attributes:
-        tokens: an embedding of each token of the vocabulary.
-        places: an embedding of each place within an observation, and one for separators and actions.
-        image: embeds image patches; None: the settings carry no images.
-        head: hidden states as logits of the next token.
+        tokens: embeddings of the vocabulary.
+        places: embeddings of positions within an observation, and one for separators and actions.
+        image: embeds image patches; None if the settings allow no images.
+        head: maps hidden states to logits of the next token.
     """
 
     def __init__(self, model: ModelConfig, codec: CodecConfig, tasks: Sequence[str] = ()) -> None:
-        """Args: the sizes, the inputs and outputs, and the tasks' names, which ``task_id`` tells apart.
+        """Args: the sizes, the settings of inputs and outputs, and the tasks' names for ``task_id``.
 
         Raises:
-            GatitoError: for settings that mean nothing here.
+            GatitoError: for settings that this codec does not support.
         """
         super().__init__(model, codec, tasks)
         _check_settings(codec)
         width = model.width
         self.vocabulary = Vocabulary(codec.bins)
         side = math.ceil(codec.image_size / codec.patch) if codec.image_frames else 0
-        # Room for every place in the longest observation that these settings carry, and one for all other tokens.
+        # One position for every token of the longest observation that these settings allow, and one for other tokens.
         longest = codec.text_length + side**2 + codec.vector_width + 3 * codec.grid_size**2
         self.tokens = nn.Embedding(self.vocabulary.size, width)
         self.places = nn.Embedding(longest + 1, width)
@@ -104,10 +104,10 @@ class GatoNetwork(Network):
 
     @staticmethod
     def check_task(codec: CodecConfig, task: Task, context_length: int) -> None:
-        """Refuse a task that the network cannot carry, or that does not fit its context.
+        """Reject a task that does not fit the network or its context.
 
         Raises:
-            GatitoError: naming the task, what does not fit and the setting to change.
+            GatitoError: names the task, the part that does not fit, and the setting to change.
         """
         _check_settings(codec)
         check_limits(codec, task, check_observations(codec, task))
@@ -117,41 +117,41 @@ class GatoNetwork(Network):
                 f"task {task.name} has {action_count(task)} discrete actions, codec {codec.name} carries {DISCRETE}: "
                 "leave it out with tasks=[…]."
             )
-        needed, what = step_length(task, codec.patch, longest=True), "one time step"
+        needed, purpose = step_length(task, codec.patch, longest=True), "one time step"
         if codec.conditioning == "prompt":
-            needed, what = 2 * needed, "one time step and one of a demonstration"
+            needed, purpose = 2 * needed, "one time step and one of a demonstration"
         if needed > context_length:
             raise GatitoError(
-                f"task {task.name} needs {needed} tokens for {what}, model.context_length={context_length} holds fewer"
-                f": set model.context_length={needed}, and distill.sequence_length no shorter."
+                f"task {task.name} needs {needed} tokens for {purpose}, model.context_length={context_length} holds "
+                f"fewer: set model.context_length={needed}, and distill.sequence_length no shorter."
             )
 
     def steps_in(self, task: Task, tokens: int) -> int:
-        """Time steps that so many tokens hold, at most: with the shortest texts that there may be."""
+        """The most time steps that fit into this many tokens, assuming the shortest possible texts."""
         return tokens // step_length(task, self.codec.patch, longest=False)
 
     def remembers(self, task: Task) -> bool:
-        """Every token sees those before it."""
+        """Always true: every token attends to earlier ones."""
         return True
 
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> GatoBatch:
-        """A batch of windows of at most ``length`` tokens, each with a random stream of its own."""
-        placed, questions = [], Questions(self.vocabulary)
+        """Make a batch of windows of at most ``length`` tokens, with one random stream per window."""
+        placed, collector = [], TargetCollector(self.vocabulary)
         for number, (window, rng) in enumerate(zip(windows, rngs, strict=True)):
             used, beginning = 0, number * length
             if window.prompt is not None:
-                shown = self._demonstration(window.prompt, length)
-                placed.append(self._place(shown, beginning, rng))
-                used = int(shown.lengths.sum())
+                demonstration = self._demonstration(window.prompt, length)
+                placed.append(self._place(demonstration, beginning, rng))
+                used = int(demonstration.lengths.sum())
             steps = self._tokenise(window.task, window.observations, window.actions)
             first, last = _cut(steps.lengths, length - used, rng)
             kept = self._place(steps.part(first, last), beginning + used, rng)
             placed.append(kept)
-            questions.add(window, kept, first, beginning)
+            collector.add(window, kept, first, beginning)
         return GatoBatch(
-            questions.steps,
+            collector.steps,
             arrange(placed, (len(windows), length), self.places.num_embeddings - 1),
-            questions.targets(),
+            collector.targets(),
             self.task_numbers([window.task for window in windows]),
         )
 
@@ -163,7 +163,7 @@ class GatoNetwork(Network):
         return losses(self.head(hidden[at]), targets, batch.weight, self.vocabulary)
 
     def embed(self, sequences: Sequences, tasks: torch.Tensor | None) -> torch.Tensor:
-        """Tokens as the model's inputs, ``(B, L, width)``."""
+        """Embed tokens as the trunk's inputs, ``(B, L, width)``."""
         vectors = self.tokens(sequences.ids) + self.places(sequences.places)
         if tasks is not None:
             assert self.task_embedding is not None
@@ -171,40 +171,40 @@ class GatoNetwork(Network):
         if len(sequences.images):
             assert self.image is not None
             patches = self.image(sequences.images, sequences.positions)
-            patches = patches.to(vectors.dtype)  # halves from a GPU
+            patches = patches.to(vectors.dtype)  # bfloat16 on a GPU
             vectors = vectors.flatten(0, 1).index_add(0, sequences.patches, patches).view_as(vectors)
         return vectors
 
     def initial_state(self, num_envs: int, prompts: Mapping[str, Window]) -> GatoMemory:
         """See :meth:`Network.initial_state`."""
-        shown = {}
+        embedded = {}
         for name, prompt in prompts.items():
             steps = self._demonstration(prompt, self.model.context_length)
             placed = self._place(steps, 0, None)
             shape = (1, int(steps.lengths.sum()))
             sequences = arrange([placed], shape, self.places.num_embeddings - 1)
-            shown[name] = self._embed([prompt.task], sequences)[0]
-        return GatoMemory(self.trunk.new_cache(num_envs), shown)
+            embedded[name] = self._embed([prompt.task], sequences)[0]
+        return GatoMemory(self.trunk.new_cache(num_envs), embedded)
 
     def fork(self, memory: GatoMemory, sources: np.ndarray, targets: np.ndarray) -> None:
         """See :meth:`Network.fork`."""
         self.trunk.fork(memory.cache, torch.from_numpy(sources), torch.from_numpy(targets))
 
     def replace_actions(self, memory: GatoMemory, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:
-        """Refused: actions are tokens in the cache already.
+        """Not supported: actions are already tokens in the cache.
 
         Raises:
             GatitoError: always.
         """
         raise GatitoError(
-            f"task {task.name}: codec gato writes its actions down as it decides, so that no other can be tried: set "
-            "codec=step or codec=jat.",
+            f"task {task.name}: codec gato writes each action into its memory while deciding, so other actions cannot "
+            "be tried: set codec=step or codec=jat.",
             task.name,
         )
 
     def act(self, inputs: Sequence[PolicyInput], memory: GatoMemory, select: Selector = greedy) -> list[NetworkOutput]:
-        """Observations task by task, then the actions' tokens one by one for all rows at once."""
-        hidden = torch.cat([self._look(rows, memory) for rows in inputs])
+        """Read observations task by task, then decode the actions' tokens one by one for all rows at once."""
+        hidden = torch.cat([self._read(rows, memory) for rows in inputs])
         counts = [len(rows.env_ids) for rows in inputs]
         env_ids = self.tensor(np.concatenate([rows.env_ids for rows in inputs]))
         sizes = [1 if is_discrete(rows.task) else action_count(rows.task) for rows in inputs]
@@ -225,17 +225,17 @@ class GatoNetwork(Network):
             if numbers is not None:
                 assert self.task_embedding is not None
                 vectors = vectors + self.task_embedding(numbers[rows])
-            never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-            hidden[rows] = self.trunk.step(vectors, memory.cache, env_ids[rows], never)
+            no_start = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+            hidden[rows] = self.trunk.step(vectors, memory.cache, env_ids[rows], no_start)
         outputs = []
         by_task = np.split(tokens.cpu().numpy(), np.cumsum(counts)[:-1])
-        for rows, size, written in zip(inputs, sizes, by_task, strict=True):
-            actions = actions_of(rows.task, written[:, :size], self.vocabulary)
+        for rows, size, decoded in zip(inputs, sizes, by_task, strict=True):
+            actions = actions_of(rows.task, decoded[:, :size], self.vocabulary)
             outputs.append(NetworkOutput(actions, actions))
         return outputs
 
-    def _look(self, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
-        """Hidden states at the separators, ``(rows, width)``; new episodes begin with a demonstration."""
+    def _read(self, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
+        """Hidden states at the separators, ``(rows, width)``; new episodes start with the demonstration."""
         env_ids, episode_start = self.tensor(rows.env_ids), self.tensor(rows.episode_start)
         prompt = memory.prompts.get(rows.task.name)
         if prompt is not None and episode_start.any():
@@ -254,7 +254,7 @@ class GatoNetwork(Network):
         return hidden[torch.arange(len(steps), device=self.device), counts - 1]
 
     def _demonstration(self, prompt: Window, length: int) -> StepTokens:
-        """The last steps of a demonstration that fill no more than half of ``length`` tokens."""
+        """The last steps of a demonstration that fill at most half of ``length`` tokens."""
         steps = self._tokenise(prompt.task, prompt.observations, prompt.labels)
         fitting = int((steps.lengths[::-1].cumsum() <= length // 2).sum())
         return steps.part(len(steps) - min(fitting, self.codec.prompt_steps), len(steps))
@@ -266,7 +266,7 @@ class GatoNetwork(Network):
         return self.embed(moved(sequences, self.device), moved(self.task_numbers(tasks), self.device))
 
     def _place(self, steps: StepTokens, beginning: int, rng: np.random.Generator | None) -> Placed:
-        """Steps one after the other."""
+        """Place steps one after another."""
         lengths = steps.lengths
         positions = self._positions(steps, rng if self.training else None)
         return Placed(steps, beginning + lengths.cumsum() - lengths, positions)
@@ -297,9 +297,9 @@ def _check_settings(codec: CodecConfig) -> None:
 
 
 def _cut(lengths: np.ndarray, room: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Which consecutive steps to keep, as many as there is room for: first and last + 1.
+    """Choose as many consecutive steps as fit into ``room`` tokens: first and last + 1.
 
-    Where they begin is drawn: if always the end were cut off, the end of an episode would never be learnt.
+    The start is sampled: if the end were always cut off, ends of episodes would never be learned.
     """
     ends = np.concatenate([[0], lengths.cumsum()])
     latest = int(np.searchsorted(ends, ends[-1] - room))

@@ -1,7 +1,7 @@
 """Image patches as Gato embeds them (Reed et al. 2022, arXiv:2205.06175, section 2.1, appendices C.2 and C.3).
 
-The frames of a stack are channels of one image, so that a stack costs as many tokens as a frame. Heights and widths are
-filled up to whole patches with black at the bottom and on the right: 84 pixels become 96, six patches.
+The frames of a stack are channels of one image, so a stack costs as many tokens as a single frame. Heights and widths
+are padded to whole patches with black at the bottom and on the right: 84 pixels become 96, six patches.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-_POSITIONS = 128  # that the height and the width of an image are divided into, each
+_POSITIONS = 128  # intervals that the height and the width of an image are divided into
 _CHANNELS = 64
 _GROUPS = 32
 
@@ -18,7 +18,7 @@ _GROUPS = 32
 class PatchEmbedding(nn.Module):
     """A convolution, one residual block (He et al. 2016, arXiv:1603.05027, with group norm and GELU), and a projection.
 
-    The paper gives neither the channels nor the strides: both are small here, because processors have to do it.
+    The paper gives neither channels nor strides; both are chosen for CPUs here.
     """
 
     def __init__(self, frames: int, patch: int, width: int) -> None:
@@ -50,7 +50,7 @@ class PatchEmbedding(nn.Module):
         return vectors + self.rows(rows) + self.columns(columns)
 
     def cut(self, images: torch.Tensor) -> torch.Tensor:
-        """The patches in raster order, ``(n * patches, frames, patch, patch)``, from -1 to 1 over sqrt(patch)."""
+        """The patches in raster order, ``(n * patches, frames, patch, patch)``, scaled to [-1, 1] / sqrt(patch)."""
         size, (height, width) = self.patch, images.shape[-2:]
         whole = nn.functional.pad(images, (0, -width % size, 0, -height % size))
         pixels = (whole.float() * (2 / 255) - 1) / math.sqrt(size)
@@ -59,13 +59,13 @@ class PatchEmbedding(nn.Module):
 
 
 def patch_positions(images: int, rows: int, columns: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Where each patch lies within its image, ``(images, rows * columns, 2)``: of its interval, one of 128 positions.
+    """The position of each patch within its image, ``(images, rows * columns, 2)``, quantised to 128 positions.
 
     Args:
-        images: how many.
-        rows: of patches.
-        columns: of patches.
-        rng: draws uniformly from each interval, as in training; None: the interval's middle, as in playing.
+        images: number of images.
+        rows: rows of patches.
+        columns: columns of patches.
+        rng: samples uniformly from each patch's interval, as in training; None for its middle, as in evaluation.
     """
     grid = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
     counts = np.array([rows, columns])

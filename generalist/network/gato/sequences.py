@@ -1,4 +1,4 @@
-"""Batches of token sequences for the ``gato`` network, and what is to be predicted in them."""
+"""Batches of token sequences for the ``gato`` network, and their prediction targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from generalist.network.gato.tokens import StepTokens, Vocabulary, action_tokens
 
 @dataclass(frozen=True)
 class Placed:
-    """Time steps with their places in a batch of B sequences of L tokens.
+    """Time steps with their positions in a batch of B sequences of L tokens.
 
     Attributes:
         steps: the tokens.
-        starts: ``(n,)``, where each step begins, ``sequence * L + token``.
-        positions: ``(n, patches, 2)``, see ``patches.patch_positions``; None: there are no patches.
+        starts: ``(n,)``, the index of each step's first token, ``sequence * L + token``.
+        positions: ``(n, patches, 2)``, see ``patches.patch_positions``; None without patches.
     """
 
     steps: StepTokens
@@ -31,14 +31,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Sequences:
-    """B sequences of L tokens; zeros where one has ended.
+    """B sequences of L tokens, padded with zeros.
 
     Attributes:
         ids: ``(B, L)``, see ``tokens.Vocabulary``.
-        places: ``(B, L)``, each observation token's place within its time step; one and the same for all others.
-        images: ``(I, frames, height, width)``, uint8, of all sequences.
-        positions: ``(I, patches, 2)`` of their patches.
-        patches: ``(I * patches,)``, where their patches stand, ``sequence * L + token``.
+        places: ``(B, L)``, each observation token's index within its time step; one common value for all others.
+        images: ``(I, frames, height, width)``, uint8, the images of all sequences.
+        positions: ``(I, patches, 2)``, the positions of their patches within the image.
+        patches: ``(I * patches,)``, the indices of their patch tokens, ``sequence * L + token``.
     """
 
     ids: torch.Tensor
@@ -49,12 +49,12 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """m tokens to be predicted.
+class TokenTargets:
+    """m tokens to predict.
 
     Attributes:
-        at: ``(m,)``, the tokens before them, whose hidden states predict them, as ``sequence * L + token``.
-        numbers: ``(m,)``, which time step of the batch each is an action of; -1: it is text.
+        at: ``(m,)``, the indices of the preceding tokens, whose hidden states predict them, ``sequence * L + token``.
+        numbers: ``(m,)``, the time step of the batch whose action each belongs to; -1 for text.
         wanted: ``(m, …)``: ids; or probabilities of the discrete values from 0 on; or means and standard deviations
             in bins.
     """
@@ -66,32 +66,32 @@ class Answers:
 
 @dataclass(frozen=True)
 class Targets:
-    """All that is to be predicted, by what is known of it."""
+    """All tokens to predict, grouped by the form of their targets."""
 
-    ids: Answers
-    probabilities: Answers
-    normals: Answers
+    ids: TokenTargets
+    probabilities: TokenTargets
+    normals: TokenTargets
 
 
 def arrange(placed: Sequence[Placed], shape: tuple[int, int], elsewhere: int) -> Sequences:
-    """Steps in their places.
+    """Write steps into sequences.
 
     Args:
-        placed: the steps; no two tokens in one place.
+        placed: the steps; their tokens must not overlap.
         shape: ``(B, L)``.
-        elsewhere: the place of separators and actions, which have none within the observation.
+        elsewhere: the value of ``places`` for separators and actions, which are not part of the observation.
     """
     ids, places = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     images, positions, patches = [], [], []
-    for each in placed:
-        steps, there, within = each.steps, each.steps.there, each.steps.within
-        at = each.starts[:, None] + within
+    for item in placed:
+        steps, present, within = item.steps, item.steps.present, item.steps.within
+        at = item.starts[:, None] + within
         within[:, within.shape[1] - steps.actions - 1 :] = elsewhere
-        ids.reshape(-1)[at[there]] = steps.ids[there]
-        places.reshape(-1)[at[there]] = within[there]
+        ids.reshape(-1)[at[present]] = steps.ids[present]
+        places.reshape(-1)[at[present]] = within[present]
         if steps.images is not None:
             images.append(steps.images)
-            positions.append(each.positions)
+            positions.append(item.positions)
             patches.append(at[:, steps.texts : steps.texts + steps.patches].reshape(-1))
     return Sequences(
         torch.from_numpy(ids),
@@ -102,13 +102,13 @@ def arrange(placed: Sequence[Placed], shape: tuple[int, int], elsewhere: int) ->
     )
 
 
-class Questions:
-    """Collects what is to be predicted: every token of text and of actions, as Gato's mask has it (its eq. 2).
+class TargetCollector:
+    """Collects the prediction targets: every token of text and actions, as in Gato's masked loss (its eq. 2).
 
-    What was done is what the sequence holds, what should have been done is what is predicted. Where the two differ (the
-    recordings have noise) the later numbers of a continuous action would be predicted from earlier ones that the expert
-    did not choose, so with labels alone they are left out. A recorded distribution holds whatever was done before: its
-    dimensions are independent.
+    The sequence contains the actions that were taken; the targets are the expert's labels. Where the two differ (the
+    recordings have noise), later dimensions of a continuous action would be predicted from earlier ones that the expert
+    did not choose, so they are left out if only labels are known. A recorded distribution is valid in any case, since
+    its dimensions are independent.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -119,39 +119,40 @@ class Questions:
         self._normals: list[tuple[np.ndarray, ...]] = []
 
     def add(self, window: Window, placed: Placed, first: int, beginning: int) -> None:
-        """Ask for all steps that are placed.
+        """Add the targets of placed steps.
 
         Args:
-            window: they are steps of it.
+            window: the window that the steps belong to.
             placed: the steps.
-            first: the number of the first one in the window.
-            beginning: where the sequence begins: its first token cannot be predicted.
+            first: the index of the first of these steps in the window.
+            beginning: the index of the sequence's first token, which cannot be predicted.
         """
         steps = placed.steps
         before = placed.starts[:, None] + steps.within - 1
-        texts = steps.there[:, : steps.texts] & (before[:, : steps.texts] >= beginning)
+        texts = steps.present[:, : steps.texts] & (before[:, : steps.texts] >= beginning)
         at = before[:, : steps.texts][texts]
         self._ids.append((at, np.full_like(at, -1), steps.ids[:, : steps.texts][texts]))
-        own = slice(first, first + len(steps))
-        labels, space = window.labels[own], spaces(window.task)[1]
+        placed_steps = slice(first, first + len(steps))
+        labels, space = window.labels[placed_steps], spaces(window.task)[1]
         at = before[:, before.shape[1] - steps.actions :]
         numbers = np.broadcast_to(self.steps + np.arange(len(steps))[:, None], at.shape)
         if window.distributions is None:
             wanted = action_tokens(window.task, labels, self.vocabulary)
             same = wanted == steps.ids[:, -steps.actions :]
-            asked = np.ones_like(same)
-            asked[:, 1:] = np.logical_and.accumulate(same[:, :-1], axis=1)
-            self._ids.append((at[asked], numbers[asked], wanted[asked]))
+            predicted = np.ones_like(same)
+            predicted[:, 1:] = np.logical_and.accumulate(same[:, :-1], axis=1)
+            self._ids.append((at[predicted], numbers[predicted], wanted[predicted]))
         elif is_discrete(window.task):
-            self._probabilities.append((at[:, 0], numbers[:, 0], softmax(window.distributions[own], axis=-1)))
+            probabilities = softmax(window.distributions[placed_steps], axis=-1)
+            self._probabilities.append((at[:, 0], numbers[:, 0], probabilities))
         else:
             assert isinstance(space, gym.spaces.Box)
-            wanted = normals(space, labels, window.distributions[own], self.vocabulary.bins)
+            wanted = normals(space, labels, window.distributions[placed_steps], self.vocabulary.bins)
             self._normals.append((at.reshape(-1), numbers.reshape(-1), wanted.reshape(-1, 2)))
         self.steps += len(steps)
 
     def targets(self) -> Targets:
-        """All that was asked for."""
+        """The targets collected so far."""
         most = max([wanted.shape[1] for _, _, wanted in self._probabilities], default=1)
         padded = [
             (at, numbers, np.pad(wanted, ((0, 0), (0, most - wanted.shape[1]))))
@@ -168,21 +169,21 @@ def losses(logits: torch.Tensor, targets: Targets, steps: int, vocabulary: Vocab
     """Averages over time steps.
 
     Args:
-        logits: ``(answers, vocabulary)``, of ``targets.ids``, then ``.probabilities``, then ``.normals``.
-        targets: what to predict.
-        steps: real ones in the batch.
-        vocabulary: of the tokens.
+        logits: ``(tokens to predict, vocabulary)``, of ``targets.ids``, then ``.probabilities``, then ``.normals``.
+        targets: the prediction targets.
+        steps: the number of real steps in the batch.
+        vocabulary: the vocabulary.
 
     Returns:
-        ``loss``, the cross-entropy of all tokens to be predicted, in nats per time step; ``text``, the text's share of
-        it; and ``accuracy``, the share of steps with the expert's most likely action in every token that is predicted.
+        ``loss``, the cross-entropy of all predicted tokens in nats per time step; ``text``, the part of it that text
+        causes; ``accuracy``, the share of steps with the expert's most likely action in every predicted token.
     """
     groups = (targets.ids, targets.probabilities, targets.normals)
     hard, discrete, continuous = logits.float().log_softmax(dim=-1).split([len(group.at) for group in groups])
     first, last = vocabulary.discrete, vocabulary.discrete + targets.probabilities.wanted.shape[1]
     discrete, continuous = discrete[:, first:last], continuous[:, vocabulary.continuous : vocabulary.separator]
     likely = binned(targets.normals.wanted[:, 0], targets.normals.wanted[:, 1], vocabulary.bins)
-    each = -hard.gather(1, targets.ids.wanted[:, None])[:, 0]
+    token_losses = -hard.gather(1, targets.ids.wanted[:, None])[:, 0]
     soft = -(targets.probabilities.wanted * discrete).sum() - (likely * continuous).sum()
     missed = torch.cat(
         [
@@ -196,14 +197,15 @@ def losses(logits: torch.Tensor, targets: Targets, steps: int, vocabulary: Vocab
         0, numbers.clamp_min(0), (missed & (numbers >= 0)).float()
     )
     return {
-        "loss": (each.sum() + soft) / steps,
-        "text": each[targets.ids.numbers < 0].sum().detach() / steps,
+        "loss": (token_losses.sum() + soft) / steps,
+        "text": token_losses[targets.ids.numbers < 0].sum().detach() / steps,
         "accuracy": (misses == 0).float().mean(),
     }
 
 
-def _joined(parts: list[tuple[np.ndarray, ...]], nothing: np.ndarray) -> Answers:
+def _joined(parts: list[tuple[np.ndarray, ...]], empty: np.ndarray) -> TokenTargets:
     if not parts:
-        return Answers(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.from_numpy(nothing))
+        no_index = torch.zeros(0, dtype=torch.long)
+        return TokenTargets(no_index, no_index, torch.from_numpy(empty))
     at, numbers, wanted = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Answers(torch.from_numpy(at), torch.from_numpy(numbers), torch.from_numpy(wanted.astype(nothing.dtype)))
+    return TokenTargets(torch.from_numpy(at), torch.from_numpy(numbers), torch.from_numpy(wanted.astype(empty.dtype)))

@@ -1,9 +1,9 @@
 """Time steps as Gato's tokens (Reed et al. 2022, arXiv:2205.06175, section 2.1 and appendix B).
 
-A time step is its texts, image patches and tensors in this order (within each kind by the lexicographic order of the
-observation's keys, tensors row-major), a separator, and the action. Two things differ from the paper: texts are read by
-a vocabulary of bytes and of BabyAI's words instead of SentencePiece's 32,000 pieces, and discrete values have ids of
-their own instead of sharing the first 1,024 with texts.
+A time step consists of its texts, image patches and tensors in this order (within each kind in the lexicographic order
+of the observation's keys, tensors row-major), a separator, and the action. Two things differ from the paper: the text
+vocabulary consists of bytes and BabyAI's words instead of SentencePiece's 32,000 pieces, and discrete values have their
+own ids instead of sharing the first 1,024 with texts.
 """
 
 import functools
@@ -29,53 +29,53 @@ _WORDS = (
     b"right the then to up yellow you your"
 ).split()
 _PIECES = sorted([space + word for word in _WORDS for space in (b" ", b"")], key=len, reverse=True)
-# Alternatives are tried in their order, so that the longest piece is found first, and a byte last.
+# Alternatives are tried in order: the longest pieces first, single bytes last.
 _READ = re.compile(b"|".join([*map(re.escape, _PIECES), b"."]), re.DOTALL)
 _NUMBERS = {piece: _BYTES + number for number, piece in enumerate(_PIECES)}
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Which ids mean what: texts first, then discrete values, then bins of continuous ones, then two marks.
+    """Token ids: texts, then discrete values, then bins of continuous values, then two special tokens.
 
     Attributes:
-        bins: of each continuous value; observations and actions share them.
+        bins: bins per continuous value, shared by observations and actions.
     """
 
     bins: int
 
     discrete = _BYTES + len(_PIECES)
-    """The id of the integer 0; texts have all ids below."""
+    """The id of the integer 0; lower ids are text."""
 
     continuous = discrete + DISCRETE
     """The id of the lowest bin."""
 
     @property
     def separator(self) -> int:
-        """Between observation and action."""
+        """The token between observation and action."""
         return self.continuous + self.bins
 
     @property
     def patch(self) -> int:
-        """In the place of every patch, whose own vector is added to it."""
+        """The token of every patch, to which the patch's own vector is added."""
         return self.separator + 1
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """The number of ids."""
         return self.patch + 1
 
 
 @dataclass(frozen=True)
 class StepTokens:
-    """n time steps of one task, a row each.
+    """n time steps of one task, one per row.
 
     Attributes:
-        ids: ``(n, texts + patches + tensors + 1 + actions)``, -1 in the columns of a text that has ended.
-        texts: columns of text.
-        patches: columns of patches.
-        actions: columns of the action; 0 where it is still to be decided.
-        images: ``(n, frames, height, width)``, uint8; None: the task has none.
+        ids: ``(n, texts + patches + tensors + 1 + actions)``, -1 after the end of a text.
+        texts: number of text columns.
+        patches: number of patch columns.
+        actions: number of action columns; 0 if the action is not decided yet.
+        images: ``(n, frames, height, width)``, uint8; None if the task has none.
     """
 
     ids: np.ndarray
@@ -88,41 +88,41 @@ class StepTokens:
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> "StepTokens":
-        """Some of the steps."""
+        """The steps from ``start`` to ``stop`` (exclusive)."""
         images = None if self.images is None else self.images[start:stop]
         return StepTokens(self.ids[start:stop], self.texts, self.patches, self.actions, images)
 
     @property
-    def there(self) -> np.ndarray:
-        """Like ``ids``, false where there is no token."""
+    def present(self) -> np.ndarray:
+        """The shape of ``ids``, false where there is no token."""
         return self.ids >= 0
 
     @property
     def within(self) -> np.ndarray:
-        """Like ``ids``, each token's place in its own step, from 0."""
-        return self.there.cumsum(axis=1) - 1
+        """The shape of ``ids``, each token's index within its step, from 0."""
+        return self.present.cumsum(axis=1) - 1
 
     @property
     def lengths(self) -> np.ndarray:
         """``(n,)``, tokens of each step."""
-        return self.there.sum(axis=1)
+        return self.present.sum(axis=1)
 
 
 def tokenise(
     task: Task, observations: np.ndarray, actions: np.ndarray | None, vocabulary: Vocabulary, patch: int
 ) -> StepTokens:
-    """Time steps as tokens.
+    """Convert time steps to tokens.
 
     Args:
-        task: what is played.
+        task: the task.
         observations: ``(n, *observation shape)``, packed.
-        actions: ``(n, *action shape)``; None: they are still to be decided.
-        vocabulary: of the tokens.
+        actions: ``(n, *action shape)``; None if they are not decided yet.
+        vocabulary: the vocabulary.
         patch: height and width of a patch.
     """
     rows = len(observations)
-    nothing = np.zeros((rows, 0), dtype=np.int64)
-    texts, patches, tensors, images = nothing, 0, [nothing], None
+    empty = np.zeros((rows, 0), dtype=np.int64)
+    texts, patches, tensors, images = empty, 0, [empty], None
     for name, space in sorted(part_spaces(spaces(task)[0]).items()):
         values = np.asarray(observations[name] if name else observations)
         modality = modality_of(space)
@@ -137,14 +137,14 @@ def tokenise(
         else:
             squashed = mu_law(torch.from_numpy(values.reshape(rows, -1).astype(np.float64))).numpy()
             tensors.append(to_bins(squashed, vocabulary.bins) + vocabulary.continuous)
-    done = nothing if actions is None else action_tokens(task, actions, vocabulary)
-    marks = np.full((rows, patches), vocabulary.patch), np.full((rows, 1), vocabulary.separator)
-    ids = np.concatenate([texts, marks[0], *tensors, marks[1], done], axis=1)
-    return StepTokens(ids, texts.shape[1], patches, done.shape[1], images)
+    taken = empty if actions is None else action_tokens(task, actions, vocabulary)
+    patch_ids, separators = np.full((rows, patches), vocabulary.patch), np.full((rows, 1), vocabulary.separator)
+    ids = np.concatenate([texts, patch_ids, *tensors, separators, taken], axis=1)
+    return StepTokens(ids, texts.shape[1], patches, taken.shape[1], images)
 
 
 def step_length(task: Task, patch: int, *, longest: bool) -> int:
-    """Tokens of a time step, action included: with the longest text that there may be, or the shortest."""
+    """Tokens of a time step, action included, with the longest or the shortest possible text."""
     observation = spaces(task)[0]
     tokens = 1 + (1 if is_discrete(task) else action_count(task))
     for space in part_spaces(observation).values():
@@ -156,7 +156,7 @@ def step_length(task: Task, patch: int, *, longest: bool) -> int:
 
 
 def action_tokens(task: Task, actions: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """``(n, *action shape)`` → ``(n, tokens)``; continuous ones are scaled by their bounds, not by the mu-law."""
+    """``(n, *action shape)`` → ``(n, tokens)``; continuous actions are scaled by their bounds, not by the mu-law."""
     space = spaces(task)[1]
     if isinstance(space, gym.spaces.Discrete):
         return actions.reshape(-1, 1).astype(np.int64) - int(space.start) + vocabulary.discrete
@@ -165,7 +165,7 @@ def action_tokens(task: Task, actions: np.ndarray, vocabulary: Vocabulary) -> np
 
 
 def actions_of(task: Task, tokens: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """The inverse of :func:`action_tokens`; of continuous ones the middles of their bins."""
+    """The inverse of :func:`action_tokens`; continuous actions are the middles of their bins."""
     space = spaces(task)[1]
     if isinstance(space, gym.spaces.Discrete):
         return tokens[:, 0] - vocabulary.discrete + int(space.start)
@@ -174,20 +174,20 @@ def actions_of(task: Task, tokens: np.ndarray, vocabulary: Vocabulary) -> np.nda
 
 
 def valid_tokens(task: Task, vocabulary: Vocabulary) -> tuple[int, int]:
-    """The first id that an action of the task may have, and the first after it that it may not."""
+    """The range of ids that an action of the task may have: the first one, and the last one + 1."""
     if is_discrete(task):
         return vocabulary.discrete, vocabulary.discrete + action_count(task)
     return vocabulary.continuous, vocabulary.separator
 
 
 def to_bins(values: np.ndarray, bins: int) -> np.ndarray:
-    """Uniform bins from -1 to 1, numbered from 0; what lies beyond is in the outermost ones."""
+    """Uniform bins from -1 to 1, numbered from 0; values beyond are in the outermost bins."""
     return np.clip((np.clip(values, -1, 1) + 1) / 2 * bins, 0, bins - 1).astype(np.int64)
 
 
 @functools.lru_cache(maxsize=4_096)
 def read_text(text: bytes) -> tuple[int, ...]:
-    """The ids of a text, each piece the longest that fits."""
+    """The ids of a text, split greedily into the longest pieces."""
     return tuple(_NUMBERS[piece] if piece in _NUMBERS else piece[0] for piece in _READ.findall(text))
 
 
@@ -198,9 +198,9 @@ def write_text(ids: tuple[int, ...]) -> bytes:
 
 def _texts(values: np.ndarray) -> np.ndarray:
     """``(n, bytes)`` with zeros after each text's end → ``(n, longest)`` ids, -1 after each text's end."""
-    # Rows as single items: that sorts quickly, and a mission is the same for a whole window.
-    every = np.ascontiguousarray(values).view(f"V{values.shape[1]}")[:, 0]
-    distinct, numbers = np.unique(every, return_inverse=True)
+    # Each row is viewed as a single item, which sorts quickly; a mission repeats throughout a window.
+    rows = np.ascontiguousarray(values).view(f"V{values.shape[1]}")[:, 0]
+    distinct, numbers = np.unique(rows, return_inverse=True)
     texts = [read_text(text.tobytes().rstrip(b"\0")) for text in distinct]
     ids = np.full((len(texts), max(map(len, texts), default=0)), -1, dtype=np.int64)
     for row, text in zip(ids, texts, strict=True):
@@ -213,6 +213,6 @@ def _patches(space: gym.Space, patch: int) -> int:
 
 
 def _is_integer(space: gym.Space) -> bool:
-    """Whether all numbers of a box are integers that have a token each."""
+    """Whether all numbers of a box are integers with a token of their own."""
     assert isinstance(space, gym.spaces.Box)
     return space.dtype.kind in "iu" and bool((space.low >= 0).all() and (space.high < DISCRETE).all())

@@ -143,17 +143,17 @@ def test_clones_go_on_from_what_was_there(task, monkeypatch):
         env.reset(seed=1)
         action = np.asarray(spaces(task)[1].sample() * 0)
         env.step(action)
-        imagined = Simulator(task, InferenceCost())
-        spot = imagined.spot(env)
+        simulator = Simulator(task, InferenceCost())
+        spot = simulator.snapshot(env)
         seen = []
         for _ in range(2):
-            imagined.enter([spot, spot], [stream(1), stream(2)])
+            simulator.enter([spot, spot], [stream(1), stream(2)])
             for _ in range(3):
                 actions = np.stack([action, action])
-                transitions = imagined.step([0, 1], actions)
+                transitions = simulator.step([0, 1], actions)
                 np.testing.assert_array_equal(actions, np.stack([action, action]))
                 seen += [np.array(transition.observation) for transition in transitions]
-                env_input = imagined.policy_input([0, 1], np.arange(2), transitions, [rng, rng])
+                env_input = simulator.policy_input([0, 1], np.arange(2), transitions, [rng, rng])
                 seen.append(env_input.observations.copy())
                 for transition in transitions:
                     transition.observation[...] = 66

@@ -1,7 +1,5 @@
 """The policies that wrap others, and uniform actions, on inputs made by hand."""
 
-from types import SimpleNamespace
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -17,9 +15,8 @@ from benchmarks.play.policy import (
     RandomPolicy,
     TeacherLabelled,
     sample,
-    spent_by,
     stack_masks,
-    total_spent,
+    total_cost,
 )
 from tests.conftest import make_task
 
@@ -27,14 +24,13 @@ COUNTER, TARGET = make_task(), make_task("tests.environments:Target-v0")
 
 
 class Fixed(Policy):
-    """Takes one action, knows a distribution, counts its calls in its memory, and gives up from some step on."""
+    """Takes one action, has a distribution, counts its calls in its memory, and truncates from some step on."""
 
-    def __init__(self, action=1, name="fixed", kind="logits", stops_at=99, spent=None):
+    def __init__(self, action=1, name="fixed", kind="logits", stops_at=99, cost=None):
         self.name, self.distribution_kind = name, {COUNTER.name: kind}
         self.closed, self.seen = False, []
         self._action, self._stops_at = action, stops_at
-        if spent is not None:
-            self.spent = SimpleNamespace(**spent)
+        self._cost = cost or {}
 
     def initial_state(self, num_envs):
         return {"envs": num_envs, "calls": 0}
@@ -47,6 +43,9 @@ class Fixed(Policy):
         stops = rows.observations[:, 1] >= self._stops_at
         distributions = np.full((count, 3), float(self._action))
         return [PolicyOutput(actions, actions + 10, distributions, stops)], state | {"calls": state["calls"] + 1}
+
+    def inference_cost(self):
+        return self._cost
 
     def close(self):
         self.closed = True
@@ -68,9 +67,13 @@ def given(task=COUNTER, envs=(0,), step=0, start=False, masks=None, key="rows"):
 
 
 def test_noise_replaces_the_stated_share_of_actions_and_neither_labels_nor_distributions():
-    inner = Fixed(1, kind="q", spent={"decisions": 3})
+    inner = Fixed(1, kind="q", cost={"decisions": 3})
     noisy = Noisy(inner, 0.05)
-    assert (noisy.name, noisy.distribution_kind, spent_by(noisy)) == ("fixed", {COUNTER.name: "q"}, {"decisions": 3})
+    assert (noisy.name, noisy.distribution_kind, noisy.inference_cost()) == (
+        "fixed",
+        {COUNTER.name: "q"},
+        {"decisions": 3},
+    )
     assert noisy.initial_state(4) == {"envs": 4, "calls": 0}
     rows = given(envs=range(3000))
     [output], state = noisy.act([rows], noisy.initial_state(3000))
@@ -79,7 +82,7 @@ def test_noise_replaces_the_stated_share_of_actions_and_neither_labels_nor_distr
     assert 0.02 < (output.actions != 1).mean() < 0.05  # a third of the uniform actions is the policy's own
     assert {0, 2} <= set(output.actions)
     noisy.close()
-    assert inner.closed and spent_by(Noisy(Fixed(), 0.5)) == {}
+    assert inner.closed and Noisy(Fixed(), 0.5).inference_cost() == {}
 
 
 def test_without_noise_an_output_is_the_policys_own_and_with_it_the_policys_array_stays():
@@ -107,8 +110,8 @@ def test_a_rows_noise_is_its_own_whatever_plays_beside_it():
 
 
 def test_each_task_is_played_by_its_own_policy_on_environments_counted_from_zero():
-    counter = Fixed(0, spent={"decisions": 2, "flops": 5})
-    target = Fixed(2, kind="gaussian", spent={"decisions": 1})
+    counter = Fixed(0, cost={"decisions": 2, "flops": 5})
+    target = Fixed(2, kind="gaussian", cost={"decisions": 1})
     target.distribution_kind = {TARGET.name: "gaussian"}
     both = PolicyPerTask("expert", {COUNTER.name: counter, TARGET.name: target})
     assert both.name == "expert"
@@ -121,17 +124,17 @@ def test_each_task_is_played_by_its_own_policy_on_environments_counted_from_zero
     assert [memory for _, memory in counter.seen] == [{"envs": 3, "calls": 0}]
     assert [memory for _, memory in target.seen] == [{"envs": 4, "calls": 0}, {"envs": 4, "calls": 1}]
     assert [rows.env_ids.tolist() for rows, _ in target.seen] == [[0, 1, 2, 3], [1, 3]]
-    assert spent_by(both) == {"decisions": 3, "flops": 5}
+    assert both.inference_cost() == {"decisions": 3, "flops": 5}
     both.close()
     assert counter.closed and target.closed
 
 
 def test_policies_that_count_nothing_spend_nothing_and_a_missing_one_is_named():
     both = PolicyPerTask("expert", {TARGET.name: Fixed()})
-    assert both.spent is None and spent_by(both) == {} == spent_by(RandomPolicy())
+    assert both.inference_cost() == {} == RandomPolicy().inference_cost()
     with pytest.raises(GatitoError, match="agent expert has no policy for task toy/counter: run its stage"):
         both.act([given()], {})
-    assert total_spent([{"a": 1}, {"b": 2, "a": 3}, {}]) == {"a": 4, "b": 2}
+    assert total_cost([{"a": 1}, {"b": 2, "a": 3}, {}]) == {"a": 4, "b": 2}
 
 
 def test_the_learner_acts_and_the_teacher_labels_until_it_stops():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.policy import Noisy, PolicyOutput, PolicyPerTask, RandomPolicy, spent_by
+from benchmarks.play.policy import Noisy, PolicyOutput, PolicyPerTask, RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks.observations import stack
 from generalist.config.settings import ModelConfig
@@ -119,7 +119,7 @@ def test_what_a_policy_spends_is_told_by_whatever_wraps_it():
     """Also where the wrapped policies have yet to begin when they are wrapped."""
     policy = Noisy(PolicyPerTask("generalist", {COUNTER.name: generalist(), CARTPOLE.name: generalist()}), 0.1)
     played = play(policy, {COUNTER: range(3), CARTPOLE: range(3)})
-    assert spent_by(policy)["decisions"] == sum(episode.length for episode in played.values()) > 0
+    assert policy.inference_cost()["decisions"] == sum(episode.length for episode in played.values()) > 0
 
 
 def test_a_task_without_a_policy_is_named():

@@ -106,21 +106,25 @@ def test_futures_that_are_compared_share_their_luck():
 
 
 def test_each_environment_that_is_played_has_clones_of_its_own():
-    imagined, played, rngs = Simulator(COUNTER, InferenceCost()), [make_env(COUNTER) for _ in range(2)], [stream(0)] * 3
+    simulator, played, rngs = (
+        Simulator(COUNTER, InferenceCost()),
+        [make_env(COUNTER) for _ in range(2)],
+        [stream(0)] * 3,
+    )
     for env in played:
         env.reset(seed=0)
-    one, other = map(imagined.spot, played)
+    one, other = map(simulator.snapshot, played)
 
     def entered(*spots):
-        imagined.enter(spots, rngs[: len(spots)])
+        simulator.enter(spots, rngs[: len(spots)])
         places = range(len(spots))
-        last = imagined.step(places, [0] * len(spots))
-        return imagined.policy_input(places, np.arange(len(spots)), last, rngs[: len(spots)]).envs
+        last = simulator.step(places, [0] * len(spots))
+        return simulator.policy_input(places, np.arange(len(spots)), last, rngs[: len(spots)]).envs
 
     first, second, third = entered(one, one, other)
     assert len({id(env) for env in (first, second, third, *played)}) == 5
     assert entered(other, one) == [third, first]
-    assert imagined.reached(0).origin is played[1]
+    assert simulator.reached(0).origin is played[1]
 
 
 def test_a_decision_is_worth_what_its_futures_brought():
@@ -135,7 +139,7 @@ def test_thinking_does_not_disturb_what_is_played(deterministic):
     tried = trying(player, deterministic=deterministic, horizon=1)
     tried.name = player.name
     assert same(play(player, COUNTER, range(5)), play(tried, COUNTER, range(5)))
-    assert tried.spent.simulator_steps > 9 * 5
+    assert tried.cost.simulator_steps > 9 * 5
 
 
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
@@ -144,8 +148,8 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
     [episode] = play(trying(player), task, [3]).values()
     played = {tuple(row) for row in episode.steps["observations"][:-1]}
     futures = [rows for rows in player.asked if rows.env_ids.min() > 4]  # behind the memory of the four candidates
-    imagined = {tuple(row) for rows in futures for row in rows.observations}
-    assert len(played) > 3 and imagined and bool(imagined & played) == known
+    simulator = {tuple(row) for rows in futures for row in rows.observations}
+    assert len(played) > 3 and simulator and bool(simulator & played) == known
 
 
 @pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}, {"name": "gato"}])
@@ -187,7 +191,7 @@ def test_what_was_spent_is_counted():
     tried = trying(player, horizon=3)
     task = make_task(kwargs={"length": 20})
     play(tried, task, range(4), envs_per_task=2)
-    spent = tried.spent
+    spent = tried.cost
     # Three candidates; three futures of three steps; the winner, never the policy's own, and that one, twice: chance
     # has no say. The last two decisions' futures are shorter: of two steps, and of one.
     assert spent.decisions == 4 * 20
@@ -220,7 +224,7 @@ def test_what_cannot_work_is_refused_in_one_line():
         ({"candidates": 1}, plain_codec(), [], "amplifier.candidates must be at least 2, not 1"),
         ({"rollouts": 0}, plain_codec(), [], "amplifier.rollouts must be at least 1"),
         ({"horizon": 0}, plain_codec(), [], "amplifier.horizon must be at least 1"),
-        ({}, plain_codec(continuous="regression"), [target], "continuous=regression tells one action"),
+        ({}, plain_codec(continuous="regression"), [target], "continuous=regression has no distribution"),
         (
             {},
             plain_codec(),
@@ -242,7 +246,7 @@ def test_what_cannot_work_is_refused_in_one_line():
 
 def counting(monkeypatch):
     """Environments that are open, by how they were made."""
-    open_ones = {"played": 0, "imagined": 0}
+    open_ones = {"played": 0, "simulator": 0}
 
     def maker(kind):
         def make(task):
@@ -261,7 +265,7 @@ def counting(monkeypatch):
 
         return make
 
-    monkeypatch.setattr("generalist.amplifiers.simulator.make_env", maker("imagined"))
+    monkeypatch.setattr("generalist.amplifiers.simulator.make_env", maker("simulator"))
     return open_ones, maker("played")
 
 
@@ -272,22 +276,22 @@ def test_imagined_environments_are_closed(monkeypatch):
     open_ones, make = counting(monkeypatch)
     episodes = rollout(tried, {CORRIDOR: range(4)}, envs_per_task=2, make=make)
     next(episodes)
-    assert open_ones["played"] == 2 and open_ones["imagined"] > 2
+    assert open_ones["played"] == 2 and open_ones["simulator"] > 2
     list(episodes)
     assert open_ones["played"] == 0
     tried.close()
-    assert open_ones == {"played": 0, "imagined": 0}
+    assert open_ones == {"played": 0, "simulator": 0}
 
 
 def test_imagined_environments_are_closed_with_those_that_they_imagine(monkeypatch):
     open_ones, make = counting(monkeypatch)
-    imagined = Simulator(CORRIDOR, InferenceCost())
+    simulator = Simulator(CORRIDOR, InferenceCost())
     for _ in range(3):
         env = make(CORRIDOR)
         env.reset(seed=0)
-        imagined.enter([imagined.spot(env)], [stream(0)])
-        imagined.enter([], [])
+        simulator.enter([simulator.snapshot(env)], [stream(0)])
+        simulator.enter([], [])
         env.close()
         del env
         gc.collect()
-        assert open_ones == {"played": 0, "imagined": 0}
+        assert open_ones == {"played": 0, "simulator": 0}

@@ -213,8 +213,8 @@ def test_every_env_has_its_own_progress_and_a_new_episode_begins_with_its_first_
         [("s", False)],
         [("u", True)],
     ]
-    assert (policy.spent.decisions, policy.spent.forward_passes) == (6, 6)
-    assert policy.spent.seconds >= policy.spent.network_seconds > 0
+    assert (policy.cost.decisions, policy.cost.forward_passes) == (6, 6)
+    assert policy.cost.seconds >= policy.cost.network_seconds > 0
 
 
 def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
@@ -232,7 +232,7 @@ def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
 
 def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
     table, listener = Table("p, then q"), Listener()
-    policy = Decomposed(listener, fulfilled, forget=True, kinds={}, give_up=3)
+    policy = Decomposed(listener, fulfilled, forget=True, kinds={}, abandon_after=3)
     state, gone = policy.initial_state(1), []
     for step in range(8):
         if step == 3:
@@ -273,7 +273,7 @@ def test_recordings_have_the_whole_mission_and_the_networks_distribution(folder)
     assert len(split(mission)) == 2
     assert episode.steps["distributions"].shape == (episode.length, 7)
     np.testing.assert_array_equal(episode.steps["labels"], episode.steps["distributions"].argmax(axis=1))
-    assert policy.spent.decisions == policy.spent.forward_passes == episode.length
+    assert policy.cost.decisions == policy.cost.forward_passes == episode.length
 
 
 def test_a_codec_that_tells_no_distribution_is_not_said_to(tmp_path):

@@ -311,8 +311,8 @@ def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path)
     assert policy.name == "generalist+finetune"
     played = list(rollout(policy, {COUNTER: range(900, 910)}))
     assert np.mean([episode.total_return for episode in played]) > 5
-    assert policy.spent.decisions == policy.spent.forward_passes == 50
-    assert policy.spent.seconds >= policy.spent.network_seconds > 0 and policy.spent.simulator_steps == 0
+    assert policy.cost.decisions == policy.cost.forward_passes == 50
+    assert policy.cost.seconds >= policy.cost.network_seconds > 0 and policy.cost.simulator_steps == 0
 
 
 def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):

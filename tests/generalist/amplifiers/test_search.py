@@ -125,7 +125,7 @@ def test_thinking_does_not_disturb_what_is_played(settings):
     thinking = searching(player, COUNTER, num_simulations=9, max_num_considered_actions=3, **settings)
     thinking.name = player.name
     assert same(play(player, COUNTER, range(5)), play(thinking, COUNTER, range(5)))
-    assert thinking.spent.simulator_steps > 9 * 5
+    assert thinking.cost.simulator_steps > 9 * 5
 
 
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
@@ -187,7 +187,7 @@ def test_what_was_spent_is_counted():
     player = Written(lambda seen: [2.0, 1.0, 0.0])
     thinking = searching(player, COUNTER, num_simulations=8, max_num_considered_actions=3)
     play(thinking, COUNTER, range(4), envs_per_task=2)
-    spent = thinking.spent
+    spent = thinking.cost
     # Of three actions each once, of two each twice: seven visits, until the end comes near.
     assert spent.decisions == 4 * 9
     first = 3 * (1 + 7)
@@ -228,7 +228,7 @@ def test_pendulum_is_searched():
     thinking = searching(made_up(critic=1.0), task, num_simulations=8, max_num_considered_actions=4)
     [episode] = play(thinking, task, [0]).values()
     # In the last decision, every new node is an end.
-    assert episode.length == 5 and 4 * 8 < thinking.spent.simulator_steps <= 4 * 8 + 4
+    assert episode.length == 5 and 4 * 8 < thinking.cost.simulator_steps <= 4 * 8 + 4
 
 
 def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
@@ -265,7 +265,7 @@ def test_what_cannot_work_is_refused_in_one_line():
         ({"selection": "best"}, step, [], "unknown amplifier.selection 'best'.*gumbel, puct"),
         ({}, plain_codec(), [], "needs a critic: distil with codec.critic=0.5"),
         ({}, plain_codec("gato"), [], "codec gato has no critic"),
-        ({}, plain_codec(critic=0.5, continuous="regression"), [target], "continuous=regression tells one action"),
+        ({}, plain_codec(critic=0.5, continuous="regression"), [target], "continuous=regression has no distribution"),
         (
             {},
             step,

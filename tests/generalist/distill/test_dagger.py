@@ -71,19 +71,19 @@ def test_an_episode_ends_where_the_teacher_knows_no_further_or_it_gets_long(long
 
 
 def parts(folder, teacher=2, dagger=DAGGER, **settings):
-    """A distillation with two rounds of practice, whose expert was recorded doing one thing."""
+    """A distillation with two DAgger rounds, whose expert was recorded with a single action."""
     recording = record(folder, TASK, Always(2))
     defaults = {"updates": 20, "batch_size": 8, "sequence_length": 6, "warmup": 2, "checkpoint_every": 4}
     config = DistillConfig(**defaults | settings, dagger=dagger)
     learner = Artifact(folder / "runs" / "r" / "generalist", "generalist", {})
     run = make_run(folder / "runs" / "r", SUITE)
 
-    def practice(number, student):
+    def play_round(number, student):
         teachers = {TASK.name: Teacher(teacher)}
         return run_dagger_round(number, student, run=run, teachers=teachers, learner=learner, config=config)
 
     recipe = NetworkRecipe(config, MODEL, plain_codec())
-    return lambda: distill(run, {TASK.name: recording}, recipe, practice=practice)
+    return lambda: distill(run, {TASK.name: recording}, recipe, play_round=play_round)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_p
     assert min(Trajectories(one).steps, Trajectories(two).steps) >= 60
     seeds = {int(seed) for folder in (one, two) for seed in Trajectories(folder).seeds}
     assert len(seeds) == len(Trajectories(one)) + len(Trajectories(two))
-    assert {seed // 100_000_000 for seed in seeds} == {Purpose.PRACTICE}
+    assert {seed // 100_000_000 for seed in seeds} == {Purpose.DAGGER}
     weights = [load_network(made.folder / part).state_dict() for part in ("round-1", "round-2", ".")]
     assert not torch.equal(weights[0]["observation_encoder.bias"], weights[1]["observation_encoder.bias"])
     assert not torch.equal(weights[1]["observation_encoder.bias"], weights[2]["observation_encoder.bias"])
@@ -130,7 +130,7 @@ def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_p
 
 
 def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatch):
-    """At every optimiser step, those included that follow a round of practice."""
+    """At every optimiser step, including those after a DAgger round."""
     expected = load_network(parts(tmp_path / "a", ema=0.9)().folder).state_dict()
     resume = parts(tmp_path / "b", ema=0.9)
     original = module.learning_rate

@@ -283,7 +283,7 @@ def test_helpers_draw_the_same_batches_in_place_of_who_learns(recordings, tmp_pa
     monkeypatch.setattr(Mixture, "batch", lambda *given: (drawn.append(given[1]), original(*given))[1])
     alone = run(recordings, tmp_path / "alone")
     here = len(drawn)
-    monkeypatch.setattr("generalist.distill.train._helpers", lambda device: 2)
+    monkeypatch.setattr("generalist.distill.train._num_workers", lambda device: 2)
     helped = run(recordings, tmp_path / "helped")
     assert here > 30 and len(drawn) - here == 1  # the one whose operations are counted
     curves = [[line["distill/loss"] for line in read_log(each.folder / "log.jsonl")] for each in (alone, helped)]

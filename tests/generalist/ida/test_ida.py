@@ -21,7 +21,7 @@ from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.failures import Failures
 from benchmarks.tasks import Suite
-from generalist.amplifiers.scale import together
+from generalist.amplifiers.scale import decide_by_mixture
 from generalist.config.ida import MOST_SHARDS, IdaConfig
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
@@ -229,9 +229,9 @@ def test_an_ensemble_draws_from_the_mean_of_its_members():
         NetworkOutput(np.zeros(rows), np.zeros(rows), distribution=Categorical(torch.from_numpy(logits)))
         for logits in (sure, unsure)
     ]
-    shares = np.bincount(together(TASK, told, sample, rngs).actions, minlength=3) / rows
+    shares = np.bincount(decide_by_mixture(TASK, told, sample, rngs).actions, minlength=3) / rows
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
-    assert set(together(TASK, told).actions) == {0}
+    assert set(decide_by_mixture(TASK, told).actions) == {0}
 
 
 def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
