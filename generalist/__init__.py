@@ -1,1 +1,1 @@
-"""The player of all tasks: one transformer that learns from trajectories, whoever made them."""
+"""The generalist: one transformer for all tasks, which learns from trajectories of any origin."""

@@ -1,4 +1,4 @@
-"""The settings of a run that concern its generalist: which they are, and how they must fit together."""
+"""The settings of a run that concern its generalist, and checks across several of them."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -26,22 +26,22 @@ class Settings(Protocol):
 
 
 def check_settings(config: Settings, tasks: Sequence[str]) -> None:
-    """Refuse what cannot work, for tasks of these names, before anything is made.
+    """Reject settings that cannot work for tasks of these names, before any work is done.
 
     Raises:
-        GatitoError: in one line, with the way out.
+        GatitoError: one line that names the remedy.
     """
     kind = network_kind(config.codec.name)
     config.codec.check()
     if config.model.kind == "perceptron" and config.codec.conditioning == "prompt":
-        raise GatitoError("model.kind=perceptron cannot look at a demonstration: set codec.conditioning=none.")
+        raise GatitoError("model.kind=perceptron cannot attend to a demonstration: set codec.conditioning=none.")
     if config.model.kind == "perceptron" and not kind.supports_perceptron:
         raise GatitoError(
-            f"model.kind=perceptron sees one token alone, codec {config.codec.name} makes several of a time step: set "
-            "codec=step."
+            f"model.kind=perceptron processes single tokens, but a time step of codec {config.codec.name} has several: "
+            "set codec=step."
         )
     if config.codec.conditioning == "prompt" and not config.distill.prompts:
-        raise GatitoError("distill.prompts=0 shows no demonstration: raise it, or set codec.conditioning=none.")
+        raise GatitoError("distill.prompts=0 uses no demonstration: raise it, or set codec.conditioning=none.")
     config.model.check()
     config.generalist.check()
     config.ida.check()
@@ -59,12 +59,14 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
         )
     config.distill.check(tasks, config.model)
     if config.distill.held_out and config.codec.conditioning != "none":
-        raise GatitoError("distill.held_out leaves nothing to tell those tasks by: set codec.conditioning=none.")
+        raise GatitoError(
+            "distill.held_out: held-out tasks have no demonstrations or embeddings: set codec.conditioning=none."
+        )
     config.controls.check()
 
 
 def name_tasks_in_full(distill: DistillConfig, tasks: Sequence[str]) -> None:
-    """Replace the names of tasks in these settings by their full ones: whatever a task is called, it is the same.
+    """Replace short names of tasks in these settings by full names.
 
     Raises:
         FatalError: if a name is not among the tasks.

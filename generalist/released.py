@@ -1,6 +1,6 @@
-"""A trained generalist that comes with the project: ``results/<suite>/generalist/``.
+"""Trained generalists that are released with the project: ``results/<suite>/generalist/``.
 
-Put there by ``gatito stages=[release]``, played by ``gatito stages=[evaluate,report] generalist=released``.
+``gatito stages=[release]`` writes one, ``gatito stages=[evaluate,report] generalist=released`` scores it.
 """
 
 from collections.abc import Sequence
@@ -19,67 +19,67 @@ from generalist.config.settings import ModelConfig
 from generalist.network.network import PROMPTS, SHAPE, WEIGHTS, read_shape
 
 _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")
-_MOST_BYTES = 20_000_000  # of what is committed
+_MOST_BYTES = 20_000_000  # of a released generalist
 
 
-def release_generalist(made: Artifact, folder: Path) -> None:
+def release_generalist(generalist: Artifact, folder: Path) -> None:
     """Copy a run's finished generalist to ``folder``, in place of an earlier one.
 
     Raises:
-        GatitoError: if it is not finished, damaged, or too large to come with the project.
+        GatitoError: if it is not finished, damaged, or too large for the project.
     """
-    manifest = read_manifest(made.folder)
+    manifest = read_manifest(generalist.folder)
     if manifest is None:
-        raise GatitoError(f"{made.folder} holds no finished generalist: {run_first('distill')}.")
-    verify(made.folder, manifest)
+        raise GatitoError(f"{generalist.folder} holds no finished generalist: {run_first('distill')}.")
+    verify(generalist.folder, manifest)
     kept = [name for name in _KEPT if name in manifest["files"]]
     size = sum(manifest["files"][name]["bytes"] for name in kept)
     if size > _MOST_BYTES:
         raise GatitoError(
-            f"the generalist in {made.folder} has {size / 1e6:.0f} MB; {_MOST_BYTES / 1e6:.0f} MB may come with the "
-            "project: release one of model=nano or mini."
+            f"the generalist in {generalist.folder} has {size / 1e6:.0f} MB, the limit for releases is "
+            f"{_MOST_BYTES / 1e6:.0f} MB: release one of model=nano or mini."
         )
     check_ours(folder)
     with replace_folder(folder) as new:
         for name in kept:
-            write_bytes(new / name, inside(made.folder, name).read_bytes())
+            write_bytes(new / name, inside(generalist.folder, name).read_bytes())
         write_manifest(new, manifest | {"files": describe_files(new)})
 
 
 def released_artifact(
     run: Path, folder: Path, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig
 ) -> Artifact:
-    """Where a run's copy of the released generalist lives, and what decides it.
+    """The artifact of a run's copy of the released generalist.
 
     Raises:
-        FatalError: if there is none, it has other sizes, inputs or outputs than are asked for, or it has not learnt a
-            task that it would need to be told apart from others.
+        FatalError: if there is none, its settings differ from the configured ones, or it has no conditioning for a
+            task.
     """
     manifest = read_manifest(folder, _remedy(folder))
     if manifest is None:
         raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
     released_model, released_codec, released_tasks = read_shape(folder, _remedy(folder))
-    for name, released, asked in (("model", released_model, model), ("codec", released_codec, codec)):
+    for name, released, configured in (("model", released_model, model), ("codec", released_codec, codec)):
         values = " ".join(
-            f"{name}.{key}={value}" for key, value in asdict(released).items() if value != getattr(asked, key)
+            f"{name}.{key}={value}" for key, value in asdict(released).items() if value != getattr(configured, key)
         )
         if values:
             raise FatalError(
-                f"the generalist in {folder} was made with another {name} than is asked for: set {values}, or distil "
-                "one with generalist=train."
+                f"the generalist in {folder} was made with another {name} than the configured one: set {values}, or "
+                "distil one with generalist=train."
             )
     if codec.conditioning != "none":
         for task in tasks:
             if task.name not in released_tasks:
                 raise FatalError(
-                    f"the generalist in {folder} is told which task it plays, and has not learnt {task.name}: leave "
-                    "the task out with tasks=[…]."
+                    f"the generalist in {folder} is conditioned on the task and has not learned {task.name}: leave the "
+                    "task out with tasks=[…]."
                 )
     return Artifact(run / "generalist", "generalist", {"released": digest(manifest["files"])})
 
 
 def take_over_generalist(folder: Path, artifact: Artifact) -> None:
-    """Make a run's generalist of the released one, unless it is there.
+    """Copy the released generalist into a run, unless it is there.
 
     Raises:
         GatitoError: if a file is damaged.
@@ -87,7 +87,7 @@ def take_over_generalist(folder: Path, artifact: Artifact) -> None:
     if artifact.is_complete():
         return
     manifest = read_manifest(folder, _remedy(folder))
-    assert manifest is not None  # else there was no artifact
+    assert manifest is not None  # otherwise there is no artifact
     verify(folder, manifest, _remedy(folder))
     artifact.start()
     for name in manifest["files"]:

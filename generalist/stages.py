@@ -1,6 +1,6 @@
 """The stages of a run that concern its generalist: distill, controls, ida, and its release.
 
-The generalist learns from recordings, whoever made them: of its experts it knows no more than :class:`Teachers`.
+The generalist learns from recordings of any origin; it accesses the experts only through :class:`Teachers`.
 """
 
 import functools
@@ -34,10 +34,10 @@ from generalist.released import release_generalist, released_artifact, take_over
 
 
 class Teachers(Protocol):
-    """All that the generalist is told of its experts."""
+    """The experts, as seen by the generalist."""
 
     def train(self) -> None:
-        """Make those that are not there yet."""
+        """Make the experts that do not exist yet."""
         ...
 
     def recordings(self) -> dict[str, Artifact]:
@@ -45,11 +45,11 @@ class Teachers(Protocol):
         ...
 
     def teacher(self, task: Task) -> Callable[[], Policy]:
-        """Makes a task's expert, in the process that asks it; picklable."""
+        """A loader of a task's expert, called in the process that uses it; picklable."""
         ...
 
     def cannot_label(self, task: Task) -> str | None:
-        """Why a task's expert cannot say what a learner should have done; None if it can."""
+        """The reason why a task's expert cannot label a learner's states; None if it can."""
         ...
 
     def training_steps(self, suite: Suite) -> int:
@@ -61,12 +61,12 @@ class Teachers(Protocol):
 class Generalist:
     """The generalist of a run, its controls and its rounds of amplification.
 
-    What a method returns is for the tasks that have not failed when it is called.
+    Methods cover the tasks that have not failed when they are called.
 
     Attributes:
         run: the run.
         config: the run's settings.
-        experts: whom it learns from.
+        experts: the experts that it learns from.
     """
 
     run: Run
@@ -85,17 +85,17 @@ class Generalist:
 
     @property
     def recipe(self) -> NetworkRecipe:
-        """How networks are made."""
+        """The settings of networks."""
         return NetworkRecipe(self.config.distill, self.config.model, self.config.codec)
 
     @property
     def first_recipe(self) -> NetworkRecipe:
-        """How the generalist is made that rounds of amplification begin with."""
+        """The settings of the generalist before the first round of amplification."""
         return NetworkRecipe(self.config.ida.first(self.config.distill), self.config.model, self.config.codec)
 
     @property
     def rounds_learn_from_experts(self) -> bool:
-        """Whether rounds of amplification read the experts' recordings."""
+        """Whether rounds of amplification use the experts' recordings."""
         return bool(
             self.config.ida.rounds and (self.config.ida.experts_share or self.config.amplifier["name"] == "scale")
         )
@@ -112,7 +112,7 @@ class Generalist:
         recordings = self.experts.recordings()
         return {task.name: recordings[task.name] for task in self.run.survivors("distill")}
 
-    def taught(self) -> dict[str, Artifact]:
+    def training_recordings(self) -> dict[str, Artifact]:
         """The recordings that the generalist learns from; controls learn the held-out tasks too."""
         held_out = self.config.distill.held_out
         return {name: recording for name, recording in self.recordings().items() if name not in held_out}
@@ -121,15 +121,13 @@ class Generalist:
         """The generalist.
 
         Raises:
-            FatalError: if a released one is asked for and there is none, or it does not fit.
+            FatalError: if it is a released one that does not exist or does not fit the settings.
         """
         if self.is_released:
-            released, tasks = (
-                self.config.generalist.released_folder(self.run.suite.name),
-                self.run.survivors("distill").tasks,
-            )
+            released = self.config.generalist.released_folder(self.run.suite.name)
+            tasks = self.run.survivors("distill").tasks
             return released_artifact(self.run.folder, released, tasks, self.config.model, self.config.codec)
-        return generalist_artifact(self.run, self.first_recipe, self.taught())
+        return generalist_artifact(self.run, self.first_recipe, self.training_recordings())
 
     def ida(self) -> Ida:
         """The rounds of amplification."""
@@ -138,17 +136,17 @@ class Generalist:
             config=self.config.ida,
             options=self.config.amplifier,
             start=self.artifact(),
-            recordings=self.taught(),
+            recordings=self.training_recordings(),
             recipe=self.recipe,
             deterministic=self.config.generalist.deterministic,
         )
 
     def amplified_tasks(self) -> set[str] | None:
-        """The names of the tasks that are amplified; None: there are no rounds."""
+        """The names of the amplified tasks; None without rounds."""
         return {task.name for task in self.ida().amplified} if self.config.ida.rounds else None
 
     def controls(self) -> list[Control]:
-        """The controls that are asked for."""
+        """The configured controls."""
         suite = self.run.survivors("distill")
         context = ControlContext(
             run=self.run,
@@ -161,7 +159,7 @@ class Generalist:
         return [CONTROLS.load(name)(context) for name in self.config.controls.agents]
 
     def check(self) -> None:
-        """Note the tasks that the network cannot carry, or whose expert cannot label, before anything is made.
+        """Mark tasks as failed that do not fit the network or whose expert cannot label, before any work is done.
 
         Raises:
             GatitoError: if rounds of amplification or a control cannot work.
@@ -172,14 +170,14 @@ class Generalist:
             try:
                 check_task(self.config.codec, task, self.config.model.context_length)
             except FatalError:
-                raise  # a setting of the codec's own, whichever the task
+                raise  # a setting of the codec that is wrong for every task
             except GatitoError as error:
                 self.run.failures.add(task.name, str(error))
             reason = self.experts.cannot_label(task)
             if self.config.distill.dagger.rounds and reason:
                 self.run.failures.add(
                     task.name,
-                    f"the expert of task {task.name} {reason}, so it cannot say what a learner should have done: set "
+                    f"the expert of task {task.name} {reason}, so it cannot label a learner's states: set "
                     "distill.dagger.rounds=0, or leave the task out with tasks=[…].",
                 )
         self.ida().check()
@@ -187,7 +185,7 @@ class Generalist:
             control.check()
 
     def distill(self) -> None:
-        """Distil the experts' recordings, together with the other processes that ``torchrun`` has started.
+        """Distil the experts' recordings, together with the other processes that ``torchrun`` started.
 
         Raises:
             GatitoError: if a recording is not finished.
@@ -198,9 +196,9 @@ class Generalist:
         self.distill_with(ranks)
 
     def distill_with(self, ranks: "Ranks") -> None:
-        """Distil as one of several processes that train together."""
-        taught, recipe = self.taught(), self.first_recipe
-        suite = self.run.survivors("distill").part(taught)
+        """Distil as one process of a group that trains together."""
+        recordings, recipe = self.training_recordings(), self.first_recipe
+        suite = self.run.survivors("distill").part(recordings)
         run = replace(self.run, suite=suite)
         play_round = functools.partial(
             run_dagger_round,
@@ -210,10 +208,10 @@ class Generalist:
             config=recipe.distill,
         )
         threads = max(1, run.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        distill(replace(run, workers=threads), taught, recipe, ranks=ranks, play_round=play_round)
+        distill(replace(run, workers=threads), recordings, recipe, ranks=ranks, play_round=play_round)
 
     def train_controls(self) -> None:
-        """Train the controls that are asked for.
+        """Train the configured controls.
 
         Raises:
             GatitoError: if an expert's recording is not finished.
@@ -227,7 +225,7 @@ class Generalist:
         """Make the rounds of amplification, if there are any.
 
         Raises:
-            GatitoError: if the generalist, or an expert's recording that is needed, is not finished.
+            GatitoError: if the generalist or a needed recording of an expert is not finished.
         """
         if not self.config.ida.rounds:
             return
@@ -238,7 +236,7 @@ class Generalist:
         make_rounds(self.ida())
 
     def adopt_released(self) -> None:
-        """Copy the released generalist and its experts into the run, where it has none of its own."""
+        """Copy the released generalist and experts into the run, unless they are there."""
         if not self.is_released:
             return
         stage, self.run.failures.stage = self.run.failures.stage, "experts"
@@ -254,7 +252,7 @@ class Generalist:
             console.note(f"{folder}: the generalist of {self.run.folder}")
 
     def agents(self) -> list[Agent]:
-        """The generalist, its controls, and the players and students of every round, as agents to be scored."""
+        """The generalist, its controls, and the players and students of every round, as agents for scoring."""
         if not self.exists:
             return []
         agents = [self._network_agent(AgentId("generalist"), self.artifact()), *self._round_agents()]
@@ -262,21 +260,21 @@ class Generalist:
 
     def _round_agents(self) -> list[Agent]:
         ida, agents = self.ida(), []
-        for one in ida.rounds:
-            earlier, plays = ida.earlier(one), list(one.plays.values())
-            if one.side == AMPLIFIED and ida.scores_players:
+        for round_ in ida.rounds:
+            earlier, plays = ida.earlier(round_), list(round_.plays.values())
+            if round_.side == AMPLIFIED and ida.scores_players:
                 player = Agent(
-                    AgentId(AMPLIFIED, one.number),
-                    ida.player(one, ida.scored_options).load,
-                    {"": one.player},
+                    AgentId(AMPLIFIED, round_.number),
+                    ida.player(round_, ida.scored_options).load,
+                    {"": round_.player},
                     earlier=earlier,
                     episodes=self.config.ida.episodes,
                     lanes=NUM_ENVS,
                     how=ida.scored_options | self._how(),
                 )
                 agents.append(player)
-            student = AgentId("generalist" if one.side == AMPLIFIED else one.side, one.number)
-            agents.append(replace(self._network_agent(student, one.student), earlier=[*earlier, *plays]))
+            student = AgentId("generalist" if round_.side == AMPLIFIED else round_.side, round_.number)
+            agents.append(replace(self._network_agent(student, round_.student), earlier=[*earlier, *plays]))
         return agents
 
     def _network_agent(self, agent: AgentId, network: Artifact) -> Agent:
@@ -287,5 +285,5 @@ class Generalist:
         return Agent(agent, load, {"": network}, how=self._how())
 
     def _how(self) -> dict[str, bool]:
-        """Settings that decide how networks act, where they are not the defaults."""
+        """Settings of how networks act that differ from the defaults."""
         return {} if self.config.generalist.deterministic else {"deterministic": False}

@@ -276,7 +276,7 @@ def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_
         "suite=classic", "tasks=[cartpole]", "experts=scripted", "distill.dagger.rounds=1", "tracking=none"
     )
     fails_with(
-        told, "the expert of task classic/cartpole plays at random, so it cannot say", "set distill.dagger.rounds=0"
+        told, "the expert of task classic/cartpole plays at random, so it cannot label", "set distill.dagger.rounds=0"
     )
 
 
@@ -287,10 +287,10 @@ def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_
         (["codec=jat", "model.context_length=1", "distill.sequence_length=1"], "model.context_length=2"),
         (
             ["model.kind=perceptron", "model.context_length=1", "codec.conditioning=prompt"],
-            "cannot look at a demonstration",
+            "cannot attend to a demonstration",
         ),
         (["distill.flops=-1"], "distill.flops must be above 0, not -1"),
-        (["codec.conditioning=prompt", "distill.prompts=0"], "distill.prompts=0 shows no demonstration"),
+        (["codec.conditioning=prompt", "distill.prompts=0"], "distill.prompts=0 uses no demonstration"),
         (["generalist.source=relased"], "unknown generalist.source 'relased'. Did you mean 'released'"),
     ],
 )
@@ -311,7 +311,7 @@ def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, 
         (["ida.rounds=1", "amplifier=search", "codec.critic=0"], ["needs a critic", "codec.critic=0.5"]),
         (
             ["ida.rounds=1", "amplifier=search", "codec=gato", "model.context_length=64", "distill.sequence_length=64"],
-            ["take codec=step"],
+            ["set codec=step"],
         ),
         (["ida.rounds=1", "amplifier=decompose"], ["task classic/cartpole has none", "ida.tasks=[…]"]),
         (["ida.rounds=1", "amplifier=best_of_n", "ida.tasks=[cartpol]"], ["Did you mean 'classic/cartpole'"]),

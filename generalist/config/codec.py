@@ -16,7 +16,7 @@ class CodecConfig:
     """How observations and actions become numbers for the network.
 
     The defaults are those of codec ``step``. Codec ``gato`` limits neither the number of actions nor their dimensions,
-    and always sees the earlier actions.
+    and always uses earlier actions as inputs.
     """
 
     name: str = setting("step", "Which codec: step, gato, jat, or one of a plugin.")
@@ -50,7 +50,7 @@ class CodecConfig:
     discount: float = setting(0.99, "Discount of that return, per step.", at_least=0, at_most=1)
     observation_loss: float = setting(
         0.0,
-        "Weight of predicting the next observation, with codec jat; 1 minus it is that of the action.",
+        "Weight of predicting the next observation, with codec jat; the action has 1 minus this weight.",
         at_least=0,
         below=1,
     )
@@ -59,7 +59,7 @@ class CodecConfig:
     )
     fourier_features: int = setting(
         4,
-        "Sine and cosine pairs added to each observed number, each of twice the frequency of the one before; they "
+        "Sine and cosine pairs added to each observed number, each with twice the frequency of the previous one; they "
         "resolve small differences.",
         at_least=0,
     )
@@ -70,8 +70,8 @@ class CodecConfig:
     text_length: int = setting(328, "Longest text in bytes (BabyAI's boss levels have 328); 0: no text.", at_least=0)
     text: str = setting(
         "bytes",
-        "How text is read: as bytes at their positions, or as words in order, so that the meaning of a clause is "
-        "learnt once for every position.",
+        "How text is read: as bytes at their positions, or as words in order, so that a clause has the same meaning at "
+        "every position.",
         choices=TEXTS,
     )
     discrete_actions: int = setting(18, "Largest discrete action space (Atari's has 18).", at_least=1)
@@ -82,15 +82,15 @@ class CodecConfig:
     min_std: float = setting(
         0.5,
         "Standard deviation, in bins, of the normal distribution around a recorded continuous action that is the "
-        "target; the wider, the more near misses count.",
+        "target; larger values are more tolerant of near misses.",
         at_least=0.01,
     )
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject settings that cannot work.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("codec", self)
         if self.previous_actions and self.memory != "all":

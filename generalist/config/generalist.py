@@ -1,4 +1,4 @@
-"""The settings of ``generalist``: which network is played, and how."""
+"""The settings of ``generalist``: which network plays, and how."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ SOURCES = ("train", "released", "none")
 
 @dataclass
 class GeneralistConfig:
-    """Which generalist is played, and how."""
+    """Which generalist plays, and how."""
 
     source: str = setting(
         "train",
@@ -25,7 +25,7 @@ class GeneralistConfig:
     )
     deterministic: bool = setting(
         True,
-        "Whether networks play their most likely actions, or sample. A deterministic policy can get stuck in loops "
+        "Whether networks take their most likely actions or sample. A deterministic policy can get stuck in loops "
         "under partial observability (Singh et al. 1994).",
     )
 
@@ -34,9 +34,9 @@ class GeneralistConfig:
         return Path(self.released or f"results/{suite}/generalist")
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject settings that cannot work.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("generalist", self)

@@ -8,9 +8,9 @@ from generalist.config.settings import DaggerConfig, DistillConfig
 
 STARTS = ("random", "trained", "weak")
 MOST_SHARDS = 100
-"""Of all rounds: each shard has 10,000 episodes of its own, of the million that a training seed has."""
+"""The most shards of all rounds: each has 10,000 episode seeds of its own, out of a million per training seed."""
 
-_WEAK = 0.1  # of the recordings
+_WEAK = 0.1  # share of the recordings
 
 
 @dataclass
@@ -24,7 +24,7 @@ class IdaConfig:
         choices=STARTS,
     )
     tasks: list[str] | None = setting(
-        None, "Tasks that are amplified, such as [cartpole]; null: all. The others show what the rounds cost them."
+        None, "Tasks that are amplified, such as [cartpole]; null: all. The others show the cost of the rounds to them."
     )
     env_steps: int = setting(8_000, "Environment steps of the amplified policy per task and round.", at_least=1)
     shards: int = setting(
@@ -47,8 +47,8 @@ class IdaConfig:
     experts_share: float = setting(
         0.0, "Share of windows from the experts' recordings; the others are from the rounds.", at_least=0, at_most=1
     )
-    solved: bool = setting(True, "Whether only solved episodes are learnt from, in tasks whose metric is success.")
-    keep: int = setting(3, "How many of the newest rounds' recordings are learnt from.", at_least=1)
+    solved: bool = setting(True, "Whether only solved episodes are used, in tasks whose metric is success.")
+    keep: int = setting(3, "How many of the newest rounds' recordings are used.", at_least=1)
     control: bool = setting(
         True, "Whether there is a control: the same environment steps and distillation without an amplifier."
     )
@@ -56,22 +56,22 @@ class IdaConfig:
     episodes: int = setting(50, "Most test episodes per task of amplified policies, which are slow.", at_least=2)
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject settings that cannot work.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("ida", self)
         if self.rounds * self.shards > MOST_SHARDS:
             raise GatitoError(
-                f"ida.rounds={self.rounds} of ida.shards={self.shards} each: at most {MOST_SHARDS} shards in all have "
-                "episodes of their own; lower one of the two."
+                f"ida.rounds={self.rounds} times ida.shards={self.shards} is more than {MOST_SHARDS}, the most shards "
+                "with episodes of their own: lower one of the two."
             )
         if self.start == "random" and self.experts_share:
-            raise GatitoError("ida.start=random learns from no expert: set ida.experts_share=0.")
+            raise GatitoError("ida.start=random uses no experts: set ida.experts_share=0.")
 
     def first(self, distill: DistillConfig) -> DistillConfig:
-        """How the first generalist is distilled."""
+        """The distillation settings of the first generalist."""
         if not self.rounds or self.start == "trained":
             return distill
         if self.start == "weak":

@@ -1,4 +1,4 @@
-"""Which tasks have illegal actions, and what cannot deal with them yet."""
+"""Tasks with illegal actions, and the methods that do not support them yet."""
 
 from collections.abc import Sequence
 
@@ -6,26 +6,26 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, has_action_mask
 
 
-def refuse_masks(what: str, reason: str, tasks: Sequence[Task], remedy: str) -> None:
-    """Refuse tasks whose environment says which actions are legal; one that cannot be reset is passed over.
+def refuse_masks(method: str, reason: str, tasks: Sequence[Task], remedy: str) -> None:
+    """Reject tasks whose environment provides action masks; a task that cannot be reset is skipped.
 
     Args:
-        what: who refuses, such as ``amplifier search``.
-        reason: what it would do wrong.
-        tasks: those that it is asked to play or to learn.
+        method: the method without support for masks, such as ``amplifier search``.
+        reason: the error that it would make.
+        tasks: the tasks that it would play or learn.
         remedy: the setting to change.
 
     Raises:
-        GatitoError: naming the first such task and the way out.
+        GatitoError: names the first such task and the remedy.
     """
     for task in tasks:
         try:
             masked = has_action_mask(task)
         except GatitoError:
-            continue  # an environment that cannot be reset fails in its own stage, and the other tasks go on
+            continue  # an environment that cannot be reset fails in its own stage, without stopping the other tasks
         if masked:
             raise GatitoError(
-                f"{what} cannot take task {task.name}, whose environment gives info['action_mask']: it {reason}. "
+                f"{method} cannot take task {task.name}, whose environment gives info['action_mask']: it {reason}. "
                 f"{remedy}, or leave the task out with tasks=[…].",
                 task.name,
             )

@@ -1,4 +1,4 @@
-"""The networks by the name of their codec, and what each can do. Importing this costs no torch.
+"""The networks by the name of their codec, with their capabilities. Importing this does not import torch.
 
 A new network is one module in ``generalist/network``, one line here and one YAML file in ``conf/codec/``.
 """
@@ -11,15 +11,15 @@ from benchmarks.base.registry import Registry, import_object
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """Where a network's class is, and its capabilities: callers ask for these, never for names.
+    """The location of a network's class, and its capabilities; callers test these, never names.
 
     Attributes:
         path: ``module:class``, imported when it is first needed.
-        tokens_per_step: of the trunk's context that a time step takes; None: that depends on the task.
-        has_distribution: whether it gives the distribution of a whole action at once; otherwise it decodes actions
-            token by token, and an action that it has decided cannot be replaced by another.
+        tokens_per_step: tokens per time step; None if it depends on the task.
+        has_distribution: whether it outputs the distribution of a whole action; otherwise it decodes actions token by
+            token, and a decided action cannot be replaced by another.
         has_critic: whether it can predict returns (``codec.critic``).
-        supports_perceptron: whether ``model.kind=perceptron`` can take the transformer's place.
+        supports_perceptron: whether ``model.kind=perceptron`` can replace the transformer.
     """
 
     path: str
@@ -30,7 +30,7 @@ class NetworkKind:
 
     @property
     def supports_ppo(self) -> bool:
-        """Whether it can learn from rewards."""
+        """Whether PPO can train it."""
         return self.has_distribution and self.has_critic
 
 
@@ -43,11 +43,11 @@ NETWORKS: Registry[NetworkKind] = Registry(
     },
     attributes=("path", "tokens_per_step", "has_distribution", "has_critic", "supports_perceptron"),
 )
-"""By the name in ``codec.name``."""
+"""Networks by their name in ``codec.name``."""
 
 
 def network_kind(name: str) -> NetworkKind:
-    """What a codec's network can do.
+    """The capabilities of a codec's network.
 
     Raises:
         GatitoError: if there is no such codec.

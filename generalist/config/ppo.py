@@ -1,4 +1,4 @@
-"""The settings of PPO, and what it asks of tasks and codecs."""
+"""The settings of PPO, and its requirements on tasks and codecs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class PPOConfig:
     epochs: int = setting(4, "Passes over each rollout.", at_least=1)
     minibatches: int = setting(8, "Optimiser steps per epoch.", at_least=1)
     learning_rate: float = setting(1e-4, "Initial learning rate; it falls linearly to a tenth.", above=0)
-    critic_learning_rate: float = setting(1e-3, "Likewise, of the critic's own weights.", above=0)
+    critic_learning_rate: float = setting(1e-3, "Initial learning rate of the critic's weights; likewise.", above=0)
     clip_range: float = setting(0.2, "Clipping range of the probability ratio.", above=0, below=1)
     gae_lambda: float = setting(
         0.95,
@@ -43,7 +43,7 @@ class PPOConfig:
     )
     target_kl: float = setting(
         0.03,
-        "Divergence of an update, in nats, beyond one and a half times of which the update ends early; 0: no limit.",
+        "Target divergence of an update, in nats; the update ends early beyond 1.5 times this value; 0: no limit.",
         at_least=0,
     )
     max_grad_norm: float = setting(0.5, "Largest norm of the gradient.", above=0)
@@ -56,22 +56,23 @@ class PPOConfig:
 
     @property
     def iterations(self) -> int:
-        """How often the network is updated, the critic's warm-up included."""
+        """The number of updates, the critic's warm-up included."""
         return self.env_steps // (self.num_envs * self.rollout_length)
 
     def check_training(self, group: str) -> None:
-        """Refuse settings that cannot work; ``group`` is where they stand, such as ``amplifier``.
+        """Reject settings that cannot work; ``group`` is their config group, such as ``amplifier``.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings(group, self)
         if self.iterations <= self.critic_warmup:
             least = (self.critic_warmup + 1) * self.num_envs * self.rollout_length
             raise GatitoError(
                 f"{self.env_steps} steps per task are {self.iterations} updates of {group}.num_envs={self.num_envs} "
-                f"x {group}.rollout_length={self.rollout_length} steps, and {group}.critic_warmup={self.critic_warmup} "
-                f"teach the critic alone: lower one of the three, or let it take {least} steps per task or more."
+                f"x {group}.rollout_length={self.rollout_length} steps, and the first "
+                f"{group}.critic_warmup={self.critic_warmup} updates train only the critic: lower one of the three, or "
+                f"set {group}.env_steps={least} or more."
             )
 
 
@@ -94,27 +95,27 @@ class MultitaskConfig(PPOConfig):
     )
 
 
-def check_learnable(what: str, tasks: Sequence[Task], codec: CodecConfig) -> None:
-    """Refuse a codec whose network cannot learn from rewards, and tasks with illegal actions.
+def check_learnable(method: str, tasks: Sequence[Task], codec: CodecConfig) -> None:
+    """Reject a codec whose network PPO cannot train, and tasks with illegal actions.
 
-    PPO's loss would count illegal actions in the probabilities that it compares, which acting leaves out.
+    PPO's loss would include illegal actions in the probabilities that it compares, although they are never taken.
 
     Raises:
-        GatitoError: saying which setting to change; it begins with ``what``, such as ``amplifier finetune``.
+        GatitoError: names the setting to change; it begins with ``method``, such as ``amplifier finetune``.
     """
     if not network_kind(codec.name).supports_ppo:
         raise GatitoError(
-            f"{what} cannot train codec={codec.name}, which draws an action token by token: take codec=step, or "
-            "another amplifier or control."
+            f"{method} cannot train codec={codec.name}, which decodes an action token by token: set codec=step, or "
+            "choose another amplifier or control."
         )
     continuous = [task.name for task in tasks if not isinstance(spaces(task)[1], gym.spaces.Discrete)]
     if codec.continuous == "regression" and continuous:
         raise GatitoError(
-            f"{what} needs a distribution to draw the actions of task {continuous[0]} from, and "
-            "codec.continuous=regression has none: set codec.continuous=normal, or bins."
+            f"{method} needs a distribution of the actions of task {continuous[0]}, and codec.continuous=regression "
+            "has none: set codec.continuous=normal, or bins."
         )
     with_critic(codec).check()
-    refuse_masks(what, "would learn from wrong probabilities", tasks, "Take another amplifier or control")
+    refuse_masks(method, "would learn from wrong probabilities", tasks, "Take another amplifier or control")
 
 
 def with_critic(codec: CodecConfig) -> CodecConfig:
@@ -123,6 +124,6 @@ def with_critic(codec: CodecConfig) -> CodecConfig:
 
 
 def settings_of(tasks: Sequence[Task], config: PPOConfig, seed: int) -> dict[str, Any]:
-    """What decides what is learnt from rewards, for an artifact's config."""
+    """The settings that determine the result of PPO, for an artifact's config."""
     named = {task.name: {"digest": task.digest, "metric": task.metric} for task in tasks}
     return {"tasks": named, "ppo": decisive(config), "seed": seed}

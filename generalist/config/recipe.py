@@ -1,4 +1,4 @@
-"""How a network is made, and the artifacts of the networks and memories that learn from recordings."""
+"""The settings of a network, and the artifacts of networks and retrieval memories."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from generalist.config.settings import DistillConfig, ModelConfig
 
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """How a network is made.
+    """The settings that determine a network.
 
     Attributes:
-        distill: its training.
-        model: its size.
-        codec: its inputs and outputs.
+        distill: the settings of its training.
+        model: its sizes.
+        codec: the settings of its inputs and outputs.
     """
 
     distill: DistillConfig
@@ -32,12 +32,12 @@ def generalist_artifact(run: Run, recipe: NetworkRecipe, recordings: Mapping[str
 
 
 def single_task_artifact(run: Run, agent: str, task: str, recipe: NetworkRecipe, recording: Artifact) -> Artifact:
-    """The artifact of the network of a specialist or clone; the recipe is that of its own share of the training."""
+    """The artifact of a specialist's or clone's network; the recipe is that of its share of the training."""
     return _network_artifact(run.folder / "controls" / agent / task, agent, recipe, {task: recording}, run.seed)
 
 
 def retrieval_artifact(run: Run, task: str, recording: Artifact) -> Artifact:
-    """The artifact of the memory of ``retrieval`` for one task."""
+    """The artifact of the control ``retrieval`` for one task."""
     folder = run.folder / "controls" / "retrieval" / task
     return Artifact(folder, "retrieval", {"task": task}, {task: recording.fingerprint})
 
@@ -45,7 +45,7 @@ def retrieval_artifact(run: Run, task: str, recording: Artifact) -> Artifact:
 def _network_artifact(
     folder: Path, kind: str, recipe: NetworkRecipe, recordings: Mapping[str, Artifact], seed: int
 ) -> Artifact:
-    # A task that is held out here may be learnt in a later round; until then its weight decides nothing.
+    # A held-out task may be learned in a later round; until then, its weight has no effect.
     weights = {task: weight for task, weight in recipe.distill.weights.items() if task in recordings}
     settings = {
         "tasks": list(recordings),

@@ -48,10 +48,10 @@ class ModelConfig:
     )
 
     def check(self, group: str = "model") -> None:
-        """Refuse sizes that do not fit together; ``group`` is where they stand.
+        """Reject sizes that contradict each other; ``group`` is their config group.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings(group, self)
         if self.kind == "perceptron" and self.context_length != 1:
@@ -70,7 +70,7 @@ def mlp() -> ModelConfig:
 
 @dataclass
 class DaggerConfig:
-    """DAgger (Ross et al. 2011): the network plays, its experts label what it sees, and it learns from both."""
+    """DAgger (Ross et al. 2011): the network plays, the experts label its states, and it learns from both."""
 
     rounds: int = setting(0, "Rounds of DAgger; 0: none.", at_least=0, at_most=_MOST_ROUNDS)
     start: float = setting(
@@ -121,15 +121,15 @@ class DistillConfig:
         at_most=1,
     )
     data: float = setting(
-        1.0, "Share of each recording's episodes that is learnt from, the first ones.", above=0, at_most=1
+        1.0, "Share of each recording's episodes that is used, from the first on.", above=0, at_most=1
     )
     weights: dict[str, float] = setting(
-        {}, "Relative share of windows by task, 1 where none is given: +distill.weights={cartpole: 2} adds one."
+        {}, "Relative share of windows by task, by default 1: +distill.weights={cartpole: 2} adds one."
     )
     held_out: list[str] = setting(
         [],
         "Tasks whose recordings the generalist does not learn from, such as [cartpole]; it plays them zero-shot.",
-        decides=False,  # the recordings are among the inputs
+        decides=False,  # the artifact's inputs are the recordings
     )
     dagger: DaggerConfig = setting(DaggerConfig, "Rounds in which the network plays and its experts label.")
     checkpoint_every: int = setting(250, "Updates between checkpoints.", at_least=1, decides=False)
@@ -141,16 +141,16 @@ class DistillConfig:
 
     @property
     def milestones(self) -> list[int]:
-        """The steps at which each round of practice is played, and the last step."""
+        """The updates after which each DAgger round is played, and the last update."""
         start, rounds = self.dagger.start, self.dagger.rounds
         shares = [start + (1 - start) * number / rounds for number in range(rounds)]
         return [max(1, round(self.updates * share)) for share in shares] + [self.updates]
 
     def check(self, tasks: Sequence[str], model: ModelConfig) -> None:
-        """Refuse settings that cannot work, for tasks of these names and a model.
+        """Reject settings that cannot work, for tasks of these names and a model.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("distill", self)
         if self.batch_size < self.gradient_accumulation:
@@ -175,11 +175,11 @@ class DistillConfig:
 
 
 def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
-    """One task's share of a training on several tasks, as a training of its own: as many windows of the task.
+    """One task's share of a training on several tasks, as a separate training with as many windows of the task.
 
-    It learns from recordings only, without DAgger. The batch shrinks with the share and the updates stay; a batch too
-    small for the learning rate would make the control a weak one, so below ``_SMALLEST_BATCH`` the updates shrink
-    instead.
+    It uses recordings only, without DAgger. The batch size shrinks with the share and the number of updates stays the
+    same. A batch too small for the learning rate would make a weak control, so below ``_SMALLEST_BATCH`` the number of
+    updates shrinks instead.
     """
     weights = {name: config.weights.get(name, 1.0) for name in tasks}
     share = weights[task] / sum(weights.values())
@@ -192,17 +192,17 @@ def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> Dist
 
 @dataclass
 class ControlsConfig:
-    """Agents that learn from the same recordings as the generalist, to compare it with."""
+    """Baselines that learn from the same recordings as the generalist."""
 
-    agents: list[str] = setting(["clone", "retrieval", "specialist"], "Which; [] for none.", choices=CONTROLS)
+    agents: list[str] = setting(["clone", "retrieval", "specialist"], "The controls; [] for none.", choices=CONTROLS)
     clone: ModelConfig = setting(mlp, "The clone's network, one per task; a specialist's is the generalist's.")
     multitask: MultitaskConfig = setting(MultitaskConfig, "How multitask-rl is trained.")
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject settings that cannot work.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("controls", self)
         self.clone.check("controls.clone")

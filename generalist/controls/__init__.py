@@ -1,1 +1,1 @@
-"""Agents that learn from the same recordings, to compare the generalist with."""
+"""Controls: baselines that learn from the same recordings as the generalist."""

@@ -1,4 +1,4 @@
-"""The protocol of a control: agents that learn from what the generalist learns from, to compare it with.
+"""The protocol of controls: baselines that learn from the same recordings as the generalist.
 
 A new control is one module here, with a class that follows :class:`Control`, and one line in
 ``generalist.config.settings.CONTROLS``; a plugin registers its class there.
@@ -19,13 +19,13 @@ from generalist.config.settings import ControlsConfig
 
 @dataclass(frozen=True)
 class Student:
-    """One network of a control, which is distilled from the recording of one task.
+    """A network of a control that is distilled from the recording of one task.
 
     Attributes:
         agent: the name of the control, such as ``specialist``.
-        task: that it learns.
-        recording: that it learns from.
-        recipe: its share of the generalist's training, its architecture, its inputs and outputs.
+        task: the task that it learns.
+        recording: the recording that it learns from.
+        recipe: its settings, with its share of the generalist's training.
         seed: its training seed.
         artifact: the finished network.
     """
@@ -40,15 +40,15 @@ class Student:
 
 @dataclass(frozen=True)
 class ControlContext:
-    """What a control is made from.
+    """The input of a control.
 
     Attributes:
         run: the run, whose ``survivors("distill")`` are the tasks to learn.
         config: the settings ``controls``.
-        recipe: how the generalist is made: its training, its size, its inputs and outputs.
-        recordings: the experts' recordings, by task name.
-        expert_env_steps: environment steps of the experts' trainings together.
-        deterministic: whether networks play their most likely actions.
+        recipe: the settings of the generalist.
+        recordings: the experts' recordings by task name.
+        expert_env_steps: environment steps of all experts' trainings together.
+        deterministic: whether networks take their most likely actions.
     """
 
     run: Run
@@ -60,7 +60,7 @@ class ControlContext:
 
     @property
     def policy_settings(self) -> dict[str, Any]:
-        """Settings that decide how networks act, where they are not the defaults."""
+        """Settings of how networks act that differ from the defaults."""
         return {} if self.deterministic else {"deterministic": False}
 
 
@@ -71,21 +71,21 @@ class Control(ABC):
         self.context = context
 
     def check(self) -> None:
-        """Refuse what cannot work, before anything is made.
+        """Reject settings and tasks that cannot work, before any work is done.
 
         Raises:
-            GatitoError: in one line, with the way out.
+            GatitoError: one line that names the remedy.
         """
         return
 
     def students(self) -> Sequence[Student]:
-        """Networks of single tasks that are to be distilled; those of all controls are trained side by side."""
+        """Networks of single tasks to distil; those of all controls are trained in parallel."""
         return ()
 
     def train(self) -> None:
-        """Make everything else that it consists of, unless it is there."""
+        """Make all other parts of the control, unless they exist."""
         return
 
     @abstractmethod
     def agent(self) -> Agent | None:
-        """The control as an agent to be scored; None: there is no task that it can play."""
+        """The control as an agent for scoring; None if it can play no task."""

@@ -1,7 +1,7 @@
 """``multitask-rl``: the generalist's network, trained by PPO on all tasks at once, without demonstrations.
 
-What distillation is worth is the gap between the generalist and this control, which may take as many environment steps
-as the generalist's experts took together.
+The gap between the generalist and this control is the value of distillation. The control may take as many environment
+steps as the generalist's experts took together.
 
 Run by ``gatito stages=[controls]``.
 """
@@ -27,10 +27,10 @@ _GROUP = "controls.multitask"
 
 
 class MultitaskRl(Control):
-    """One network for all tasks that learns from rewards alone."""
+    """One network for all tasks that learns from rewards only."""
 
     def learner(self) -> Reinforced | None:
-        """The network and how it is trained; None: there is no task to learn.
+        """The network and the settings of its training; None without tasks.
 
         Raises:
             GatitoError: if it cannot be trained.
@@ -43,15 +43,15 @@ class MultitaskRl(Control):
         return multitask_learner(context.run, ppo, model, codec)
 
     def check(self) -> None:
-        """Refuse settings and tasks that cannot work.
+        """Reject settings and tasks that cannot work.
 
         Raises:
-            GatitoError: in one line, with the way out.
+            GatitoError: one line that names the remedy.
         """
         self.learner()
 
     def train(self) -> None:
-        """Train the network, unless it is there."""
+        """Train the network, unless it exists."""
         learner = self.learner()
         if learner is not None:
             train_multitask(self.context.run, learner)
@@ -67,10 +67,10 @@ class MultitaskRl(Control):
 
 
 def multitask_ppo(config: MultitaskConfig, suite: Suite, codec: CodecConfig, env_steps: int) -> PPOConfig:
-    """PPO on a suite; by default of so many environment steps on all tasks together.
+    """The PPO settings for a suite; by default with ``env_steps`` environment steps on all tasks together.
 
     Raises:
-        GatitoError: if settings or tasks cannot work: in one line, with the way out.
+        GatitoError: if settings or tasks cannot work; one line that names the remedy.
     """
     check_learnable(f"control {AGENT}", suite.tasks, codec)
     config = replace(config, env_steps=config.env_steps or env_steps // len(suite.tasks))
@@ -79,7 +79,7 @@ def multitask_ppo(config: MultitaskConfig, suite: Suite, codec: CodecConfig, env
 
 
 def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig) -> Reinforced:
-    """A run's network of all tasks that have got as far as distillation, and how it is trained."""
+    """A run's network for all tasks that have reached distillation, and the settings of its training."""
     tasks = run.survivors("distill").tasks
     settings = settings_of(tasks, ppo, run.seed) | {"model": decisive(model), "codec": decisive(codec)}
     artifact = Artifact(run.folder / "controls" / AGENT, AGENT, settings)
@@ -96,9 +96,9 @@ def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: Codec
 
 
 def train_multitask(run: Run, learner: Reinforced) -> None:
-    """Train that network, unless it is there; an interrupted training goes on from its last checkpoint.
+    """Train the network, unless it exists; an interrupted training resumes from its last checkpoint.
 
     Raises:
-        GatitoError: if learning comes to nothing; the last good checkpoint is kept.
+        GatitoError: if the training fails; the last good checkpoint is kept.
     """
     make_reinforced(learner, AGENT, run)

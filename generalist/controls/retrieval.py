@@ -1,8 +1,8 @@
-"""``retrieval``: plays the recorded action of the nearest recorded observation; no training at all.
+"""``retrieval``: takes the recorded action of the nearest recorded observation, without training.
 
-A 1-nearest-neighbour policy over the recordings that the generalist learns from is a surprisingly strong baseline (Pari
-et al. 2022, arXiv:2112.01511): what a network adds to the data is the gap between the two. Numbers are scaled by their
-standard deviation; images are compared small, grids cell by cell, texts by the words in them.
+A 1-nearest-neighbour policy over the generalist's recordings is a surprisingly strong baseline (Pari et al. 2022,
+arXiv:2112.01511): its gap to the generalist is the contribution of the network. Numbers are scaled by their standard
+deviation; images are compared as thumbnails, grids cell by cell, texts as bags of words.
 
 Run by ``gatito stages=[controls]``.
 """
@@ -29,17 +29,17 @@ from generalist.controls.control import Control
 from generalist.network.modalities import Modalities, split_modalities
 
 MEMORY = "memory.safetensors"
-_LEAST_DEVIATION = 1e-6  # of an observation's number; one that never changes must not divide by zero
-_MOST_NUMBERS = 12_000_000  # in a memory; of larger ones, evenly spaced observations are kept
-_TREE_SIZE = 24  # a tree finds neighbours in so many dimensions; beyond, comparing with all is as quick
-_THUMBNAIL = 12  # images are compared at so many pixels a side
-_OBJECTS = 11  # MiniGrid's, the most values of a cell's channels
-_WORDS = 64  # a text's words fall into so many bins
-_WORD_WEIGHT = 10.0  # another instruction weighs more than another view
+_MIN_STD = 1e-6  # of an observation's number; a constant one must not divide by zero
+_MOST_NUMBERS = 12_000_000  # in a memory; larger ones keep evenly spaced observations
+_TREE_SIZE = 24  # most dimensions for a k-d tree; with more, brute force is as fast
+_THUMBNAIL = 12  # pixels per side at which images are compared
+_OBJECTS = 11  # MiniGrid's number of objects, the most values of a cell's channels
+_WORDS = 64  # hash bins of a text's words
+_WORD_WEIGHT = 10.0  # a different instruction weighs more than a different view
 
 
 class Retrieval(Control):
-    """A memory per task."""
+    """One memory per task."""
 
     def memories(self) -> dict[str, Artifact]:
         """The memories by task name."""
@@ -47,13 +47,13 @@ class Retrieval(Control):
         return {task: retrieval_artifact(run, task, recording) for task, recording in recordings.items()}
 
     def train(self) -> None:
-        """Make the memories that are not there."""
+        """Make the missing memories."""
         run, memories = self.context.run, self.memories()
         for task in run.survivors():
             memorize(task, self.context.recordings[task.name], memories[task.name], run.runs_folder)
 
     def agent(self) -> Agent | None:
-        """The memories, played as one agent; None: there are none."""
+        """The memories as one agent; None without memories."""
         suite, memories = self.context.run.survivors("evaluate"), self.memories()
         if not memories:
             return None
@@ -62,61 +62,61 @@ class Retrieval(Control):
 
 
 class RetrievalPolicy(Policy):
-    """The nearest neighbour of each observation."""
+    """Takes the action of each observation's nearest neighbour."""
 
     name = "retrieval"
     distribution_kind: Mapping[str, str] = {}
 
     def __init__(self, features: np.ndarray, actions: np.ndarray, numbers: int) -> None:
-        """Remember.
+        """Store the recorded observations and actions.
 
         Args:
             features: shape ``(n, size)``, see :func:`features_of`.
             actions: shape ``(n, *action shape)``.
-            numbers: how many of the features are plain numbers, to be scaled.
+            numbers: how many of the features, from the first on, are plain numbers and scaled.
         """
-        from scipy.spatial import KDTree  # here: most commands do not need it
+        from scipy.spatial import KDTree  # most commands do not need it
 
         self._scale = np.ones(features.shape[1], np.float32)
-        self._scale[:numbers] = np.maximum(features[:, :numbers].std(axis=0), _LEAST_DEVIATION)
+        self._scale[:numbers] = np.maximum(features[:, :numbers].std(axis=0), _MIN_STD)
         self._memory = features / self._scale
         self._squares = np.square(self._memory).sum(axis=1)
         self._tree = KDTree(self._memory) if features.shape[1] <= _TREE_SIZE else None
         self._actions = actions
 
     def initial_state(self, num_envs: int) -> None:
-        """It remembers nothing of an episode."""
+        """No memory of episodes."""
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """Each row's nearest recorded action."""
         decisions = []
         for rows in inputs:
-            asked, _ = features_of(split_modalities(rows.task, rows.observations))
-            actions = self._actions[self._nearest(asked / self._scale)]
+            features, _ = features_of(split_modalities(rows.task, rows.observations))
+            actions = self._actions[self._nearest(features / self._scale)]
             decisions.append(PolicyOutput(actions, actions))
         return decisions, state
 
-    def _nearest(self, asked: np.ndarray) -> np.ndarray:
+    def _nearest(self, queries: np.ndarray) -> np.ndarray:
         if self._tree is not None:
-            return np.asarray(self._tree.query(asked)[1])
-        return np.argmin(self._squares - 2 * asked @ self._memory.T, axis=1)
+            return np.asarray(self._tree.query(queries)[1])
+        return np.argmin(self._squares - 2 * queries @ self._memory.T, axis=1)
 
 
-def features_of(parts: Modalities) -> tuple[np.ndarray, int]:
-    """What observations are compared by, ``(n, size)`` float32, and how many of them are plain numbers (the first)."""
-    rows = len(next(iter(parts.values())))
-    columns = [parts.get("vector", np.zeros((rows, 0), np.float32))]
-    if "image" in parts:
-        columns.append(_thumbnails(parts["image"]))
-    if "grid" in parts:
-        columns.append((parts["grid"].reshape(rows, -1, 1) == np.arange(_OBJECTS)).reshape(rows, -1))
-    if "text" in parts:
-        columns.append(_WORD_WEIGHT * _words(parts["text"]))
+def features_of(modalities: Modalities) -> tuple[np.ndarray, int]:
+    """Features for comparing observations, ``(n, size)`` float32, and the number of plain numbers (the first ones)."""
+    rows = len(next(iter(modalities.values())))
+    columns = [modalities.get("vector", np.zeros((rows, 0), np.float32))]
+    if "image" in modalities:
+        columns.append(_thumbnails(modalities["image"]))
+    if "grid" in modalities:
+        columns.append((modalities["grid"].reshape(rows, -1, 1) == np.arange(_OBJECTS)).reshape(rows, -1))
+    if "text" in modalities:
+        columns.append(_WORD_WEIGHT * _words(modalities["text"]))
     return np.concatenate([column.astype(np.float32) for column in columns], axis=1), columns[0].shape[1]
 
 
 def _thumbnails(images: np.ndarray) -> np.ndarray:
-    """The newest frame, and how it differs from the oldest: ``(n, 2 * side * side)``."""
+    """Thumbnails of the newest frame and of its difference from the oldest, ``(n, 2 * side * side)``."""
     rows, _, height, width = images.shape
     tall, wide = max(1, height // _THUMBNAIL), max(1, width // _THUMBNAIL)
     newest_and_oldest = images[:, [-1, 0], : height // tall * tall, : width // wide * wide].astype(np.float32) / 255
@@ -126,7 +126,7 @@ def _thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def _words(texts: np.ndarray) -> np.ndarray:
-    """Which words a text has, ``(n, _WORDS)``; each text is split once."""
+    """Bags of words, ``(n, _WORDS)``; each distinct text is split once."""
     distinct, numbers = np.unique(texts, axis=0, return_inverse=True)
     bags = np.zeros((len(distinct), _WORDS), np.float32)
     for bag, text in zip(bags, distinct, strict=True):
@@ -136,7 +136,7 @@ def _words(texts: np.ndarray) -> np.ndarray:
 
 
 def memorize(task: Task, recording: Artifact, artifact: Artifact, runs: Path) -> None:
-    """Keep a task's recorded observations and clean actions as one artifact, unless it is there.
+    """Store a task's recorded observations and labels in an artifact, unless it exists.
 
     Raises:
         GatitoError: if the recording is damaged.
@@ -146,14 +146,14 @@ def memorize(task: Task, recording: Artifact, artifact: Artifact, runs: Path) ->
     start = time.monotonic()
     artifact.start()
     trajectories = Trajectories(recording.folder)
-    features, actions, numbers, seen = [], [], 0, 0
+    features, actions, numbers, steps_before = [], [], 0, 0
     for steps in trajectories.episodes():
         # An episode's last observation has no action.
-        own, numbers = features_of(split_modalities(task, steps["observations"][:-1]))
-        stride = -(-trajectories.steps * own.shape[1] // _MOST_NUMBERS)
-        features.append(own[-seen % stride :: stride])
-        actions.append(steps["labels"][-seen % stride :: stride])
-        seen += len(own)
+        of_episode, numbers = features_of(split_modalities(task, steps["observations"][:-1]))
+        stride = -(-trajectories.steps * of_episode.shape[1] // _MOST_NUMBERS)
+        features.append(of_episode[-steps_before % stride :: stride])
+        actions.append(steps["labels"][-steps_before % stride :: stride])
+        steps_before += len(of_episode)
     memory = {"features": np.concatenate(features), "actions": np.concatenate(actions), "numbers": numbers}
     save_state(artifact.folder / MEMORY, memory)
     size = memory["features"].size + memory["actions"].size
@@ -162,7 +162,7 @@ def memorize(task: Task, recording: Artifact, artifact: Artifact, runs: Path) ->
 
 
 def load_retrieval(folders: Mapping[str, Path], suite: Suite) -> PolicyPerTask:
-    """The memories of several tasks, played as one agent."""
+    """Load the memories of several tasks as one agent."""
     policies = {}
     for task in suite:
         memory = load_state(folders[task.name] / MEMORY)

@@ -1,7 +1,7 @@
 """``specialist`` and ``clone``: one network per task, distilled from the recordings that the generalist learns from.
 
-A specialist has the generalist's architecture and its share of the training: what sharing one network costs is the gap
-between the two. A clone is an MLP with the same training: what memory is worth is the gap between it and a specialist.
+A specialist has the generalist's architecture and its share of the training: the gap between the two is the cost of
+sharing one network. A clone is an MLP with the same training: its gap to the specialist is the value of memory.
 
 Run by ``gatito stages=[controls]``.
 """
@@ -36,12 +36,12 @@ class _SingleTask(Control):
     name: str
 
     def students(self) -> list[Student]:
-        """One network per task of the run that has got as far as distillation."""
+        """One network per task of the run that has reached distillation."""
         context = self.context
         return students(self.name, context.run, context.recordings, context.config.clone, context.recipe)
 
     def agent(self) -> Agent | None:
-        """The networks of the tasks that have not failed, played as one agent."""
+        """The networks of the tasks that have not failed, as one agent."""
         tasks = self.context.run.survivors("evaluate").tasks
         networks = {student.task.name: student.artifact for student in self.students() if student.task in tasks}
         load = partial(
@@ -55,13 +55,13 @@ class _SingleTask(Control):
 
 
 class Clone(_SingleTask):
-    """An MLP per task."""
+    """One MLP per task."""
 
     name = "clone"
 
 
 class Specialist(_SingleTask):
-    """The generalist's architecture, once per task."""
+    """One network with the generalist's architecture per task."""
 
     name = "specialist"
 
@@ -69,14 +69,14 @@ class Specialist(_SingleTask):
 def students(
     agent: str, run: Run, recordings: Mapping[str, Artifact], clone: ModelConfig, recipe: NetworkRecipe
 ) -> list[Student]:
-    """The networks of a control, one per task of the run that has got as far as distillation.
+    """The networks of a control, one per task of the run that has reached distillation.
 
     Args:
         agent: ``specialist`` or ``clone``.
         run: the run.
-        recordings: of the experts, by task name.
-        clone: the architecture of ``clone``; that of ``specialist`` is the generalist's.
-        recipe: how the generalist is made.
+        recordings: the experts' recordings by task name.
+        clone: the architecture of ``clone``; a ``specialist`` has the generalist's.
+        recipe: the settings of the generalist.
     """
     suite = run.survivors("distill")
     names = [task.name for task in suite]
@@ -92,7 +92,7 @@ def students(
 
 
 def train_students(run: Run, networks: Sequence[Student]) -> None:
-    """Train every network that is not there yet, one process and one thread each; tasks that fail are left out.
+    """Train the missing networks, each in a process with one thread; tasks that fail are left out.
 
     Raises:
         GatitoError: if a finished network's files are damaged.
@@ -120,7 +120,7 @@ def train_students(run: Run, networks: Sequence[Student]) -> None:
 def load_students(
     agent: str, folders: Mapping[str, Path], tasks: Sequence[Task], *, deterministic: bool = True
 ) -> PolicyPerTask:
-    """The networks of several tasks, played as one agent."""
+    """Load the networks of several tasks as one agent."""
     from generalist.network.policy import NetworkPolicy
 
     return PolicyPerTask(
@@ -145,9 +145,9 @@ def _train(*, student: Student, report: Report) -> None:
 
 
 def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
-    """The ``step`` codec cut to one task's sizes, so that the clone's parameters are those that it uses.
+    """The ``step`` codec reduced to one task's sizes, so that the clone has no unused parameters.
 
-    Whatever the generalist is told besides observations, an MLP of one step is not.
+    The observation of the current step is its only input, whatever the generalist's inputs are.
     """
     observation, action = spaces(task)
     kinds = {modality_of(part) for part in part_spaces(observation).values()}

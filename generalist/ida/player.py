@@ -14,15 +14,15 @@ from generalist.amplifiers import make_amplifier
 class PlayerSpec:
     """A player of a round; picklable.
 
-    On the tasks that are amplified, the amplifier plays; on all others, and without an amplifier, the network itself.
+    Amplified tasks are played with the amplifier; all other tasks, and a control, by the network itself.
 
     Attributes:
-        folder: of the artifact that plays: the generalist, or what the amplifier made of it.
-        options: of the amplifier; None: a control, which has none.
-        amplified: the names of the tasks that are amplified.
-        tasks: all that the player plays.
-        deterministic: whether networks play their most likely action, or sample one.
-        noise: probability per step of a uniform action in place of the player's.
+        folder: folder of the network: the generalist, or the artifact that the amplifier made of it.
+        options: the amplifier's options; None for a control.
+        amplified: the names of the amplified tasks.
+        tasks: the tasks that are played.
+        deterministic: whether networks take their most likely action or sample one.
+        noise: probability per step of a uniform action instead of the player's.
     """
 
     folder: Path
@@ -33,11 +33,11 @@ class PlayerSpec:
     noise: float = 0.0
 
     def on(self, task: Task, noise: float) -> "PlayerSpec":
-        """The player of one task, with noise, as it is recorded."""
+        """The player of one task with noise, for recording."""
         return replace(self, tasks=(task,), noise=noise)
 
     def load(self) -> Policy:
-        """Make the policy, in the process that plays.
+        """Load the policy, in the process that runs the episodes.
 
         Raises:
             GatitoError: if a file is missing or damaged.
@@ -46,7 +46,7 @@ class PlayerSpec:
         return Noisy(policy, self.noise) if self.noise else policy
 
     def _load(self) -> Policy:
-        from generalist.network.policy import NetworkPolicy  # here: a plan of rounds needs no torch
+        from generalist.network.policy import NetworkPolicy  # imports torch, which a plan of rounds does not need
 
         if self.options is None:
             return NetworkPolicy.load(self.folder, self.tasks, "control", deterministic=self.deterministic)

@@ -1,11 +1,12 @@
-"""The plan of iterated distillation and amplification: what each round makes, and from what.
+"""The plan of iterated distillation and amplification: the artifacts of each round, and their inputs.
 
-Christiano et al. 2018 (arXiv:1810.08575); with search as the amplifier it is AlphaGo Zero's loop (Silver et al. 2017),
-expert iteration (Anthony et al. 2017, arXiv:1705.08439). In a round the amplified policy plays, its play is recorded,
-and the generalist is distilled further from the recordings. A control runs beside it: in each round it plays as many
-environment steps as the amplifier has used, simulated ones included, and learns from its own play for as long.
+After Christiano et al. 2018 (arXiv:1810.08575); with search as the amplifier it is AlphaGo Zero's loop (Silver et al.
+2017), or expert iteration (Anthony et al. 2017, arXiv:1705.08439). In a round, the amplified policy's episodes are
+recorded, and the generalist is trained further on the recordings. A control runs beside it: in each round it plays as
+many environment steps as the amplifier used, simulated ones included, and learns from its own episodes for as many
+updates.
 
-Nothing is made here: :mod:`generalist.ida.run` executes the plan.
+This module only plans; :mod:`generalist.ida.run` executes the plan.
 """
 
 import functools
@@ -33,13 +34,13 @@ class Round:
     """A round of one side.
 
     Attributes:
-        number: from 1.
+        number: the number of the round, from 1.
         side: ``amplified`` or ``control``.
         before: the generalist before the round.
-        player: the artifact that plays: ``before``, or what the amplifier made of it.
-        plays: its recordings, by task name.
-        learnt: the recordings of play that the student learns from, by task name: those of the newest rounds of this
-            side, from the oldest to this one.
+        player: the artifact that plays: ``before``, or the one that the amplifier made of it.
+        plays: the player's recordings by task name.
+        training_plays: the recordings that the student learns from, by round and task name: those of this side's newest
+            rounds, from the oldest to this one.
         student: the generalist after the round.
     """
 
@@ -48,7 +49,7 @@ class Round:
     before: Artifact
     player: Artifact
     plays: Mapping[str, Artifact]
-    learnt: Mapping[int, Mapping[str, Artifact]]
+    training_plays: Mapping[int, Mapping[str, Artifact]]
     student: Artifact
 
 
@@ -57,13 +58,13 @@ class Ida:
     """The rounds of one run.
 
     Attributes:
-        run: the run, whose suite is what the generalist plays.
-        config: how many rounds, of what.
-        options: of the amplifier.
+        run: the run, whose suite is the generalist's tasks.
+        config: the settings of the rounds.
+        options: the amplifier's options.
         start: the generalist before the first round.
-        recordings: of the experts, by task name.
-        recipe: how the run's generalist is made.
-        deterministic: whether networks play their most likely action, or sample one.
+        recordings: the experts' recordings by task name.
+        recipe: the settings of the run's generalist.
+        deterministic: whether networks take their most likely action or sample one.
     """
 
     run: Run
@@ -90,10 +91,10 @@ class Ida:
         return make_amplifier(self.options)
 
     def check(self) -> None:
-        """Refuse what cannot be amplified, before anything is made.
+        """Reject settings and tasks that cannot be amplified, before any work is done.
 
         Raises:
-            GatitoError: in one line, with the way out.
+            GatitoError: one line that names the remedy.
         """
         if self.config.rounds:
             self.amplifier.check(self.amplified.tasks, self.recipe.model, self.recipe.codec)
@@ -109,59 +110,59 @@ class Ida:
         return rounds
 
     def matched(self, control: Round) -> Round:
-        """The amplified round whose compute a round of the control has."""
+        """The amplified round whose compute a round of the control matches."""
         [matched] = [other for other in self.rounds if (other.number, other.side) == (control.number, AMPLIFIED)]
         return matched
 
-    def earlier(self, one: Round) -> list[Artifact]:
-        """Everything that was made for the player of a round, and is not the player itself."""
-        before = [other for other in self.rounds if other.side == one.side and other.number < one.number]
+    def earlier(self, round_: Round) -> list[Artifact]:
+        """All artifacts that the player of a round depends on, except the player itself."""
+        before = [other for other in self.rounds if other.side == round_.side and other.number < round_.number]
         artifacts = [self.start, *(part for other in before for part in (*other.plays.values(), other.student))]
         artifacts += [other.player for other in before if other.player is not other.before]
-        return [artifact for artifact in artifacts if artifact is not one.player]
+        return [artifact for artifact in artifacts if artifact is not round_.player]
 
     @property
     def scores_players(self) -> bool:
-        """Whether the amplified policies are scored; which of several episodes is the best is known afterwards."""
+        """Whether the amplified policies are scored; the best of several episodes is known only in hindsight."""
         return self.amplifier.plays_per_start == 1
 
     @functools.cached_property
     def scored_options(self) -> dict[str, Any]:
-        """The amplifier's options while it is scored, when every episode is played to its end."""
+        """The amplifier's options for scoring, where every episode is played to its end."""
         return {name: value for name, value in self.options.items() if name not in self.amplifier.while_recording}
 
-    def player(self, one: Round, options: Mapping[str, Any]) -> PlayerSpec:
+    def player(self, round_: Round, options: Mapping[str, Any]) -> PlayerSpec:
         """The player of a round, with the amplifier's options if it has an amplifier."""
         return PlayerSpec(
-            folder=one.player.folder,
-            options=options if one.side == AMPLIFIED else None,
+            folder=round_.player.folder,
+            options=options if round_.side == AMPLIFIED else None,
             amplified=tuple(task.name for task in self.amplified),
             tasks=self.run.suite.tasks,
             deterministic=self.deterministic,
         )
 
     def folder(self, number: int) -> Path:
-        """Where a round's artifacts go."""
+        """The folder of a round's artifacts."""
         return self.run.folder / "ida" / f"round-{number}"
 
     def context(self, number: int) -> AmplifierContext:
-        """What the amplifier is given in a round."""
+        """The amplifier's input in a round."""
         run = self.run.isolated(self.amplified, "ida")
         return AmplifierContext(run, self.folder(number), self.recordings, self.recipe)
 
     @property
     def solved(self) -> bool:
-        """Whether only solved episodes are learnt from; a return alone does not say whether an episode was."""
+        """Whether only solved episodes are used; with returns alone, it is unknown which episodes are solved."""
         return self.config.solved and any(task.metric == "success" for task in self.amplified)
 
     @property
     def model(self) -> ModelConfig:
-        """The generalist's size after a round."""
+        """The sizes of the generalist after a round."""
         return replace(self.recipe.model, context_length=self.config.context_length or self.recipe.model.context_length)
 
     @property
     def distill(self) -> DistillConfig:
-        """How a round distils; longer windows are fewer, so that they have as many steps between them."""
+        """The distillation settings of a round; with longer windows, batches have fewer of them, at equal steps."""
         config, distill = self.config, self.recipe.distill
         length, batch_size = distill.length(self.recipe.model), distill.batch_size
         if config.context_length:
@@ -174,7 +175,7 @@ class Ida:
             warmup=min(distill.warmup, config.updates // 4),
             learning_rate=config.learning_rate,
             dagger=DaggerConfig(share=1 - config.experts_share),
-            # A weak start sees no more of the experts in its rounds.
+            # After a weak start, rounds use no more of the experts' recordings.
             data=config.first(distill).data if config.experts_share else distill.data,
             sequence_length=length,
             batch_size=config.batch_size or batch_size,
@@ -191,8 +192,9 @@ class Ida:
             player = before
             plays = self._plays(number, side, player, {"steps": self.config.control_env_steps}, rounds[-1].plays)
         newest = {other.number: other.plays for other in earlier} | {number: plays}
-        learnt = {kept: newest[kept] for kept in sorted(newest)[-self.config.keep :]}
-        return Round(number, side, before, player, plays, learnt, self._student(number, side, before, learnt))
+        training_plays = {kept: newest[kept] for kept in sorted(newest)[-self.config.keep :]}
+        student = self._student(number, side, before, training_plays)
+        return Round(number, side, before, player, plays, training_plays, student)
 
     def _plays(
         self,
@@ -202,24 +204,24 @@ class Ida:
         settings: Mapping[str, Any],
         matched: Mapping[str, Artifact] | None = None,
     ) -> dict[str, Artifact]:
-        """The recordings of a round by task name; ``matched`` are those whose compute they have."""
+        """The recordings of a round by task name; ``matched`` are the recordings whose compute they match."""
         plays = {}
         for task in self.amplified:
-            decides = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.run.seed}
-            decides |= settings
+            config = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.run.seed}
+            config |= settings
             if self.config.shards != 1:
-                decides["shards"] = self.config.shards
+                config["shards"] = self.config.shards
             if not self.deterministic:
-                decides["deterministic"] = False
+                config["deterministic"] = False
             inputs = {"player": player.fingerprint}
             if matched is not None:
                 inputs["matched"] = matched[task.name].fingerprint
             folder = self.folder(number) / f"{side}-play" / task.name
-            plays[task.name] = Artifact(folder, "trajectories", decides, inputs)
+            plays[task.name] = Artifact(folder, "trajectories", config, inputs)
         return plays
 
     def _student(
-        self, number: int, side: str, before: Artifact, learnt: Mapping[int, Mapping[str, Artifact]]
+        self, number: int, side: str, before: Artifact, training_plays: Mapping[int, Mapping[str, Artifact]]
     ) -> Artifact:
         settings = {
             "tasks": [task.name for task in self.run.suite],
@@ -232,7 +234,7 @@ class Ida:
         if self.solved:
             settings["solved"] = True
         inputs = {"before": before.fingerprint}
-        for kept, plays in learnt.items():
+        for kept, plays in training_plays.items():
             inputs |= {f"{kept}/{task}": play.fingerprint for task, play in plays.items()}
         if self.config.experts_share:
             inputs |= {task: recording.fingerprint for task, recording in self.recordings.items()}

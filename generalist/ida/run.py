@@ -1,8 +1,7 @@
-"""Iterated distillation and amplification: make the generalist stronger by spending compute, distil that, repeat.
+"""Iterated distillation and amplification: execution of the rounds that :mod:`generalist.ida.rounds` plans.
 
-:mod:`generalist.ida.rounds` plans the rounds; here they are made.
-
-Run by ``gatito stages=[ida]``. Nothing is scored here: the policies of every round are scored with all other agents.
+Run by ``gatito stages=[ida]``. Scoring is a separate stage: the policies of every round are scored with all other
+agents.
 """
 
 from functools import partial
@@ -20,39 +19,39 @@ from generalist.distill.train import Learner
 from generalist.ida.rounds import AMPLIFIED, Ida, Round
 
 NUM_ENVS = 16
-"""Environments of a task that a player plays side by side: planners think for all of them at once."""
+"""Parallel environments per task; planners search for all of them in one batch."""
 
 
 def make_rounds(ida: Ida) -> None:
-    """Make every round, what is not there yet.
+    """Make the missing parts of every round.
 
     Raises:
-        GatitoError: if a round cannot be made; the rounds before it are kept, and the same command goes on.
+        GatitoError: if a round fails; earlier rounds are kept, and the same command resumes.
     """
-    for one in ida.rounds:
-        if one.side == AMPLIFIED:
-            ida.amplifier.make(one.before, ida.context(one.number))
-        means = record_plays(ida, one)
-        _distil(ida, one)
+    for round_ in ida.rounds:
+        if round_.side == AMPLIFIED:
+            ida.amplifier.make(round_.before, ida.context(round_.number))
+        means = record_plays(ida, round_)
+        _distil(ida, round_)
         if means:
             returns = ", ".join(f"{task} {mean:.4g}" for task, mean in means.items())
-            console.note(f"ida: round {one.number}, {one.side}, mean returns: {returns}")
+            console.note(f"ida: round {round_.number}, {round_.side}, mean returns: {returns}")
 
 
-def record_plays(ida: Ida, one: Round) -> dict[str, float]:
-    """Record the player of a round on every amplified task, what is not there yet.
+def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
+    """Record the missing episodes of a round's player on every amplified task.
 
     Returns:
-        Mean returns by task name, of what was recorded now.
+        Mean returns of the new recordings by task name.
 
     Raises:
         GatitoError: if a task fails.
     """
     run = ida.run.isolated(ida.amplified, "ida")
-    player = ida.player(one, ida.options)
+    player = ida.player(round_, ida.options)
     jobs = []
     for task in run.suite:
-        artifact = one.plays[task.name]
+        artifact = round_.plays[task.name]
         if artifact.is_complete() or artifact.adopt(run.runs_folder):
             continue
         artifact.start()
@@ -60,54 +59,56 @@ def record_plays(ida: Ida, one: Round) -> dict[str, float]:
             task=task,
             load=player.on(task, ida.config.noise).load,
             artifact=artifact,
-            steps=_steps(ida, one, task),
+            steps=_steps(ida, round_, task),
             purpose=Purpose.AMPLIFIED,
             seed=run.seed,
-            first_seed=(one.number - 1) * ida.config.shards * SEEDS_PER_SHARD,
+            first_seed=(round_.number - 1) * ida.config.shards * SEEDS_PER_SHARD,
             shards=ida.config.shards,
             num_envs=NUM_ENVS,
-            parameters=Cost.read(one.player.folder).parameters,
-            tries=ida.amplifier.plays_per_start if one.side == AMPLIFIED else 1,
+            parameters=Cost.read(round_.player.folder).parameters,
+            tries=ida.amplifier.plays_per_start if round_.side == AMPLIFIED else 1,
         )
         jobs.append(job)
     lines = record(jobs, workers=run.workers, failures=run.failures, suite=run.suite)
     run.failures.stop_if_any()
     if lines:
         lineage = partial(log_lineage, made=[job.artifact for job in jobs], folder=run.folder)
-        folder = ida.folder(one.number) / f"{one.side}-play"
-        run.tracker.write(folder, "ida", lines, log_more=lineage, round=one.number, side=one.side)
+        folder = ida.folder(round_.number) / f"{round_.side}-play"
+        run.tracker.write(folder, "ida", lines, log_more=lineage, round=round_.number, side=round_.side)
     return {name.split("/", 2)[2].rpartition("/")[0]: value for name, value in lines.items() if "mean_return" in name}
 
 
-def _steps(ida: Ida, one: Round, task: Task) -> int:
-    """How many environment steps of a task the player of a round plays."""
-    if one.side == AMPLIFIED:
+def _steps(ida: Ida, round_: Round, task: Task) -> int:
+    """The number of environment steps that a round's player plays of a task."""
+    if round_.side == AMPLIFIED:
         return ida.config.env_steps
-    matched = ida.matched(one)
+    matched = ida.matched(round_)
     steps = Cost.read(matched.plays[task.name].folder).env_steps
     if matched.player is not matched.before:  # the amplifier was trained, on all tasks together
         steps += Cost.read(matched.player.folder).env_steps // len(ida.amplified.tasks)
     return min(ida.config.control_env_steps, steps)
 
 
-def _distil(ida: Ida, one: Round) -> None:
-    """Let the generalist learn from the plays that are kept, and from the experts if they have a share."""
-    if one.student.is_complete() or one.student.adopt(ida.run.runs_folder):
+def _distil(ida: Ida, round_: Round) -> None:
+    """Train the generalist on the kept recordings, and on the experts' if they have a share."""
+    if round_.student.is_complete() or round_.student.adopt(ida.run.runs_folder):
         return
-    one.student.start()
+    round_.student.start()
     torch.set_num_threads(ida.run.workers)
-    # A task that is not amplified is learnt from its expert alone.
+    # A task that is not amplified is learned from its expert only.
     recordings = {name: recording.folder for name, recording in ida.recordings.items()}
     learner = Learner(
-        artifact=one.student,
+        artifact=round_.student,
         tasks=ida.run.suite.tasks,
         recordings=recordings if ida.config.experts_share else {},
         config=ida.distill,
         model=ida.model,
         codec=ida.recipe.codec,
-        seed=derive("ida", ida.run.seed, one.number),
-        start=one.before.folder,
-        student_recordings=[{task: play.folder for task, play in plays.items()} for plays in one.learnt.values()],
+        seed=derive("ida", ida.run.seed, round_.number),
+        start=round_.before.folder,
+        student_recordings=[
+            {task: play.folder for task, play in plays.items()} for plays in round_.training_plays.values()
+        ],
         solved=ida.solved,
     )
-    train(learner, ida.run, job_type="ida", label=f"ida {one.number} {one.student.kind}")
+    train(learner, ida.run, job_type="ida", label=f"ida {round_.number} {round_.student.kind}")

@@ -62,7 +62,7 @@ class StepNetwork(StepwiseNetwork):
             GatitoError: names the task, the part that does not fit, and the setting to raise.
         """
         if codec.observation_loss:
-            raise FatalError("codec step predicts no observations: set codec.observation_loss=0, or take codec=jat.")
+            raise FatalError("codec step predicts no observations: set codec.observation_loss=0, or set codec=jat.")
         check_limits(codec, task, [*check_observations(codec, task), *check_actions(codec, task)])
 
     def collate(self, windows: Sequence[Window], length: int, rngs: Sequence[np.random.Generator]) -> StepBatch:

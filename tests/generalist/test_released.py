@@ -56,9 +56,9 @@ def test_rounds_from_a_released_network_learn_from_experts_where_they_are_given_
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["codec.bins=128"], "was made with another codec than is asked for: set codec.bins=256"),
-        (["codec.text=words"], "was made with another codec than is asked for: set codec.text=bytes"),
-        (["model=mini"], "was made with another model than is asked for: set model.name=nano model.layers=4"),
+        (["codec.bins=128"], "was made with another codec than the configured one: set codec.bins=256"),
+        (["codec.text=words"], "was made with another codec than the configured one: set codec.text=bytes"),
+        (["model=mini"], "was made with another model than the configured one: set model.name=nano model.layers=4"),
         (["generalist.released=nowhere"], "nowhere holds no released generalist: distil one with generalist=train"),
     ],
 )

@@ -291,9 +291,9 @@ def _check_settings(codec: CodecConfig) -> None:
     if codec.text != "bytes":
         raise FatalError(f"codec.text={codec.text}: a byte is a token of codec gato, set codec.text=bytes.")
     if codec.observation_loss:
-        raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or take codec=jat.")
+        raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or set codec=jat.")
     if codec.critic:
-        raise FatalError("codec gato predicts no returns: set codec.critic=0, or take codec=step.")
+        raise FatalError("codec gato predicts no returns: set codec.critic=0, or set codec=step.")
 
 
 def _cut(lengths: np.ndarray, room: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -196,7 +196,7 @@ def test_the_start_is_kept_where_nothing_better_comes(tmp_path, monkeypatch):
     made, before = load_network(folder).state_dict(), load_network(start.folder).state_dict()
     assert same_weights(before, made)
     assert set(made) - set(before) == {"heads.critic.output.weight", "heads.critic.output.bias"}
-    assert made["heads.critic.output.bias"].abs().max() > 0  # what it has learnt is kept
+    assert made["heads.critic.output.bias"].abs().max() > 0  # what it has learned is kept
     assert load_network(folder).codec.discount == 0.9
 
 
@@ -238,11 +238,11 @@ def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_pa
 @pytest.mark.parametrize(
     ("settings", "codec", "line"),
     [
-        ({}, {"name": "gato"}, "cannot train codec=gato.*take codec=step"),
+        ({}, {"name": "gato"}, "cannot train codec=gato.*set codec=step"),
         ({}, {"continuous": "regression"}, "task toy/target.*set codec.continuous=normal"),
         ({}, {"discount": 1.0}, "codec.discount=1.0.*below 1"),
         ({"num_envs": 0}, {}, "amplifier.num_envs must be at least 1, not 0"),
-        ({"env_steps": 4_000}, {}, "4000 steps per task are 1 updates.*10240 steps per task or more"),
+        ({"env_steps": 4_000}, {}, "4000 steps per task are 1 updates.*amplifier.env_steps=10240 or more"),
         ({"learning_rate": 0.0}, {}, "amplifier.learning_rate must be above 0, not 0"),
         ({"learning_rate": float("nan")}, {}, "amplifier.learning_rate must be above 0, not nan"),
         ({"gae_lambda": 1.5}, {}, "amplifier.gae_lambda must be at least 0 and at most 1, not 1.5"),
@@ -281,7 +281,7 @@ def test_what_can_work_is_not_refused():
 
 def test_a_task_that_the_network_was_never_told_of_is_refused(tmp_path):
     start = generalist(tmp_path, replace(CODEC, conditioning="task_id"))
-    with pytest.raises(GatitoError, match="never of toy/recall"):
+    with pytest.raises(GatitoError, match="no task embedding for toy/recall"):
         train(tmp_path, start, tasks=[COUNTER, RECALL])
 
 

@@ -140,7 +140,7 @@ def test_sequential_halving_as_a_schedule():
 
 def test_a_finished_game_and_bad_settings_are_refused():
     board = make_board("tic_tac_toe")
-    with pytest.raises(GatitoError, match=r"nothing to search in xxx/oo\./\.\.\.: the game is over"):
+    with pytest.raises(GatitoError, match=r"cannot search xxx/oo\./\.\.\.: the game is over"):
         search(board, [after(board, "03142")], ignorant(board), TwoPlayerSearch(), streams(1))
     with pytest.raises(GatitoError, match=r"amplifier\.selection 'uct'"):
         TwoPlayerSearch(selection="uct").check()

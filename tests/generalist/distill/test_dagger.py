@@ -1,4 +1,4 @@
-"""On-policy rounds: who acts, who labels, and what is learnt of it."""
+"""On-policy rounds: who acts, who labels, and what is learned of it."""
 
 import json
 from dataclasses import dataclass, replace

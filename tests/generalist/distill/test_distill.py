@@ -204,7 +204,7 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
     every = range(len(recorded))
     starts = recorded.ends - recorded.lengths
 
-    def learnt(successes, solved=True):
+    def learned(successes, solved=True):
         """The episodes whose steps are drawn: all of their steps, each as often as others."""
         recorded.successes = successes
         source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
@@ -215,9 +215,9 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
         return chosen
 
     odd = [number % 2 == 1 for number in every]
-    assert learnt(odd) == [number for number in every if number % 2]
-    assert learnt(odd, solved=False) == [*every]
-    assert learnt([False] * len(every)) == learnt([None] * len(every)) == [*every]
+    assert learned(odd) == [number for number in every if number % 2]
+    assert learned(odd, solved=False) == [*every]
+    assert learned([False] * len(every)) == learned([None] * len(every)) == [*every]
 
 
 @pytest.mark.parametrize(

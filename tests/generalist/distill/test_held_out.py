@@ -19,8 +19,8 @@ def test_a_held_out_task_is_scored_and_amplified_and_never_learnt_from_its_exper
     manifest = json.loads((run / "generalist" / "manifest.json").read_text())
     assert list(manifest["inputs"]) == ["classic/acrobot"]
     assert json.loads((run / "generalist" / "network.json").read_text())["tasks"] == ["classic/acrobot"]
-    learnt = json.loads((run / "ida" / "round-1" / "generalist" / "manifest.json").read_text())["inputs"]
-    assert sorted(learnt) == ["1/classic/acrobot", "1/classic/cartpole", "before", "classic/acrobot"]
+    learned = json.loads((run / "ida" / "round-1" / "generalist" / "manifest.json").read_text())["inputs"]
+    assert sorted(learned) == ["1/classic/acrobot", "1/classic/cartpole", "before", "classic/acrobot"]
     scaled = json.loads((run / "ida" / "round-1" / "scaled" / "manifest.json").read_text())
     assert list(scaled["inputs"]) == ["classic/acrobot"]
     scored = (run / "scores.csv").read_text()
@@ -49,4 +49,4 @@ def test_a_held_out_tasks_weight_decides_a_round_and_not_its_start(tmp_path):
 @pytest.mark.parametrize("conditioning", ["prompt", "task_id"])
 def test_nothing_would_tell_a_held_out_task_from_others(gatito_inside, conditioning):
     told = gatito_inside(*COMMAND, f"codec.conditioning={conditioning}")
-    fails_with(told, "distill.held_out leaves nothing to tell those tasks by", "codec.conditioning=none")
+    fails_with(told, "held-out tasks have no demonstrations or embeddings", "codec.conditioning=none")

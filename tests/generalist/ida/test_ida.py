@@ -157,8 +157,8 @@ def test_a_plan_of_rounds_needs_no_torch():
 
 def test_only_the_newest_rounds_are_learnt_from(made):
     rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
-    assert [list(one.learnt) for one in rounds] == [[1], [1], [2], [2]]
-    assert [list(one.learnt) for one in made.rounds] == [[1], [1], [1, 2], [1, 2]]
+    assert [list(round_.training_plays) for round_ in rounds] == [[1], [1], [2], [2]]
+    assert [list(round_.training_plays) for round_ in made.rounds] == [[1], [1], [1, 2], [1, 2]]
     assert not any(name.startswith("1/") for name in rounds[2].student.inputs)
     assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
 
@@ -168,7 +168,7 @@ def test_who_gives_up_while_recording_is_scored_to_the_end(made):
     ida = replace(made, options={"name": "decompose", "abandon_after": 3})
     assert ida.scored_options == {"name": "decompose"}
     amplified, control = ida.rounds[:2]
-    players = [ida.player(one, ida.scored_options) for one in (amplified, control)]
+    players = [ida.player(round_, ida.scored_options) for round_ in (amplified, control)]
     assert [player.options for player in players] == [{"name": "decompose"}, None]
     other = replace(made, options={"name": "decompose"}).rounds[0]
     assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
@@ -201,7 +201,7 @@ def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monk
     most.check()
     ida, takes = replace(made, config=most, run=replace(made.run, folder=tmp_path / "r")), []
     monkeypatch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
-    monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nobody has learnt here
+    monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nobody has learned here
     for each in ida.rounds:
         if each.side == "amplified":
             record_plays(ida, each)
@@ -252,10 +252,10 @@ def test_the_start_is_what_it_is_said_to_be():
     [
         ({"start": "week"}, "unknown ida.start 'week'. Did you mean 'weak'"),
         ({"updates": 0}, "ida.updates must be at least 1, not 0"),
-        ({"rounds": 2, "shards": MOST_SHARDS // 2 + 1}, f"at most {MOST_SHARDS} shards in all"),
+        ({"rounds": 2, "shards": MOST_SHARDS // 2 + 1}, f"is more than {MOST_SHARDS}, the most shards"),
         ({"shards": 0}, "ida.shards must be at least 1, not 0"),
         ({"noise": 1.5}, "ida.noise must be at least 0 and at most 1, not 1.5"),
-        ({"experts_share": 0.5}, "ida.start=random learns from no expert: set ida.experts_share=0"),
+        ({"experts_share": 0.5}, "ida.start=random uses no experts: set ida.experts_share=0"),
     ],
 )
 def test_settings_that_cannot_work_get_one_line(changes, line):

@@ -70,7 +70,7 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
     if conditioning == "prompt":
         prompts = {each.task.name: parts_of(each, slice(0, 3)) for each in every}
         every = [replace(each, prompt=prompts[each.task.name]) for each in every]
-    learnt = hidden(network, every)
+    learned = hidden(network, every)
     policy = NetworkPolicy(network, "it", prompts)
     state = policy.initial_state(3)
     for step in range(LENGTH):
@@ -81,7 +81,7 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
         ]
         decisions, state = policy.act(rows, state)
         for env_id, decision in enumerate(decisions):
-            logits = network.heads.decide(every[env_id].task, learnt[[env_id], step]).distributions
+            logits = network.heads.decide(every[env_id].task, learned[[env_id], step]).distributions
             np.testing.assert_allclose(decision.distributions, logits, atol=1e-4)
 
 

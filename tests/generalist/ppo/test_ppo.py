@@ -1,4 +1,4 @@
-"""Learning from rewards: advantages, likelihoods, what is met, and what is learnt of it."""
+"""Learning from rewards: advantages, likelihoods, what is met, and what is learned of it."""
 
 from dataclasses import replace
 
