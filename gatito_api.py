@@ -210,7 +210,7 @@ def evaluate(
         played = plan.run.survivors()
         load = partial(_adapt, name, policy, played.tasks)
         # The object's content cannot be told, so it plays anew each time.
-        mine = Agent(AgentId(name), load, lanes=AgentConfig.num_envs, how={"object": uuid.uuid4().hex}, outside=True)
+        mine = Agent(AgentId(name), load, num_envs=AgentConfig.num_envs, how={"object": uuid.uuid4().hex}, outside=True)
         agents = [Agent(AgentId("random"), RandomPolicy), plan.experts.agent(), mine]
         results = gatito.scoring.evaluate(plan.run, agents, plan.experts.gate_means(), config.evaluate)
         _stop_if_any(plan.run.failures)

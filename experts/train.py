@@ -207,7 +207,7 @@ def _judge(
 ) -> None:
     """Make an expert of a program: nothing is trained, it plays for its gate."""
     start = time.monotonic()
-    values, _ = _scores(make_program(task, recipe), task, Purpose.GATE, config.gate_episodes, seed, lanes=8)
+    values, _ = _scores(make_program(task, recipe), task, Purpose.GATE, config.gate_episodes, seed, num_envs=8)
     gate = _gate(task, values)
     seconds = time.monotonic() - start
     artifacts.write_json(artifact.folder / CURVE, [])
@@ -302,15 +302,15 @@ def _scores(
     purpose: Purpose,
     episodes: int,
     seed: int,
-    lanes: int = 50,
+    num_envs: int = 50,
     cost_weight: float = 0.0,
 ) -> tuple[list[float], int]:
     """Scores of the episodes, less their weighted cost, and the environment steps that they took.
 
-    Many lanes make a network's batch worth its while; to a program they are only environments to be made.
+    Many environments pay off for a batched network; for a program they only cost time to make.
     """
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
-    played = sorted(rollout(policy, {task: seeds}, envs_per_task=lanes), key=lambda episode: episode.seed)
+    played = sorted(rollout(policy, {task: seeds}, envs_per_task=num_envs), key=lambda episode: episode.seed)
     values = [metric_value(task.metric, episode) - cost_weight * (episode.cost or 0.0) for episode in played]
     return values, sum(episode.length for episode in played)

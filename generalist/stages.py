@@ -269,7 +269,7 @@ class Generalist:
                     {"": round_.player},
                     earlier=earlier,
                     episodes=self.config.ida.episodes,
-                    lanes=NUM_ENVS,
+                    num_envs=NUM_ENVS,
                     how=ida.scored_options | self._how(),
                 )
                 agents.append(player)

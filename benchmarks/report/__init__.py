@@ -1,4 +1,4 @@
-"""What people read: score tables, plots and the page, drawn from a results folder alone.
+"""Reports: score tables, plots and the page, generated from a results folder alone.
 
 Run by ``gatito stages=[report]``, and for several runs by ``gatito stages=[compare]``.
 """

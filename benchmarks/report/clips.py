@@ -1,4 +1,4 @@
-"""Clips: short films of agents playing the same start side by side.
+"""Clips: short videos of agents that play the same start side by side.
 
 Run by ``gatito stages=[clips]``.
 """
@@ -27,24 +27,24 @@ from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Task, make_env
 
 CLIP = "clip.mp4"
-ABOUT = "clip.json"
-_FRAMES_PER_SECOND = 25  # at most; an environment that draws more has some left out
+EPISODES = "clip.json"
+_FRAMES_PER_SECOND = 25  # at most; frames of faster environments are skipped
 _GAP = 8  # pixels between two agents
 
 
 @dataclass
 class ClipsConfig:
-    """Short films of agents side by side."""
+    """Short videos of agents side by side."""
 
-    agents: list[str] = setting(["expert", "generalist"], "Agents from left to right; [] for no films.")
-    seconds: float = setting(10.0, "Longest film; longer episodes are cut.", at_least=1)
+    agents: list[str] = setting(["expert", "generalist"], "Agents from left to right; [] for no clips.")
+    seconds: float = setting(10.0, "Longest clip in seconds; longer episodes are cut.", at_least=1)
     height: int = setting(200, "Height of the picture in pixels; the width follows.", at_least=16)
 
     def check(self, agents: Sequence[str]) -> None:
-        """Refuse settings that cannot work, where these agents can be shown.
+        """Reject settings that cannot work; ``agents`` are the available agents.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("clips", self)
         for agent in self.agents:
@@ -53,7 +53,7 @@ class ClipsConfig:
 
 
 def clip_artifact(run: Run, task: Task, agents: Sequence[Agent], config: ClipsConfig) -> Artifact:
-    """The artifact of a task's clip in a run: its folder, and what decides its content."""
+    """The artifact of a task's clip in a run, with the settings and inputs that decide its content."""
     names = [agent.name for agent in agents]
     settings = {"task": task.digest, "clips": decisive(config), "agents": names, "seed": run.seed}
     made_from = {agent.name: agent.made_from.get(task.name, agent.made_from.get("")) for agent in agents}
@@ -62,16 +62,16 @@ def clip_artifact(run: Run, task: Task, agents: Sequence[Agent], config: ClipsCo
 
 
 def film(run: Run, agents: Sequence[Agent], config: ClipsConfig) -> dict[str, Artifact]:
-    """Film what is not there yet: every task's first test episode, one film with all agents.
+    """Make the missing clips: every task's first test episode, one clip with all agents.
 
     Args:
         run: the run.
-        agents: that are filmed, from left to right.
-        config: how long and large the films are.
+        agents: the agents, from left to right.
+        config: the length and size of clips.
 
     Returns:
-        Finished artifacts by task name, less the tasks that failed; without a film where the task's environment draws
-        no picture.
+        Finished artifacts by task name, without tasks that failed; an artifact has no video if the task's environment
+        cannot be rendered.
     """
     suite = run.survivors()
     clips = {task.name: clip_artifact(run, task, agents, config) for task in suite} if agents else {}
@@ -90,27 +90,27 @@ def film(run: Run, agents: Sequence[Agent], config: ClipsConfig) -> dict[str, Ar
 
 
 class Filmed(gym.Wrapper):
-    """Keeps the pictures of the episode under way, small and at no more than 25 a second of its time."""
+    """Keeps the frames of the current episode, downscaled and at most 25 per second of its time."""
 
     def __init__(self, env: gym.Env, config: ClipsConfig) -> None:
         super().__init__(env)
-        own = float(env.metadata.get("render_fps") or _FRAMES_PER_SECOND)
-        self._every = max(1, math.ceil(own / _FRAMES_PER_SECOND))
-        self.rate = own / self._every
+        render_fps = float(env.metadata.get("render_fps") or _FRAMES_PER_SECOND)
+        self._every = max(1, math.ceil(render_fps / _FRAMES_PER_SECOND))
+        self.rate = render_fps / self._every
         self._most = int(config.seconds * self.rate)
         self._height = config.height
         self.frames: list[np.ndarray] = []
         self._steps = 0
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own; a new film begins."""
+        """Reset the environment, and begin a new list of frames."""
         result = self.env.reset(**arguments)
         self.frames, self._steps = [], 0
         self._draw()
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own."""
+        """Step the environment, and keep a frame if one is due."""
         result = self.env.step(action)
         self._steps += 1
         if self._steps % self._every == 0:
@@ -123,7 +123,7 @@ class Filmed(gym.Wrapper):
 
 
 def write_video(path: Path, frames: np.ndarray, rate: float) -> None:
-    """Write ``(frames, height, width, 3)`` pictures as H.264, which every browser plays; sizes must be even."""
+    """Write frames, ``(frames, height, width, 3)``, as H.264, which every browser plays; sizes must be even."""
     import av
 
     with artifacts.atomic_write(path) as temporary, av.open(temporary, "w", format="mp4") as container:
@@ -137,12 +137,12 @@ def write_video(path: Path, frames: np.ndarray, rate: float) -> None:
 
 
 def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
-    """Films of one height beside each other, ``(frames, height, width, 3)``; a short one stays at its last picture."""
+    """Films of one height side by side, ``(frames, height, width, 3)``; a shorter film holds its last frame."""
     length, height = max(map(len, films)), films[0].shape[1]
     gap = np.full((length, height, _GAP, 3), 255, np.uint8)
     parts: list[np.ndarray] = []
-    for pictures in films:
-        parts += [pictures[np.minimum(np.arange(length), len(pictures) - 1)], gap]
+    for frames in films:
+        parts += [frames[np.minimum(np.arange(length), len(frames) - 1)], gap]
     whole = np.concatenate(parts[:-1], axis=2)
     return whole[:, : height // 2 * 2, : whole.shape[2] // 2 * 2]
 
@@ -150,13 +150,13 @@ def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
 def _film(
     *, task: Task, agents: list[Agent], config: ClipsConfig, seed: int, artifact: Artifact, report: Report
 ) -> str | None:
-    """Film one task; what stands in the way if it cannot be drawn."""
+    """Make the clip of one task; returns a warning if its environment cannot be rendered."""
     start = time.monotonic()
-    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # pygame draws into memory, and complains without a screen
+    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # lets pygame render without a screen
         os.environ.setdefault(driver, "dummy")
     seed_of_episode = episode_seed(Purpose.TEST, 0, seed)
-    problem = _cannot_draw(task)
-    films, about, rate = [], {}, 0.0
+    problem = _cannot_render(task)
+    films, episodes, rate = [], {}, 0.0
     for number, agent in enumerate(agents if problem is None else []):
         cameras: list[Filmed] = []
 
@@ -168,29 +168,29 @@ def _film(
             [episode] = rollout(policy, {task: [seed_of_episode]}, make=make)
         films.append(np.stack(cameras[0].frames))
         rate = cameras[0].rate
-        about[agent.name] = {"return": episode.total_return, "length": episode.length, "success": episode.success}
+        episodes[agent.name] = {"return": episode.total_return, "length": episode.length, "success": episode.success}
         report(number + 1)
     if problem is None:
         write_video(artifact.folder / CLIP, side_by_side(films), rate)
-        artifacts.write_json(artifact.folder / ABOUT, {"agents": about, "episode_seed": seed_of_episode})
+        artifacts.write_json(artifact.folder / EPISODES, {"agents": episodes, "episode_seed": seed_of_episode})
     artifact.finish(time.monotonic() - start, problem=problem)
-    return problem and f"task {task.name} cannot be filmed ({problem}); the report goes without."
+    return problem and f"task {task.name} cannot be rendered ({problem}); the report has no clip of it."
 
 
-def _cannot_draw(task: Task) -> str | None:
-    """Why the task's environment gives no picture; None if it does."""
+def _cannot_render(task: Task) -> str | None:
+    """The reason why the task's environment cannot be rendered; None if it can."""
     try:
         env = make_env(task, render_mode="rgb_array")
         env.reset(seed=0)
         picture = env.render()
         env.close()
-    except Exception as error:  # environments raise what they like
+    except Exception as error:  # environments raise errors of any type
         return " ".join(str(error).split())
-    return None if isinstance(picture, np.ndarray) and picture.ndim == 3 else "it draws nothing"
+    return None if isinstance(picture, np.ndarray) and picture.ndim == 3 else "render() returns no image"
 
 
 def _resized(picture: np.ndarray, height: int) -> np.ndarray:
-    """A picture of the given height; the width follows."""
+    """Resize an image to the given height; the width follows."""
     from PIL import Image
 
     width = round(picture.shape[1] * height / picture.shape[0])

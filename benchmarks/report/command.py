@@ -1,4 +1,4 @@
-"""The command line from its first to its last moment: what is checked before Hydra, and how a process ends."""
+"""The command line: checks before Hydra starts, and the exit code."""
 
 import importlib.metadata
 import os
@@ -20,8 +20,8 @@ def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[st
 
     Args:
         run: composes the settings from the command line, and makes the run or the sweep.
-        sweep: told which runs failed and which have a report.
-        store_suite: told the name and the content of each suite whose file the command line names.
+        sweep: collects the runs that failed and those that have a report.
+        store_suite: receives the name and the content of each suite file that the command line names.
     """
     if "--version" in sys.argv[1:]:  # Hydra would print its own
         print(f"gatito {importlib.metadata.version('gatito')}")

@@ -1,4 +1,4 @@
-"""Generated tables of the README and of docs/: they are drawn from the committed results.
+"""Generated tables of the README and of docs/, from the committed results.
 
 Run by ``python -m benchmarks.report.docs``, from the repository's root. A page holds pairs of comments::
 
@@ -6,8 +6,8 @@ Run by ``python -m benchmarks.report.docs``, from the repository's root. A page 
     …
     <!-- end -->
 
-and everything between them is replaced by what the name stands for (see :data:`BLOCKS`). A test fails where a page is
-stale. The same command writes ``results/ida/rounds.csv``, the rounds of all committed runs.
+and everything between them is replaced by the block of that name (see :data:`BLOCKS`). A test fails if a page is stale.
+The same command writes ``results/ida/rounds.csv``, the rounds of all committed runs.
 """
 
 import argparse
@@ -35,7 +35,7 @@ HEADLINE = ("mixed", "mixed-practice", "metaworld", "babyai", "babyai-drawn", "c
 
 _MARKER = re.compile(r"(<!-- generated: (\w+)((?: [\w.-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 _REMEDY = "take it from the repository."
-_GROUP_FROM = 8  # cases of one kind of speed measurement from which on they share a line
+_GROUP_FROM = 8  # speed measurements of one kind share a line from this number on
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def pages(root: Path) -> list[Path]:
 
 
 def refreshed(text: str, results: Path) -> str:
-    """A page's text with every generated part drawn anew.
+    """A page's text with every generated part refreshed.
 
     Raises:
-        KeyError: if a marker names no block.
+        KeyError: if a marker names an unknown block.
     """
 
     def draw(match: re.Match[str]) -> str:
@@ -117,7 +117,7 @@ def ida(results: Path) -> str:
 
 
 def speed(results: Path) -> str:
-    """Speed against peers; many cases of one kind share a line."""
+    """Speed ratios against other packages; many cases of one kind share a line."""
     with (results / "speed" / "speed.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = ["| stage | case | against | ratio (range) | target | reached |", "| :-- | :-- | :-- | --: | --: | --: |"]
@@ -166,7 +166,7 @@ def all_rounds(results: Path) -> str:
 
 
 def _parts(folder: Path, *titles: str, with_headline: bool = True) -> str:
-    """The headline and the tables with these titles, out of a folder's ``table.md``."""
+    """The headline and the tables with these titles from a folder's ``table.md``."""
     parts = (folder / "table.md").read_text().strip().split("\n\n")
     kept = parts[:1] if with_headline else []
     for place, part in enumerate(parts):

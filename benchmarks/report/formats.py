@@ -1,4 +1,4 @@
-"""How a report writes tables and numbers: Markdown, LaTeX, intervals, magnitudes."""
+"""Formatting of tables and numbers in reports: Markdown, LaTeX, intervals, magnitudes."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ class Table:
     """A table of text.
 
     Attributes:
-        title: one line above.
-        columns: heads.
-        rows: cells, as many as heads in each row.
-        caption: a sentence below.
-        words: how many columns, from the left, hold words; the others hold numbers.
+        title: one line above the table.
+        columns: column headers.
+        rows: the cells of each row.
+        caption: sentences below the table.
+        words: number of text columns, from the left; the others are numeric.
     """
 
     title: str
@@ -27,14 +27,14 @@ class Table:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub's Markdown, words left-aligned."""
+    """The table in GitHub's Markdown, with text columns left-aligned."""
     numbers = len(table.columns) - table.words
     lines = [f"**{table.title}**", "", _line(table.columns), _line([*[":--"] * table.words, *["--:"] * numbers])]
     return "\n".join([*lines, *map(_line, table.rows), "", table.caption, ""])
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment for a paper; it needs the package booktabs."""
+    """The table as a LaTeX ``table`` environment; it needs the package booktabs."""
     numbers = len(table.columns) - table.words
     label = re.sub(r"[^a-z]+", "-", table.title.partition(",")[0].lower()).strip("-")
     lines = [r"\begin{table}", r"\centering", r"\small", rf"\caption{{{_tex(table.title)}. {_tex(table.caption)}}}"]
@@ -45,12 +45,12 @@ def to_latex(table: Table) -> str:
 
 
 def number(value: float) -> str:
-    """A score: two digits behind the point where it is small."""
+    """A score: two decimals below 10, one from 10 on."""
     return _rounded(value, 1 if abs(value) >= 10 else 2)
 
 
 def share(value: float) -> str:
-    """A fraction of the expert."""
+    """A fraction of the expert with three decimals."""
     return _rounded(value, 3)
 
 
@@ -82,7 +82,7 @@ def percent(value: float) -> str:
 
 
 def plural(count: int, word: str) -> str:
-    """A word with its s, if there is more than one."""
+    """A word, with a plural s unless the count is 1."""
     return word if count == 1 else f"{word}s"
 
 
@@ -92,7 +92,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    # A bar would end the cell, and a line break the table.
+    # An unescaped bar would end the cell, and a line break the table.
     escaped = (" ".join(cell.replace("|", r"\|").splitlines()) for cell in cells)
     return f"| {' | '.join(escaped)} |"
 
@@ -103,4 +103,4 @@ def _tex(text: str) -> str:
 
 
 def _rounded(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # adding 0.0 takes the sign off a zero
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # adding 0.0 removes the sign of a negative zero

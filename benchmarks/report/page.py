@@ -13,7 +13,7 @@ from markupsafe import Markup
 from benchmarks.base.artifacts import read_json
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.report.charts import Chart
-from benchmarks.report.clips import ABOUT, CLIP
+from benchmarks.report.clips import CLIP, EPISODES
 from benchmarks.report.formats import interval_text, number, plural, share
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import (
@@ -46,14 +46,14 @@ def render_page(
     folder: Path,
     failed: Sequence[str] = (),
 ) -> str:
-    """The page of a results folder; its config, environment and clips are shown where they are there.
+    """The page of a results folder, with the folder's config, environment and clips if they exist.
 
     Args:
-        board: what is reported.
-        by_return: the same judged by return, where tasks are judged by success.
+        board: the scores.
+        by_return: the scores by return; None if no task has success as its metric.
         drawn: the charts.
         folder: the results folder.
-        failed: a line for each task that failed.
+        failed: one line for each task that failed.
     """
     results = board.results
     files = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -120,9 +120,9 @@ def _clips(folder: Path, tasks: list[str]) -> list[dict[str, str]]:
         path = folder / "clips" / task / CLIP
         if not path.exists():
             continue
-        played = read_json(path.with_name(ABOUT), {"agents": dict})["agents"]
+        played = read_json(path.with_name(EPISODES), {"agents": dict})["agents"]
         shown = [f"{agent} (return {number(episode['return'])})" for agent, episode in played.items()]
-        label = f"{task}: film of {' and '.join(shown)}, side by side from left to right"
+        label = f"{task}: video of {' and '.join(shown)}, side by side from left to right"
         data = base64.b64encode(path.read_bytes()).decode()
         clips.append({"task": task, "caption": ", ".join(shown), "label": label, "data": data})
     return clips
@@ -144,7 +144,7 @@ def _environment_text(environment: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, as vl-convert carries them."""
+    """Vega, Vega-Lite and Vega-Embed, as bundled with vl-convert."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its argument is optional
@@ -152,5 +152,5 @@ def _library() -> str:
 
 
 def _json(value: object) -> Markup:
-    """JSON that cannot end the script element that it stands in."""
+    """JSON that cannot close the script element around it."""
     return Markup(json.dumps(value).replace("<", "\\u003c"))

@@ -1,4 +1,4 @@
-"""Write the report of a results folder: tables, charts and a page, from the folder's rows alone."""
+"""Write the report of a results folder (tables, charts and a page) from the folder's rows alone."""
 
 from collections.abc import Mapping
 from dataclasses import astuple
@@ -26,7 +26,7 @@ from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard, score
 PAGE = "index.html"
 TABLES = ("table.md", "table.csv", "table.tex")
 DRAWN = "report.json"
-"""Digests of the report's inputs; while they are unchanged, the report is not drawn again."""
+"""Digests of the report's inputs; while they are unchanged, the report is not written again."""
 
 
 def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scoreboard:
@@ -35,9 +35,9 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     The files are ``table.md``, ``table.csv``, ``table.tex``, charts as ``.png`` and ``.svg``, and ``index.html``.
 
     Args:
-        results: the folder's rows, checked.
+        results: the folder's checked rows.
         folder: a results folder; its configuration, environment and clips are shown on the page.
-        tracker: receives fractions, tables, charts, clips and the page whenever they are drawn.
+        tracker: receives fractions, tables, charts, clips and the page whenever they are written.
     """
     board = score_results(results)
     by_return = score_by_return(board)
@@ -50,7 +50,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     inputs = _inputs(folder)
     if _is_drawn(folder, inputs):
         return board
-    (folder / DRAWN).unlink(missing_ok=True)  # if the process dies from here on, the report is drawn again
+    (folder / DRAWN).unlink(missing_ok=True)  # if the process dies from here on, the report is written again
     text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, every_table)])
     written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, every_table)))
     for name, content in zip(TABLES, written, strict=True):
@@ -69,12 +69,12 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
 
 
 def _is_drawn(folder: Path, inputs: Mapping[str, str]) -> bool:
-    """Whether the report was drawn from these inputs, and nothing of it has been lost or changed since."""
+    """Whether the report was written from these inputs, and none of its files is missing or changed."""
     if not (folder / DRAWN).exists():
         return False
     try:
         record = read_json(folder / DRAWN, {"inputs": dict, "outputs": dict})
-    except GatitoError:  # drawn anew, it is written anew
+    except GatitoError:  # the record is damaged; write the report again
         return False
     files = {folder / name: expected for name, expected in record["outputs"].items()}
     unchanged = all(path.is_file() and file_digest(path) == expected for path, expected in files.items())
@@ -82,7 +82,7 @@ def _is_drawn(folder: Path, inputs: Mapping[str, str]) -> bool:
 
 
 def score_results(results: Results) -> Scoreboard:
-    """The scoreboard with the bootstrap seed that every report of the suite uses: equal rows give equal digits."""
+    """The scoreboard with a bootstrap seed that depends on the suite only, so that equal rows give equal digits."""
     return score(results, np.random.default_rng(derive("report", results.suite)))
 
 
@@ -94,7 +94,7 @@ def score_by_return(board: Scoreboard) -> Scoreboard | None:
 
 
 def _inputs(folder: Path) -> dict[str, str]:
-    """Digests of the files that a report is drawn from, and of the code that draws it."""
+    """Digests of a report's input files, and of the code that writes it."""
     paths = [folder / f"{name}.csv{suffix}" for name in FILES for suffix in ("", ".gz")]
     paths += [*sorted(folder.glob("config*.yaml")), folder / "environment.json", folder / FAILURES]
     paths += sorted((folder / "clips").rglob("clip.*"))

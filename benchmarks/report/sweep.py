@@ -1,4 +1,4 @@
-"""Reports of several runs: those that are named, and those of a sweep at its end."""
+"""Reports of several runs: of named runs, and of a sweep at its end."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ _OUTCOME = "outcome.json"
 
 
 def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig) -> None:
-    """Report several runs together, in a folder of their own.
+    """Report several runs together in a separate folder.
 
     Raises:
         GatitoError: as :func:`benchmarks.scoring.comparison.compare`.
@@ -33,10 +33,10 @@ def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig
 
 
 def report_named(names: Sequence[str], runs_folder: Path, name: str | None, tracking: TrackingConfig) -> None:
-    """Report the runs of these names or patterns together, in a folder of their own below the runs' folder.
+    """Report the runs of these names or patterns together, in a separate folder below ``runs_folder``.
 
     Raises:
-        GatitoError: if there is no such run, or they do not fit together.
+        GatitoError: if there is no such run, or the runs cannot be compared.
     """
     runs = find_runs(names, runs_folder)
     report_together(runs, runs_folder / (name or pooled_name(runs)), tracking)
@@ -47,10 +47,10 @@ class SweepRun:
     """A run of a sweep that has a report.
 
     Attributes:
-        folder: of the run.
-        name: that was given to all runs of the sweep, with the suite's; None: none was.
-        tasks: that were asked for; only runs of the same tasks can be reported together.
-        tracking: where its report is tracked.
+        folder: the run's folder.
+        name: the name given to all runs of the sweep, with the suite's; None if none was given.
+        tasks: the selected tasks; only runs with the same tasks can be reported together.
+        tracking: the tracking settings of its report.
     """
 
     folder: Path
@@ -61,10 +61,10 @@ class SweepRun:
 
 @dataclass
 class Sweep:
-    """The runs of one command: one, or those of a sweep, which goes on after a run that fails.
+    """The runs of one command: a single run, or those of a sweep, which continues after a failed run.
 
-    A launcher may make the runs of a sweep in other processes, or on other machines. Each leaves what became of it in
-    its own folder in the sweep's, and the process that started the sweep gathers that.
+    A launcher may make the runs of a sweep in other processes or on other machines. Each run writes its outcome into
+    its folder below the sweep's folder, and the process that started the sweep collects the outcomes.
 
     Attributes:
         failures: the error line of each run that failed.
@@ -76,7 +76,7 @@ class Sweep:
 
     @contextmanager
     def one_line_errors(self) -> Iterator[None]:
-        """Print errors that a person can mend in one line and count them as failures, and raise all others."""
+        """Print errors that the user can fix in one line and count them as failures; raise all others."""
         try:
             yield
         except BaseException as error:
@@ -89,22 +89,22 @@ class Sweep:
 
     @contextmanager
     def one_run(self, folder: Path | None) -> Iterator[None]:
-        """Make one run; what becomes of it is left in its folder in a sweep's. None: it is not part of a sweep."""
+        """Make one run; in a sweep, write its outcome into ``folder``. None: it is not part of a sweep."""
         try:
             with self.one_line_errors():
                 yield
         finally:
             if folder is not None:
-                self.leave(folder)
+                self.write_outcome(folder)
 
-    def leave(self, folder: Path) -> None:
-        """Write what became of this run of a sweep into its folder in the sweep's."""
+    def write_outcome(self, folder: Path) -> None:
+        """Write the outcome of a sweep's run into its folder below the sweep's."""
         reported = [asdict(run) | {"folder": str(run.folder)} for run in self.reported]
         write_json(folder / _OUTCOME, {"failures": self.failures, "reported": reported})
         self.failures, self.reported = [], []
 
     def gather(self, folder: Path) -> None:
-        """Read what the runs of a sweep have left in its folder, in their order.
+        """Collect the outcomes of a sweep's runs from its folder, in the order of the runs.
 
         Raises:
             FatalError: if a file is damaged.
@@ -121,10 +121,10 @@ class Sweep:
                 self.reported.append(SweepRun(Path(run["folder"]), run["name"], run["tasks"], tracking))
 
     def report(self) -> None:
-        """List what failed, and report each configuration over its training seeds, and all side by side."""
+        """List failures, and report each configuration over its training seeds, and all configurations together."""
         if self.failures:
             console.warn(
-                f"{len(self.failures)} runs of the sweep failed, whole or in part, and are in no pooled report:"
+                f"{len(self.failures)} runs of the sweep failed, wholly or in part, and are not in a pooled report:"
             )
             for line in self.failures:
                 console.warn(line)
@@ -136,25 +136,25 @@ class Sweep:
         if len(configurations) > 1 and len({tuple(run.tasks) for run in self.reported}) == 1:
             pools.append((folders, self.reported[0].name or pooled_name(folders)))
         for runs, name in pools:
-            console.note(f"putting together {', '.join(run.name for run in runs)}")
+            console.note(f"comparing {', '.join(run.name for run in runs)}")
             with self.one_line_errors():
                 report_together(runs, runs[0].parent / name, self.reported[0].tracking)
 
 
 class SweepFolder:
-    """A callback of Hydra's, named in ``conf/config.yaml``: it remembers where the sweep of this process is.
+    """A Hydra callback, named in ``conf/config.yaml``, that remembers the folder of this process's sweep.
 
     Attributes:
-        current: the folder; None: this process started no sweep.
+        current: the folder; None if this process started no sweep.
     """
 
     current: Path | None = None
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:  # noqa: ANN401
-        """Called by Hydra in the process that was started, before the first run of the sweep."""
+        """Called by Hydra in the starting process, before the first run of the sweep."""
         SweepFolder.current = Path(config.hydra.sweep.dir).absolute()
 
     def _ignore(self, **_: Any) -> None:  # noqa: ANN401
-        """Hydra calls all of a callback's methods."""
+        """Do nothing: Hydra calls all methods of a callback."""
 
     on_multirun_end = on_run_start = on_run_end = on_job_start = on_job_end = on_compose_config = _ignore

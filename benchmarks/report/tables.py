@@ -101,16 +101,16 @@ def _sharing_clause(board: Scoreboard, generalist: AgentId) -> str:
 
 
 def failed_lines(failures: Mapping[str, str]) -> list[str]:
-    """A line for each task that failed."""
+    """One line for each task that failed."""
     return [f"{task} failed: {line}" for task, line in failures.items()]
 
 
 def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[Table]:
-    """Every table of a report: first the two that the console shows, last the one with wall times.
+    """Every table of a report: the console shows the first two; the last one has wall times.
 
     Args:
         board: the scores.
-        by_return: the same with return as every task's metric; None if no task has success as its metric.
+        by_return: the scores by return; None if no task has success as its metric.
     """
     second_summary = [] if by_return is None else [summary_by_return(by_return)]
     others = (raw_table, improvement_table, cost_table)
@@ -118,7 +118,7 @@ def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[T
 
 
 def score_table(board: Scoreboard) -> Table:
-    """Per task: the anchors' mean scores, and every other agent's fraction of the expert."""
+    """For each task: the anchors' mean scores, and every other agent's fraction of the expert."""
     cells = {(score.task, score.agent): score for score in board.tasks}
     anchors = [agent for agent in board.results.agents if agent.is_anchor]
     rows = []

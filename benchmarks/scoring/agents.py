@@ -1,4 +1,4 @@
-"""Agents that are scored, and the identity that every row about an agent carries."""
+"""The agents that are scored, and the identity of an agent in rows."""
 
 import re
 from collections.abc import Container
@@ -37,7 +37,7 @@ class AgentId:
     label: str = ""
 
     def __str__(self) -> str:
-        """How tables, charts and logs show the agent: ``generalist round 2 (model=mini)``."""
+        """The agent's text in tables, charts and logs: ``generalist round 2 (model=mini)``."""
         text = self.name if self.round is None else f"{self.name} round {self.round}"
         return with_label(text, self.label)
 
@@ -76,7 +76,7 @@ class AgentId:
 
 
 def describe_agent(name: str) -> str:
-    """What an agent is, in a few words."""
+    """A short description of an agent."""
     return AGENTS.get(name, "from outside the project")
 
 
@@ -86,5 +86,5 @@ def is_agent_name(name: str) -> bool:
 
 
 def with_label(text: str, label: str) -> str:
-    """``expert`` and ``model=mini`` → ``expert (model=mini)``; the text alone where there is no label."""
+    """``expert`` and ``model=mini`` → ``expert (model=mini)``; the text alone without a label."""
     return f"{text} ({label})" if label else text

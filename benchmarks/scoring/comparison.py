@@ -27,7 +27,7 @@ ROUNDS = "rounds.csv"
 _EXECUTION = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
 _EXECUTION += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
 _EXECUTION += ("distill.gradient_accumulation", "distill.device")
-"""Settings, and groups of settings, that decide how a run is executed and shown, not its method."""
+"""Settings, and groups of settings, of a run's execution and presentation, not of its method."""
 
 
 def find_runs(names: Sequence[str], runs_folder: Path) -> list[Path]:
@@ -179,7 +179,7 @@ def _with_label(results: Results, label: str, shared: Collection[AgentId]) -> Re
 
 
 def _merge_tasks(first: Sequence[TaskRow], second: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
-    """Each task once; where runs disagree on whether a task is amplified, the merged row leaves it open."""
+    """Each task once; if runs disagree on whether a task is amplified, the merged row has None."""
     amplified: dict[TaskRow, bool | None] = {}
     for row in (*first, *second):
         key = replace(row, amplified=None)
@@ -194,8 +194,8 @@ def _pool(runs: Sequence[Results]) -> Results:
 def _rows_of(results: Results, agent: AgentId) -> set[ScoreRow | CostRow]:
     """The rows that decide whether two runs share an agent.
 
-    Equal scores are not enough, since two agents may both solve every task. Costs hold the wall time of one training,
-    which runs that share an agent have taken over with it.
+    Equal scores are not enough, since two agents may both solve every task. Costs contain the wall time of one
+    training, which runs that share an agent have in common.
     """
     return {row for row in (*results.scores, *results.costs) if row.agent_id == agent}
 
@@ -204,9 +204,9 @@ def _method(folder: Path) -> dict[str, Any]:
     """The settings that decide a run's results, without the training seed."""
     config = read_yaml(folder / CONFIG)
     if not isinstance(config, Mapping):
-        raise GatitoError(f"{folder / CONFIG} has no settings: take it from the run's own stages, or run it again.")
+        raise GatitoError(f"{folder / CONFIG} has no settings: restore it, or run the run's stages again.")
     if renamed := first_old_key(config):
-        raise GatitoError(f"{folder / CONFIG} is of an earlier version: {renamed} Run it again with name=NAME.")
+        raise GatitoError(f"{folder / CONFIG} is from an earlier version: {renamed} Run it again with name=NAME.")
     execution = tuple(f"{name}." for name in _EXECUTION)
     # A setting that was added after a run is missing from its file; if its default is null, nothing has changed.
     return {
@@ -229,14 +229,14 @@ def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings in which configurations differ, such as ``model=mini``, or each one's ``label``; empty for one."""
     keys = sorted({key for config in configs for key in config} - {"label"})
     given = [str(config.get("label", "")) for config in configs]
-    if len(configs) > 1 and len({*given, ""}) == len(configs) + 1:  # every configuration has a label of its own
+    if len(configs) > 1 and len({*given, ""}) == len(configs) + 1:  # every configuration has its own label
         return given
     differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     presets = [key.removesuffix(".name") for key in differing if key.endswith(".name")]
     shown = [key for key in differing if not any(key.startswith(f"{preset}.") for preset in presets)] + presets
-    labels = _texts(configs, shown)
-    return labels if len(set(labels)) == len(configs) else _texts(configs, differing)
+    labels = _label_texts(configs, shown)
+    return labels if len(set(labels)) == len(configs) else _label_texts(configs, differing)
 
 
-def _texts(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+def _label_texts(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
     return [", ".join(f"{key}={config.get(key, config.get(f'{key}.name'))}" for key in keys) for config in configs]

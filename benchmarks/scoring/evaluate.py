@@ -39,10 +39,10 @@ class EvaluateConfig:
     )
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject settings that cannot work.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: names the setting.
         """
         check_settings("evaluate", self)
 
@@ -50,8 +50,8 @@ class EvaluateConfig:
         """Number of test episodes per task that an agent plays."""
         return min(self.episodes, agent.episodes or self.episodes)
 
-    def lanes_for(self, tasks: int) -> int:
-        """Environments of each task side by side when a number of tasks are played together."""
+    def num_envs(self, tasks: int) -> int:
+        """Parallel environments per task if this many tasks are played together."""
         return min(self.envs_per_task, max(1, self.max_envs // tasks))
 
 
@@ -72,7 +72,7 @@ def evaluate(
     config: EvaluateConfig,
     amplified: Collection[str] | None = None,
 ) -> Results:
-    """Score every agent on every task, unless its scores are complete already, and write the run's results.
+    """Score every agent on every task, unless its scores are complete, and write the run's results.
 
     A task that fails for one agent is left out of the results of all agents.
 
@@ -90,7 +90,7 @@ def evaluate(
     scores = {agent.id: score_artifact(run, agent, suite, config) for agent in agents}
     seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     missing = [agent for agent in agents if not _is_scored(scores[agent.id], run)]
-    schedules = {agent.id: Schedule(seeds[: config.plays(agent)], config.lanes_for) for agent in missing}
+    schedules = {agent.id: Schedule(seeds[: config.plays(agent)], config.num_envs) for agent in missing}
     played = play_agents(run, missing, schedules)
     recorded = {agent.id: _recorded(run, agent, seeds) for agent in missing}
     survivors = run.survivors()
@@ -99,10 +99,10 @@ def evaluate(
         return Results((), ())
     for agent in agents:
         if agent.id in played:
-            done = played[agent.id]
-            rows = score_rows(survivors, agent.id, seed, [*done.episodes, *recorded[agent.id]])
-            seconds, spent = done.seconds, done.spent
-        elif survivors != suite:  # scored already, on a task at which another agent has failed since
+            episodes = [*played[agent.id].episodes, *recorded[agent.id]]
+            rows = score_rows(survivors, agent.id, seed, episodes)
+            seconds, spent = played[agent.id].seconds, played[agent.id].spent
+        elif survivors != suite:  # scored before, also on a task at which another agent has failed since
             rows = read_scores(survivors, scores[agent.id])
             seconds = finished_manifest(scores[agent.id])["wall_seconds"]
             spent = finished_manifest(scores[agent.id])["facts"].get("spent", {})
@@ -136,15 +136,15 @@ def _is_scored(scores: Artifact, run: Run) -> bool:
 
 
 def _recorded(run: Run, agent: Agent, seeds: Sequence[int]) -> list[Episode]:
-    """The first recorded episodes in place of test episodes, on the tasks that an agent does not play."""
+    """The first recorded episodes, which replace test episodes on tasks that an agent does not play."""
     episodes = []
     for task, folder in agent.recorded.items():
         with run.failures.of(task):
             recording = Trajectories(folder)
             if len(recording) < len(seeds):
                 raise GatitoError(
-                    f"the recorded {agent.name} of task {task} has {len(recording)} episodes, but {len(seeds)} are to "
-                    f"be scored: set evaluate.episodes={len(recording)}, or leave the task out with tasks=[…]."
+                    f"the recorded {agent.name} of task {task} has {len(recording)} episodes, but {len(seeds)} are "
+                    f"scored: set evaluate.episodes={len(recording)}, or leave the task out with tasks=[…]."
                 )
             rows = zip(seeds, recording.returns, recording.lengths, recording.successes, strict=False)
             episodes += [
@@ -174,7 +174,7 @@ def _collect(
 
 
 def _is_sound(scores: Artifact) -> bool:
-    """Whether the rows of a finished artifact can be read. One that holds a NaN is played again."""
+    """Whether the rows of a finished artifact can be read; rows with a NaN are played again."""
     try:
         read_csv(scores.folder / SCORES, ScoreRow, "")
     except GatitoError as error:

@@ -1,8 +1,8 @@
 """Gains of rounds of amplification and distillation, each with its interval.
 
-- The amplify gain: f of the amplified policy less f of the generalist before the round.
-- The net gain: f of the generalist after the round less f before.
-- The share kept: net gain over amplify gain.
+- The amplify gain: f of the amplified policy minus f of the generalist before the round.
+- The net gain: f of the generalist after the round minus f before.
+- The share kept: net gain divided by amplify gain.
 - The gain over the control, which spent equal compute without an amplifier.
 """
 
@@ -27,10 +27,10 @@ class Gain:
         label: the run's configuration in a comparison; empty for a single run.
         task: a task, or :data:`ALL`, :data:`AMPLIFIED` or :data:`OTHERS` for the mean over a group of scored tasks.
         after: the generalist's f after the round.
-        amplify: the amplify gain; None: the amplified policy was not scored.
+        amplify: the amplify gain; None if the amplified policy was not scored.
         net: the net gain.
         kept: the share kept; None where the amplify gain's interval is not above zero.
-        over_control: the generalist's f less the control's after as many rounds; None: there is no control.
+        over_control: the generalist's f minus the control's after as many rounds; None without a control.
     """
 
     round: int
@@ -45,7 +45,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class _Round:
-    """The agents of one round of one run; None: not scored."""
+    """The agents of one round of one run; None if not scored."""
 
     after: AgentId
     before: AgentId
@@ -66,7 +66,7 @@ def gains(f: Mapping[AgentId, Replicates], tasks: Sequence[str], amplified: Coll
         columns[AMPLIFIED] = [column for column, task in enumerate(tasks) if task in amplified]
         columns[OTHERS] = [column for column, task in enumerate(tasks) if task not in amplified]
     columns |= {task: [column] for column, task in enumerate(tasks)}
-    return tuple(_gain(f, found, task, own) for found in _rounds(f) for task, own in columns.items())
+    return tuple(_gain(f, agents, task, of_task) for agents in _rounds(f) for task, of_task in columns.items())
 
 
 def _rounds(agents: Collection[AgentId]) -> list[_Round]:

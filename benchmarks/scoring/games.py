@@ -1,6 +1,6 @@
-"""Scores of games beside f: outcomes, Elo on a ladder, moves judged by exact values, exploitability of tic-tac-toe.
+"""Scores of games in addition to f: outcomes, Elo, move quality by exact values, exploitability in tic-tac-toe.
 
-Pure functions of arrays. An outcome is +1, 0 or -1 from the view of the agent that is scored.
+Pure functions of arrays. An outcome is +1, 0 or -1 from the view of the scored agent.
 """
 
 import functools
@@ -25,10 +25,10 @@ class Outcomes:
     """How often an agent won, drew and lost.
 
     Attributes:
-        wins: games.
-        draws: games.
-        losses: games.
-        mean: of the outcomes, with its interval.
+        wins: number of games won.
+        draws: number of games drawn.
+        losses: number of games lost.
+        mean: the mean outcome with its interval.
     """
 
     wins: int
@@ -54,8 +54,8 @@ def outcomes(sample: Sample, bootstrap: Bootstrap) -> Outcomes:
 def elo(results: Mapping[tuple[str, str], Sample], anchor: str, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """Elo ratings of all players on one scale, with 95 % intervals; the anchor's rating is 0.
 
-    A player that won (or lost) all its games has a rating by the prior of :func:`bradley_terry` alone, and too narrow
-    an interval: resampled wins are wins. Play such a one against a nearer rung.
+    If a player won (or lost) all its games, only the prior of :func:`bradley_terry` determines its rating, and its
+    interval is too narrow, since resampled wins are wins. Such a player needs opponents closer to its strength.
 
     Args:
         results: pair of players → outcomes from the view of the first, by training seed.
@@ -79,15 +79,15 @@ def elo(results: Mapping[tuple[str, str], Sample], anchor: str, bootstrap: Boots
 
 
 def bradley_terry(pairs: np.ndarray, games: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Ratings of the largest likelihood (Bradley and Terry 1952), in Elo points; player 0 is fixed at 0.
+    """Maximum-likelihood ratings (Bradley and Terry 1952) in Elo points; player 0 is fixed at 0.
 
     A draw counts as half a win. One virtual draw per pair keeps ratings of players that never lost finite (a weak form
     of the prior of BayesElo, Coulom 2008).
 
     Args:
-        pairs: ``(pairs, 2)``, numbers of the players.
-        games: ``(pairs,)``, games between them.
-        means: ``(…, pairs)``, mean outcomes from the view of the first of each pair.
+        pairs: ``(pairs, 2)``, indices of the players.
+        games: ``(pairs,)``, number of games between them.
+        means: ``(…, pairs)``, mean outcomes from the view of the first player of each pair.
 
     Returns:
         ``(…, players)``.
@@ -105,8 +105,8 @@ def bradley_terry(pairs: np.ndarray, games: np.ndarray, means: np.ndarray) -> np
         return -float(weights @ likelihood), design.T @ (weights * (special.expit(ahead) - points))
 
     def curvature(strengths: np.ndarray, points: np.ndarray) -> np.ndarray:
-        chance = special.expit(design @ strengths)
-        return design.T @ (design * (weights * chance * (1 - chance))[:, None])
+        probability = special.expit(design @ strengths)
+        return design.T @ (design * (weights * probability * (1 - probability))[:, None])
 
     def fit(mean: np.ndarray) -> np.ndarray:
         points = ((1 + mean) / 2 * games + _VIRTUAL_DRAWS / 2) / weights
@@ -125,18 +125,18 @@ def _check_connected(names: list[str], pairs: np.ndarray) -> None:
     missing = [name for number, name in enumerate(names) if number not in reached]
     if missing:
         raise GatitoError(
-            f"no games connect {', '.join(missing)} with {names[0]}: play them against each other or a common opponent."
+            f"no games connect {', '.join(missing)} with {names[0]}: let them play each other or a common opponent."
         )
 
 
 @dataclass(frozen=True)
 class MoveQuality:
-    """How good the moves are that an agent makes in n positions, expected over its probabilities.
+    """The expected quality of an agent's moves in n positions, given its move probabilities.
 
     Attributes:
         optimal: ``(n,)``, probability of a move that keeps the outcome of perfect play.
-        fastest: ``(n,)``, probability of a move that also wins as fast, or loses as slowly, as any.
-        lost: ``(n,)``, outcome lost by the move: 0, 1 (such as a win for a draw) or 2 (a win for a loss).
+        fastest: ``(n,)``, probability of a move that also wins as fast as possible, or loses as slowly.
+        lost: ``(n,)``, expected loss of outcome: 1 if a move turns a win into a draw, 2 if into a loss.
     """
 
     optimal: np.ndarray
@@ -150,16 +150,16 @@ def judge_moves(values: np.ndarray, probabilities: np.ndarray) -> MoveQuality:
     Args:
         values: ``(n, actions)``, the value of each move for the player who makes it, NaN where it is illegal; the sign
             is the outcome (``benchmarks.tasks.games.positions``).
-        probabilities: ``(n, actions)``, of the agent's moves.
+        probabilities: ``(n, actions)``, the agent's move probabilities.
 
     Raises:
-        GatitoError: if a row is no distribution over legal moves.
+        GatitoError: if a row is not a distribution over legal moves.
     """
     legal = ~np.isnan(values)
     wrong = np.abs(np.where(legal, probabilities, 0).sum(axis=1) - 1) > 1e-4
     if wrong.any() or (probabilities < 0).any():
         row = int(np.argmax(wrong | (probabilities < 0).any(axis=1)))
-        raise GatitoError(f"row {row} of the move probabilities is no distribution over the legal moves; mask them.")
+        raise GatitoError(f"row {row} of the move probabilities is not a distribution over legal moves: mask them.")
     known = np.where(legal, values, -np.inf)
     outcome = np.where(legal, np.sign(values), -np.inf)
     best = outcome.max(axis=1, keepdims=True)
@@ -177,10 +177,9 @@ def one_hot(actions: np.ndarray, count: int) -> np.ndarray:
 
 
 def exploitability(probabilities: np.ndarray) -> float:
-    """How much the best response wins from a policy at tic-tac-toe, a game each as either colour, in [0, 1].
+    """Exploitability of a tic-tac-toe policy in [0, 1]: the best response's score, averaged over both colours.
 
-    The mean of the best responses' values, exact by minimax (NashConv / 2: Lanctot et al. 2017, arXiv:1711.00832); 0 is
-    perfect play.
+    Exact by minimax (NashConv / 2: Lanctot et al. 2017, arXiv:1711.00832); 0 is perfect play.
 
     Args:
         probabilities: ``(4520, 9)``, the policy's moves in :func:`~benchmarks.tasks.games.positions
@@ -191,7 +190,7 @@ def exploitability(probabilities: np.ndarray) -> float:
 
     @functools.cache
     def value(mine: int, theirs: int, policy_moves: bool) -> float:
-        """For the player to move."""
+        """The value for the player to move."""
         if has_line(theirs):
             return -1.0
         free = [square for square in range(9) if not (mine | theirs) >> square & 1]

@@ -1,4 +1,4 @@
-"""Agents from outside the project, as the setting ``agents`` names them, to be scored beside the project's own."""
+"""Agents from outside the project, named in the setting ``agents``, for scoring alongside the project's own."""
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
@@ -11,14 +11,14 @@ from benchmarks.tasks import Task
 
 
 def check_agents(entries: Mapping[str, object], taken: Collection[str] = ()) -> None:
-    """Refuse agents that cannot be found, before anything is made; their modules are imported.
+    """Reject agents that cannot be found, before any work is done; their modules are imported.
 
     Args:
         entries: by the agents' names, see :meth:`AgentConfig.parse`.
-        taken: names that agents of the run have, besides :data:`AGENTS`.
+        taken: names of the run's agents besides :data:`AGENTS`.
 
     Raises:
-        FatalError: naming the agent.
+        FatalError: names the agent.
     """
     for name, entry in entries.items():
         if not is_agent_name(name):
@@ -31,10 +31,10 @@ def check_agents(entries: Mapping[str, object], taken: Collection[str] = ()) -> 
 
 
 def outside_agents(entries: Mapping[str, object], tasks: Sequence[Task]) -> list[Agent]:
-    """The agents of these entries, to be scored on tasks."""
+    """The agents of these entries, for scoring on these tasks."""
     agents = []
     for name, entry in entries.items():
         config = AgentConfig.parse(name, entry)
         load = functools.partial(load_agent, name, config, tuple(tasks))
-        agents.append(Agent(AgentId(name), load, lanes=config.num_envs, how=config.identity, outside=True))
+        agents.append(Agent(AgentId(name), load, num_envs=config.num_envs, how=config.identity, outside=True))
     return agents

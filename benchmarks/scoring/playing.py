@@ -23,15 +23,14 @@ class Agent:
 
     Attributes:
         id: the agent's identity in the rows.
-        load: creates the policy, in the process that plays it; picklable.
+        load: loads the policy, in the process that runs the episodes; picklable.
         made_from: the artifacts that the policy consists of: one per task by name, or one for all tasks as ``""``.
-        recorded: folders of recordings whose episodes are scored in place of new ones, by task name.
-        earlier: artifacts that were made on the way to this agent, whose cost is part of its own.
-        episodes: number of test episodes that it plays per task, the first ones; None: all.
-        lanes: environments side by side for a policy that plays each task by itself; None: it plays all tasks at once.
+        recorded: folders of recordings whose episodes are scored instead of new ones, by task name.
+        earlier: artifacts that this agent depends on, whose cost is part of its own.
+        episodes: number of test episodes per task, from the first on; None for all.
+        num_envs: parallel environments for a policy that plays each task separately; None if it plays all at once.
         how: further settings that decide how the policy acts.
-        outside: whether it comes from outside the project: if it fails on a task, it is left out of the results, and no
-            other agent is.
+        outside: whether it comes from outside the project: if it fails on a task, it alone is left out of the results.
     """
 
     id: AgentId
@@ -40,13 +39,13 @@ class Agent:
     recorded: Mapping[str, Path] = field(default_factory=dict)
     earlier: Sequence[Artifact] = ()
     episodes: int | None = None
-    lanes: int | None = None
+    num_envs: int | None = None
     how: Mapping[str, Any] = field(default_factory=dict)
     outside: bool = False
 
     @property
     def name(self) -> str:
-        """The agent's name as tables show it."""
+        """The agent's name in tables."""
         return str(self.id)
 
     def on(self, suite: Suite) -> "Agent":
@@ -57,20 +56,20 @@ class Agent:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which episodes an agent plays, and how many at once.
+    """The episodes that an agent plays, and how many in parallel.
 
     Attributes:
-        seeds: of the test episodes, the same for every task.
-        lanes: environments of each task side by side, given the number of tasks that are played together.
+        seeds: seeds of the test episodes, the same for every task.
+        num_envs: parallel environments per task, given the number of tasks that are played together.
     """
 
     seeds: Sequence[int]
-    lanes: Callable[[int], int]
+    num_envs: Callable[[int], int]
 
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes, their wall time in seconds summed over processes, and the policy's inference cost, if it counts it."""
+    """Episodes, their wall time in seconds summed over processes, and the policy's inference cost."""
 
     episodes: Sequence[Episode]
     seconds: float
@@ -80,13 +79,13 @@ class Played:
 def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
     """Play the test episodes of agents.
 
-    A task that fails for one of the project's agents is noted in the run's failures, and is left to nobody. An agent
-    from outside that fails is noted there, and is missing in what is returned.
+    If a task fails for one of the project's agents, it is added to the run's failures and left out for all agents. If
+    an agent from outside fails, the agent is added to the failures, and missing in the result.
 
     Args:
         run: the run.
         agents: the agents; those from outside play last.
-        schedules: of every agent.
+        schedules: the schedule of every agent.
     """
     ours = [agent for agent in agents if not agent.outside]
     played = _play_all(run, ours, schedules)
@@ -108,18 +107,18 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
         schedule = schedules[agent.id]
         parts = min(run.workers, len(schedule.seeds))
         jobs += [
-            _part(agent, together, replace(schedule, seeds=schedule.seeds[part::parts]))
-            for together in _groups(agent, suite)
+            _part(agent, group, replace(schedule, seeds=schedule.seeds[part::parts]))
+            for group in _groups(agent, suite)
             for part in range(parts)
         ]
-    done = _play_parts(jobs, run)
-    for episode in (episode for _, part in done for episode in part.episodes):
+    results = _play_parts(jobs, run)
+    for episode in (episode for _, part in results for episode in part.episodes):
         if not math.isfinite(episode.total_return):
             line = f"the return of an episode (seed {episode.seed}) is {episode.total_return}: scale its rewards down."
             run.failures.add(episode.task, f"task {episode.task}: {line}")
     played = {}
     for agent in agents:
-        parts = [part for job, part in done if job.arguments["agent"] is agent]
+        parts = [part for job, part in results if job.arguments["agent"] is agent]
         played[agent.id] = Played(
             [episode for part in parts for episode in part.episodes],
             sum(part.seconds for part in parts),
@@ -129,9 +128,9 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
 
 
 def _groups(agent: Agent, suite: Suite) -> list[Suite]:
-    """Tasks that an agent plays together in one process: each by itself if it has lanes of its own, else all."""
+    """Groups of tasks that an agent plays in one process: single tasks if it sets ``num_envs``, otherwise all."""
     playing = tuple(task for task in suite if task.name not in agent.recorded)
-    if agent.lanes:
+    if agent.num_envs:
         return [Suite(suite.name, (task,)) for task in playing]
     return [Suite(suite.name, playing)] if playing else []
 
@@ -168,9 +167,9 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
     """Play all episodes of a job, in a worker process."""
     start = time.monotonic()
     episodes: list[Episode] = []
-    lanes = agent.lanes or schedule.lanes(len(suite.tasks))
+    num_envs = agent.num_envs or schedule.num_envs(len(suite.tasks))
     with closing(agent.load()) as policy:
-        for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=lanes):
+        for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=num_envs):
             episodes.append(episode)
             report(len(episodes))
     return Played(episodes, time.monotonic() - start, policy.inference_cost())

@@ -1,7 +1,7 @@
-"""Results of runs as tidy rows, and the checks that they must pass before a table is drawn from them.
+"""Results of runs as rows in long format, and the checks that they must pass before a report is made.
 
-A results folder holds four CSV files, one per dataclass below. Every run's folder is a results folder, and so is every
-folder below ``results/``. Tables, charts and pages are drawn from these files alone.
+A results folder has four CSV files, one per dataclass below. Every run's folder is a results folder, and so is every
+folder below ``results/``. Tables, charts and pages are generated from these files alone.
 """
 
 import functools
@@ -34,8 +34,8 @@ class ScoreRow:
         episode_seed: seed of the episode's start and random stream.
         total_return: undiscounted sum of rewards.
         length: environment steps.
-        success: whether the task was solved; None if its environment does not say.
-        cost: sum of the environment's hidden costs; None if it has none. There is no column where no row has one.
+        success: whether the task was solved; None if its environment does not report it.
+        cost: sum of the environment's hidden costs; None if it has none. The column is missing if no row has a cost.
     """
 
     suite: str
@@ -94,7 +94,7 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class CostRow:
-    """What one agent cost to make and to play: a line of ``costs.csv``; see :class:`benchmarks.base.compute.Cost`.
+    """The cost of training and playing one agent: a line of ``costs.csv``; see :class:`benchmarks.base.compute.Cost`.
 
     Attributes:
         suite: the suite's name.
@@ -236,14 +236,14 @@ class Results:
         return results
 
     def check(self, folder: str) -> None:
-        """Refuse rows that no fair table can be drawn from.
+        """Reject rows that would make a table unfair.
 
         Args:
             folder: the results folder, for the error message.
 
         Raises:
-            GatitoError: naming the rows: unknown agents or tasks, duplicates, mixed suites or preprocessing, and
-                missing tasks, seeds or episodes.
+            GatitoError: names the rows: unknown agents or tasks, duplicates, mixed suites or preprocessing, and missing
+                tasks, seeds or episodes.
         """
         scores = f"{folder}/scores.csv"
         if not self.scores or not self.tasks:
@@ -252,15 +252,15 @@ class Results:
         for number, row in enumerate(self.scores):
             if not is_agent_name(row.agent):
                 raise GatitoError(
-                    f"{scores}, line {number + 2}: {row.agent!r} is no name of an agent, which has letters, digits, - "
-                    "and _: mend the file."
+                    f"{scores}, line {number + 2}: {row.agent!r} is not a valid agent name (letters, digits, - and _): "
+                    "correct the file."
                 )
             if row.task not in tasks:
                 raise GatitoError(f"{scores}, line {number + 2}: {unknown('task', row.task, tasks)}")
         _refuse(
             _repeated(self.scores, lambda row: (row.task, row.agent_id, row.train_seed, row.episode_seed)),
             f"{scores} has duplicate rows",
-            "leave one of each, or give each run once.",
+            "keep one of each, or name each run once.",
         )
         suites = {row.suite for row in (*self.scores, *self.tasks)}
         if len(suites) > 1:
@@ -270,24 +270,24 @@ class Results:
         self._check_episodes(scores)
 
     def _check_tasks(self, file: str) -> None:
-        """All rows of a task must describe the same pipeline, and none may be there twice."""
+        """All rows of a task must describe the same pipeline, without duplicates."""
         for task in self.task_names:
             rows = [(number, row) for number, row in enumerate(self.tasks) if row.task == task]
             for column in ("preprocessing", "metric", "env_id", "horizon"):
                 lines = {getattr(row, column): f"line {number + 2} ({getattr(row, column)})" for number, row in rows}
                 if len(lines) > 1:
                     raise GatitoError(
-                        f"{file}: task {task} has different {column} in {' and '.join(lines.values())}: a report is "
-                        "never drawn from mixed pipelines; repeat the runs with one version and one setting."
+                        f"{file}: task {task} has different {column} in {' and '.join(lines.values())}: a report "
+                        "cannot mix pipelines; repeat the runs with one version and one setting."
                     )
         _refuse(
             _repeated(self.tasks, lambda row: (row.task, row.expert_id, row.train_seed)),
             f"{file} has duplicate rows",
-            "leave one of each.",
+            "keep one of each.",
         )
 
     def _check_missing(self, file: str) -> None:
-        """Every agent needs every task, and the same training seeds as its anchors, whose means it is compared with."""
+        """Every agent needs every task, and the same training seeds as its anchors."""
         played = dict.fromkeys((row.agent_id, row.train_seed, row.task) for row in self.scores)
         seeds: dict[AgentId, set[int]] = {}
         for agent, seed, _ in played:
@@ -314,7 +314,7 @@ class Results:
         _refuse(missing, f"{file} lacks rows", _REPEAT)
 
     def _check_episodes(self, file: str) -> None:
-        """All agents of a run must have played the same test episodes; amplified policies may play fewer."""
+        """All agents of a run must have the same test episodes; amplified policies may have fewer."""
         played: dict[tuple[AgentId, int, str], set[int]] = {}
         for row in self.scores:
             played.setdefault((row.agent_id, row.train_seed, row.task), set()).add(row.episode_seed)
@@ -327,7 +327,7 @@ class Results:
             count = len(wanted[agent.anchor("random", agents), seed, task])
             if len(episodes) < count and agent.name != "amplified":
                 uneven.append(f"{agent} on {task}, training seed {seed}: {len(episodes)} of {count}")
-        _refuse(uneven, f"{file}: test episodes that others have played are missing", _REPEAT)
+        _refuse(uneven, f"{file}: test episodes that other agents have are missing", _REPEAT)
 
 
 _REPEAT = "run with stages=[evaluate,report] again."

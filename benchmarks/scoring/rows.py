@@ -1,4 +1,4 @@
-"""Rows of a results folder, from the episodes that were played and the artifacts of what played them."""
+"""Rows of a results folder, from test episodes and the agents' artifacts."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ def score_rows(suite: Suite, agent: AgentId, seed: int, episodes: Sequence[Episo
 def task_rows(
     suite: Suite, seed: int, gate_means: Mapping[str, float], amplified: Collection[str] | None
 ) -> list[TaskRow]:
-    """A row of each task.
+    """One row for each task.
 
     Args:
         suite: the tasks.
@@ -80,15 +80,15 @@ def cost_row(
     earlier: Iterable[Artifact],
     scores: Artifact,
 ) -> CostRow:
-    """What training and playing an agent cost.
+    """The cost of training and playing an agent.
 
     Args:
         agent: the agent.
         suite: the suite's name.
         seed: the training seed.
         made_from: artifacts that the agent consists of.
-        earlier: artifacts that were made on the way to it, whose cost is part of its own.
-        scores: of its test episodes.
+        earlier: artifacts that the agent depends on, whose cost is part of its own.
+        scores: the artifact of its test episodes.
     """
     final = sum((Cost.of(finished_manifest(artifact)) for artifact in made_from), Cost())
     before = sum((Cost.of(finished_manifest(artifact)) for artifact in earlier), Cost())

@@ -24,9 +24,9 @@ class Aggregate:
 
     Attributes:
         function: ``(..., tasks)`` → ``(...)``, over the last axis.
-        help: one sentence for the caption of the summary table; empty: none is needed.
-        low: least value that it can have; an interval is cut off there.
-        high: greatest value that it can have.
+        help: one sentence for the caption of the summary table; may be empty.
+        low: its least possible value, for clipping intervals.
+        high: its greatest possible value.
     """
 
     function: Callable[[np.ndarray], np.ndarray]
@@ -100,7 +100,7 @@ class Scoreboard:
         unscored: tasks that failed the gate, each with the reason.
         weak_seeds: training seeds whose expert misses the reference, by task, whether the task is scored or not.
         improvements: probability that the first agent of a pair is better than the second.
-        differences: IQM of the first agent of a pair less the second's.
+        differences: IQM of the first agent of a pair minus the second's.
         gains: gains of rounds of amplification and distillation.
     """
 

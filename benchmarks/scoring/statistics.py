@@ -1,11 +1,12 @@
 """Statistics of scores: aggregates over tasks, and intervals that hold with few training seeds.
 
-Pure functions: arrays and an explicit ``numpy.random.Generator`` in, numbers out. The way from episodes to an interval:
-:class:`Bootstrap` resamples training seeds, then episodes, and gives :class:`Replicates` of every task's mean; any
-function of means maps replicates to replicates (:func:`combine`); :func:`interval` reads them.
+Pure functions of arrays and an explicit ``numpy.random.Generator``. From episodes to an interval: :class:`Bootstrap`
+resamples training seeds, then episodes, and gives :class:`Replicates` of every task's mean; any function of means maps
+replicates to replicates (:func:`combine`); :func:`interval` computes the interval from them.
 
-One training seed stands for one whole pipeline (experts, recordings, networks) and its own test episodes. It is drawn
-for all agents and tasks together, so what they share, such as a weak expert that a generalist copies, stays shared.
+One training seed stands for one whole pipeline (experts, recordings, networks) and its own test episodes. It is
+resampled for all agents and tasks together, so that common causes, such as a weak expert that a generalist copies, stay
+common.
 """
 
 import math
@@ -39,8 +40,8 @@ class Replicates:
     Attributes:
         estimate: shape ``(…)``, the quantity itself.
         resampled: shape ``(resamples, …)``, with training seeds and episodes resampled.
-        episodes_only: shape ``(resamples, …)``, with the same resampled episodes of the training seeds as they are.
-        seeds: training seeds; 1: the differences between them are unknown and in no interval.
+        episodes_only: shape ``(resamples, …)``, with the same resampled episodes of the original training seeds.
+        seeds: training seeds; with 1, the variation between seeds is unknown and missing in intervals.
         episodes: episodes per training seed.
     """
 
@@ -70,10 +71,11 @@ def combine(function: Callable[..., np.ndarray], *parts: Replicates) -> Replicat
 class Bootstrap:
     """Resamples training seeds and the episodes of each (Efron and Tibshirani 1993; Davison and Hinkley 1997, 3.8).
 
-    A mean is its estimate, plus the deviations of the seeds drawn, plus what the drawn episodes of every seed add.
+    A resampled mean is the estimate, plus the deviation of the resampled seeds, plus the deviation of the resampled
+    episodes of every seed.
 
-    The draws depend on the generator's state at the start, and on a sample's training seeds and number of episodes,
-    not on the order of calls: agents of the same training seeds are resampled alike.
+    Resamples depend on the generator's initial state and on a sample's training seeds and number of episodes, not on
+    the order of calls: agents with the same training seeds have the same resamples.
     """
 
     def __init__(self, rng: np.random.Generator, resamples: int = 10_000) -> None:
@@ -109,7 +111,7 @@ class Bootstrap:
         return added
 
     def seed_counts(self, seeds: tuple[int, ...]) -> np.ndarray:
-        """How often each training seed is drawn, shape ``(resamples, seeds)``."""
+        """How often each training seed is resampled, shape ``(resamples, seeds)``."""
         return self._counts("seeds", seeds, size=len(seeds))
 
     def _seed_weights(self, seeds: tuple[int, ...]) -> np.ndarray:
@@ -135,21 +137,21 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % interval of each quantity, ``(low, high)`` in the shape of the estimate.
 
-    A percentile interval with three corrections, without which it misses far more than 5 %:
+    A percentile interval with three corrections, without which its coverage is far below 95 %:
 
     - Seeds differ also because their episodes do, so resampling both counts the episodes' noise twice. The variance is
       that of ``resampled`` less that of ``episodes_only`` (which is also its floor), and deviations are scaled to it.
     - Few seeds: the deviations are widened from the normal distribution's quantile to Student's (Hesterberg 2015,
-      "expanded percentile"), with the seeds' degrees of freedom, or the episodes' where these are the floor. With two
-      seeds that is not enough: in simulations, 85 to 90 % of intervals hold the truth.
-    - Kinks and extremes (an optimality gap, a worst decile) are biased by noise: the bias that resampling adds is taken
-      off once (Efron and Tibshirani 1993, ch. 10).
+      "expanded percentile"), with the seeds' degrees of freedom, or the episodes' if these are the floor. With two
+      seeds that is not enough: in simulations, the coverage is 85 to 90 %.
+    - Noise biases kinks and extremes (an optimality gap, a worst decile): the bias that resampling adds is subtracted
+      once (Efron and Tibshirani 1993, ch. 10).
 
     Args:
-        replicates: of any shape.
-        bounds: the least and largest value that the quantity can have.
+        replicates: replicates of any shape.
+        bounds: the least and greatest possible value of the quantity.
     """
-    from scipy import special  # here: to load it takes longer than all of gatito
+    from scipy import special  # slow to import, and most commands do not need it
 
     spread = replicates.resampled.var(axis=0)
     noise = replicates.episodes_only.var(axis=0)
@@ -176,9 +178,9 @@ def interval(
 
 
 def count_interval(replicates: Replicates) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % interval of counts and shares, such as a threshold curve: plain percentiles, on values that they took.
+    """The 95 % interval of counts and shares, such as a threshold curve: percentiles of the resampled values.
 
-    A count moves in whole steps. The corrections of :func:`interval` are for smooth quantities and make it miss.
+    Counts are discrete; the corrections of :func:`interval` are for smooth quantities and would reduce the coverage.
     """
     tail = (1 - LEVEL) / 2
     low = np.quantile(replicates.resampled, tail, axis=0, method="lower")
@@ -191,7 +193,7 @@ def iqm(f: np.ndarray) -> np.ndarray:
 
     Each quarter is rounded down to whole tasks (Agarwal et al. 2021, arXiv:2108.13264; there over tasks and runs).
     """
-    from scipy import stats  # here: to load it takes longer than all of gatito
+    from scipy import stats  # slow to import, and most commands do not need it
 
     return stats.trim_mean(f, 0.25, axis=-1)
 
@@ -226,12 +228,12 @@ def share_at_or_above(f: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
 
 
 def improvement(bootstrap: Bootstrap, x: Sequence[Sample], y: Sequence[Sample]) -> Replicates:
-    """Probability that a training seed of agent X scores above one of agent Y on a task drawn at random.
+    """Probability that a training seed of agent X scores above one of agent Y on a random task.
 
     A tie counts half (Agarwal et al. 2021, "probability of improvement").
 
     Args:
-        bootstrap: resamples both.
+        bootstrap: resamples both agents.
         x: agent X's scores, a sample per task.
         y: agent Y's scores on the same tasks.
 
@@ -260,8 +262,7 @@ def improvement(bootstrap: Bootstrap, x: Sequence[Sample], y: Sequence[Sample]) 
 def standard_error(sample: Sample) -> float:
     """Standard error of a sample's mean, in the unit of its scores.
 
-    From the differences between its training seeds, with what episodes alone would give as its floor; 0 where there is
-    a single episode.
+    It is the variation between training seeds, with that of the episodes as its lower bound; 0 for a single episode.
     """
     within = np.mean([values.var(ddof=1) / len(values) if len(values) > 1 else 0.0 for values in sample.values()])
     between = np.var([values.mean() for values in sample.values()], ddof=1) if len(sample) > 1 else 0.0
@@ -272,13 +273,13 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
     """The 95 % interval of a ratio of means, in closed form (Fieller 1954): a cross-check of the bootstrap.
 
     Args:
-        numerator: shape ``(n,)``, such as S - R of every training seed (of every episode, where there is one seed).
-        denominator: shape ``(n,)``, such as E - R of the same.
+        numerator: shape ``(n,)``, such as S - R of every training seed (of every episode, if there is one seed).
+        denominator: shape ``(n,)``, such as E - R of the same seeds or episodes.
 
     Returns:
-        ``(-inf, inf)`` where the denominator is not significantly different from zero, or n is 1.
+        ``(-inf, inf)`` if the denominator is not significantly different from zero, or n is 1.
     """
-    from scipy import special  # here: to load it takes longer than all of gatito
+    from scipy import special  # slow to import, and most commands do not need it
 
     count = len(numerator)
     a, b = float(numerator.mean()), float(denominator.mean())

@@ -139,7 +139,7 @@ def test_a_dataset_stands_for_an_expert(trained):
     code, error = run(
         trained, "name=minari", "experts=minari", f"+experts.datasets.cartpole={dataset}", "evaluate.episodes=99"
     )
-    assert code == 1 and f"has {len(returns)} episodes, but 99 are to be scored: set evaluate.episodes" in error
+    assert code == 1 and f"has {len(returns)} episodes, but 99 are scored: set evaluate.episodes" in error
     code, error = run(trained, "experts=minari")
     assert code == 1 and "task classic/cartpole has no dataset: name one with +experts.datasets.cartpole=ID" in error
 

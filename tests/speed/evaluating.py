@@ -64,8 +64,8 @@ def _suite(task: str) -> Suite:
     return suite_of("mixed", _HORIZON, *([task] if task else []))
 
 
-def _lanes(suite: Suite) -> int:
-    return EvaluateConfig().lanes_for(len(suite.tasks))
+def _num_envs(suite: Suite) -> int:
+    return EvaluateConfig().num_envs(len(suite.tasks))
 
 
 def _policy(suite: Suite) -> NetworkPolicy:
@@ -78,13 +78,13 @@ def _policy(suite: Suite) -> NetworkPolicy:
 def batched(name: str, part: int) -> Measurement:
     """As ``harness.evaluate`` plays a part of the episodes."""
     suite = _suite(name)
-    lanes = _lanes(suite)
+    num_envs = _num_envs(suite)
     policy, environments = _policy(suite), Environments()
     seeds = {task: itertools.count(1_000_000 * part) for task in suite}
 
     def work() -> int:
-        enough = lanes * (_HORIZON - 1) + 1  # each plays one episode, or several short ones
-        played = rollout(policy, seeds, envs_per_task=lanes, enough_steps=enough, make=environments.take)
+        enough = num_envs * (_HORIZON - 1) + 1  # each plays one episode, or several short ones
+        played = rollout(policy, seeds, envs_per_task=num_envs, enough_steps=enough, make=environments.take)
         return sum(episode.length for episode in played)
 
     return timed(work)
@@ -107,19 +107,19 @@ def _alone(name: str) -> Measurement:
 
 def _at_random(name: str, part: int) -> Measurement:
     suite = _suite(name)
-    lanes = [(task, make_env(task)) for task in suite for _ in range(_lanes(suite))]
+    envs = [(task, make_env(task)) for task in suite for _ in range(_num_envs(suite))]
     seeds = itertools.count(1_000_000 * part)
     actions = {task: [spaces(task)[1].sample() for _ in range(_HORIZON)] for task in suite}
 
     def work() -> int:
-        for _, env in lanes:
+        for _, env in envs:
             env.reset(seed=next(seeds))
         for step in range(_HORIZON):
-            for task, env in lanes:
+            for task, env in envs:
                 _, _, terminated, truncated, _ = env.step(actions[task][step])
                 if (terminated or truncated) and step < _HORIZON - 1:
                     env.reset(seed=next(seeds))
-        return _HORIZON * len(lanes)
+        return _HORIZON * len(envs)
 
     return timed(work)
 

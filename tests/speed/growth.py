@@ -23,7 +23,7 @@ from tests.speed.tasks import HALF_CHEETAH, codec_of, record, suite_of
 _OVERHEAD = 0.5  # seconds a task, at most
 _EPISODES = 2
 _HORIZON = 12
-_STEPS = 8_000  # recorded, an episode in each of eight lanes; and ten times as many
+_STEPS = 8_000  # recorded, an episode in each of eight environments; and ten times as many
 
 
 def cases() -> list[Case]:

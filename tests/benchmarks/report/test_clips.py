@@ -85,7 +85,7 @@ def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, c
     run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task(),)))
     for _ in range(2):
         made = film(run, agents(), CONFIG)
-    assert capsys.readouterr().err.count("toy/counter cannot be filmed") == 1
+    assert capsys.readouterr().err.count("toy/counter cannot be rendered") == 1
     assert not (made["toy/counter"].folder / "clip.mp4").exists()
     assert film(run, [], CONFIG) == {}
 

@@ -24,7 +24,7 @@ def test_what_runs_leave_in_their_folders_is_gathered_in_their_order(tmp_path, c
         else:
             run = SweepRun(tmp_path / f"run{job}", None, ["toy", "toy/a"], TrackingConfig("none", mode="offline"))
             sweep.reported.append(run)
-        sweep.leave(tmp_path / "sweep" / str(job))
+        sweep.write_outcome(tmp_path / "sweep" / str(job))
         assert sweep == Sweep()  # the next run in this process begins anew
     (tmp_path / "sweep" / "11").mkdir()
     (tmp_path / "sweep" / ".submitit").mkdir()

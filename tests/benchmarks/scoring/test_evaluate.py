@@ -190,6 +190,6 @@ def test_settings_that_would_play_nothing_are_refused(setting, least):
         EvaluateConfig(**{setting: least - 1}).check()
 
 
-@pytest.mark.parametrize("tasks, lanes", [(1, 50), (5, 50), (24, 10), (157, 1), (1000, 1)])
-def test_a_suite_of_many_tasks_has_fewer_environments_of_each(tasks, lanes):
-    assert EvaluateConfig(envs_per_task=50, max_envs=256).lanes_for(tasks) == lanes
+@pytest.mark.parametrize("tasks, num_envs", [(1, 50), (5, 50), (24, 10), (157, 1), (1000, 1)])
+def test_a_suite_of_many_tasks_has_fewer_environments_of_each(tasks, num_envs):
+    assert EvaluateConfig(envs_per_task=50, max_envs=256).num_envs(tasks) == num_envs

@@ -31,7 +31,7 @@ def test_the_gate_asks_for_clearly_different_costs_in_the_right_order():
     assert "4.0 standard errors apart" in cost_gate(sample(1.0), sample(1.0 + 4.0 * 0.0202)).reason
     assert cost_gate(sample(1.0), sample(1.0 + 4.5 * 0.0202)).passed
     assert cost_gate({0: np.zeros(9)}, {0: np.ones(9)}).passed  # without any spread
-    assert cost_gate({0: np.zeros(1)}, {0: np.ones(1)}).reason == "too few episodes to tell"
+    assert cost_gate({0: np.zeros(1)}, {0: np.ones(1)}).reason == "fewer than two episodes"
 
 
 def test_an_agents_restraint_cost_and_violation_rate():

@@ -120,7 +120,7 @@ def test_a_missing_file_names_the_way_out(tmp_path):
 BAD = {
     "a name that no agent can have": (
         lambda r: score_where(r, {"agent": "the generalist"}, agent="generalist", task="toy/y"),
-        "/scores.csv, line 14: 'the generalist' is no name of an agent",
+        "/scores.csv, line 14: 'the generalist' is not a valid agent name",
     ),
     "an agent of one task alone": (
         lambda r: score_where(r, {"agent": "generalits"}, agent="generalist", task="toy/y"),
@@ -138,7 +138,7 @@ BAD = {
         lambda r: replace(r, scores=(*r.scores, replace(r.scores[3], total_return=99.0))),
         "/scores.csv has duplicate rows: line 5 ",
     ),
-    "all rows twice": (lambda r: replace(r, scores=r.scores * 2), "; and 44 more: leave one of each, or give each run"),
+    "all rows twice": (lambda r: replace(r, scores=r.scores * 2), "; and 44 more: keep one of each, or name each run"),
     "an infinite return": (
         lambda r: score_where(r, {"total_return": float("nan")}, agent="random", train_seed=1, task="toy/y"),
         "/scores.csv, line 24: 'nan' is no finite number.",
@@ -149,7 +149,7 @@ BAD = {
     ),
     "mixed preprocessing": (
         lambda r: task_where(r, 1, preprocessing="def"),
-        "/tasks.csv: task toy/x has different preprocessing in line 2 (abc) and line 3 (def): a report is never drawn",
+        "/tasks.csv: task toy/x has different preprocessing in line 2 (abc) and line 3 (def): a report cannot",
     ),
     "mixed metrics": (
         lambda r: task_where(r, 3, metric="success"),
@@ -181,11 +181,11 @@ BAD = {
     ),
     "two rows of one task": (
         lambda r: replace(r, tasks=(*r.tasks, replace(r.tasks[1], gate_mean=8.0))),
-        "/tasks.csv has duplicate rows: line 3 (toy/x, expert, 1); line 6 (toy/x, expert, 1): leave one of each.",
+        "/tasks.csv has duplicate rows: line 3 (toy/x, expert, 1); line 6 (toy/x, expert, 1): keep one of each.",
     ),
     "an episode less": (
         lambda r: score_where(r, None, agent="generalist", task="toy/y", episode_seed=600_000_001),
-        "test episodes that others have played are missing: generalist on toy/y, training seed 0: 1 of 2: run",
+        "test episodes that other agents have are missing: generalist on toy/y, training seed 0: 1 of 2: run",
     ),
     "other episodes": (
         lambda r: score_where(r, {"episode_seed": 7}, agent="expert", episode_seed=600_000_001),

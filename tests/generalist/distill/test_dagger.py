@@ -155,7 +155,7 @@ def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatc
 def test_the_network_is_the_average_of_its_last_weights(tmp_path):
     """Worked by hand: with 10 steps the decay is (1 + n) / (10 + n), below 0.9."""
     trail = []
-    original = module._Training._take
+    original = module._Training._update
 
     def watched(self, mixture):
         if not trail:
@@ -164,7 +164,7 @@ def test_the_network_is_the_average_of_its_last_weights(tmp_path):
         trail.append([values.detach().clone() for values in self._parameters])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module._Training, "_take", watched)
+        patch.setattr(module._Training, "_update", watched)
         made = parts(tmp_path, updates=10, dagger=DaggerConfig(), ema=0.9)()
     average = trail[0]
     for step, weights in enumerate(trail[1:], 1):
