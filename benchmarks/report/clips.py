@@ -29,7 +29,7 @@ from benchmarks.tasks import Task, make_env
 CLIP = "clip.mp4"
 EPISODES = "clip.json"
 _FRAMES_PER_SECOND = 25  # at most; frames of faster environments are skipped
-_GAP = 8  # pixels between two agents
+GAP = 8  # pixels between two agents
 
 
 @dataclass
@@ -139,7 +139,7 @@ def write_video(path: Path, frames: np.ndarray, rate: float) -> None:
 def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
     """Films of one height side by side, ``(frames, height, width, 3)``; a shorter film holds its last frame."""
     length, height = max(map(len, films)), films[0].shape[1]
-    gap = np.full((length, height, _GAP, 3), 255, np.uint8)
+    gap = np.full((length, height, GAP, 3), 255, np.uint8)
     parts: list[np.ndarray] = []
     for frames in films:
         parts += [frames[np.minimum(np.arange(length), len(frames) - 1)], gap]
