@@ -25,6 +25,7 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Task, make_env
+from benchmarks.tasks.rendering import follow_robot
 
 CLIP = "clip.mp4"
 EPISODES = "clip.json"
@@ -94,6 +95,7 @@ class Filmed(gym.Wrapper):
 
     def __init__(self, env: gym.Env, config: ClipsConfig) -> None:
         super().__init__(env)
+        follow_robot(env)
         render_fps = float(env.metadata.get("render_fps") or _FRAMES_PER_SECOND)
         self._every = max(1, math.ceil(render_fps / _FRAMES_PER_SECOND))
         self.rate = render_fps / self._every

@@ -17,10 +17,10 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import atomic_write
 from benchmarks.report.clips import CLIP, EPISODES, GAP
 
-_SIZE = 120  # pixels per side of a cell
+_SIZE = 132  # pixels per side of a cell
 _MARGIN = 6  # pixels between cells
 _LABEL = 20  # pixels of a row or column of labels
-_COLOURS = 64  # of the animation's palette
+_COLOURS = 128  # of the animation's palette
 
 
 def showcase(run: Path, path: Path, tasks: Sequence[str], *, seconds: float = 6.0, rate: int = 12) -> None:
@@ -44,7 +44,13 @@ def showcase(run: Path, path: Path, tasks: Sequence[str], *, seconds: float = 6.
     images = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     with atomic_write(path) as temporary:
         images[0].save(
-            temporary, format="GIF", save_all=True, append_images=images[1:], duration=1000 // rate, loop=0, optimize=True
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=1000 // rate,
+            loop=0,
+            optimize=True,
         )
 
 
@@ -70,7 +76,9 @@ def _square(picture: np.ndarray) -> Image.Image:
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return Image.fromarray(picture[top : top + side, left : left + side]).resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+    return Image.fromarray(picture[top : top + side, left : left + side]).resize(
+        (_SIZE, _SIZE), Image.Resampling.LANCZOS
+    )
 
 
 def _grid(
@@ -103,7 +111,7 @@ def _joined_palette(frames: Sequence[Image.Image]) -> Image.Image:
     sheet = Image.new("RGB", (sample[0].width, sample[0].height * len(sample)))
     for number, frame in enumerate(sample):
         sheet.paste(frame, (0, number * frame.height))
-    return sheet.quantize(_COLOURS)
+    return sheet.quantize(_COLOURS, Image.Quantize.FASTOCTREE)
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
-"""Drawing without a screen."""
+"""Rendering without a screen, and with a camera that follows the robot."""
 
 import os
 import sys
 
+import gymnasium as gym
+
 
 def draw_without_screen(render_mode: str | None) -> None:
-    """Where there is no display, have MuJoCo draw by EGL; Gymnasium would try a window first, and fail.
+    """Let MuJoCo render with EGL if there is no display; Gymnasium would try to open a window first, and fail.
 
-    MuJoCo is imported before it can see the setting: where EGL is missing, it could then not even simulate.
+    MuJoCo is imported before the variable is set: without EGL, it could otherwise not even simulate.
     """
     if render_mode is None or sys.platform != "linux" or os.environ.get("DISPLAY") or "MUJOCO_GL" in os.environ:
         return
@@ -16,3 +18,16 @@ def draw_without_screen(render_mode: str | None) -> None:
     except ImportError:
         return
     os.environ["MUJOCO_GL"] = "egl"
+
+
+def follow_robot(env: gym.Env) -> None:
+    """Render with the model's camera ``track``, if it has one: Gymnasium's default camera does not move."""
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    model = getattr(env.unwrapped, "model", None)
+    if renderer is None or model is None:
+        return
+    import mujoco
+
+    camera = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if camera >= 0:
+        renderer.camera_id = camera
