@@ -1,1 +1,1 @@
-"""The game and its rules: tasks, how to play them, how play is recorded, how it is scored and shown."""
+"""Tasks, and everything needed to play, record, score and report them."""

@@ -217,7 +217,7 @@ def test_a_kill_while_releasing_loses_nothing_and_foreign_folders_are_kept(tmp_p
     assert released_digest(TASK, released) == before
     assert [path.name for path in (released / TASK.name).parent.iterdir()] == ["counter"]
     (released / TASK.name / "manifest.json").unlink()
-    with pytest.raises(GatitoError, match="holds files that gatito did not make"):
+    with pytest.raises(GatitoError, match="has files that gatito did not make"):
         release_expert(run, released)
     assert (released / TASK.name / "policy.safetensors").exists()
 

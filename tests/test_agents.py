@@ -131,7 +131,7 @@ def test_agents_that_fail_are_left_out_with_a_line_and_the_others_are_scored(run
     assert done.returncode == 1
     assert set(fractions(tmp_path)) == {"random", "expert", "slow"}
     lines = done.stderr.strip().splitlines()
-    listed = "\n".join(lines[lines.index("error: 3 agents failed; once they are mended, run all stages again:") :])
+    listed = "\n".join(lines[lines.index("error: 3 agents failed; once they are fixed, run all stages again:") :])
     assert "agent crash: agent crash raised ValueError in act() in task classic/cartpole" in listed
     assert "agent late: agent late took more than" in listed and "+agents.late.step_seconds=SECONDS" in listed
     assert "agent die: the worker process of evaluate die died" in listed

@@ -140,7 +140,7 @@ def test_whatever_names_a_stage_names_one_of_the_list():
 
 
 def test_a_stage_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="trian is no stage"):
+    with pytest.raises(ValueError, match="trian is not a stage"):
         Failures(["toy/a"]).stage = "trian"
 
 
@@ -161,5 +161,5 @@ def test_stages_declare_the_job_types_of_all_wandb_runs(tmp_path):
     named = {job_type for path in CODE for job_type in job_types(path)} | {"multitask-rl"}  # a constant's value
     assert named == set(JOB_TYPES) and len(set(JOB_TYPES)) == len(JOB_TYPES)
     tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=tmp_path)
-    with pytest.raises(ValueError, match="ida-1-generalist is no job type"):
+    with pytest.raises(ValueError, match="ida-1-generalist is not a job type"):
         tracker.mirror(tmp_path, "ida-1-generalist")

@@ -1,1 +1,1 @@
-"""What every other folder stands on: artifacts, checkpoints, errors, console, seeds, CSV rows."""
+"""Common foundations: artifacts, checkpoints, errors, console, seeds, CSV rows."""

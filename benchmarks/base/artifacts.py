@@ -1,8 +1,8 @@
 """Artifacts: folders of checksummed files with a ``manifest.json`` whose ``complete: true`` is written last.
 
-Every stage writes through this module. A file appears whole or not at all (temporary file, fsync, rename, fsync of the
-folder). A finished artifact carries a *fingerprint* of the config and inputs that made it, so the same request finds it
-again, in this run or in a neighbouring one, and a damaged file is named before anything reads it.
+Every stage writes through this module. A file appears completely or not at all (temporary file, fsync, rename, fsync of
+the folder). A finished artifact has a *fingerprint* of the config and inputs that it was made from, so the same request
+finds it again, in this run or in another one. A damaged file is reported before anything reads it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.base import console
 from benchmarks.base.errors import FatalError
-from benchmarks.base.files import (  # noqa: F401 (until every import names the module that it is of)
+from benchmarks.base.files import (  # noqa: F401 (re-exported)
     MANIFEST,
     STARTED,
     TEMPORARY,
@@ -37,7 +37,7 @@ from benchmarks.base.files import (  # noqa: F401 (until every import names the 
 from benchmarks.base.names import inside
 
 CHECKPOINT = "checkpoint.safetensors"
-FORMAT = 2  # raise it when artifacts of an older gatito must not be taken over
+FORMAT = 2  # raise it if artifacts of an older gatito must not be adopted
 _STARTED_SHAPE = {"fingerprint": str, "kind": str}
 _MANIFEST_SHAPE = _STARTED_SHAPE | {"digest": str, "config": dict, "inputs": dict, "files": dict, "facts": dict}
 _MANIFEST_SHAPE |= {"wall_seconds": (int, float)}
@@ -50,9 +50,9 @@ class Artifact:
     """One folder that one stage makes from one config and other artifacts.
 
     Attributes:
-        folder: where it lives, ``results/runs/<name>/<stage>/…``.
-        kind: what it is, such as ``"expert"``.
-        config: everything that decides its content (JSON-like), training seed included.
+        folder: its location, ``results/runs/<name>/<stage>/…``.
+        kind: its kind, such as ``"expert"``.
+        config: everything that determines its content (JSON-like), including the training seed.
         inputs: fingerprints of the artifacts that it is made from, by name.
     """
 
@@ -63,14 +63,14 @@ class Artifact:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Digest of what decides the content: same fingerprint, same content."""
+        """Digest of the config and inputs: equal fingerprints mean equal content."""
         return digest({"format": FORMAT, "kind": self.kind, "config": dict(self.config), "inputs": dict(self.inputs)})
 
     def is_complete(self) -> bool:
-        """Whether the folder holds this very artifact, finished; every file is checked against its checksum.
+        """Whether the folder has exactly this artifact, finished; every file's checksum is verified.
 
         Raises:
-            FatalError: if it was finished and a file has been changed, cut or lost since.
+            FatalError: if it was finished and a file has been changed, truncated or removed since.
         """
         manifest = read_manifest(self.folder)
         if manifest is None or manifest["fingerprint"] != self.fingerprint:
@@ -79,10 +79,10 @@ class Artifact:
         return True
 
     def start(self) -> None:
-        """Make the folder ready: work for the same fingerprint is kept to resume from, any other is cleared.
+        """Prepare the folder: unfinished work with the same fingerprint is kept for resuming, other content cleared.
 
         Raises:
-            FatalError: if the folder holds what gatito has not made.
+            FatalError: if the folder has files that gatito did not make.
         """
         started = self.folder / STARTED
         if not started.exists() or read_json(started, _STARTED_SHAPE)["fingerprint"] != self.fingerprint:
@@ -92,15 +92,15 @@ class Artifact:
         self._remove_litter()
 
     def _remove_litter(self) -> None:
-        """Remove what a kill in the middle of a write left."""
+        """Remove temporary files of an interrupted write."""
         for litter in self.folder.glob(".*"):
             shutil.rmtree(litter) if litter.is_dir() and not litter.is_symlink() else litter.unlink()
 
     def finish(self, wall_seconds: float, **facts: Any) -> None:  # noqa: ANN401
-        """Write the manifest over all files in the folder, ``complete: true`` with it, in one atomic step.
+        """Write the manifest of all files in the folder, with ``complete: true``, in one atomic step.
 
-        What only serves to resume (``started.json`` and the checkpoint) is left out and removed afterwards: killed
-        before that, nothing is lost.
+        The files for resuming (``started.json`` and the checkpoint) are not listed, and removed afterwards, so that a
+        kill in between loses nothing.
         """
         self._remove_litter()
         manifest = {
@@ -121,10 +121,10 @@ class Artifact:
             (self.folder / name).unlink(missing_ok=True)
 
     def adopt(self, runs: Path) -> bool:
-        """Take over the same finished artifact from another run, by hard links; its files are checked first.
+        """Adopt the same finished artifact from another run by hard links, after its files are verified.
 
         Returns:
-            Whether there was one. Sweeps thus train each expert once, and a run's folder still stands on its own.
+            Whether there was one. Sweeps thus train each expert once, and each run's folder is still self-contained.
         """
         stage = _relative_to_run(self.folder, runs)
         for source in sorted(run / stage for run in (runs.iterdir() if runs.is_dir() else ())):
@@ -135,7 +135,7 @@ class Artifact:
                 if manifest is None or manifest["fingerprint"] != self.fingerprint:
                     continue
                 verify(source, manifest)
-            except FatalError:  # damaged over there: that run will say so when it is asked for
+            except FatalError:  # damaged in the other run, which will report it
                 continue
             clear(self.folder)
             write_json(self.folder / STARTED, {"fingerprint": self.fingerprint, "kind": self.kind})
@@ -148,12 +148,12 @@ class Artifact:
 
 
 def clear(folder: Path) -> None:
-    """Empty a folder that an artifact is made in. A symbolic link in its place is followed, and stays.
+    """Empty an artifact's folder. A symbolic link is followed and kept.
 
-    What shows that the folder is gatito's goes last, so that a kill in between leaves it recognisable.
+    The manifest is removed last, so that the folder is still recognisable after a kill in between.
 
     Raises:
-        FatalError: if the folder holds something and no manifest of gatito's; nothing is removed.
+        FatalError: if the folder has content but no manifest of gatito; nothing is removed.
     """
     folder = folder.resolve()
     if not folder.exists():
@@ -164,39 +164,38 @@ def clear(folder: Path) -> None:
 
 
 def check_ours(folder: Path, *further: str) -> None:
-    """Refuse to replace a folder that gatito has not made. An empty one, and one that does not exist, may be used.
+    """Refuse to replace a folder that gatito did not make. Empty and missing folders are accepted.
 
     Args:
-        folder: what is to be replaced.
-        further: names of folders below it, one of which may hold the manifest in its place.
+        folder: the folder to replace.
+        further: names of subfolders that may have the manifest instead.
 
     Raises:
-        FatalError: if the folder is a file, or holds something and no manifest of gatito's.
+        FatalError: if the folder is a file, or has content but no manifest of gatito.
     """
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise FatalError(f"{folder} is a file, and a folder is needed in its place: move it away.")
+        raise FatalError(f"{folder} is a file where a folder is needed: move it away.")
     for marker in [folder / part / name for part in ("", *further) for name in (MANIFEST, STARTED)]:
         with contextlib.suppress(FatalError, OSError):
             read_json(marker, _STARTED_SHAPE)
             return
     if any(not path.name.endswith(TEMPORARY) for path in folder.iterdir()):
         raise FatalError(
-            f"{folder} holds files that gatito did not make, and would be replaced: move them away, or choose another "
-            "folder."
+            f"{folder} has files that gatito did not make and would replace: move them away, or choose another folder."
         )
 
 
 def read_manifest(folder: Path, remedy: str = "") -> dict[str, Any] | None:
-    """The manifest of a finished artifact, or None where there is none.
+    """The manifest of a finished artifact; None if there is none.
 
     Args:
-        folder: the artifact's.
-        remedy: what to do if it is damaged; by default the artifact is to be removed.
+        folder: the artifact's folder.
+        remedy: the advice if it is damaged; by default, to remove the artifact.
 
     Raises:
-        FatalError: if the manifest has been changed since it was written, or names files outside of its folder.
+        FatalError: if the manifest was changed after it was written, or names files outside of its folder.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -214,7 +213,7 @@ def read_manifest(folder: Path, remedy: str = "") -> dict[str, Any] | None:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file of an artifact but its manifest and what only serves to resume."""
+    """Size and SHA-256 of every file of an artifact, except its manifest and the files for resuming."""
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     others = (MANIFEST, STARTED, CHECKPOINT)
     kept = [path for path in paths if str(path) not in others and not any(part[0] == "." for part in path.parts)]
@@ -223,7 +222,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_manifest(folder: Path, body: dict[str, Any]) -> None:
     """Write a manifest that :func:`read_manifest` reads, with a digest of itself."""
-    body = json.loads(json.dumps(body))  # as it will be read back: the digest is of that
+    body = json.loads(json.dumps(body))  # the digest is that of the content as it will be read back
     write_json(folder / MANIFEST, body | {"digest": digest(body)})
 
 
@@ -231,12 +230,12 @@ def verify(folder: Path, manifest: Mapping[str, Any], remedy: str = "") -> None:
     """Check every file of a finished artifact against its size and SHA-256.
 
     Args:
-        folder: the artifact's.
-        manifest: what :func:`read_manifest` returned.
-        remedy: what to do if a file is damaged; by default the artifact is to be removed.
+        folder: the artifact's folder.
+        manifest: the result of :func:`read_manifest`.
+        remedy: the advice if a file is damaged; by default, to remove the artifact.
 
     Raises:
-        FatalError: naming the first file that is lost, cut or changed.
+        FatalError: names the first file that is missing, truncated or changed.
     """
     remedy = remedy or removal(folder)
     for name, expected in manifest["files"].items():
@@ -252,7 +251,7 @@ def verify(folder: Path, manifest: Mapping[str, Any], remedy: str = "") -> None:
 
 @functools.cache
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide results."""
+    """Versions of the packages that affect results."""
     versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -271,14 +270,14 @@ def git_commit() -> str | None:
 
 
 def _announce_loss(folder: Path) -> None:
-    """Say that finished work is about to be replaced, since it may have taken hours."""
+    """Warn that finished work will be replaced, since it may have taken hours."""
     with contextlib.suppress(FatalError):
         manifest = read_manifest(folder)
         unfinished = manifest is None and (folder / CHECKPOINT).exists()
         if unfinished or (manifest is not None and manifest["kind"] in _COSTLY):
             console.warn(
-                f"{folder} is made anew, as its settings have changed; other settings under another name=NAME would "
-                "have kept what was there."
+                f"{folder} is made again, since its settings have changed; to keep earlier work, give other settings "
+                "another name=NAME."
             )
 
 

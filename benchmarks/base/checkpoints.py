@@ -1,7 +1,7 @@
 """Checkpoints without pickle: a tree of tensors, arrays and plain values in one safetensors file.
 
-Tensors and arrays are stored as tensors, equal ones once (networks list shared parts under each of their names);
-numbers, strings, booleans and None go as JSON into the file's header. Nothing read from disk is ever executed.
+Tensors and arrays are stored as tensors, equal ones only once (networks list shared parts under each of their names);
+numbers, strings, booleans and None are JSON in the file's header. Nothing read from disk is ever executed.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from benchmarks.base.artifacts import write_bytes
 from benchmarks.base.errors import GatitoError
 
 if TYPE_CHECKING:
-    import torch  # elsewhere inside functions: the command line's help and lists of tasks do without it
+    import torch  # imported inside functions, since the command line's help and lists of tasks do not need it
 
 _TENSOR = "__tensor__"
 _HEADER = "gatito"
@@ -26,19 +26,19 @@ def save_state(path: Path, tree: Any) -> None:  # noqa: ANN401
     """Write a tree of dicts, lists, tensors, arrays and plain values atomically.
 
     Raises:
-        TypeError: if the tree holds anything else, such as a dict key that is not a string or an integer.
+        TypeError: if the tree has anything else, such as a dict key that is not a string or an integer.
     """
     import safetensors.torch
 
     tensors: dict[str, torch.Tensor] = {}
     skeleton = json.dumps(_flatten(tree, "", tensors, {}))
-    # One entry, for safetensors writes several in any order, and equal states should be equal files.
+    # A single entry: safetensors writes several in any order, but equal states should be equal files.
     header = json.dumps({"tree": skeleton, "sha256": _digest(skeleton, tensors)})
     write_bytes(path, safetensors.torch.save(tensors, metadata={_HEADER: header}))
 
 
 def load_state(path: Path) -> Any:  # noqa: ANN401
-    """Read back what :func:`save_state` wrote; arrays come back as tensors.
+    """Read the result of :func:`save_state`; arrays come back as tensors.
 
     Raises:
         GatitoError: if the file is missing or damaged.
@@ -69,7 +69,7 @@ def _flatten(node: Any, name: str, tensors: "dict[str, torch.Tensor]", names: di
     import torch
 
     if isinstance(node, np.ndarray):
-        node = torch.from_numpy(np.array(node))  # a copy: memory maps are read-only, which torch warns of
+        node = torch.from_numpy(np.array(node))  # a copy, since torch warns about read-only memory maps
     if isinstance(node, torch.Tensor):
         values = node.detach().cpu().contiguous()
         content = hashlib.sha256(values.numpy().tobytes()).digest()
@@ -97,7 +97,7 @@ def _key(key: object) -> str | int:
 
 def _unflatten(node: dict[str, Any], tensors: "dict[str, torch.Tensor]") -> Any:  # noqa: ANN401
     if _TENSOR in node:
-        return tensors[node[_TENSOR]].clone()  # what was equal need not stay so
+        return tensors[node[_TENSOR]].clone()  # equal tensors may change independently
     if "dict" in node:
         return {key: _unflatten(value, tensors) for key, value in node["dict"]}
     if "list" in node:

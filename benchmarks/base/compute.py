@@ -1,4 +1,4 @@
-"""What an agent cost: parameters, floating-point operations, environment steps and seconds, measured as it is made."""
+"""The cost of making an agent: parameters, floating-point operations, environment steps and seconds."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,13 +10,13 @@ from benchmarks.base.artifacts import read_manifest
 
 @dataclass(frozen=True)
 class Cost:
-    """What making an agent (or its part for one task) took.
+    """The cost of making an agent, or its part for one task.
 
     Attributes:
-        parameters: trained numbers; of a retrieval agent, the numbers that it stores.
+        parameters: trained numbers; for a retrieval agent, the stored numbers.
         flops: floating-point operations of matrix products, convolutions and attention in training, forward and
-            backward (one multiplication and addition count as two).
-        env_steps: environment steps that it learnt from: those that it took, or those recorded of its teachers.
+            backward (a multiplication and an addition count as two).
+        env_steps: environment steps that it learned from: its own, or those in its teachers' recordings.
         seconds: wall time of its training.
     """
 
@@ -26,20 +26,20 @@ class Cost:
     seconds: float = 0.0
 
     def facts(self) -> dict[str, Any]:
-        """As a manifest's facts hold it; the seconds are the manifest's own ``wall_seconds``."""
+        """The cost in the format of a manifest's facts; the seconds are the manifest's ``wall_seconds``."""
         return {"cost": {name: value for name, value in asdict(self).items() if name != "seconds"}}
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> "Cost":
-        """The cost that a finished artifact's manifest states; nothing where it states none."""
+        """The cost in a finished artifact's manifest; zero if it has none."""
         return Cost(**manifest["facts"].get("cost", {}), seconds=manifest["wall_seconds"])
 
     @staticmethod
     def read(folder: Path) -> "Cost":
-        """The cost of what is finished in a folder.
+        """The cost of the finished artifact in a folder.
 
         Raises:
-            ValueError: if nothing is.
+            ValueError: if it is not finished.
         """
         manifest = read_manifest(folder)
         if manifest is None:

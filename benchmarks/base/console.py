@@ -1,6 +1,6 @@
-"""What a person sees while waiting: progress bars, tables, warnings and errors, alike in every stage.
+"""Console output: progress bars, tables, warnings and errors, the same in every stage.
 
-Texts hold names that others chose, so none is read as Rich's markup.
+Texts contain names that users choose, so none is interpreted as Rich's markup.
 """
 
 import sys
@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-# A table in a file is not squeezed into the 80 columns that a file is taken to have.
+# Rich assumes 80 columns for a file, which is too narrow for tables.
 OUT = Console(width=None if sys.stdout.isatty() else 140)
 ERR = Console(stderr=True)
 
@@ -44,22 +44,22 @@ def progress() -> Iterator[Progress]:
 
 
 def say(text: str) -> None:
-    """A result, on standard output."""
+    """Print a result on standard output."""
     OUT.print(Text(text))
 
 
 def note(text: str) -> None:
-    """One line about what goes on."""
+    """Print one line about the progress of a command."""
     ERR.print(Text(text, "cyan"), soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """One line about something that is wrong but does not stop the run."""
+    """Print one line about a problem that does not stop the run."""
     ERR.print(Text.assemble(("warning:", "yellow"), f" {text}"), soft_wrap=True)
 
 
 def fail(text: str, details: Sequence[str] = ()) -> None:
-    """The one line that an error gets, and one below it for each of its parts."""
+    """Print an error in one line, with one line below it for each detail."""
     ERR.print(Text.assemble(("error:", "red"), f" {' '.join(text.split())}"), soft_wrap=True)
     for line in details:
         ERR.print(Text(f"  {' '.join(line.split())}"), soft_wrap=True)
@@ -68,7 +68,7 @@ def fail(text: str, details: Sequence[str] = ()) -> None:
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
     """Print a table on standard output; the first column is left-aligned, the others right-aligned.
 
-    Widths are the terminal's: a cell such as ``0.981 [0.962, 0.999]`` is broken at its spaces where it must.
+    In a narrow terminal, a cell such as ``0.981 [0.962, 0.999]`` is wrapped at its spaces.
     """
     table = Table(title=Text(title), title_justify="left", caption_justify="left")
     table.caption = Text(caption) if caption else None

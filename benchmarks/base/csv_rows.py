@@ -1,7 +1,7 @@
-"""Tidy CSV files: one dataclass a kind of row, one line a row, every cell checked against its type when read.
+"""CSV files in long format: one dataclass per kind of row; every cell is checked against its type when read.
 
-Spreadsheets run a cell that begins with ``=`` as a formula. Such a text is written with an apostrophe before it, which
-spreadsheets do not show and :func:`read_csv` takes off again.
+Spreadsheets interpret a cell that begins with ``=`` as a formula. Such a text is written with a leading apostrophe,
+which spreadsheets hide and :func:`read_csv` removes.
 """
 
 import csv
@@ -27,8 +27,8 @@ _MOST_BYTES = 2**30  # a compressed file can be a thousand times smaller than it
 def to_csv(rows: Sequence[Any], kind: type) -> str:
     """CSV text with the fields of ``kind`` as columns.
 
-    None is an empty cell, a truth value 1 or 0, a float has all its digits. A field with ``optional`` in its metadata
-    has no column if it is None in every row.
+    None is an empty cell, a boolean 1 or 0, a float has all its digits. A field with ``optional`` in its metadata has
+    no column if it is None in every row.
     """
     fields = [
         field
@@ -43,15 +43,15 @@ def to_csv(rows: Sequence[Any], kind: type) -> str:
 
 
 def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
-    """Read what :func:`to_csv` wrote, from the file itself or from the same name with ``.gz``.
+    """Read the result of :func:`to_csv`, from the file itself or from the same name with ``.gz``.
 
     Args:
         path: the file.
         kind: the dataclass of its rows.
-        remedy: what to do where the file is missing.
+        remedy: the advice if the file is missing.
 
     Raises:
-        GatitoError: if it is missing, its columns are others, or a cell does not fit its type (the line is numbered).
+        GatitoError: if it is missing, has other columns, or a cell does not fit its type (with the line number).
     """
     compressed = path.with_name(f"{path.name}.gz")
     if not path.exists() and not compressed.exists():
@@ -63,9 +63,9 @@ def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
         reader = csv.reader(io.StringIO(content.decode(), newline=""))
         header = tuple(next(reader, ()))
         fields = [field for field in _fields(kind) if not _is_optional(field) or _column(field) in header]
-        heads = tuple(map(_column, fields))
-        if header != heads:
-            raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(heads)}.")
+        expected = tuple(map(_column, fields))
+        if header != expected:
+            raise GatitoError(f"{path}: the columns are {','.join(header)} instead of {','.join(expected)}.")
         parsers = [(field.name, hints[field.name]) for field in fields]
         for line in reader:
             if len(line) != len(header):
@@ -76,7 +76,7 @@ def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
             except ValueError as error:
                 raise GatitoError(f"{path}, line {reader.line_num}: {error}.") from None
     except (UnicodeDecodeError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise GatitoError(f"{path} is no CSV file: {error}.") from None
+        raise GatitoError(f"{path} is not a CSV file: {error}.") from None
     return rows
 
 
@@ -89,7 +89,7 @@ def _decompressed(path: Path) -> bytes:
 
 
 def columns(kind: type) -> tuple[str, ...]:
-    """Heads of all columns: the fields' names, or the ``column`` that their metadata give."""
+    """The names of all columns: the fields' names, or the ``column`` in their metadata."""
     return tuple(map(_column, _fields(kind)))
 
 
@@ -125,7 +125,7 @@ def _parse(cell: str, hint: Any) -> Any:  # noqa: ANN401
             raise ValueError(f"'{cell}' is neither 1 nor 0")
         return cell == "1"
     if hint is float and not math.isfinite(float(cell)):
-        raise ValueError(f"'{cell}' is no finite number")
+        raise ValueError(f"'{cell}' is not a finite number")
     if hint is str and cell.startswith("'") and _FORMULA.match(cell):
         return cell[1:]
     return hint(cell)

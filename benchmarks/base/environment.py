@@ -1,4 +1,4 @@
-"""Where results were made: the command, package versions, commit and machine, beside every run's config."""
+"""The environment of a run, stored beside its config: the command, package versions, commit and machine."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ ENVIRONMENT = "environment.json"
 
 
 def describe_environment(command: str) -> dict[str, Any]:
-    """Everything but the configuration that decides results."""
+    """Everything that affects results except the configuration."""
     return {
         "command": command,
         "packages": package_versions(),
@@ -24,7 +24,7 @@ def describe_environment(command: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells."""
+    """The processor's name, if the system provides it."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The one kind of error that a person is meant to read: a single line that says what is wrong and the way out."""
+"""Errors for users: a single line that states the problem and the remedy."""
 
 import dataclasses
 import difflib
@@ -14,26 +14,26 @@ from benchmarks.base.renamed import explain
 _REFUSALS = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "the operation is not permitted",
-    errno.EROFS: "the file system can only be read",
+    errno.EROFS: "the file system is read-only",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.ENOTDIR: "a file is in the place of a folder",
-    errno.EISDIR: "a folder is in the place of a file",
-    errno.ELOOP: "symbolic links lead in a circle",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.ELOOP: "symbolic links form a loop",
     errno.EIO: "the device reports an error",
     errno.ESTALE: "the network file system has lost it",
     errno.EMFILE: "too many files are open",
     errno.ENFILE: "too many files are open",
 }
-"""What a file system may answer, which is no bug."""
+"""Errors of the file system that are not bugs."""
 
 
 class GatitoError(Exception):
-    """Something that the person at the keyboard can mend; its text is one line and names the way out.
+    """An error that the user can fix; its text is one line and states the remedy.
 
-    Raised while one task is worked on, it fails that task alone, and the other tasks go on.
+    Raised in the work for one task, it fails only that task, and the other tasks continue.
 
     Attributes:
-        task: the name of the task that it befell, where whoever raised it knew.
+        task: the name of the task that it belongs to, if known.
     """
 
     def __init__(self, text: str, task: str | None = None) -> None:
@@ -42,14 +42,14 @@ class GatitoError(Exception):
 
 
 class FatalError(GatitoError):
-    """One that stops the whole run, whichever task it was met in: a mistyped word, a file that is damaged."""
+    """An error that stops the whole run, in any task: a mistyped word, a damaged file."""
 
 
 class TasksFailedError(GatitoError):
-    """Some tasks of a run failed, and the run has done what could be done without them.
+    """Some tasks of a run failed; the run has been finished without them.
 
     Attributes:
-        lines: what each task failed of.
+        lines: one line for each failed task.
     """
 
     def __init__(self, text: str, lines: Sequence[str]) -> None:
@@ -58,12 +58,12 @@ class TasksFailedError(GatitoError):
 
 
 def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:
-    """The answer to a name that does not exist: the nearest valid one and all the others.
+    """The error for a name that does not exist, with the nearest valid name and all others.
 
     Args:
-        kind: what was looked for, such as ``"task"``.
-        name: what was asked for.
-        valid: every name that would have worked.
+        kind: the kind of name, such as ``"task"``.
+        name: the unknown name.
+        valid: all valid names.
     """
     names = sorted(map(str, valid))
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
@@ -72,12 +72,12 @@ def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:
 
 
 def gatito_error(error: BaseException) -> GatitoError | None:
-    """The error for the person at the keyboard that this one is, or came of."""
+    """The :class:`GatitoError` that this error is or was caused by; None if there is none."""
     return next((cause for cause in _causes(error) if isinstance(cause, GatitoError)), None)
 
 
 def one_line(error: BaseException) -> str | None:
-    """What to tell the person at the keyboard; None for a bug of ours, which deserves its traceback."""
+    """The line to show the user; None for a bug, which is shown with its traceback."""
     for cause in _causes(error):
         if isinstance(cause, GatitoError):
             return str(cause)
@@ -96,7 +96,7 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in _REFUSALS:
             where = f"{cause.filename}: " if cause.filename else ""
             return (
-                f"{where}{_REFUSALS[cause.errno]}. Mend that, or choose another folder (such as runs_folder=FOLDER), "
+                f"{where}{_REFUSALS[cause.errno]}. Fix that, or choose another folder (such as runs_folder=FOLDER), "
                 "and run the same command again."
             )
         if isinstance(cause, yaml.YAMLError):
@@ -111,7 +111,7 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
-    """The valid keys beside the unknown one; a task that a suite lacks is such a key too."""
+    """The message for an unknown key, with the valid ones; a task that a suite lacks is such a key too."""
     parent = str(error.full_key).rpartition(".")[0]
     owner = error.object_type
     if dataclasses.is_dataclass(owner):
@@ -126,7 +126,7 @@ def _unknown_key(error: omegaconf.errors.OmegaConfBaseException) -> str:
 
 
 def _is(error: BaseException, name: str) -> bool:
-    """Whether this is an error of Hydra's, which the entry point alone imports."""
+    """Whether this is an error of Hydra, which only the entry point imports."""
     return any(kind.__name__ == name and kind.__module__.startswith("hydra.") for kind in type(error).__mro__)
 
 

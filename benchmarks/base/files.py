@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, and JSON that is checked as it is read.
+"""Atomic writes of files and folders, and JSON that is checked when read.
 
-A file is written beside its place, flushed to the disk and renamed; so is a folder. Whatever a kill leaves ends with
-:data:`TEMPORARY`.
+A file or folder is written under a temporary name beside its target, flushed to the disk and renamed. Remains of a kill
+end with :data:`TEMPORARY`.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from typing import Any
 from benchmarks.base.errors import FatalError
 
 MANIFEST = "manifest.json"  # of a finished artifact
-STARTED = "started.json"  # of one that is being made
+STARTED = "started.json"  # of an unfinished artifact
 TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; when the block ends well, it becomes ``path`` in one step.
+    """Yield a temporary path beside ``path``, which replaces ``path`` in one step when the block succeeds.
 
-    Killed midway, ``path`` is what it was before. An exception removes the temporary file.
+    After a kill in between, ``path`` is unchanged. An exception removes the temporary file.
     """
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
@@ -40,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        error.filename = error.filename or str(path)  # the error of a full disk has no file name
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def update_text(path: Path, text: str) -> None:
-    """Write ``text`` atomically unless the file has it already, so that a finished run needs no write access."""
+    """Write ``text`` atomically unless the file is unchanged, so that a finished run needs no write access."""
     content = text.encode()
     if not path.is_file() or path.read_bytes() != content:
         write_bytes(path, content)
@@ -74,12 +74,12 @@ def read_json(path: Path, shape: type | Mapping[str, type | tuple[type, ...]] = 
 
     Args:
         path: the file.
-        shape: the type of its value, or the keys that it must have with the types of their values.
-        remedy: what to do if the file is damaged. By default, the artifact that the file belongs to is to be removed,
-            or the file alone where it belongs to none.
+        shape: the type of its value, or its required keys with the types of their values.
+        remedy: the advice if the file is damaged; by default, to remove the artifact that the file belongs to, or the
+            file if it belongs to none.
 
     Raises:
-        FatalError: if it is not valid JSON or has another shape; the line names the file and the remedy.
+        FatalError: if it is not valid JSON or has another shape; names the file and the remedy.
     """
     try:
         value = json.loads(path.read_bytes().decode())
@@ -87,7 +87,7 @@ def read_json(path: Path, shape: type | Mapping[str, type | tuple[type, ...]] = 
         raise FatalError(f"{path} is damaged ({' '.join(str(error).split())}). {remedy or _remedy(path)}") from None
     keys = shape if isinstance(shape, Mapping) else {}
     if not isinstance(value, dict if isinstance(shape, Mapping) else shape):
-        raise FatalError(f"{path} is damaged (its content is of another kind). {remedy or _remedy(path)}")
+        raise FatalError(f"{path} is damaged (its content has another type). {remedy or _remedy(path)}")
     for key, kind in keys.items():
         if not isinstance(value.get(key), kind):
             raise FatalError(f"{path} is damaged ({key} is missing or of another type). {remedy or _remedy(path)}")
@@ -100,15 +100,15 @@ def digest(value: Any) -> str:  # noqa: ANN401
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those that it lies in.
+    """Make a folder and its parents.
 
     Raises:
-        FatalError: if the file system does not allow it.
+        FatalError: if it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        reason = "a file is in its place" if not isinstance(error, FileNotFoundError) else "it has no place to be"
+        reason = "the path is invalid" if isinstance(error, FileNotFoundError) else "a file is in its place"
         raise FatalError(f"the folder {folder} cannot be made: {reason}. Choose another one.") from None
 
 
@@ -120,9 +120,9 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``folder``; when the block ends well, it takes its place in one step.
+    """Yield an empty folder beside ``folder``, which replaces ``folder`` in one step when the block succeeds.
 
-    Killed midway, ``folder`` is what it was before. A symbolic link is followed, and stays.
+    After a kill in between, ``folder`` is unchanged. A symbolic link is followed and kept.
     """
     folder = folder.resolve()
     make_folder(folder.parent)
@@ -136,7 +136,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 
 
 def place_folder(new: Path, folder: Path) -> None:
-    """Move a folder to its place in one step; what was there is then where the new one was."""
+    """Move a folder to its place in one step; an existing folder is exchanged with it."""
     if folder.exists():
         _swap(new, folder)
     else:
@@ -144,26 +144,26 @@ def place_folder(new: Path, folder: Path) -> None:
     _sync_folder(folder.parent)
 
 
-def _swap(one: Path, other: Path) -> None:
-    """Exchange two folders: in one step where the system can (Linux's ``renameat2``), else in three."""
+def _swap(first: Path, second: Path) -> None:
+    """Exchange two folders: in one step if the system can (Linux's ``renameat2``), otherwise in three."""
     exchange, here = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None, use_errno=True)
-        if library.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        if library.renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
             return
-    aside = other.with_name(f".{other.name}.previous")
-    other.rename(aside)
-    one.rename(other)
-    aside.rename(one)
+    aside = second.with_name(f".{second.name}.previous")
+    second.rename(aside)
+    first.rename(second)
+    aside.rename(first)
 
 
 def removal(folder: Path) -> str:
-    """What to do with a damaged artifact."""
-    return f"Remove the folder {folder} and run the same command again: only that part is made anew."
+    """The advice for a damaged artifact."""
+    return f"Remove the folder {folder} and run the same command again: only that part is made again."
 
 
 def _remedy(path: Path) -> str:
-    """Remove the artifact that a file belongs to, or else the file alone."""
+    """The advice for a damaged file: remove the artifact that it belongs to, or the file if it belongs to none."""
     if any((path.parent / marker).exists() for marker in (MANIFEST, STARTED)):
         return removal(path.parent)
     return f"Remove the file {path} and run the same command again."

@@ -23,27 +23,27 @@ _CPU_ATTENTION: dict[Any, Any] = {
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Trained numbers of a module; target networks, which are copies, are left out."""
+    """Number of trained parameters of a module; target networks, which are copies, are left out."""
     return sum(values.numel() for name, values in module.named_parameters() if "target" not in name)
 
 
 def count_flops(call: Callable[[], Any]) -> int:
-    """Floating-point operations of one call, backward passes in it included."""
+    """Floating-point operations of one call, including backward passes in it."""
     with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         call()
     return counter.get_total_flops()
 
 
 class FlopMeter:
-    """Counts the operations of a module's linear and convolutional layers wherever they are called.
+    """Counts the operations of a module's linear and convolutional layers by hooks.
 
-    For code that is not ours to wrap: :func:`count_flops` slows small networks down several times, a hook does not.
-    A layer's backward pass costs twice its forward pass and is counted where gradients are on; the gradient to a first
-    layer's input, which nobody needs, is counted too.
+    For code that cannot be wrapped: :func:`count_flops` slows small networks down several times, hooks do not. A
+    layer's backward pass costs twice its forward pass, and is counted if gradients are enabled. The gradient with
+    respect to the first layer's input is counted too, although it is not computed.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        """Begin at zero; ``flops`` may be set to where an earlier count ended."""
+        """Start at zero; ``flops`` may be set to the result of an earlier count."""
         self.flops = 0.0
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Ctrl-C while the packages are imported, which takes seconds: one line in place of a traceback.
+"""Ctrl-C while packages are imported, which takes seconds: one line instead of a traceback.
 
 Imported before anything else by the entry point, which calls :func:`restore` once its imports are done.
 """
@@ -19,7 +19,7 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def restore() -> None:
-    """Show errors as Python does."""
+    """Restore Python's handling of errors."""
     sys.excepthook = _previous
 
 

@@ -1,7 +1,7 @@
-"""Names that become files and folders: nothing read from a file or typed by a user may lead out of its folder.
+"""Names that become files and folders: no name from a file or a user may lead out of its folder.
 
-:func:`check_name` is for what a user chooses (runs, suites, tasks), :func:`inside` for what a manifest, an index or a
-dataset lists.
+:func:`check_name` is for names that a user chooses (runs, suites, tasks), :func:`inside` for files that a manifest, an
+index or a dataset lists.
 """
 
 import re
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from benchmarks.base.errors import FatalError
 
-_MAX_BYTES = 150  # file systems allow 255, and temporary files beside a name are longer than it
+_MAX_BYTES = 150  # file systems allow 255, and temporary files have longer names
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 def check_name(kind: str, name: str) -> str:
-    """Refuse a name that cannot be one folder below another.
+    """Reject a name that is not valid for a single folder.
 
     Args:
-        kind: what is named, for the error's line, such as ``"suite"`` or ``"name"``.
-        name: what was chosen.
+        kind: the kind of name for the error message, such as ``"suite"`` or ``"name"``.
+        name: the name.
 
     Returns:
         The name.
@@ -34,7 +34,7 @@ def check_name(kind: str, name: str) -> str:
     if not size or size > _MAX_BYTES or name != name.strip() or name.startswith(".") or _FORBIDDEN.search(name):
         shown = name if len(name) <= 40 else f"{name[:40]}…"
         raise FatalError(
-            f"{kind} {shown!r} cannot be the name of a folder: choose one of 1 to {_MAX_BYTES} bytes without slashes, "
+            f"{kind} {shown!r} is not a valid folder name: choose one of 1 to {_MAX_BYTES} bytes without slashes, "
             "backslashes, line breaks, a space at either end, or a dot at the start."
         )
     return name
@@ -43,14 +43,14 @@ def check_name(kind: str, name: str) -> str:
 def inside(folder: Path, name: object) -> Path:
     """The path of a file that a manifest, an index or a dataset in ``folder`` names.
 
-    ``folder`` itself may be a symbolic link: a user decides where artifacts live. Nothing below it may be.
+    ``folder`` itself may be a symbolic link, since a user decides where artifacts are stored. Nothing below it may be.
 
     Raises:
         FatalError: if the name is absolute, has ``..``, or passes through a symbolic link.
     """
     refusal = f"{folder} names the file {str(name)[:80]!r}"
     if not isinstance(name, str) or not name or "\\" in name or "\0" in name:
-        raise FatalError(f"{refusal}, which is no name of a file: do not use this folder.")
+        raise FatalError(f"{refusal}, which is not a valid file name: do not use this folder.")
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise FatalError(f"{refusal}, which is outside of it: do not use this folder.")
@@ -58,5 +58,5 @@ def inside(folder: Path, name: object) -> Path:
     for part in parts:
         path = path / part
         if path.is_symlink():
-            raise FatalError(f"{path} is a symbolic link, which artifacts never hold: do not use the folder {folder}.")
+            raise FatalError(f"{path} is a symbolic link, which artifacts never have: do not use the folder {folder}.")
     return path

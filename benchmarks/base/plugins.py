@@ -16,7 +16,7 @@ _loaded: dict[str, None] = {}  # in the order in which they were imported
 
 
 def load_plugins(names: Sequence[str]) -> None:
-    """Import these modules, each once in a process. The working folder is searched last.
+    """Import these modules, each once per process. The working folder is searched last.
 
     Raises:
         FatalError: if a module cannot be imported, or registers a name that is taken.
@@ -34,12 +34,12 @@ def installed_plugins() -> list[str]:
 
 
 def loaded_plugins() -> tuple[str, ...]:
-    """The plugins of this process, for another process that has to import them as well."""
+    """The plugins of this process, for other processes to import."""
     return tuple(_loaded)
 
 
 def search_working_folder() -> None:
-    """Let modules be imported from the working folder, after all other places: none can hide an installed package."""
+    """Allow imports from the working folder, last in the search order, so that it cannot hide installed packages."""
     folder = os.getcwd()  # noqa: PTH109
     if folder not in sys.path and "" not in sys.path:
         sys.path.append(folder)

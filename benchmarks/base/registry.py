@@ -1,4 +1,4 @@
-"""Registries: the names that settings and suite files use, and the objects that they stand for.
+"""Registries: the names in settings and suite files, and the objects that they refer to.
 
 The project lists its own entries where a registry is defined; a plugin registers its entries in the same way:
 
@@ -23,9 +23,9 @@ class Registry(Generic[Entry]):
     A path is imported when the entry is loaded, so that listing the names imports nothing.
 
     Attributes:
-        kind: what an entry is, for error messages, such as ``environment family``.
-        attributes: that every entry has.
-        reserved: names that cannot be registered, besides those that are taken.
+        kind: the kind of entries for error messages, such as ``environment family``.
+        attributes: the attributes that every entry must have.
+        reserved: names that cannot be registered.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Registry(Generic[Entry]):
         self._entries: dict[str, str | Entry] = dict(entries)
 
     def register(self, name: str, entry: str | Entry) -> None:
-        """Add an entry. To register the same one again changes nothing.
+        """Add an entry. Registering the same entry again has no effect.
 
         Raises:
             FatalError: if the name is taken by another entry or reserved, or the entry lacks an attribute.
@@ -59,12 +59,12 @@ class Registry(Generic[Entry]):
         """The entry of a name.
 
         Args:
-            name: of the entry.
-            subject: what the name stands for in the error message; None: :attr:`kind`.
+            name: the entry's name.
+            subject: the kind of name for the error message; None for :attr:`kind`.
 
         Raises:
-            FatalError: if there is no such name (naming the valid ones), its path leads nowhere, or the entry lacks an
-                attribute.
+            FatalError: if there is no such name (with the valid ones), its path cannot be imported, or the entry lacks
+                an attribute.
         """
         if name not in self._entries:
             raise unknown(subject or self.kind, name, self._entries)
@@ -97,7 +97,7 @@ def import_object(path: str, subject: str) -> Any:  # noqa: ANN401
 
     Args:
         path: the object's path.
-        subject: what the object is, for error messages.
+        subject: a description of the object for error messages.
 
     Raises:
         FatalError: if the module cannot be imported or has no such attribute.
@@ -123,7 +123,7 @@ def import_module(name: str, subject: str) -> Any:  # noqa: ANN401
         FatalError: if there is no such module, or it raises while it is imported.
     """
     if not all(part.isidentifier() for part in name.split(".")):
-        raise FatalError(f"{subject}: {name!r} is no module; write package.module, or package.module:attribute.")
+        raise FatalError(f"{subject}: {name!r} is not a module; write package.module, or package.module:attribute.")
     try:
         return importlib.import_module(name)
     except FatalError:
@@ -132,7 +132,7 @@ def import_module(name: str, subject: str) -> Any:  # noqa: ANN401
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise FatalError(
                 f"{subject}: there is no module {error.name}: install its package, or run gatito in the folder that "
-                "holds it."
+                "contains it."
             ) from error
         raise FatalError(
             f"{subject}: module {name} needs {error.name}, which is not installed: pip install it."
@@ -141,7 +141,7 @@ def import_module(name: str, subject: str) -> Any:  # noqa: ANN401
         text = " ".join(str(error).split())
         raise FatalError(
             f"{subject}: module {name} raised {type(error).__name__} while it was imported"
-            f"{f' ({text})' if text else ''}: mend it, or leave it out."
+            f"{f' ({text})' if text else ''}: fix it, or leave it out."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Configuration keys that have another name now: an old one is answered with one line that names its successor."""
+"""Renamed configuration keys: an error line for an old key names its successor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -65,7 +65,7 @@ def explain(key: str) -> str | None:
     """The line for an old key, such as ``distill.windows``, or an old option, such as ``variant=practice``.
 
     Returns:
-        None if there never was such a key, or it still exists.
+        None if the key was not renamed.
     """
     if key in OPTIONS:
         return f"{key} is now {OPTIONS[key]}."
@@ -83,7 +83,7 @@ def first_old_key(settings: Mapping[str, Any], group: str = "") -> str | None:
 
     Args:
         settings: keys and values; values may be mappings of the same form.
-        group: where they stand, such as ``model``; ``""``: at the top.
+        group: their config group, such as ``model``; ``""`` for the top level.
     """
     for name, value in settings.items():
         key = f"{group}.{name}" if group else str(name)

@@ -1,9 +1,9 @@
-"""Checksums of the CSV files of a results folder, so that no edited number is ever shown as a result.
+"""Checksums of the CSV files of a results folder, so that no edited number is shown as a result.
 
-The seal is ``results.json`` beside the files: ``{"sha256": {"scores.csv": "…", "tasks.csv": "…", …}}``. Whoever writes
-such files calls :func:`seal` afterwards; whoever reads them calls :func:`check_seal` first. Folders that were written
-before there were seals get one by ``seal(folder, ["scores.csv", "tasks.csv", "costs.csv", "curves.csv"])``; a file that
-is kept compressed is listed as ``scores.csv.gz``.
+The seal is ``results.json`` beside the files: ``{"sha256": {"scores.csv": "…", "tasks.csv": "…", …}}``. Code that
+writes such files calls :func:`seal` afterwards; code that reads them calls :func:`check_seal` first. A folder without a
+seal gets one by ``seal(folder, ["scores.csv", "tasks.csv", "costs.csv", "curves.csv"])``; a compressed file is listed
+as ``scores.csv.gz``.
 """
 
 import json
@@ -18,7 +18,7 @@ SEAL = "results.json"
 
 
 def seal(folder: Path, names: Iterable[str]) -> None:
-    """Write the checksums of these files of a results folder; those of other files, if sealed earlier, are kept."""
+    """Write the checksums of these files of a results folder; checksums of other files are kept."""
     path = folder / SEAL
     sealed = read_json(path, {"sha256": dict})["sha256"] if path.exists() else {}
     sealed |= {name: file_digest(folder / name) for name in names}
@@ -27,19 +27,19 @@ def seal(folder: Path, names: Iterable[str]) -> None:
 
 
 def check_seal(folder: Path, names: Iterable[str], remedy: str) -> None:
-    """Refuse files of a results folder that were changed after gatito wrote them.
+    """Reject files of a results folder that were changed after gatito wrote them.
 
     Args:
-        folder: a results folder. One without a seal is warned of: nothing shows whether its files were changed.
-        names: of the files to be read, as far as they are there.
-        remedy: what to do about a changed file.
+        folder: a results folder. Without a seal, there is a warning, since changes cannot be detected.
+        names: the names of the files to check, if they exist.
+        remedy: the advice for a changed file.
 
     Raises:
-        GatitoError: naming the first file that was changed or added.
+        GatitoError: names the first file that was changed or added.
     """
     path = folder / SEAL
     if not path.exists():
-        console.warn(f"{folder} has no {SEAL}, so nothing shows whether its numbers are those that gatito wrote.")
+        console.warn(f"{folder} has no {SEAL}, so changes of its numbers cannot be detected.")
         return
     sealed = read_json(path, {"sha256": dict}, remedy)["sha256"]
     for name in names:

@@ -1,6 +1,6 @@
 """Seeds and random streams: disjoint ranges per purpose, one independent stream per name.
 
-Nothing is ever chosen on test seeds, so the ranges below must not overlap; a test holds them to that.
+Nothing is ever chosen on test seeds, so the ranges below must not overlap, which a test checks.
 """
 
 import enum
@@ -16,11 +16,11 @@ _PER_TRAIN_SEED = 1_000_000  # episode seeds that one training seed may use with
 
 @enum.unique
 class Purpose(enum.IntEnum):
-    """What an episode seed is for; each has a range of its own below 2**31 (the Atari emulator's limit)."""
+    """The purpose of an episode seed; each has its own range below 2**31 (the Atari emulator's limit)."""
 
     TRAINING = 0
     SELECTION = 1  # choosing checkpoints and settings
-    GATE = 2  # does an expert reach its reference?
+    GATE = 2  # testing whether an expert reaches its reference
     RECORDING = 3
     RECORDING_RANDOM = 4
     HELD_OUT = 5  # layouts that no stage before scoring may see
@@ -32,8 +32,8 @@ class Purpose(enum.IntEnum):
 def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
     """The ``index``-th episode seed of a purpose.
 
-    Each training seed has episodes of its own, test episodes too: all agents of one training seed start alike, and what
-    several training seeds say of an agent are independent samples. Held-out layouts are the same for all.
+    Each training seed has its own episodes, including test episodes: all agents of one training seed have the same
+    starts, and the samples of several training seeds are independent. Held-out layouts are the same for all.
 
     Raises:
         ValueError: if ``index`` or ``train_seed`` leaves the purpose's range.
@@ -45,7 +45,7 @@ def episode_seed(purpose: Purpose, index: int, train_seed: int = 0) -> int:
 
 
 def purpose_of(seed: int) -> Purpose:
-    """The purpose whose range an episode seed is from.
+    """The purpose whose range contains an episode seed.
 
     Raises:
         ValueError: if the seed is in no range.
@@ -54,12 +54,12 @@ def purpose_of(seed: int) -> Purpose:
 
 
 def training_seed(*names: object) -> int:
-    """An episode seed for training that depends on every name given, out of training's own range."""
+    """An episode seed from the training range that depends on these names."""
     return Purpose.TRAINING * _RANGE + derive(*names) % _RANGE
 
 
 def derive(*names: object) -> int:
-    """A 31-bit seed that depends on every name given and on nothing else (no salted ``hash``)."""
+    """A 31-bit seed that depends only on these names (unlike the salted ``hash``)."""
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
@@ -71,21 +71,21 @@ def stream(*names: object) -> np.random.Generator:
 
 
 def branch(rng: np.random.Generator) -> np.random.Generator:
-    """A stream of its own that follows from draws of another."""
+    """A new stream, seeded from another stream."""
     return alike(rng, 1)[0]
 
 
 def alike(rng: np.random.Generator, count: int) -> list[np.random.Generator]:
-    """So many, all alike: futures that are compared share their luck, or what tells two actions apart drowns in it.
+    """Several equal streams, as common random numbers for comparisons (Law 2015, section 11.2).
 
-    Common random numbers, as simulation calls them (Law 2015, section 11.2).
+    Rollouts that are compared share their randomness, so that it does not mask the difference between two actions.
     """
     words: Any = _Words(rng.bit_generator.random_raw(4))  # numpy's annotations do not know of its own interface
     return [np.random.Generator(np.random.PCG64(words)) for _ in range(count)]
 
 
 class _Words(ISeedSequence):
-    """Random words that seed a stream as they are; numpy mixes seeds that people choose, at ten times the cost."""
+    """Random words that seed a stream unchanged; numpy's mixing, for seeds chosen by people, is ten times slower."""
 
     def __init__(self, words: Any) -> None:  # noqa: ANN401
         self._words = words

@@ -4,9 +4,9 @@
     class EvaluateConfig:
         episodes: int = setting(100, "Test episodes per task and agent.", at_least=2)
 
-Everything else follows from the fields: the checks, ``gatito --help``, ``docs/configuration.md``, and what enters the
-fingerprint of an artifact. Fingerprints hold only what differs from the defaults, so that a new setting invalidates
-nothing; whoever changes a default has to raise ``benchmarks.base.artifacts.FORMAT`` with it, which a test checks.
+Everything else follows from the fields: the checks, ``gatito --help``, ``docs/configuration.md``, and the fingerprints
+of artifacts. A fingerprint contains only settings that differ from their defaults, so that a new setting invalidates no
+artifact. A changed default requires a new ``benchmarks.base.artifacts.FORMAT``, which a test checks.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _WORDS = re.compile(r"[\w/.*-]+(,[\w/.*-]+)*")
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is known about a field besides its type and default.
+    """The metadata of a field besides its type and default.
 
     Attributes:
         help: one or two sentences for ``gatito --help`` and the documentation.
@@ -38,8 +38,8 @@ class Setting:
         above: largest number that is too small.
         at_most: largest valid number.
         below: smallest number that is too large.
-        choices: valid words; of a list, the valid elements.
-        decides: whether results depend on it, so that it belongs to the fingerprints of artifacts.
+        choices: valid words; for a list, the valid elements.
+        decides: whether results depend on it, so that it is part of artifacts' fingerprints.
     """
 
     help: str
@@ -52,12 +52,12 @@ class Setting:
 
     @property
     def range(self) -> str:
-        """The valid numbers in words, such as ``at least 0 and below 1``; ``""`` where all are valid."""
+        """The valid numbers in words, such as ``at least 0 and below 1``; ``""`` if all are valid."""
         bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
     def holds(self, number: float) -> bool:
-        """Whether a number is valid; one that is not finite never is."""
+        """Whether a number is valid; it must be finite."""
         return (
             math.isfinite(number)
             and (self.at_least is None or number >= self.at_least)
@@ -69,13 +69,13 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """A setting as documentation shows it.
+    """The documentation of a setting.
 
     Attributes:
         key: its full name, such as ``distill.batch_size``.
-        default: as YAML has it.
-        help: what it means.
-        valid: its range or its choices, in words; ``""`` where every value of its type is valid.
+        default: its default in YAML.
+        help: its meaning.
+        valid: its range or choices in words; ``""`` if every value of its type is valid.
         decides: see :class:`Setting`.
     """
 
@@ -90,7 +90,7 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:  # noqa: ANN401
     """A field of a settings dataclass.
 
     Args:
-        default: its default; for lists, dicts and nested dataclasses, a function that makes it, or the list itself.
+        default: its default; for nested dataclasses, a function that makes it.
         help: see :class:`Setting`.
         bounds: the other attributes of :class:`Setting`.
     """
@@ -103,14 +103,14 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:  # noqa: ANN401
 
 
 def check_settings(group: str, config: Any) -> None:  # noqa: ANN401
-    """Refuse values outside of the fields' ranges and choices, nested dataclasses included.
+    """Reject values outside of the fields' ranges and choices, including nested dataclasses.
 
     Args:
-        group: where the settings stand, such as ``distill``; ``""``: at the top.
+        group: the settings' config group, such as ``distill``; ``""`` for the top level.
         config: a settings dataclass.
 
     Raises:
-        FatalError: naming the first such setting.
+        FatalError: names the first such setting.
     """
     for field, known in _fields(config):
         key, value = f"{group}.{field.name}" if group else field.name, getattr(config, field.name)
@@ -125,7 +125,7 @@ def check_settings(group: str, config: Any) -> None:  # noqa: ANN401
 
 
 def decisive(config: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The settings that differ from their defaults and that results depend on, for the fingerprint of an artifact."""
+    """The settings that affect results and differ from their defaults, for the fingerprint of an artifact."""
     different: dict[str, Any] = {}
     for field, known in _fields(config):
         value = getattr(config, field.name)
@@ -136,18 +136,18 @@ def decisive(config: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: ANN401
-    """A settings dataclass from options by name, as configuration files and the command line give them.
+    """Build a settings dataclass from options by name, from configuration files and the command line.
 
     Args:
         kind: the dataclass; every field has a default.
         options: values by field name.
-        group: where they stand, such as ``amplifier``.
+        group: their config group, such as ``amplifier``.
 
     Raises:
         FatalError: if there is no such field, or a value has the wrong type or is out of range.
     """
     schema: Any = OmegaConf.structured(kind)
-    OmegaConf.set_readonly(schema, False)  # a frozen dataclass's is
+    OmegaConf.set_readonly(schema, False)  # the schema of a frozen dataclass is read-only
     given: Any = dict(options)
     for name in reversed(group.split(".")):
         schema, given = OmegaConf.create({name: schema}), {name: given}
@@ -161,17 +161,18 @@ def build(kind: type, options: Mapping[str, Any], group: str) -> Any:  # noqa: A
 
 
 def from_file(kind: type, options: Mapping[str, Any], group: str, path: Path, remedy: str) -> Any:  # noqa: ANN401
-    """A settings dataclass from what a file states; settings that are newer than the file have their defaults.
+    """Build a settings dataclass from a file's content; settings that are newer than the file have their defaults.
 
     Args:
         kind: the dataclass; every field has a default.
         options: values by field name.
-        group: where they stand on the command line, such as ``model``.
-        path: the file, for the error.
-        remedy: what to do if the file has a key that no longer exists, or a value out of range.
+        group: their config group on the command line, such as ``model``.
+        path: the file, for the error message.
+        remedy: the advice for the error message.
 
     Raises:
-        FatalError: in that case; it names the file, and the successor of a renamed key.
+        FatalError: if the file has an unknown key or an invalid value; names the file, and the successor of a renamed
+            key.
     """
     try:
         return build(kind, options, group)
@@ -180,7 +181,7 @@ def from_file(kind: type, options: Mapping[str, Any], group: str, path: Path, re
 
 
 def describe(kind: type, group: str = "") -> Iterator[Described]:
-    """Every setting of a dataclass and of those nested in it, in the order of its fields."""
+    """Every setting of a dataclass, including nested ones, in the order of its fields."""
     types = typing.get_type_hints(kind)
     for field, known in _fields(kind):
         key = f"{group}.{field.name}" if group else field.name
@@ -192,9 +193,9 @@ def describe(kind: type, group: str = "") -> Iterator[Described]:
 
 
 def words_as_lists(arguments: Sequence[str], kind: type) -> list[str]:
-    """Command-line arguments in which a word that stands for a list is one: ``tasks=cartpole`` is ``tasks=[cartpole]``.
+    """Command-line arguments with single words as lists where a list is needed: ``tasks=cartpole`` → ``[cartpole]``.
 
-    In a sweep (``-m``), each of several words is a list of its own.
+    In a sweep (``-m``), each of several words becomes a separate list.
     """
     lists, sweep = set(_list_keys(kind)), bool({"-m", "--multirun"} & set(arguments))
     changed = []
@@ -226,7 +227,7 @@ def keys_text(kind: type) -> str:
 
 
 def undescribed(kind: type, group: str = "") -> list[str]:
-    """The fields of a dataclass, and of those nested in it, that have no help text."""
+    """The fields of a dataclass, including nested ones, that have no help text."""
     types = typing.get_type_hints(kind)
     missing = []
     for field in dataclasses.fields(kind):
@@ -253,7 +254,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401
 
 
 def _as_yaml(value: Any) -> str:  # noqa: ANN401
-    """A default as it is written on the command line."""
+    """A default in the syntax of the command line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_as_yaml(entry)}" for name, entry in value.items()) + "}"
     if isinstance(value, list):

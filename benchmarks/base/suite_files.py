@@ -1,7 +1,7 @@
-"""Suites by the path of their file: ``suite=./my_suite.yaml``, wherever that is.
+"""Suites by the path of their file: ``suite=./my_suite.yaml``.
 
-Hydra knows suites by names without slashes, so a path becomes such a name, from which every process reads the path
-again: ``./my suite.yaml`` is ``.%2Fmy%20suite.yaml``.
+Hydra's names of suites have no slashes, so a path is encoded as such a name, which every process can decode:
+``./my suite.yaml`` is ``.%2Fmy%20suite.yaml``.
 """
 
 import os
@@ -18,15 +18,15 @@ from benchmarks.base.yaml_files import check_yaml
 
 _KEY = "suite="
 _ENDINGS = (".yaml", ".yml")
-_SLASH = "%2F"  # in the name of every file, and in no other name
+_SLASH = "%2F"  # part of every encoded path, and of no other name
 
 
 def name_suite_files(arguments: Sequence[str], store: Callable[[str, dict[str, Any]], None]) -> list[str]:
-    """Command-line arguments in which suites' files have names that Hydra understands.
+    """Command-line arguments with the paths of suite files encoded as names for Hydra.
 
     Args:
-        arguments: as they were typed; a sweep may name several suites, with commas between them.
-        store: told the name and the content of each file.
+        arguments: the typed arguments; a sweep may name several suites, separated by commas.
+        store: receives the name and the content of each file.
 
     Raises:
         FatalError: if there is no such file, or it is not a file of YAML settings.
@@ -41,18 +41,18 @@ def name_suite_files(arguments: Sequence[str], store: Callable[[str, dict[str, A
 
 
 def typed_suite(argument: str) -> str:
-    """An argument as it was typed: the inverse of :func:`name_suite_files` for one suite."""
+    """The argument that was typed: the inverse of :func:`name_suite_files` for one suite."""
     return unquote(argument) if argument.startswith(_KEY) and _SLASH in argument else argument
 
 
 def file_name(path: str) -> str:
-    """The name of the suite in this file."""
+    """The encoded name of a suite file."""
     path = path if os.sep in path else f".{os.sep}{path}"
     return quote(path, safe="").replace("~", "%7E")
 
 
 def read_suite_file(path: Path) -> dict[str, Any]:
-    """The content of a suite's file, its interpolations unresolved.
+    """The content of a suite file, with interpolations unresolved.
 
     Raises:
         FatalError: if there is no such file, or it is not a file of YAML settings.
@@ -67,7 +67,7 @@ def read_suite_file(path: Path) -> dict[str, Any]:
     check_yaml(path)
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # reads numbers as Hydra does
-    except (yaml.YAMLError, OSError) as error:  # a key twice; a file of a number alone
+    except (yaml.YAMLError, OSError) as error:  # a duplicate key; a file with only a number
         raise FatalError(f"{path} is not valid YAML settings: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
         raise FatalError(
@@ -77,7 +77,7 @@ def read_suite_file(path: Path) -> dict[str, Any]:
 
 
 def _suites(value: str) -> list[str]:
-    """The suites in a value: one path that is there may have commas in it."""
+    """The suites in a value; an existing path may contain commas."""
     plain = _unquoted(value)
     return [plain] if Path(plain).expanduser().exists() else [_unquoted(part) for part in value.split(",")]
 

@@ -1,7 +1,7 @@
-"""YAML files that users write: text that is not UTF-8, and aliases that would fill the memory, are refused.
+"""YAML files of users: reject text that is not UTF-8, and aliases that would fill the memory.
 
-An alias (``*name``) is free in YAML, and every use of it is a copy in a configuration: ten lines of ten aliases each
-are ten thousand million values.
+Every use of an alias (``*name``) becomes a copy in a configuration: ten lines of ten aliases each are ten billion
+values.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,27 +13,27 @@ import yaml
 from benchmarks.base.errors import FatalError
 
 _MAX_BYTES = 10_000_000
-_MAX_VALUES = 1_000_000  # once every alias is written out
+_MAX_VALUES = 1_000_000  # with all aliases expanded
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401
     """Read a YAML file.
 
     Raises:
-        FatalError: if it is not UTF-8, not valid YAML, or too large once every alias is written out.
+        FatalError: if it is not UTF-8, not valid YAML, or too large with all aliases expanded.
     """
     check_yaml(path)
     return yaml.safe_load(path.read_bytes())
 
 
 def check_yaml(path: Path) -> None:
-    """Refuse a YAML file that cannot be read.
+    """Reject a YAML file that cannot be read.
 
     Raises:
         FatalError: as :func:`read_yaml`.
     """
     if path.stat().st_size > _MAX_BYTES:
-        raise FatalError(f"{path} has more than {_MAX_BYTES:,} bytes: it is no file of settings.")
+        raise FatalError(f"{path} has more than {_MAX_BYTES:,} bytes: it is not a file of settings.")
     try:
         tree = yaml.compose(path.read_bytes().decode(), Loader=yaml.SafeLoader)
         size = _size(tree, {}) if tree else 0
@@ -46,11 +46,11 @@ def check_yaml(path: Path) -> None:
     except RecursionError:
         raise FatalError(f"{path} is nested too deeply, or an alias in it contains itself.") from None
     if size > _MAX_VALUES:
-        raise FatalError(f"{path} has more than {_MAX_VALUES:,} values once its aliases (*name) are written out.")
+        raise FatalError(f"{path} has more than {_MAX_VALUES:,} values with all aliases (*name) expanded.")
 
 
 def config_folders(arguments: Sequence[str]) -> list[Path]:
-    """The folders of settings that a user adds on Hydra's command line: ``--config-dir FOLDER`` and its kin."""
+    """The folders of settings on Hydra's command line: ``--config-dir FOLDER`` and similar options."""
     options = ("--config-dir", "-cd", "--config-path", "-cp")
     folders = []
     for position, argument in enumerate(arguments):
@@ -63,7 +63,7 @@ def config_folders(arguments: Sequence[str]) -> list[Path]:
 
 
 def check_yaml_folders(folders: Iterable[Path]) -> None:
-    """Check every YAML file in these folders, before anything reads one.
+    """Check every YAML file in these folders, before any of them is read.
 
     Raises:
         FatalError: as :func:`read_yaml`.
@@ -75,7 +75,7 @@ def check_yaml_folders(folders: Iterable[Path]) -> None:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node holds once its aliases are written out; each node is counted once."""
+    """The number of values in a node with all aliases expanded; each node is computed once."""
     if id(node) in known:
         return known[id(node)]
     size = 1

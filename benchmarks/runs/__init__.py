@@ -1,1 +1,1 @@
-"""How a run works: stages, failures, parallel jobs, tracking."""
+"""Execution of runs: stages, failures, parallel jobs, tracking."""

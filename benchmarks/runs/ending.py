@@ -1,4 +1,4 @@
-"""The end of a command: no thread or process of an environment keeps it waiting."""
+"""The end of a command, which must not wait for threads or processes of environments."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from benchmarks.runs.parallel import close_pools
 
-_SECONDS = 10  # that whatever runs at the end, such as an upload, may take
+_SECONDS = 10  # for work at the end, such as an upload
 _code = 0
 _watcher: threading.Thread | None = None
 
@@ -18,7 +18,7 @@ _watcher: threading.Thread | None = None
 def end(code: int) -> NoReturn:
     """End this process with an exit code, within seconds.
 
-    An environment may have begun threads that never end, for which Python would wait.
+    An environment may have started threads that never end, and Python would wait for them.
     """
     global _code, _watcher
     _code = code
@@ -32,7 +32,7 @@ def end(code: int) -> NoReturn:
 
 
 def ignore_closed_output() -> None:
-    """Let nothing more be written to an output that nobody reads (``gatito --help | head -5``)."""
+    """Discard further output after the reader has closed the pipe (``gatito --help | head -5``)."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -47,7 +47,7 @@ def _flush() -> bool:
 
 
 def _watch() -> None:
-    """Wait until the main thread has ended, then a while for the others, and end all."""
+    """Wait for the main thread, then a while for the others, and end the process."""
     threading.main_thread().join()
     time.sleep(_SECONDS)
     os._exit(_code)

@@ -1,4 +1,4 @@
-"""Which tasks of a run failed, in which stage and why, and which agents from outside. The run goes on without them."""
+"""The tasks and outside agents of a run that failed, with stage and reason. The run continues without them."""
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
@@ -12,14 +12,14 @@ from benchmarks.runs.stage import STAGES
 from benchmarks.tasks import Suite
 
 FAILURES = "failures.json"
-_READING = "tasks"  # stands for a stage while the suite is read
+_READING = "tasks"  # the pseudo-stage in which the suite is read
 _ORDER = (_READING, *STAGES)
-_AGENT = "agent "  # before the name of an agent in the file
+_AGENT = "agent "  # prefix of an agent's name in the file
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task failed, and in which stage: a line of ``failures.json``."""
+    """The stage in which a task failed, and the reason: an entry of ``failures.json``."""
 
     stage: str
     line: str
@@ -29,7 +29,7 @@ class Failures:
     """The failures of one run."""
 
     def __init__(self, tasks: Sequence[str], *, quiet: bool = False) -> None:
-        """Args: the names of all tasks that were asked for, and whether failures are noted without a warning."""
+        """Args: the names of all selected tasks, and whether failures are recorded without a warning."""
         self._quiet = quiet
         self._agents: dict[str, str] = {}
         self._stage = _READING
@@ -38,13 +38,13 @@ class Failures:
 
     @property
     def stage(self) -> str:
-        """The stage that the run is in; further failures happen there."""
+        """The current stage, in which further failures happen."""
         return self._stage
 
     @stage.setter
     def stage(self, name: str) -> None:
         if name not in _ORDER:
-            raise ValueError(f"{name} is no stage: {', '.join(_ORDER)}")
+            raise ValueError(f"{name} is not a stage: {', '.join(_ORDER)}")
         self._stage = name
 
     def __len__(self) -> int:
@@ -54,17 +54,17 @@ class Failures:
         return task in self._failed
 
     def add(self, task: str, line: str) -> None:
-        """Note that a task fails in this stage, with a warning at once; later failures of the task are not repeated."""
+        """Record that a task fails in this stage, and warn at once; later failures of the task are ignored."""
         known = self._failed.get(task)
         if known is None:
             self._failed[task] = Failure(self.stage, " ".join(line.split()))
-            if len(self._tasks) > 1 and not self._quiet:  # else the run ends at once, with this line
-                console.warn(f"task {task} failed, the others go on: {self._failed[task].line}")
+            if len(self._tasks) > 1 and not self._quiet:  # with a single task, the run ends with this line
+                console.warn(f"task {task} failed, the others continue: {self._failed[task].line}")
         elif _ORDER.index(self.stage) < _ORDER.index(known.stage):
             self._failed[task] = replace(known, stage=self.stage)
 
     def add_agent(self, agent: str, line: str) -> None:
-        """Note that an agent from outside fails, with a warning at once: it is left out of the results."""
+        """Record that an agent from outside fails, and warn at once: it is left out of the results."""
         self._agents[agent] = " ".join(line.split())
         console.warn(f"agent {agent} failed and is left out of the results: {self._agents[agent]}")
 
@@ -74,16 +74,16 @@ class Failures:
         return self._agents.keys()
 
     def line(self, task: str) -> str:
-        """Why a task failed.
+        """The reason why a task failed.
 
         Raises:
-            KeyError: if it has not.
+            KeyError: if it has not failed.
         """
         return self._failed[task].line
 
     @contextlib.contextmanager
     def of(self, task: str) -> Iterator[None]:
-        """A :class:`GatitoError` in this block fails the task alone, unless it is fatal."""
+        """A :class:`GatitoError` in this block fails only the task, unless it is fatal."""
         try:
             yield
         except FatalError:
@@ -92,15 +92,15 @@ class Failures:
             self.add(error.task or task, str(error))
 
     def survivors(self, suite: Suite, stage: str | None = None) -> Suite:
-        """The suite less the tasks that have failed, up to the end of a stage or at all.
+        """The suite without the tasks that have failed, up to the end of a stage or in any stage.
 
-        What the generalist has learnt does not change because a task fails in a later stage.
+        A failure in a later stage does not change the tasks that the generalist has learned.
         """
         failed = self._until(stage or _ORDER[-1])
         return Suite(suite.name, tuple(task for task in suite if task.name not in failed))
 
     def recall(self, folder: Path, stages: Collection[str]) -> None:
-        """Take over the failures of an earlier command of this run, in stages that are needed now and not run again."""
+        """Restore failures of an earlier command of this run, in stages that are needed now and not run again."""
         last = max((_ORDER.index(stage) for stage in stages), default=0)
         for task, failure in _read(folder).items():
             if task.startswith(_AGENT) and "evaluate" not in stages:
@@ -110,15 +110,15 @@ class Failures:
                 self._failed.setdefault(task, failure)
 
     def write(self, folder: Path) -> None:
-        """Write them into the run's folder; without any, there is no file."""
+        """Write the failures into the run's folder; without failures, there is no file."""
         failed = self._failed | {f"{_AGENT}{agent}": Failure("evaluate", line) for agent, line in self._agents.items()}
         if failed:
             write_json(folder / FAILURES, {name: asdict(failure) for name, failure in failed.items()})
-        elif (folder / FAILURES).exists():  # else a run that can only be read could not be shown
+        elif (folder / FAILURES).exists():  # without a file, a read-only run needs no write
             (folder / FAILURES).unlink()
 
     def stop_if_none_is_left(self) -> None:
-        """End the run where no task is left to be scored.
+        """End the run if no task is left to score.
 
         Raises:
             GatitoError: see :meth:`stop_if_any`.
@@ -127,11 +127,11 @@ class Failures:
             self.stop_if_any()
 
     def stop_if_any(self) -> None:
-        """End the run with the list.
+        """End the run with the list of failures, if there are any.
 
         Raises:
-            GatitoError: of the only task.
-            TasksFailedError: with a line for each task and agent that failed.
+            GatitoError: the failure of the only task.
+            TasksFailedError: with one line for each task and agent that failed.
         """
         failed = [task for task in self._tasks if task in self._failed]
         if failed and len(self._tasks) == 1:
@@ -141,19 +141,19 @@ class Failures:
         counts = [f"{len(failed)} of {len(self._tasks)} tasks"] if failed else []
         counts += [f"{len(self._agents)} agent{'s' if len(self._agents) > 1 else ''}"] if self._agents else []
         if lines:
-            raise TasksFailedError(f"{' and '.join(counts)} failed; once they are mended, run all stages again:", lines)
+            raise TasksFailedError(f"{' and '.join(counts)} failed; once they are fixed, run all stages again:", lines)
 
     def _until(self, stage: str) -> set[str]:
         return {task for task, failure in self._failed.items() if _ORDER.index(failure.stage) <= _ORDER.index(stage)}
 
 
 def read_failures(folder: Path) -> dict[str, str]:
-    """Why each task failed in the run of a folder, by the task's name, and each agent, by ``agent NAME``."""
+    """The reasons of a run's failures, by task name or ``agent NAME``."""
     return {task: failure.line for task, failure in _read(folder).items()}
 
 
 def _read(folder: Path) -> dict[str, Failure]:
-    """The failures that an earlier command left; none where there is no file.
+    """The failures of an earlier command; empty without a file.
 
     Raises:
         FatalError: if the file is damaged.

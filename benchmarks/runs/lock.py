@@ -1,7 +1,8 @@
-"""One command at a time works in a run's folder: two would mix their recordings and double their logs.
+"""A lock on a run's folder: two commands in one folder would mix their recordings and duplicate log lines.
 
-The lock is the file ``.lock`` in the folder, which says whose it is: process, its start time, machine. It goes when the
-command ends. One that a kill left is recognised on the same machine and removed; on another machine a line says how.
+The lock is the file ``.lock`` in the folder, which names its owner: process, start time, machine. It is removed when
+the command ends. A stale lock of a killed command is removed on the same machine; on another machine, an error line
+explains how to remove it.
 """
 
 import contextlib
@@ -25,15 +26,15 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @dataclass(frozen=True)
 class _Owner:
-    """Whose a lock is.
+    """The owner of a lock.
 
     Attributes:
-        process: its number.
-        begun: when it was begun, in the system's own unit since it was booted; empty where that is not known.
-        machine: the host's name.
-        boot: what changes when the machine is booted; empty where that is not known.
-        namespace: of process numbers: containers on one machine have their own.
-        since: when the lock was taken.
+        process: the process id.
+        begun: start time of the process in the system's unit since boot; empty if unknown.
+        machine: the host name.
+        boot: an id that changes with every boot; empty if unknown.
+        namespace: the namespace of process ids, since containers on one machine have their own.
+        since: the time at which the lock was taken.
     """
 
     process: int
@@ -51,7 +52,7 @@ class _Owner:
 
     @staticmethod
     def read(path: Path) -> "_Owner | None":
-        """Whose a lock is; None if the file says nothing, as after a power failure."""
+        """The owner of a lock; None if the file is empty or damaged, as after a power failure."""
         try:
             owner = _Owner(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -59,11 +60,11 @@ class _Owner:
         return owner if isinstance(owner.process, int) else None
 
     def is_here(self) -> bool:
-        """Whether this machine can say if the process is still there."""
+        """Whether this machine can tell if the process is still running."""
         return self.machine == socket.gethostname() and (self.boot != _boot() or self.namespace == _namespace())
 
     def is_gone(self) -> bool:
-        """Whether the process has ended; its number may have gone to another one since."""
+        """Whether the process has ended; its id may belong to another process since."""
         if not self.is_here():
             return False
         if self.boot != _boot():
@@ -72,24 +73,24 @@ class _Owner:
             os.kill(self.process, 0)
         except ProcessLookupError:
             return True
-        except PermissionError:  # somebody else's process
+        except PermissionError:  # another user's process
             pass
         return self.begun != _begun(self.process)
 
 
 @contextlib.contextmanager
 def lock(folder: Path, *, needed: bool = True) -> Iterator[None]:
-    """Work in a run's folder alone. What earlier kills left half written in it is removed.
+    """Lock a run's folder, and remove half-written files of killed commands.
 
-    A folder that cannot be written is not locked: whoever only shows what is there needs no lock, and whoever writes is
-    told by the first write. A folder that is empty in the end is removed again.
+    A read-only folder is not locked: a command that only reads needs no lock, and the first write of another command
+    fails. A folder that is empty in the end is removed.
 
     Args:
-        folder: the run's.
-        needed: whether anything is to be made there; if not, this does nothing.
+        folder: the run's folder.
+        needed: whether the command writes there; if not, this does nothing.
 
     Raises:
-        FatalError: if another command works there, naming its process, machine and the way out.
+        FatalError: if another command works there; names its process, machine and the remedy.
     """
     if not needed:
         yield
@@ -122,10 +123,10 @@ def _take(folder: Path, owner: _Owner) -> None:
     other = _Owner.read(path)
     if other is not None and not other.is_gone():
         where = f"process {other.process} on {other.machine} (since {other.since})"
-        way_out = "wait for it, or give this run another name=NAME"
+        remedy = "wait for it, or give this run another name=NAME"
         if not other.is_here():
-            way_out += f"; if that process is gone, remove the file {path}"
-        raise FatalError(f"{folder} is being worked in by {where}: {way_out}.")
+            remedy += f"; if that process is gone, remove the file {path}"
+        raise FatalError(f"{folder} is in use by {where}: {remedy}.")
     temporary = folder / f"{LOCK}.{owner.process}{TEMPORARY}"
     temporary.write_text(json.dumps(asdict(owner)) + "\n")
     temporary.replace(path)
@@ -133,7 +134,7 @@ def _take(folder: Path, owner: _Owner) -> None:
 
 @contextlib.contextmanager
 def _guard(folder: Path) -> Iterator[None]:
-    """Look and take in one step; a file system without such locks leaves a race of a millisecond."""
+    """Check and take the lock in one step; on a file system without flock, a race of a millisecond remains."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
@@ -158,7 +159,7 @@ def _remove_litter(folder: Path) -> None:
 
 
 def _begun(process: int) -> str:
-    """When a process was begun: field 22 of Linux's ``/proc/PID/stat``. Field 2, in parentheses, may hold spaces."""
+    """The start time of a process: field 22 of Linux's ``/proc/PID/stat``. Field 2, in parentheses, may have spaces."""
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return ""

@@ -1,7 +1,7 @@
-"""Jobs over processes: one process per job at a time, one torch thread in each, all told apart when they fail.
+"""Parallel jobs: one process per job with one torch thread, and isolated failures.
 
-A process that dies (a crash in native code, or out of memory) takes the one job with it that it was at. Its task is
-named and the others go on. A shared board shows how far each job is.
+If a process dies (a crash in native code, or out of memory), only its current job is lost: its task fails, and the
+others continue. Jobs write their progress to a shared memory map, the board.
 """
 
 import faulthandler
@@ -33,29 +33,29 @@ from benchmarks.runs.failures import Failures
 
 _POLL_SECONDS = 0.3
 _TEMPORARY = "gatito-board-"
-_IDLE_SECONDS = 300  # after which a process without work ends
-# A process that has grown by 300 MB (environments of many tasks do that) is ended by loky between two jobs, and the
-# next one gets a fresh process. Nothing is lost; loky says so all the same.
+_IDLE_SECONDS = 300  # an idle process ends after this time
+# Between two jobs, loky ends a process that has grown by 300 MB (as environments of many tasks do) and starts a new
+# one. Nothing is lost, so its warning is ignored.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", module="joblib")
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
 
 
 class Report(Protocol):
-    """How a job tells how far it is: ``report(done)`` in the job's own unit."""
+    """A callback for a job's progress: ``report(done)`` in the job's own unit."""
 
     def __call__(self, done: int) -> None:
-        """Say how far the job is."""
+        """Report the progress of the job."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One call of a function in a process of its own.
+    """One call of a function in a separate process.
 
     Attributes:
-        label: of its progress bar; jobs of one label share it.
-        total: how much there is to do, in the job's own unit.
-        arguments: of the function.
-        task: the name of the task that fails if it fails; None: it works on several.
+        label: the label of its progress bar; jobs with the same label share one.
+        total: the amount of work, in the job's own unit.
+        arguments: the function's arguments.
+        task: the name of the task that fails if the job fails; None if it works on several tasks.
     """
 
     label: str
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Parent:
-    """What a worker has to know of the process that started it: its number, working folder and plugins."""
+    """The process that starts a worker: its id, working folder and plugins."""
 
     process: int
     folder: Path
@@ -75,7 +75,7 @@ class _Parent:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a job ended: with a value, an error that a person can mend, a traceback, or the death of its process."""
+    """The outcome of a job: a value, an error that the user can fix, a traceback, or the death of its process."""
 
     value: Any = None
     error: GatitoError | None = None
@@ -91,25 +91,25 @@ def run_jobs(
     failures: Failures,
     on_poll: Callable[[], None] = lambda: None,
 ) -> dict[Job, Any]:
-    """Run ``function(**arguments, report=…)`` for every job, and go on when one fails.
+    """Run ``function(**arguments, report=…)`` for every job, and continue if one fails.
 
-    A job whose process dies is tried once more when the others are done, with all memory to itself.
+    A job whose process dies is tried once more after the others, when it has all memory.
 
     Args:
-        function: picklable; it calls ``report(done)`` now and then.
-        jobs: what to do.
-        workers: processes to use.
-        failures: told which task failed of what.
+        function: picklable; it calls ``report(done)`` from time to time.
+        jobs: the jobs.
+        workers: number of processes.
+        failures: receives the tasks that fail.
         on_poll: called several times a second while the jobs run (it mirrors logs).
 
     Returns:
-        The results of the jobs that succeeded, in the jobs' order. Missing are those whose task is now among the
-        failures, and those without a task whose process died.
+        The results of the jobs that succeeded, in the jobs' order. Jobs whose task has failed are missing, and jobs
+        without a task whose process died.
 
     Raises:
-        GatitoError: that is fatal, or of no one task; the other jobs are stopped.
+        GatitoError: if an error is fatal, or belongs to no single task; the other jobs are stopped.
         OSError: if the disk is full; the other jobs are stopped.
-        RuntimeError: for a bug, with its traceback, once the other jobs are done.
+        RuntimeError: for a bug, with its traceback, after the other jobs are done.
     """
     if not jobs:
         return {}
@@ -122,7 +122,7 @@ def run_jobs(
         if outcome.death is not None:
             error = GatitoError(
                 f"the worker process of {job.label} died{outcome.death} (often: out of memory, or the environment "
-                "crashed or hung). Mend it, or leave the task out with tasks=[…], and run the same command again."
+                "crashed or hung). Fix it, or leave the task out with tasks=[…], and run the same command again."
             )
         if outcome.bug is not None:
             bugs.append(f"{job.label}:\n{outcome.bug}")
@@ -133,7 +133,7 @@ def run_jobs(
         elif outcome.death is None:
             raise error
 
-    with _shown(jobs, on_poll) as board:
+    with _progress_board(jobs, on_poll) as board:
         with closing(_outcomes(function, jobs, board, workers)) as ended:
             for job, outcome in ended:
                 if outcome.death is None:
@@ -149,8 +149,8 @@ def run_jobs(
 
 
 @contextmanager
-def _shown(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Job, tuple[Path, int]]]:
-    """Progress bars for a board with a number per job, which the jobs write; yields each job's place on it."""
+def _progress_board(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Job, tuple[Path, int]]]:
+    """Show progress bars for a board with one number per job, which jobs write; yields each job's place on it."""
     with _temporary_folder() as folder, console.progress() as bars:
         path = Path(folder) / "board"
         np.zeros(len(jobs), dtype=np.int64).tofile(path)
@@ -178,7 +178,7 @@ def _shown(jobs: Sequence[Job], on_poll: Callable[[], None]) -> Iterator[dict[Jo
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A folder for a board; those that killed commands left, whose locks are gone with them, are removed."""
+    """A folder for a board; folders of killed commands, which are no longer locked, are removed."""
     for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -196,13 +196,13 @@ def _temporary_folder() -> Iterator[Path]:
             os.close(descriptor)
 
 
-_idle: list[ProcessPoolExecutor] = []  # pools of one process, kept for the next jobs: to import torch takes seconds
+_idle: list[ProcessPoolExecutor] = []  # pools of one process, kept for the next jobs: importing torch takes seconds
 
 
 def _outcomes(
     function: Callable[..., Any], jobs: Sequence[Job], board: Mapping[Job, tuple[Path, int]], workers: int
 ) -> Generator[tuple[Job, _Outcome], None, None]:
-    """Each job as it ends. Closed early, by Ctrl-C too, the processes that are at work are killed."""
+    """Yield each job when it ends. If closed early, also by Ctrl-C, the working processes are killed."""
     waiting = list(reversed(jobs))
     working: dict[Future[_Outcome], tuple[Job, ProcessPoolExecutor]] = {}
     try:
@@ -230,8 +230,8 @@ def _outcomes(
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment: a process that is half begun cannot be ended."""
-    # The new process inherits this: Ctrl-C is for the process that was started, which kills its workers.
+    """Block Ctrl-C for a moment: a process that is still starting cannot be killed cleanly."""
+    # The new process inherits the mask: the main process handles Ctrl-C and kills its workers.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -240,7 +240,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def close_pools() -> None:
-    """Kill the processes that wait for further jobs; an environment's threads must not keep them alive."""
+    """Kill idle processes, which threads of an environment could otherwise keep alive."""
     while _idle:
         _idle.pop().shutdown(kill_workers=True)
 
@@ -250,9 +250,9 @@ def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa
         pool = _idle.pop()
         try:
             return pool, pool.submit(*call)
-        except BrokenProcessPool:  # its process was killed while it had no work
+        except BrokenProcessPool:  # its process was killed while idle
             continue
-    # From its first moment on it watches its parent, which may be killed while it begins.
+    # The worker watches its parent from the start, since the parent may be killed at any time.
     pool = ProcessPoolExecutor(
         1, timeout=_IDLE_SECONDS, env=_ONE_THREAD, initializer=_die_with, initargs=(os.getpid(),)
     )
@@ -268,19 +268,19 @@ def _job(
     import torch
 
     _die_with(parent.process)
-    os.chdir(parent.folder)  # which may have changed since this process was started
+    os.chdir(parent.folder)  # the parent may have changed it since this process started
     load_plugins(parent.plugins)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(place[0], dtype=np.int64, mode="r+")
     crash = _crash_file(*place).open("w")
-    faulthandler.enable(crash, all_threads=False)  # where native code crashes; loky would print it
+    faulthandler.enable(crash, all_threads=False)  # records where native code crashes; loky would print it
     try:
         return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
     except (Exception, SystemExit) as error:
         known = gatito_error(error)
         if known is not None and not isinstance(known, FatalError):
             return _Outcome(error=known)
-        if one_line(error) is not None:  # fatal, or such as a full disk, which the others would meet too
+        if one_line(error) is not None:  # fatal, or an error such as a full disk, which affects all jobs
             raise
         return _Outcome(bug=traceback.format_exc())
     finally:
@@ -293,7 +293,7 @@ def _crash_file(board: Path, place: int) -> Path:
 
 
 def _cause(error: TerminatedWorkerError, crash: Path) -> str:
-    """What a process died of, and where, as far as is known: `` of SIGSEGV(-11) in games.py, line 7``."""
+    """The cause and place of a process's death, as far as known: `` of SIGSEGV(-11) in games.py, line 7``."""
     code = re.search(r"exit codes.*\{(.*)\}", str(error))
     place = re.search(r'File "(.*)", (line \d+) in', crash.read_text() if crash.exists() else "")
     return (f" of {code[1]}" if code else "") + (f" in {place[1]}, {place[2]}" if place else "")
@@ -301,7 +301,7 @@ def _cause(error: TerminatedWorkerError, crash: Path) -> str:
 
 @functools.cache
 def _die_with(parent: int) -> None:
-    """End this worker when its parent is gone: it must not go on writing beside the run that resumes."""
+    """End this worker when its parent has ended, so that it does not write while another run resumes."""
 
     def watch() -> None:
         while os.getppid() == parent:

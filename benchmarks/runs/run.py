@@ -1,4 +1,4 @@
-"""One run of gatito: what every function is given that makes something."""
+"""A run of gatito, which is passed to every function that makes artifacts."""
 
 import shlex
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class Run:
     """One run.
 
     Attributes:
-        folder: where its artifacts go, ``results/runs/<name>``.
-        suite: all of its tasks, those that have failed included (see :meth:`survivors`).
+        folder: the folder of its artifacts, ``results/runs/<name>``.
+        suite: all of its tasks, including failed ones (see :meth:`survivors`).
         seed: the training seed.
-        workers: how many processes, or threads of one process.
+        workers: number of processes, or of threads in one process.
         tracker: mirrors logs to Weights & Biases.
-        failures: which tasks failed, where and why.
+        failures: the tasks that failed.
     """
 
     folder: Path
@@ -43,23 +43,23 @@ class Run:
         return self.folder.parent
 
     def survivors(self, stage: str | None = None) -> Suite:
-        """The tasks that have not failed, up to the end of a stage or at all; see :meth:`Failures.survivors`."""
+        """The tasks that have not failed, up to the end of a stage or in any; see :meth:`Failures.survivors`."""
         return self.failures.survivors(self.suite, stage)
 
     def isolated(self, suite: Suite, stage: str, *, quiet: bool = False) -> "Run":
-        """The same run on other tasks, in a stage whose failures do not count outside it.
+        """The same run on other tasks, with separate failures.
 
         Args:
             suite: the tasks.
             stage: the stage.
-            quiet: whether failures are noted without a warning.
+            quiet: whether failures are recorded without a warning.
         """
         failures = Failures([task.name for task in suite], quiet=quiet)
         failures.stage = stage
         return replace(self, suite=suite, failures=failures)
 
     def describe(self, settings: str, typed: Sequence[str], config_folders: Sequence[str] = ()) -> None:
-        """Write what the run is about to make: its settings, and the environment that makes it.
+        """Write the run's settings and its environment.
 
         Args:
             settings: all settings as YAML.
@@ -71,22 +71,22 @@ class Run:
 
 
 _SILENT = ("name", "runs_folder", "workers", "stages", "tracking")
-_LONGEST = 80  # letters of a folder's name that tell what was overridden
+_LONGEST = 80  # characters of a folder's name for the overrides
 
 
 def run_name(preset: str, overridden: str, given: str | None, *, sweeping: bool) -> str:
-    """The name of a run's folder: the one that was given, or the preset and what else was overridden.
+    """The name of a run's folder: the given name, or the preset and the overrides.
 
-    Runs of a sweep never share a folder: there, what was overridden is added to the name given.
+    Runs of a sweep never share a folder: there, the overrides are appended to a given name.
 
     Args:
         preset: suite, model and seed.
-        overridden: further settings, such as ``distill.updates=100``; empty: none.
-        given: the name on the command line; None: none was given.
+        overridden: further settings, such as ``distill.updates=100``; may be empty.
+        given: the name on the command line; None if none was given.
         sweeping: whether the run is one of a sweep.
 
     Raises:
-        FatalError: if the given name cannot be that of a folder.
+        FatalError: if the given name is not a valid folder name.
     """
     if given is not None:
         check_name("name", given)
@@ -95,12 +95,12 @@ def run_name(preset: str, overridden: str, given: str | None, *, sweeping: bool)
     name = preset if given is None else f"{given}-{preset}"
     if not overridden:
         return name
-    tidy = "".join(letter if letter.isalnum() or letter in "._=-" else "_" for letter in overridden)
-    return f"{name}-{tidy}" if len(tidy) <= _LONGEST else f"{name}-{tidy[:60]}-{digest(overridden)[:8]}"
+    suffix = "".join(letter if letter.isalnum() or letter in "._=-" else "_" for letter in overridden)
+    return f"{name}-{suffix}" if len(suffix) <= _LONGEST else f"{name}-{suffix[:60]}-{digest(overridden)[:8]}"
 
 
 def command_of(typed: Sequence[str], config_folders: Sequence[str] = ()) -> str:
-    """The command line of these overrides, without those that decide no result."""
+    """The command line with these overrides, without those that do not affect results."""
     kept = [word for word in typed if word.partition("=")[0].partition(".")[0].lstrip("+") not in _SILENT]
     options = [word for folder in config_folders for word in ("--config-dir", folder)]
     return " ".join(["gatito", *map(shlex.quote, [*options, *map(typed_suite, kept)])])

@@ -1,7 +1,7 @@
-"""The stages of a run, in the order in which they are made: the only list of them.
+"""The stages of a run, in their order: the only list of them.
 
-Everything that names a stage reads :data:`STAGES`: the command line and its help, failures, messages such as "run with
-stages=[record] first", the job types of Weights & Biases and its workspace. A new stage is an entry here, and a
+All code that names a stage uses :data:`STAGES`: the command line and its help, failures, messages such as "run with
+stages=[record] first", and the job types and the workspace of Weights & Biases. A new stage is an entry here, and a
 function that the entry point binds to its name.
 """
 
@@ -23,12 +23,12 @@ class Stage:
 
     Attributes:
         name: as in ``stages=[…]``.
-        help: what it does, for ``gatito --help``; further lines are continued there.
-        needs: the stages whose artifacts it reads, as far as a run has them.
+        help: its description in ``gatito --help``; may have several lines.
+        needs: the stages whose artifacts it reads, if the run has them.
         default: whether a run without ``stages=[…]`` includes it.
-        of_run: whether it makes a part of one run's folder, and a task can fail in it.
-        job_types: of the W&B runs that it starts.
-        make: does the work, given all that a run knows; the entry point binds it (see :func:`bind`).
+        of_run: whether it writes into one run's folder, and tasks can fail in it.
+        job_types: the job types of the W&B runs that it starts.
+        make: the function that makes it; the entry point binds it (see :func:`bind`).
     """
 
     name: str
@@ -71,7 +71,7 @@ _ALL = (
     ),
     Stage(
         "ida",
-        "amplify, record, distil, round after round, where ida.rounds is above 0",
+        "amplify, record and distil in rounds, if ida.rounds is above 0",
         needs=("experts", "record", "distill"),
         default=True,
         job_types=("ida", "finetune", "scale"),
@@ -85,7 +85,7 @@ _ALL = (
     ),
     Stage(
         "clips",
-        "film expert and generalist side by side",
+        "make clips of expert and generalist side by side",
         needs=("experts", "record", "distill", "controls"),
         default=True,
     ),
@@ -103,11 +103,11 @@ _ALL = (
     ),
     Stage(
         "release",
-        "put the run's experts into results/experts/ and its generalist into results/<suite>/generalist/,\n"
-        "where experts=released and generalist=released find them",
+        "copy the run's experts to results/experts/ and its generalist to results/<suite>/generalist/,\n"
+        "for experts=released and generalist=released",
         needs=("experts",),
     ),
-    Stage("compare", "the same report for several runs together: gatito stages=[compare] runs=[A,B]", of_run=False),
+    Stage("compare", "report several runs together: gatito stages=[compare] runs=[A,B]", of_run=False),
     Stage("workspace", "save a Weights & Biases workspace for the suite", of_run=False),
 )
 
@@ -115,7 +115,7 @@ STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 """All stages by name, in their order."""
 
 DEFAULT_STAGES = tuple(stage.name for stage in _ALL if stage.default)
-"""The stages of a run that is told none."""
+"""The stages of a run without ``stages=[…]``."""
 
 JOB_TYPES = tuple(job_type for stage in _ALL for job_type in stage.job_types)
 """The job types of all W&B runs."""
@@ -133,10 +133,10 @@ def bind(makers: Mapping[str, Callable[[Any], None]]) -> dict[str, Stage]:
 
 
 def check_stages(names: Collection[str]) -> None:
-    """Refuse unknown stages.
+    """Reject unknown stages.
 
     Raises:
-        GatitoError: naming the valid ones.
+        GatitoError: names the valid ones.
     """
     for name in names:
         if name not in STAGES:
@@ -144,20 +144,20 @@ def check_stages(names: Collection[str]) -> None:
 
 
 def run_first(*names: str) -> str:
-    """The way out where the work of these stages is missing: ``run with stages=[record] first``."""
+    """The remedy if artifacts of these stages are missing: ``run with stages=[record] first``."""
     check_stages(names)
     return f"run with stages=[{','.join(names)}] first"
 
 
 def require(artifacts: Mapping[str, Artifact], *stages: str) -> None:
-    """Refuse to go on without finished artifacts, which these stages make.
+    """Check that artifacts are finished.
 
     Args:
-        artifacts: by the name of a task; ``""``: of all tasks.
-        stages: the names of the stages.
+        artifacts: by task name, or ``""`` for all tasks.
+        stages: the names of the stages that make them.
 
     Raises:
-        GatitoError: naming the first that is not there, and the stages to run.
+        GatitoError: names the first missing artifact, and the stages to run.
     """
     for name, artifact in artifacts.items():
         if not artifact.is_complete():
@@ -166,7 +166,7 @@ def require(artifacts: Mapping[str, Artifact], *stages: str) -> None:
 
 
 def help_text() -> str:
-    """The stages and what each does, a line or more each, for ``gatito --help``."""
+    """The stages with their descriptions, for ``gatito --help``."""
     width = max(map(len, STAGES)) + 1
     lines = []
     for stage in STAGES.values():

@@ -1,7 +1,7 @@
-"""Logs: a JSONL file is the truth, Weights & Biases mirrors it and may fail without harm.
+"""Logs: JSONL files are the record, and Weights & Biases mirrors them; its failures do no harm.
 
-Whoever does the work writes a :class:`Log`; the process that waits mirrors it with a :class:`Mirror`. A line is one
-JSON object with a ``step`` and metrics under the field's usual names (``charts/episodic_return`` …).
+A working process writes a :class:`Log`; the main process mirrors it with a :class:`Mirror`. A line is one JSON object
+with a ``step`` and metrics under the field's usual names (``charts/episodic_return`` …).
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from benchmarks.runs.stage import JOB_TYPES
 from benchmarks.runs.wandb_service import Variables, answers, has_key, kill_service, within
 
 LOG = "log.jsonl"
-_MOST_SECONDS = 90  # that W&B may take for one call: to open a run, to send lines, to upload an artifact
+_MOST_SECONDS = 90  # for one call of W&B: to open a run, to send lines, to upload an artifact
 LogMore = Callable[[Any], object]
-"""Logs to an open W&B run what is no curve; see :mod:`benchmarks.runs.wandb`."""
+"""Logs more than curves to an open W&B run; see :mod:`benchmarks.runs.wandb`."""
 
 
 @dataclass
@@ -37,12 +37,12 @@ class TrackingConfig:
     entity: str | None = setting(None, "The W&B team or user; null: WANDB_ENTITY, or the account's default.")
     mode: str | None = setting(
         None,
-        "online, offline, or null: WANDB_MODE, or online where an API key is set.",
+        "online, offline, or null: WANDB_MODE, or online if an API key is set.",
         choices=("offline", "online"),
     )
 
     def resolved(self) -> "TrackingConfig":
-        """With W&B's variables in place of what is not set."""
+        """The settings, with W&B's environment variables for unset ones."""
         variables = Variables.read()
         return replace(self, project=self.project or variables.project, entity=self.entity or variables.entity)
 
@@ -51,7 +51,7 @@ class Log:
     """An append-only JSONL log in an artifact's folder."""
 
     def __init__(self, folder: Path, keep_until: float = -1) -> None:
-        """Open the log; lines beyond step ``keep_until`` are those of work that will be done again, and are dropped."""
+        """Open the log and drop lines after step ``keep_until``, whose work will be repeated."""
         self.path = folder / LOG
         kept = [line for line in read_log(self.path) if line["step"] <= keep_until]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -67,7 +67,7 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """All whole lines of a log; a last line cut by a kill is left out, a missing file is an empty log."""
+    """All complete lines of a log; an incomplete last line is left out, and a missing file is an empty log."""
     lines = []
     with contextlib.suppress(FileNotFoundError):
         for text in path.read_bytes().decode(errors="replace").splitlines():
@@ -81,7 +81,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 class Mirror:
-    """Copies the lines of one log to one W&B run; a failure is said once and ends the mirroring, nothing else."""
+    """Copies the lines of one log to one W&B run; a failure causes one warning and ends only the mirroring."""
 
     def __init__(self, tracker: "Tracker", folder: Path, job_type: str, config: Mapping[str, Any]) -> None:
         self._path = folder / LOG
@@ -92,7 +92,7 @@ class Mirror:
         self._tracker = tracker
 
     def pump(self) -> None:
-        """Send the lines that came since the last call."""
+        """Send the lines that are new since the last call."""
         if self._run is None or not self._path.exists():
             return
         if not self._tracker.attempt(self._send):
@@ -101,7 +101,7 @@ class Mirror:
     def _send(self) -> None:
         with self._path.open("rb") as file:
             inode = os.fstat(file.fileno()).st_ino
-            if inode != self._inode:  # a worker has opened the log anew, to resume
+            if inode != self._inode:  # a worker has reopened the log to resume
                 self._inode, self._offset, self._sent_before = inode, 0, self._last_step
             file.seek(self._offset)
             content = file.read()
@@ -115,7 +115,7 @@ class Mirror:
                 self._run.log(values)
 
     def finish(self, summary: Mapping[str, float] | None = None, log_more: LogMore | None = None) -> None:
-        """Send what is left and close the run; ``log_more`` is given the W&B run before that, if there is one."""
+        """Send the remaining lines, call ``log_more`` with the W&B run if there is one, and close the run."""
         self.pump()
         if self._run is not None:
             run, self._run = self._run, None
@@ -127,13 +127,13 @@ class Mirror:
 
 
 def pump(mirrors: Iterable[Mirror]) -> None:
-    """Send what came to several logs, those of jobs that run side by side."""
+    """Send the new lines of several logs, such as those of parallel jobs."""
     for mirror in mirrors:
         mirror.pump()
 
 
 def _give_up() -> None:
-    """Leave nothing behind that wandb would wait for when this process ends."""
+    """Stop wandb's service, so that this process does not wait for it at its end."""
     import wandb
 
     kill_service()
@@ -145,7 +145,7 @@ class Tracker:
     """Starts the W&B runs of one gatito run: grouped by suite and name, job type by stage."""
 
     def __init__(self, config: TrackingConfig, *, group: str, exp_name: str, seed: int, folder: Path) -> None:
-        """``group`` is ``SUITE/NAME``; ``folder`` is the gatito run's."""
+        """``group`` is ``SUITE/NAME``; ``folder`` is the gatito run's folder."""
         if config.backend not in ("wandb", "none"):
             raise unknown("tracking backend", config.backend, ("wandb", "none"))
         if config.mode not in (None, "online", "offline"):
@@ -158,7 +158,7 @@ class Tracker:
         self._works = config.backend == "wandb" and not self._variables.disabled
 
     def mirror(self, folder: Path, job_type: str, **config: Any) -> Mirror:  # noqa: ANN401
-        """A mirror of the log in ``folder``; ``config`` should name the ``env_id`` where there is one."""
+        """A mirror of the log in ``folder``; ``config`` should have the ``env_id`` if there is one."""
         return Mirror(self, folder, job_type, config)
 
     def write(
@@ -175,13 +175,13 @@ class Tracker:
         self.mirror(folder, job_type, **config).finish(metrics, log_more)
 
     def start_run(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """A W&B run of its own for one artifact, or None when W&B is off or fails.
+        """A separate W&B run for one artifact, or None if W&B is off or fails.
 
         Raises:
             ValueError: if no stage declares the job type.
         """
         if job_type not in JOB_TYPES:  # the workspace would leave its runs out
-            raise ValueError(f"{job_type} is no job type: declare it in benchmarks/runs/stage.py")
+            raise ValueError(f"{job_type} is not a job type: declare it in benchmarks/runs/stage.py")
         if not self._works:
             return None
         runs: list[Any] = []
@@ -189,7 +189,7 @@ class Tracker:
         return runs[0] if runs else None
 
     def attempt(self, action: Callable[[], Any]) -> bool:
-        """Do something with W&B; any failure is said once and switches the mirror off."""
+        """Call W&B; any failure causes one warning and switches mirroring off."""
         if not self._works:
             return False
         try:
@@ -197,7 +197,7 @@ class Tracker:
         except Exception as error:
             self._works = False
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            console.warn(f"Weights & Biases failed ({first_line}); the run goes on, {LOG} files hold everything.")
+            console.warn(f"Weights & Biases failed ({first_line}); the run continues, {LOG} files have everything.")
             if isinstance(error, TimeoutError):
                 _give_up()
         return self._works
@@ -227,7 +227,7 @@ class Tracker:
 
     @functools.cached_property
     def _mode(self) -> str:
-        """``online`` or ``offline``; found out once."""
+        """``online`` or ``offline``; determined once."""
         mode = self._config.mode or self._variables.mode or ("online" if has_key() else "offline")
         if mode == "online" and not answers():
             console.warn(

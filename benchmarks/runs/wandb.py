@@ -1,7 +1,7 @@
-"""What Weights & Biases shows beyond the curves that :mod:`.tracking` mirrors: report, lineage, workspace.
+"""Weights & Biases beyond the curves that :mod:`.tracking` mirrors: report, lineage, workspace.
 
-:func:`log_report` and :func:`log_lineage` are given to a tracker as ``log_more``, which keeps their failures away from
-the gatito run. :func:`workspace` is what the project's page looks like, in code; it is saved once per suite.
+:func:`log_report` and :func:`log_lineage` are passed to a tracker as ``log_more``, so that their failures do not affect
+the gatito run. :func:`workspace` defines the project's dashboard in code; it is saved once per suite.
 """
 
 import functools
@@ -31,8 +31,8 @@ FRACTIONS = "report/fractions"  # followed by /AGENT
 PAGE = "report/page"
 CLIPS = "clips"  # followed by /TASK
 
-_ALIAS = 12  # letters of a fingerprint that are its alias in W&B
-_LINES = ("wandb/lineseries/v0", {"step": "step", "lineKey": "lineKey", "lineVal": "lineVal"})  # as wandb.plot has it
+_ALIAS = 12  # characters of a fingerprint that are its alias in W&B
+_LINES = ("wandb/lineseries/v0", {"step": "step", "lineKey": "lineKey", "lineVal": "lineVal"})  # as in wandb.plot
 _BARS = ("wandb/bar/v0", {"label": "task", "value": "fraction"})
 _THRESHOLD_TITLES = ("share of tasks at or above a fraction", "fraction of the expert")  # of the chart, of its x axis
 
@@ -51,17 +51,17 @@ def log_report(
 
     Args:
         run: an open W&B run, online or offline.
-        task_table: scores per task; numbers stay numbers, None where there is none.
+        task_table: scores per task; None for missing numbers.
         suite_table: the suite's summary, likewise.
         thresholds: by agent, fractions of the expert and the share of tasks (0 to 1) at or above each, ``(points,)``.
-        fractions: f by agent and task; a task that is not scored is left out.
+        fractions: f by agent and task, without unscored tasks.
         clips: an ``.mp4`` file by task name.
         page: the report as one self-contained HTML file.
 
     Raises:
         OSError: if a clip or the page is missing.
         TypeError: if a column of a table mixes text and numbers.
-        ValueError: if a clip is no video file.
+        ValueError: if a clip is not a video file.
     """
     import wandb
 
@@ -84,16 +84,16 @@ def log_report(
 
 
 def log_lineage(run: "wandb.Run", made: Sequence[Artifact], folder: Path, *, upload_limit: int = UPLOAD_LIMIT) -> None:
-    """Log the artifacts that a stage made as the run's outputs, and what they are made from as its inputs.
+    """Log the artifacts that a stage made as the W&B run's outputs, and the artifacts' inputs as its inputs.
 
     The inputs are found in the gatito run's folder by their fingerprints. W&B records the inputs of online runs only;
-    the metadata of every output names them, so nothing is lost offline. What is not finished is left out.
+    the metadata of every output names them, so nothing is lost offline. Unfinished artifacts are left out.
 
     Args:
         run: the stage's open W&B run.
-        made: what the stage made.
+        made: the artifacts that the stage made.
         folder: the gatito run's folder.
-        upload_limit: bytes; a larger artifact is not uploaded, only its manifest, which has the checksums of its files.
+        upload_limit: bytes; of a larger artifact, only the manifest with the checksums of its files is uploaded.
 
     Raises:
         GatitoError: if a manifest in the folder is damaged.
@@ -103,7 +103,7 @@ def log_lineage(run: "wandb.Run", made: Sequence[Artifact], folder: Path, *, upl
     outputs = [artifact for artifact in made if artifact.fingerprint in finished]
     if not run.offline:
         for fingerprint in dict.fromkeys(value for artifact in outputs for value in artifact.inputs.values()):
-            if fingerprint in finished:  # a draft with the same files is the same version, whoever logged it first
+            if fingerprint in finished:  # in W&B, a draft with the same files is the same version
                 run.use_artifact(draft(fingerprint))
     for artifact in outputs:
         run.log_artifact(draft(artifact.fingerprint), aliases=[artifact.fingerprint[:_ALIAS]])
@@ -138,12 +138,12 @@ def _draft(fingerprint: str, *, finished: _Finished, folder: Path, upload_limit:
 
 
 def _name(where: Path, folder: Path) -> str:
-    """``experts/classic/cartpole`` → ``experts-classic-cartpole``, in the letters and the length that W&B allows."""
+    """``experts/classic/cartpole`` → ``experts-classic-cartpole``, with the characters and length that W&B allows."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", where.relative_to(folder).as_posix())[-128:]
 
 
 def workspace(entity: str, project: str, suite: str, agents: Sequence[str], tasks: Sequence[str]) -> "Workspace":
-    """The page of a suite in a W&B project: its runs by gatito run and stage, its panels by section.
+    """The dashboard of a suite in a W&B project: runs grouped by gatito run and stage, panels by section.
 
     Args:
         entity: the W&B team or user.
@@ -166,7 +166,7 @@ def workspace(entity: str, project: str, suite: str, agents: Sequence[str], task
         raise GatitoError("workspaces need one more package: pip install wandb-workspaces") from None
 
     def chart(key: str, kind: tuple[str, dict[str, str]], texts: dict[str, str]) -> "CustomChart":
-        query = {"id": None, "name": None, "summaryTable": {"tableKey": f"{key}_table"}}  # as wandb.plot asks
+        query = {"id": None, "name": None, "summaryTable": {"tableKey": f"{key}_table"}}  # as in wandb.plot
         return wr.CustomChart(query=query, chart_name=kind[0], chart_fields=kind[1], chart_strings=texts)
 
     def mean_of_tasks(metric: str) -> wr.LinePlot:
@@ -230,5 +230,5 @@ def save_workspace(view: "Workspace") -> str:
         return view.url
     except Exception as error:  # W&B's errors share no base class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        way_out = f"log in with `wandb login`, and check the network and that {view.entity}/{view.project} exists."
-        raise GatitoError(f"the workspace was not saved ({reason}): {way_out}") from None
+        remedy = f"log in with `wandb login`, and check the network and that {view.entity}/{view.project} exists."
+        raise GatitoError(f"the workspace was not saved ({reason}): {remedy}") from None

@@ -1,6 +1,6 @@
-"""What gatito asks of Weights & Biases' surroundings: its variables, its key, its server, its service process.
+"""The environment of Weights & Biases: its variables, API key, server and service process.
 
-The package ``wandb`` is not imported here: all of this is known without it, and in no more than seconds.
+The package ``wandb`` is not needed here; all functions answer within seconds.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ class Variables:
 
     Attributes:
         disabled: whether ``WANDB_MODE`` or ``WANDB_DISABLED`` switches W&B off.
-        mode: ``online`` or ``offline``; None: ``WANDB_MODE`` does not say.
-        project: ``WANDB_PROJECT``, or gatito's own.
-        entity: ``WANDB_ENTITY``; None: the account's default.
-        folder: ``WANDB_DIR``; None: the run's own folder.
+        mode: ``online`` or ``offline``; None if ``WANDB_MODE`` is not set.
+        project: ``WANDB_PROJECT``, or gatito's default.
+        entity: ``WANDB_ENTITY``; None for the account's default.
+        folder: ``WANDB_DIR``; None for the run's folder.
     """
 
     disabled: bool
@@ -41,7 +41,7 @@ class Variables:
 
     @staticmethod
     def read() -> "Variables":
-        """As they are set now; an empty one counts as not set."""
+        """Read the current values; an empty variable counts as not set."""
         mode = os.environ.get("WANDB_MODE", "").lower()
         switched_off = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
         folder = os.environ.get("WANDB_DIR")
@@ -76,18 +76,18 @@ def answers() -> bool:
         socket.create_connection((server.hostname or "", port), timeout=_SERVER_SECONDS).close()
 
     try:
-        within(_SERVER_SECONDS, connect)  # for a name server that does not answer has no time limit
+        within(_SERVER_SECONDS, connect)  # name resolution has no time limit of its own
     except OSError:
         return False
     return True
 
 
 def within(seconds: float, action: Callable[[], object]) -> None:
-    """Do something in a thread, and wait for it so long and no longer.
+    """Call a function in a thread with a time limit.
 
     Raises:
-        TimeoutError: if it is not done by then; the thread is left behind.
-        Exception: whatever ``action`` raises.
+        TimeoutError: if it is not done in time; the thread keeps running.
+        Exception: any error of ``action``.
     """
     errors: list[BaseException] = []
 
@@ -107,7 +107,7 @@ def within(seconds: float, action: Callable[[], object]) -> None:
 
 
 def kill_service() -> None:
-    """Kill the service processes (``wandb-core``) that this process has started, where the system lists them."""
+    """Kill the service processes (``wandb-core``) of this process, if the system lists them."""
     for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for process in map(int, children.read_text().split()):

@@ -190,10 +190,10 @@ def test_json_of_another_shape_is_named_with_the_way_out(tmp_path, content):
 
 def test_a_folder_that_gatito_has_not_made_is_not_cleared(tmp_path):
     write_text(tmp_path / "a" / "thesis.tex", "years of work")
-    with pytest.raises(GatitoError, match="holds files that gatito did not make"):
+    with pytest.raises(GatitoError, match="has files that gatito did not make"):
         Artifact(tmp_path / "a", "thing", {"a": 1}).start()
     write_text(tmp_path / "a" / "manifest.json", '{"name": "a browser extension"}')
-    with pytest.raises(GatitoError, match="holds files that gatito did not make"):
+    with pytest.raises(GatitoError, match="has files that gatito did not make"):
         artifacts.clear(tmp_path / "a")
     assert (tmp_path / "a" / "thesis.tex").exists()
     write_text(tmp_path / "file", "")
@@ -243,7 +243,7 @@ def test_settings_that_replace_an_expert_say_so(tmp_path, capfd):
     write_text(tmp_path / "a" / "checkpoint.safetensors", "hours")
     Artifact(tmp_path / "a", "expert", {"steps": 2}).start()
     told = capfd.readouterr().err
-    assert told.count("\n") == 1 and f"{tmp_path / 'a'} is made anew, as its settings have changed" in told
+    assert told.count("\n") == 1 and f"{tmp_path / 'a'} is made again, since its settings have changed" in told
     assert "name=NAME" in told
 
 

@@ -53,7 +53,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_one():
     [
         ("no_such_module_at_all", "there is no module no_such_module_at_all: install its package"),
         ("collections:Countr", "unknown attribute of module collections for my entry 'Countr'. Did you mean 'Counter'"),
-        ("my module", "'my module' is no module"),
+        ("my module", "'my module' is not a module"),
         ("broken_module:x", "module broken_module raised ValueError while it was imported (on purpose)"),
         ("needy_module", "module needy_module needs no_such_module_at_all, which is not installed"),
     ],

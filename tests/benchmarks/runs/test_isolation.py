@@ -50,11 +50,11 @@ def test_a_run_goes_on_without_the_tasks_that_fail_and_takes_them_in_when_they_a
     done = gatito(*command, cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     header, lines = listed(done)
-    assert header == "error: 2 of 4 tasks failed; once they are mended, run all stages again:"
+    assert header == "error: 2 of 4 tasks failed; once they are fixed, run all stages again:"
     assert len(done.stderr.splitlines()) == 2 + 1 + 2 + 1, done.stderr  # as they fail, the list, and where the page is
     assert lines[0].startswith("toy/fragile: the worker process of expert toy/fragile died of SIGSEGV")
     assert lines[1].startswith("toy/needy: task toy/needy needs a package") and "gatito[box2d]" in lines[1]
-    assert done.stderr.count("toy/needy failed, the others go on") == 1  # not again in every stage
+    assert done.stderr.count("toy/needy failed, the others continue") == 1  # not again in every stage
     run = tmp_path / "results" / "runs" / "r"
     assert scored(run) == ["toy/good", "toy/other"]
     assert set(read_failures(run)) == {"toy/needy", "toy/fragile"}

@@ -30,7 +30,7 @@ def ended_process():
 
 
 def test_a_second_command_in_a_run_gets_one_line_that_names_the_first(tmp_path):
-    with lock(tmp_path / "run"), pytest.raises(FatalError, match="is being worked in by") as error:
+    with lock(tmp_path / "run"), pytest.raises(FatalError, match="is in use by") as error:
         take(tmp_path / "run")
     assert f"process {os.getpid()} on " in str(error.value) and "name=NAME" in str(error.value)
     assert "\n" not in str(error.value) and "remove the file" not in str(error.value)

@@ -67,7 +67,7 @@ def test_jobs_that_fail_are_told_and_the_others_end(workers, capfd):
     )
     assert told["d"] == "d cannot go on: mend it."
     warned = capfd.readouterr().err
-    assert warned.count("the others go on") == 3 and len(warned.splitlines()) == 3
+    assert warned.count("the others continue") == 3 and len(warned.splitlines()) == 3
 
 
 def test_a_process_that_dies_takes_only_its_own_job_with_it_and_that_is_tried_again(tmp_path):

@@ -107,7 +107,7 @@ def test_results_without_checksums_are_read_with_a_warning(tmp_path, capfd):
     good().write(tmp_path)
     (tmp_path / SEAL).unlink()
     assert Results.read(tmp_path) == good()
-    assert "nothing shows whether its numbers are those that gatito wrote" in capfd.readouterr().err
+    assert "changes of its numbers cannot be detected" in capfd.readouterr().err
 
 
 def test_a_missing_file_names_the_way_out(tmp_path):
@@ -141,7 +141,7 @@ BAD = {
     "all rows twice": (lambda r: replace(r, scores=r.scores * 2), "; and 44 more: keep one of each, or name each run"),
     "an infinite return": (
         lambda r: score_where(r, {"total_return": float("nan")}, agent="random", train_seed=1, task="toy/y"),
-        "/scores.csv, line 24: 'nan' is no finite number.",
+        "/scores.csv, line 24: 'nan' is not a finite number.",
     ),
     "mixed suites": (
         lambda r: score_where(r, {"suite": "classic"}, agent="random"),
