@@ -5,7 +5,8 @@ Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and group
 API, :mod:`gatito_api`, is to be had from here: ``gatito.evaluate``.
 """
 
-from benchmarks.base.interrupts import restore  # isort: skip # first: further imports take seconds
+import gatito_path  # noqa: F401 # isort: skip # first: it has the packages below found
+from benchmarks.base.interrupts import restore  # isort: skip # then: further imports take seconds
 
 import os
 import sys
@@ -27,6 +28,7 @@ from benchmarks.base import console, settings
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.plugins import installed_plugins, load_plugins
+from benchmarks.base.project import CONF
 from benchmarks.base.settings import words_as_lists
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
     from generalist.stages import Generalist
 restore()
 
-CONF = Path(__file__).resolve().parent / "conf"
 API = ("check_env", "check_policy", "distill", "evaluate", "expert", "generalist", "make_env", "recording", "suite")
 _sweep = Sweep()  # the runs of this process
 register_tasks(CONF.parent / "results" / "experts" / "experts.csv", "gatito_api:make_env")

@@ -26,6 +26,7 @@ from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.csv_rows import columns
 from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError, unknown
 from benchmarks.base.plugins import installed_plugins, load_plugins
+from benchmarks.base.project import CONF, find
 from benchmarks.base.suite_files import name_suite_files
 from benchmarks.play.outside.checked import CheckedPolicy
 from benchmarks.play.outside.conformity import check_policy as _check_policy
@@ -159,7 +160,7 @@ def generalist(suite: str = "mixed", *, deterministic: bool = True) -> Policy:
     from generalist.network.policy import NetworkPolicy
 
     config = _config(suite, None, "generalist=released")
-    folder = config.generalist.released_folder(config.suite.name)
+    folder = find(config.generalist.released_folder(config.suite.name))
     if read_manifest(folder) is None:
         raise FatalError(f"{folder} holds no released generalist: distil one with gatito suite={suite}.")
     return NetworkPolicy.load(folder, _resolved(config).tasks, deterministic=deterministic)
@@ -280,7 +281,7 @@ def _task(given: str | Task) -> Task:
 def _suite_with(name: str) -> str | None:
     """The first suite of the project that states a task."""
     key = name.replace("/", "-", 1)
-    files = (path for path in sorted(gatito.CONF.glob("suite/*.yaml")) if f"\n  {key}:" in path.read_text("utf-8"))
+    files = (path for path in sorted(CONF.glob("suite/*.yaml")) if f"\n  {key}:" in path.read_text("utf-8"))
     return next((path.stem for path in files), None)
 
 
@@ -290,7 +291,7 @@ def _config(suite: str, tasks: Sequence[str] | None, *overrides: str) -> Config:
     load_plugins(installed_plugins())
     if GlobalHydra.instance().is_initialized():
         return read_config(compose("config", words))
-    with initialize_config_dir(str(gatito.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return read_config(compose("config", words))
 
 

@@ -4,13 +4,13 @@ Run as ``python -m gatito_configuration`` to write ``docs/configuration.md`` ane
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.base import artifacts
+from benchmarks.base.project import CODE
 from benchmarks.base.settings import Described, describe, keys_text, setting
 from benchmarks.report.clips import ClipsConfig
 from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, help_text
@@ -25,7 +25,7 @@ from generalist.config.generalist import GeneralistConfig
 from generalist.config.ida import IdaConfig
 from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig
 
-PAGE = Path(__file__).parent / "docs" / "configuration.md"
+PAGE = CODE / "docs" / "configuration.md"
 _INTRODUCTION = """\
 # Configuration
 

@@ -36,6 +36,7 @@ from benchmarks.base.files import (
     write_text,
 )
 from benchmarks.base.names import inside
+from benchmarks.base.project import fetch_anew, find
 from benchmarks.runs.stage import run_first
 from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.tasks import Suite, Task
@@ -148,7 +149,7 @@ def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
         folder: of the released experts.
         artifact: the run's expert; started.
     """
-    source = folder / task.name / _TRAINING
+    source = find(folder / task.name / _TRAINING)
     if not (source / CHECKPOINT).exists() or (artifact.folder / CHECKPOINT).exists():
         return
     try:
@@ -171,7 +172,7 @@ def released_digest(task: Task, folder: Path) -> str:
         GatitoError: if there is none, it is damaged, or it was made for another pipeline.
     """
     manifest = _read_released(task, folder)
-    if manifest is None and (folder / task.name / _TRAINING / CHECKPOINT).exists():
+    if manifest is None and (find(folder / task.name) / _TRAINING / CHECKPOINT).exists():
         raise GatitoError(
             f"the expert of task {task.name} in {folder} is still in training: go on with experts=train, or leave the "
             "task out with tasks=[…]."
@@ -181,7 +182,7 @@ def released_digest(task: Task, folder: Path) -> str:
             f"task {task.name} has no released expert in {folder}: train it with experts=train, or leave the task out "
             "with tasks=[…]."
         )
-    _check(task, manifest, folder / task.name)
+    _check(task, manifest, find(folder / task.name))
     return digest(manifest["files"])
 
 
@@ -191,7 +192,7 @@ def take_over(task: Task, folder: Path, artifact: Artifact) -> None:
     Raises:
         GatitoError: if a file is damaged.
     """
-    source = folder / task.name
+    source = find(folder / task.name)
     manifest = _read_released(task, folder, whole=True)
     assert manifest is not None  # else there was no digest
     for name in manifest["files"]:
@@ -216,11 +217,8 @@ def _read_released(task: Task, folder: Path, *, whole: bool = False) -> dict[str
     Raises:
         GatitoError: if it is damaged, which fails this task alone.
     """
-    source = folder / task.name
-    remedy = (
-        f"Fetch it anew (git checkout -- {source}), or train one with experts=train, or leave the task out with "
-        "tasks=[…]."
-    )
+    source = find(folder / task.name)
+    remedy = f"{fetch_anew(source)}, or train one with experts=train, or leave the task out with tasks=[…]."
     try:
         manifest = read_manifest(source, remedy)
         if manifest is not None and whole:
@@ -239,7 +237,7 @@ def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
 
 
 def _row(folder: Path) -> ExpertRow:
-    remedy = f"Fetch it anew (git checkout -- {folder}), or remove the folder {folder} and release it again."
+    remedy = f"{fetch_anew(folder)}, or remove the folder {folder} and release it again."
     expert = read_json(folder / "expert.json", {"task": str, "recipe": dict, "seed": int}, remedy)
     gate = read_json(folder / "gate.json", _GATE_SHAPE, remedy)
     manifest = read_manifest(folder, remedy)

@@ -12,6 +12,7 @@ from benchmarks.base.artifacts import Artifact, check_ours, describe_files, read
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.files import digest, replace_folder, write_bytes
 from benchmarks.base.names import inside
+from benchmarks.base.project import fetch_anew
 from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
@@ -98,4 +99,4 @@ def take_over_generalist(folder: Path, artifact: Artifact) -> None:
 
 
 def _remedy(folder: Path) -> str:
-    return f"Fetch it anew (git checkout -- {folder}), or distil one with generalist=train."
+    return f"{fetch_anew(folder)}, or distil one with generalist=train."

@@ -7,11 +7,13 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import FatalError, GatitoError
+from benchmarks.base.project import find
 from benchmarks.play.policy import Policy
 from benchmarks.runs.run import Run
 from benchmarks.runs.stage import STAGES, require
@@ -124,7 +126,7 @@ class Generalist:
             FatalError: if it is a released one that does not exist or does not fit the settings.
         """
         if self.is_released:
-            released = self.config.generalist.released_folder(self.run.suite.name)
+            released = self._released_folder()
             tasks = self.run.survivors("distill").tasks
             return released_artifact(self.run.folder, released, tasks, self.config.model, self.config.codec)
         return generalist_artifact(self.run, self.first_recipe, self.training_recordings())
@@ -242,7 +244,11 @@ class Generalist:
         stage, self.run.failures.stage = self.run.failures.stage, "experts"
         self.experts.train()  # released experts are copied, programs play for their gates
         self.run.failures.stage = stage
-        take_over_generalist(self.config.generalist.released_folder(self.run.suite.name), self.artifact())
+        take_over_generalist(self._released_folder(), self.artifact())
+
+    def _released_folder(self) -> Path:
+        """Where the released generalist is read from."""
+        return find(self.config.generalist.released_folder(self.run.suite.name))
 
     def release(self) -> None:
         """Copy a finished generalist to the folder of the released one."""

@@ -14,11 +14,7 @@ from tests.conftest import ROOT
 
 MOST_LINES, MOST_LINES_OF_ENTRY, MOST_PARAMETERS = 350, 300, 8
 ROOMS = ("benchmarks", "experts", "generalist")
-CODE = [
-    ROOT / "gatito.py",
-    ROOT / "gatito_configuration.py",
-    *(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py")),
-]
+CODE = [*ROOT.glob("gatito*.py"), *(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py"))]
 TESTS = [*ROOT.glob("tests/**/*.py")]
 
 TAKE_ANY_SETTING = ("finish", "mirror", "write")
@@ -163,3 +159,47 @@ def test_stages_declare_the_job_types_of_all_wandb_runs(tmp_path):
     tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=tmp_path)
     with pytest.raises(ValueError, match="ida-1-generalist is not a job type"):
         tracker.mirror(tmp_path, "ida-1-generalist")
+
+
+def without_encoding(call):
+    """Whether a call reads or writes text in the encoding of the locale, which need not hold every letter."""
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in keywords:
+        return False
+    if "text" in keywords or "universal_newlines" in keywords:
+        return True
+    if called(call) in ("read_text", "write_text"):  # of a path; ours takes the path as its first argument
+        return len(call.args) == (called(call) == "write_text")
+    if called(call) != "open" or ast.unparse(call.func) in ("os.open", "av.open", "gzip.open", "webbrowser.open"):
+        return False
+    modes = [call.args[0 if isinstance(call.func, ast.Attribute) else 1 :][:1], [keywords.get("mode")]]
+    return not any(isinstance(mode, ast.Constant) and "b" in mode.value for [mode] in filter(None, modes))
+
+
+def test_text_files_name_their_encoding():
+    calls = ((path, node) for path in CODE for node in ast.walk(ast.parse(path.read_text())))
+    found = [
+        (place(path), node.lineno) for path, node in calls if isinstance(node, ast.Call) and without_encoding(node)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "call, found",
+    [
+        ("path.read_text()", True),
+        ("(folder / 'a').write_text(content)", True),
+        ("write_text(path, content)", False),
+        ("artifacts.write_text(path, content)", False),
+        ("path.read_text(encoding='utf-8')", False),
+        ("path.open()", True),
+        ("path.open('a')", True),
+        ("path.open('rb')", False),
+        ("open(path, mode='wb')", False),
+        ("open(path)", True),
+        ("subprocess.run(command, text=True)", True),
+        ("subprocess.run(command, encoding='utf-8')", False),
+    ],
+)
+def test_texts_without_an_encoding_are_found(call, found):
+    assert without_encoding(ast.parse(call, mode="eval").body) == found

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base import console
+from benchmarks.base import console, project
 from benchmarks.base.errors import FatalError
 from benchmarks.base.files import (  # noqa: F401 (re-exported)
     MANIFEST,
@@ -262,9 +262,11 @@ def package_versions() -> dict[str, str]:
 @functools.cache
 def git_commit() -> str | None:
     """The commit of the checkout that this code runs from, ``-dirty`` if changed; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if not project.is_checkout():
+        return None
+    command = ["git", "-C", str(project.CODE), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):
         return None
 

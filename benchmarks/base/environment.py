@@ -26,6 +26,6 @@ def describe_environment(command: str) -> dict[str, Any]:
 def _processor() -> str:
     """The processor's name, if the system provides it."""
     listed = Path("/proc/cpuinfo")
-    lines = listed.read_text().splitlines() if listed.exists() else []
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

@@ -54,14 +54,18 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` atomically, as UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, _encoded(text))
 
 
 def update_text(path: Path, text: str) -> None:
     """Write ``text`` atomically unless the file is unchanged, so that a finished run needs no write access."""
-    content = text.encode()
+    content = _encoded(text)
     if not path.is_file() or path.read_bytes() != content:
         write_bytes(path, content)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # Python's stand-in for letters of file names that the locale lacks
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401

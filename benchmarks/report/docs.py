@@ -110,7 +110,7 @@ def ida(results: Path) -> str:
     """The rounds of every committed run of amplification and distillation."""
     blocks = []
     for folder in ida_folders(results):
-        text = (folder / "table.md").read_text()
+        text = (folder / "table.md").read_text(encoding="utf-8")
         [rounds] = [part for part in text.split("\n\n") if part.startswith("| round |")]
         blocks.append(f"**{_run_title(folder)}** (`results/ida/{folder.name}`)\n\n{rounds}")
     return "\n\n".join([*blocks, CAPTION])
@@ -118,7 +118,7 @@ def ida(results: Path) -> str:
 
 def speed(results: Path) -> str:
     """Speed ratios against other packages; many cases of one kind share a line."""
-    with (results / "speed" / "speed.csv").open(newline="") as file:
+    with (results / "speed" / "speed.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     lines = ["| stage | case | against | ratio (range) | target | reached |", "| :-- | :-- | :-- | --: | --: | --: |"]
     for (stage, against, target), kind in itertools.groupby(
@@ -167,7 +167,7 @@ def all_rounds(results: Path) -> str:
 
 def _parts(folder: Path, *titles: str, with_headline: bool = True) -> str:
     """The headline and the tables with these titles from a folder's ``table.md``."""
-    parts = (folder / "table.md").read_text().strip().split("\n\n")
+    parts = (folder / "table.md").read_text(encoding="utf-8").strip().split("\n\n")
     kept = parts[:1] if with_headline else []
     for place, part in enumerate(parts):
         title = re.fullmatch(r"\*\*[\w-]+: (.*?), (?:preliminary: )?\w+ training seeds?\*\*", part)
@@ -187,7 +187,7 @@ def _run_title(folder: Path) -> str:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    return yaml.safe_load((folder / "config.yaml").read_text())
+    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -199,7 +199,7 @@ def main() -> None:
     results = options.results or options.root / "results"
     write_text(results / "ida" / "rounds.csv", all_rounds(results))
     for page in pages(options.root):
-        write_text(page, refreshed(page.read_text(), results))
+        write_text(page, refreshed(page.read_text(encoding="utf-8"), results))
 
 
 if __name__ == "__main__":

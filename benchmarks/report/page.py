@@ -92,7 +92,7 @@ def render_page(
         clips=_clips(folder, results.task_names),
         command=_environment(folder).get("command", "gatito stages=[report]"),
         environment=_environment_text(_environment(folder)),
-        configs=[(path.name, path.read_text()) for path in sorted(folder.glob("config*.yaml"))],
+        configs=[(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("config*.yaml"))],
     )
 
 

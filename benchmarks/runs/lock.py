@@ -128,7 +128,7 @@ def _take(folder: Path, owner: _Owner) -> None:
             remedy += f"; if that process is gone, remove the file {path}"
         raise FatalError(f"{folder} is in use by {where}: {remedy}.")
     temporary = folder / f"{LOCK}.{owner.process}{TEMPORARY}"
-    temporary.write_text(json.dumps(asdict(owner)) + "\n")
+    temporary.write_text(json.dumps(asdict(owner)) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
@@ -161,13 +161,15 @@ def _remove_litter(folder: Path) -> None:
 def _begun(process: int) -> str:
     """The start time of a process: field 22 of Linux's ``/proc/PID/stat``. Field 2, in parentheses, may have spaces."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+        return (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        )
     return ""
 
 
 def _boot() -> str:
     with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return ""
 
 

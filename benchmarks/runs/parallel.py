@@ -272,7 +272,7 @@ def _job(
     load_plugins(parent.plugins)
     torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(place[0], dtype=np.int64, mode="r+")
-    crash = _crash_file(*place).open("w")
+    crash = _crash_file(*place).open("w", encoding="utf-8")
     faulthandler.enable(crash, all_threads=False)  # records where native code crashes; loky would print it
     try:
         return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
@@ -295,7 +295,7 @@ def _crash_file(board: Path, place: int) -> Path:
 def _cause(error: TerminatedWorkerError, crash: Path) -> str:
     """The cause and place of a process's death, as far as known: `` of SIGSEGV(-11) in games.py, line 7``."""
     code = re.search(r"exit codes.*\{(.*)\}", str(error))
-    place = re.search(r'File "(.*)", (line \d+) in', crash.read_text() if crash.exists() else "")
+    place = re.search(r'File "(.*)", (line \d+) in', crash.read_text(encoding="utf-8") if crash.exists() else "")
     return (f" of {code[1]}" if code else "") + (f" in {place[1]}, {place[2]}" if place else "")
 
 

@@ -62,7 +62,7 @@ class Log:
         """Append one line: ``step``, ``seconds`` of work so far, and the metrics (plain numbers)."""
         seconds = round(self._earlier + time.monotonic() - self._start, 3)
         line = {"step": int(step), "seconds": seconds} | {name: float(value) for name, value in metrics.items()}
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 

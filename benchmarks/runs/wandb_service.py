@@ -110,7 +110,7 @@ def kill_service() -> None:
     """Kill the service processes (``wandb-core``) of this process, if the system lists them."""
     for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            for process in map(int, children.read_text().split()):
+            for process in map(int, children.read_text(encoding="utf-8").split()):
                 command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]
                 if Path(os.fsdecode(command)).name == "wandb-core":
                     os.kill(process, signal.SIGKILL)

@@ -93,7 +93,7 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
         path.unlink()
     for number, (label, runs) in enumerate(grouped):
         name = CONFIG if number == 0 else f"config-{number}.yaml"
-        write_text(into / name, (f"# {label}\n" if label else "") + (runs[0] / CONFIG).read_text())
+        write_text(into / name, (f"# {label}\n" if label else "") + (runs[0] / CONFIG).read_text(encoding="utf-8"))
     environments = [
         read_json(folder / ENVIRONMENT, {"command": str}) for folder in folders if (folder / ENVIRONMENT).exists()
     ]
@@ -123,7 +123,7 @@ def _merge_rounds(grouped: Sequence[tuple[str, Sequence[Path]]], into: Path) -> 
     for label, runs in grouped:
         for path in (run / ROUNDS for run in runs if (run / ROUNDS).exists()):
             check_seal(path.parent, [ROUNDS], "remove it and run with stages=[report], which writes it again.")
-            reader = csv.DictReader(io.StringIO(path.read_text()))
+            reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
             if writer is None:
                 writer = csv.DictWriter(text, reader.fieldnames or (), lineterminator="\n")
                 writer.writeheader()

@@ -101,7 +101,7 @@ class _Watch:
             raise OutOfTimeError
         if stopwatch.call_limit < float("inf"):
             if self._null is None:
-                self._null = Path(os.devnull).open("w")  # noqa: SIM115 (the watchdog writes to it)
+                self._null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (the watchdog writes to it)
             seconds = stopwatch.call_limit + _GRACE_SECONDS
             faulthandler.dump_traceback_later(seconds, exit=True, file=self._null)
             self._armed = True

@@ -89,7 +89,7 @@ def tic_tac_toe_positions() -> TicTacToe:
 def load() -> Positions:
     """The fixed positions."""
     board = make_board("connect_four")
-    with FILE.open(newline="") as file:
+    with FILE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     moves = tuple(row["moves"] for row in rows)
     values = np.array([[float(row[f"column{column}"] or "nan") for column in range(board.actions)] for row in rows])

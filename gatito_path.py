@@ -1,0 +1,31 @@
+"""Has the project's own packages found under their names; the entry point imports it before them.
+
+``benchmarks`` and ``experts`` are common names. ``python -m gatito`` puts the working folder first on ``sys.path``, and
+PYTHONPATH may name other folders, whose packages would be imported in place of ours. Worker processes are given the
+``sys.path`` of the process that starts them.
+"""
+
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ("benchmarks", "experts", "generalist")
+
+
+def find_own_packages() -> None:
+    """Order ``sys.path`` such that each of :data:`PACKAGES` is ours."""
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    run_as_module = main is not None and main.name == "gatito"
+    if run_as_module and not sys.flags.safe_path and Path(sys.path[0]).resolve() != HERE:
+        del sys.path[0]  # the working folder; plugins are found there, after all other places
+    if not all(_is_ours(name) for name in PACKAGES):
+        sys.path.insert(0, str(HERE))
+
+
+def _is_ours(name: str) -> bool:
+    spec = PathFinder.find_spec(name)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == HERE / name / "__init__.py"
+
+
+find_own_packages()
