@@ -1,11 +1,12 @@
 # make benchmark: from nothing to a scored table.   make test: set-up and tests.   make check: all that CI checks.
+# make wheel: writes dist/gatito-VERSION-py3-none-any.whl.   make wheel-check: the wheel in a bare environment, tried out.
 # make speed: every measurement against peers and machine, an hour or more.   make speed-check: has anything become slower?
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: benchmark docs test test-slow lint speed speed-check check install clean
+.PHONY: benchmark docs test test-slow lint wheel wheel-check speed speed-check check install clean
 
 benchmark: install
 	$(BIN)/gatito suite=classic
@@ -27,6 +28,13 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+# Part of test-slow.
+wheel-check: install
+	$(BIN)/pytest -m slow tests/test_install.py
+
+wheel: install
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lint: install
 	$(BIN)/ruff check .
