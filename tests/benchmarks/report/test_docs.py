@@ -127,9 +127,18 @@ def test_shell_commands_are_valid(command, tmp_path, monkeypatch):
     match command:
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        case ["pip", "install", "-e", extra]:
-            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-            assert extra.removeprefix(".[").removesuffix("]") in extras
+        case ["pip", "install", "-e", package] | ["pip", "install", package] if "[" in package:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            place, _, extra = package.removesuffix("]").partition("[")
+            assert place in (".", f"dist/gatito-{project['version']}-py3-none-any.whl")
+            assert extra in project["optional-dependencies"]
+        case ["pip", "install", "torch", "--index-url", "https://download.pytorch.org/whl/cpu"]:
+            pass
+        case ["docker", "build", "-t", "gatito", *arguments, "."]:
+            names = re.findall(r"^ARG (\w+)=", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+            assert {argument.partition("=")[0] for argument in arguments[1::2]} <= set(names)
+        case ["docker", "run", "--rm", "--user", "$(id -u):$(id -g)", "-v", "$PWD:/work", "gatito", "suite=classic"]:
+            pass
         case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module)
         case ["gatito", "--help"]:
