@@ -28,7 +28,7 @@ from benchmarks.base import console, settings
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.plugins import installed_plugins, load_plugins
-from benchmarks.base.project import CONF
+from benchmarks.base.project import CONF, DATA
 from benchmarks.base.settings import words_as_lists
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
@@ -59,7 +59,7 @@ restore()
 
 API = ("check_env", "check_policy", "distill", "evaluate", "expert", "generalist", "make_env", "recording", "suite")
 _sweep = Sweep()  # the runs of this process
-register_tasks(CONF.parent / "results" / "experts" / "experts.csv", "gatito_api:make_env")
+register_tasks(DATA / "results" / "experts" / "experts.csv", "gatito_api:make_env")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
