@@ -1,8 +1,8 @@
 """The entry point: composes the settings of a run and makes its stages, one after another.
 
-Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and groups. What a stage does stands in
-``experts/stages.py`` and ``generalist/stages.py``; the list of stages is in ``benchmarks/runs/stage.py``. The Python
-API, :mod:`gatito_api`, is to be had from here: ``gatito.evaluate``.
+Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and groups. The stages are implemented in
+``experts/stages.py`` and ``generalist/stages.py`` and listed in ``benchmarks/runs/stage.py``. The Python API,
+:mod:`gatito_api`, is available from here: ``gatito.evaluate``.
 """
 
 import gatito_path  # noqa: F401 # isort: skip # first: it has the packages below found
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a stage is given: the settings, the run, and what it makes."""
+    """The input of a stage: the settings, the run, and its experts and generalist."""
 
     config: Config
     run: Run
@@ -86,8 +86,8 @@ class Plan:
 
     @cached_property
     def generalist(self) -> "Generalist":
-        """The generalist of the run, with all that is learnt beside it."""
-        from generalist.stages import Generalist  # here: it loads torch, which a list of tasks does not need
+        """The generalist of the run, with its controls and rounds."""
+        from generalist.stages import Generalist  # imports torch, which a list of tasks does not need
 
         return Generalist(self.run, self.config, self.experts)
 
@@ -107,7 +107,7 @@ class Plan:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _run(composed: DictConfig) -> None:
-    from gatito import run_one  # launchers send this function to other processes, and nothing of this module with it
+    from gatito import run_one  # launchers send this function to other processes without this module's globals
 
     run_one(composed)
 
@@ -133,15 +133,15 @@ def run_one(composed: DictConfig) -> None:
 
 @contextmanager
 def locked_plan(config: Config, folder: Path) -> Iterator[Plan]:
-    """The plan of a run, whose folder no other process uses meanwhile."""
+    """The plan of a run whose folder is locked."""
     with lock(folder, needed=True):
         yield _plan(config, folder, Failures(config.task_names))
 
 
 def _run_stages(config: Config, folder: Path) -> None:
-    """Make the stages that are asked for, in their order."""
+    """Make the selected stages in their order."""
     _check(config)
-    if set(config.stages) == {"compare"}:  # which needs no suite that can be played here
+    if set(config.stages) == {"compare"}:  # needs no suite that can be played here
         return _compare(config)
     started = time.monotonic()
     failures = Failures(config.task_names)
@@ -159,7 +159,7 @@ def _run_stages(config: Config, folder: Path) -> None:
                 failures.stage = stage.name
             stage.make(plan)
     finally:
-        if made and any(path.name != LOCK for path in folder.glob("*")):  # else no run has begun: leave no folder
+        if made and any(path.name != LOCK for path in folder.glob("*")):  # otherwise no run has begun: leave no folder
             failures.write(folder)
     if "report" in made:
         console.note(f"{folder}: done in {time.monotonic() - started:.0f} s; open {folder / 'index.html'}")
@@ -174,9 +174,9 @@ def _plan(config: Config, folder: Path, failures: Failures, tracking: TrackingCo
 
 
 def _look_ahead(plan: Plan, stages: list[str]) -> None:
-    """Find out what cannot work before anything is made, and describe the run where anything is."""
+    """Check the run before any work is done, and describe it if there is work."""
     if stages and plan.config.generalist.source == "released":
-        plan.generalist.artifact()  # raises if there is none, or another than is asked for
+        plan.generalist.artifact()  # raises if there is none, or it does not fit the settings
     if {"distill", "controls", "ida"} & set(stages):
         plan.experts.check_environments()
         plan.generalist.check()
@@ -200,12 +200,13 @@ def _evaluate(plan: Plan) -> None:
     for agent in agents:
         require(agent.made_from, *STAGES["evaluate"].needs)
     if not all(artifact.is_complete() for artifact in plan.scores(agents).values()):
-        _describe(plan)  # else the description says where the scores were made
+        _describe(plan)  # otherwise the description is that of the run that made the scores
     amplified = plan.generalist.amplified_tasks()
     scoring.evaluate(plan.run, agents, plan.experts.gate_means(), plan.config.evaluate, amplified)
 
 
 def _film(plan: Plan) -> None:
+    plan.generalist.adopt_released()
     agents = [agent for agent in plan.agents() if agent.name in plan.config.clips.agents]
     for agent in agents:
         require(agent.made_from, *STAGES["clips"].needs)
@@ -267,7 +268,7 @@ def _describe(plan: Plan) -> None:
 
 
 def _check(config: Config) -> None:
-    """Refuse what cannot work before anything is made: a wrong word must not cost a quarter of an hour."""
+    """Reject settings that cannot work before any work is done, so that a typing error costs no time."""
     check_stages(config.stages)
     settings.check_settings("", config)
     check_settings(config, config.task_names)
@@ -278,16 +279,16 @@ def _check(config: Config) -> None:
     if "compare" in config.stages and not config.runs:
         raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
     if "workspace" in config.stages and config.tracking.resolved().entity is None:
-        raise GatitoError("a workspace belongs to somebody: set tracking.entity=TEAM_OR_USER.")
+        raise GatitoError("a workspace needs a W&B team or user: set tracking.entity=TEAM_OR_USER.")
 
 
 def main() -> None:
-    """Run the command line; exit code 1 after an error, with one line that says what to do."""
+    """Run the command line; after an error, the exit code is 1 and one line states the remedy."""
     sys.argv[1:] = words_as_lists(sys.argv[1:], Config)
     run_command(_run, _sweep, store_suite)
 
 
 if __name__ == "__main__":
-    from gatito import main as imported_main  # so that there is one copy of this module, by its name
+    from gatito import main as imported_main  # so that there is a single copy of this module, under its name
 
     imported_main()

@@ -5,7 +5,7 @@
     scores = gatito.evaluate(my_policy, "classic", episodes=20)
     print(scores)
 
-Everything here is an attribute of ``gatito``, and makes the same files in the same folders as the command line.
+All functions are attributes of ``gatito``. They write the same files into the same folders as the command line.
 """
 
 import uuid
@@ -59,8 +59,8 @@ class Scores:
     ``print(scores)`` shows the summary.
 
     Attributes:
-        results: a row for each test episode, task and cost.
-        folder: of the run that played them.
+        results: the rows of test episodes, tasks and costs.
+        folder: the folder of the run.
     """
 
     results: Results
@@ -72,7 +72,7 @@ class Scores:
         return headline(score_results(self.results))
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A row per task and agent, with the columns of ``table.csv``: mean score, f and its 95 % interval, gate."""
+        """One row per task and agent, with the columns of ``table.csv``: mean score, f, its 95 % interval, gate."""
         import pandas as pd
 
         rows = [astuple(row) for row in tidy_scores(score_results(self.results))]
@@ -96,11 +96,11 @@ class Scores:
 
 
 def suite(name: str = "classic", tasks: Sequence[str] | None = None) -> Suite:
-    """A suite, whose tasks it iterates over.
+    """A suite, which can be iterated for its tasks.
 
     Args:
-        name: of the suite in ``conf/suite/``, or the path of a suite's file.
-        tasks: only these; None: all.
+        name: the name of a suite in ``conf/suite/``, or the path of a suite file.
+        tasks: the tasks to select; None for all.
 
     Raises:
         GatitoError: if there is no such suite or task, or a package is missing.
@@ -121,7 +121,7 @@ def task(name: str) -> Task:
 
 
 def make_env(task: str | Task, render_mode: str | None = None) -> gym.Env:
-    """A fresh environment of a task, as agents are scored in it; ``render_mode`` as Gymnasium has it.
+    """A new environment of a task, as it is used for scoring; ``render_mode`` as in Gymnasium.
 
     Raises:
         GatitoError: if there is no such task, or a package is missing.
@@ -152,7 +152,7 @@ def generalist(suite: str = "mixed", *, deterministic: bool = True) -> Policy:
 
     Args:
         suite: the suite's name.
-        deterministic: whether it plays its most likely actions, or samples.
+        deterministic: whether it takes its most likely actions or samples.
 
     Raises:
         GatitoError: if there is none.
@@ -162,7 +162,7 @@ def generalist(suite: str = "mixed", *, deterministic: bool = True) -> Policy:
     config = _config(suite, None, "generalist=released")
     folder = find(config.generalist.released_folder(config.suite.name))
     if read_manifest(folder) is None:
-        raise FatalError(f"{folder} holds no released generalist: distil one with gatito suite={suite}.")
+        raise FatalError(f"{folder} has no released generalist: distil one with gatito suite={suite}.")
     return NetworkPolicy.load(folder, _resolved(config).tasks, deterministic=deterministic)
 
 
@@ -187,30 +187,30 @@ def evaluate(
 ) -> Scores:
     """Score a policy against the released experts and the random policy, on the same test episodes.
 
-    What random and the experts played is kept in the run's folder, and is not played again.
+    The episodes of random and the experts are kept in the run's folder, and not played again.
 
     Args:
         policy: a policy, or an object, class or function that acts in one environment (see docs/agents.md). It is
             pickled into worker processes.
         suite: name of the suite, or the path of its file.
-        tasks: only these of the suite; None: all.
+        tasks: the tasks to select; None for all.
         episodes: test episodes per task, at least 2.
-        name: of the agent in the tables.
-        workers: processes; None: one per core.
-        runs_folder: where the run's folder goes, ``SUITE-NAME``.
+        name: the agent's name in the tables.
+        workers: number of processes; None for one per core.
+        runs_folder: the folder of the run's folder, ``SUITE-NAME``.
 
     Raises:
         GatitoError: if a task or the policy fails.
     """
     if not is_agent_name(name) or name in AGENTS:
-        raise FatalError(f"name={name!r} is no name for an agent of your own, or it is taken: choose another one.")
+        raise FatalError(f"name={name!r} is not a valid agent name, or it is taken: choose another one.")
     words = ["experts=released", "generalist=none", f"evaluate.episodes={episodes}", f"runs_folder={runs_folder}"]
     config = _config(suite, tasks, *words, *([] if workers is None else [f"workers={workers}"]))
     with _plan(config, name) as plan:
         plan.experts.train()
         played = plan.run.survivors()
         load = partial(_adapt, name, policy, played.tasks)
-        # The object's content cannot be told, so it plays anew each time.
+        # Changes of the object cannot be detected, so it is scored again each time.
         mine = Agent(AgentId(name), load, num_envs=AgentConfig.num_envs, how={"object": uuid.uuid4().hex}, outside=True)
         agents = [Agent(AgentId("random"), RandomPolicy), plan.experts.agent(), mine]
         results = gatito.scoring.evaluate(plan.run, agents, plan.experts.gate_means(), config.evaluate)
@@ -231,11 +231,11 @@ def distill(
 
     Args:
         suite: name of the suite, or the path of its file.
-        recordings: a recording's folder for each task, by the task's name; None: the released experts are recorded.
-        tasks: only these of the suite; None: all.
+        recordings: folders of recordings by task name; None to record the released experts.
+        tasks: the tasks to select; None for all.
         overrides: settings as on the command line, such as ``["distill.updates=500", "model=mini"]``.
-        name: of the run.
-        runs_folder: where the run's folder goes, ``SUITE-NAME``.
+        name: the run's name.
+        runs_folder: the folder of the run's folder, ``SUITE-NAME``.
 
     Raises:
         GatitoError: if a task has no recording, or a recording is damaged.
@@ -257,15 +257,15 @@ def distill(
             raise FatalError(
                 f"recordings has none of {', '.join(sorted(missing))}: give its folder, or name tasks=[…]."
             )
-        made = train(plan.run, found, plan.generalist.recipe)
-        return NetworkPolicy.load(made.folder, plan.run.suite.tasks, deterministic=config.generalist.deterministic)
+        network = train(plan.run, found, plan.generalist.recipe)
+        return NetworkPolicy.load(network.folder, plan.run.suite.tasks, deterministic=config.generalist.deterministic)
 
 
 def check_policy(policy: Any, task: str | Task) -> None:  # noqa: ANN401
-    """Check that a policy keeps to the protocol on a task; see :func:`benchmarks.play.outside.conformity.check_policy`.
+    """Check that a policy follows the protocol; see :func:`benchmarks.play.outside.conformity.check_policy`.
 
     Raises:
-        GatitoError: in one line that names what is wrong and the way out.
+        GatitoError: one line that names the problem and the remedy.
     """
     _check_policy(policy, _task(task))
 
@@ -279,7 +279,7 @@ def _task(given: str | Task) -> Task:
 
 
 def _suite_with(name: str) -> str | None:
-    """The first suite of the project that states a task."""
+    """The first suite of the project that defines a task."""
     key = name.replace("/", "-", 1)
     files = (path for path in sorted(CONF.glob("suite/*.yaml")) if f"\n  {key}:" in path.read_text("utf-8"))
     return next((path.stem for path in files), None)
@@ -305,7 +305,7 @@ def _plan(config: Config, name: str) -> AbstractContextManager[gatito.Plan]:
 
 
 def _stop_if_any(failures: Failures) -> None:
-    """Raise what the command line lists, in one line."""
+    """Raise all failures as one line."""
     try:
         failures.stop_if_any()
     except TasksFailedError as error:
@@ -320,8 +320,8 @@ def _finished(folder: Path) -> Artifact:
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        raise GatitoError(f"{folder} holds no finished recording: name the folder that has a manifest.json.")
+        raise GatitoError(f"{folder} has no finished recording: name the folder that has a manifest.json.")
     artifact = Artifact(folder, manifest["kind"], manifest["config"], manifest["inputs"])
     if not artifact.is_complete():
-        raise GatitoError(f"{folder} was recorded by another version of gatito: record it anew.")
+        raise GatitoError(f"{folder} was recorded by another version of gatito: record it again.")
     return artifact

@@ -1,6 +1,6 @@
 """Every setting of a run, and the page that documents them.
 
-Run as ``python -m gatito_configuration`` to write ``docs/configuration.md`` anew.
+Run as ``python -m gatito_configuration`` to write ``docs/configuration.md``.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _INTRODUCTION = """\
 <!-- Written by `python -m gatito_configuration` from the settings' dataclasses; do not edit. -->
 
 Every key can be set on the command line (`gatito distill.batch_size=32`) or in a YAML file of your own. Groups such as
-`model` have presets in `conf/`, which state what differs from the defaults below: `gatito model=mini`.
+`model` have presets in `conf/`, which list only differences from the defaults below: `gatito model=mini`.
 """
 
 
@@ -46,16 +46,16 @@ class Config:
     experts: ExpertsConfig = setting(ExpertsConfig, "Where experts come from.")
     record: RecordConfig = setting(RecordConfig, "How much is recorded.")
     distill: DistillConfig = setting(DistillConfig, "How the network is trained.")
-    controls: ControlsConfig = setting(ControlsConfig, "What the generalist is compared with.")
+    controls: ControlsConfig = setting(ControlsConfig, "Baselines for the generalist.")
     evaluate: EvaluateConfig = setting(EvaluateConfig, "How agents are scored.")
-    clips: ClipsConfig = setting(ClipsConfig, "Which films are made.")
+    clips: ClipsConfig = setting(ClipsConfig, "Which clips are made.")
     tracking: TrackingConfig = setting(TrackingConfig, "Where logs go.")
-    generalist: GeneralistConfig = setting(GeneralistConfig, "Which generalist is played.")
+    generalist: GeneralistConfig = setting(GeneralistConfig, "Which generalist plays.")
     ida: IdaConfig = setting(IdaConfig, "Rounds of amplification and distillation.")
-    amplifier: dict[str, Any] = setting({}, "What makes the generalist stronger in them; see the amplifiers' options.")
+    amplifier: dict[str, Any] = setting({}, "The amplifier of these rounds; see the amplifiers' options.")
     stages: list[str] = setting(
         list(DEFAULT_STAGES),
-        "What to do, in this order whatever the order here.",
+        "The stages to run; they always run in this order.",
         choices=tuple(STAGES),
     )
     seed: int = setting(
@@ -66,43 +66,43 @@ class Config:
     )
     tasks: list[str] | None = setting(None, "Only these tasks of the suite, such as [cartpole,pendulum]; null: all.")
     runs: list[str] = setting(
-        [], "With stages=[compare], the runs to put into one report: names or patterns below runs_folder, or paths."
+        [], "With stages=[compare], the runs to compare: names or patterns below runs_folder, or paths."
     )
     agents: dict[str, Any] = setting(
         {},
         "Agents from outside the project that are scored as well, such as +agents.mine=my_package.module:load; see "
         "docs/agents.md.",
     )
-    label: str = setting("default", "What sets this run apart from the defaults, in a word; see the group variant.")
+    label: str = setting("default", "A word for this run's difference from the defaults; see the group variant.")
     name: str | None = setting(
-        None, "Folder of the run below runs_folder; null: suite, model, seed, and what else was overridden."
+        None, "Folder of the run below runs_folder; null: suite, model, seed, and other overrides."
     )
     runs_folder: str = setting("results/runs", "Where runs are written.")
     plugins: list[str] = setting(
         [],
         "Modules of other packages to import in every process, such as [my_package.envs]: they register environment "
-        "families, experts, networks, amplifiers and more. Those of installed packages need not be named.",
+        "families, experts, networks, amplifiers and more. Plugins of installed packages load by themselves.",
     )
     workers: int | None = setting(None, "Processes, and threads of distillation; null: one per core.", at_least=1)
 
     @property
     def task_names(self) -> list[str]:
-        """The tasks that are asked for, in full."""
+        """The full names of the selected tasks."""
         return Suite.names(self.suite, self.tasks)
 
 
 _schema: Any = OmegaConf.structured(Config)
-OmegaConf.set_struct(_schema.amplifier, False)  # its keys are those of the amplifier that is chosen
+OmegaConf.set_struct(_schema.amplifier, False)  # its keys are those of the chosen amplifier
 ConfigStore.instance().store(name="schema", node=_schema)
 OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
 OmegaConf.register_new_resolver("keys", lambda: keys_text(Config), replace=True)
 
 
 def read_config(composed: DictConfig) -> Config:
-    """The settings of a run, from what Hydra composed.
+    """The settings of a run from Hydra's composed config.
 
     Raises:
-        GatitoError: if the suite's file is not one.
+        GatitoError: if the suite file is invalid.
     """
     # Merged once more into the schema: keys added with `+` pass composition unchecked.
     as_written = OmegaConf.to_container(composed, resolve=False)
@@ -115,7 +115,7 @@ def read_config(composed: DictConfig) -> Config:
 
 
 def store_suite(name: str, content: dict[str, Any]) -> None:
-    """Let ``suite=NAME`` mean this content, in the processes of a sweep's launcher as well."""
+    """Register this content as ``suite=NAME``, also in the processes of a sweep's launcher."""
     ConfigStore.instance().store(group="suite", name=name, node=content)
 
 

@@ -99,7 +99,7 @@ def release(
             _release_training(task, recipes[task.name], config, seed, source, folder / task.name / _TRAINING)
             continue
         if manifest is None:
-            raise GatitoError(f"{source} holds no finished expert: {run_first('experts')}.")
+            raise GatitoError(f"{source} has no finished expert: {run_first('experts')}.")
         if manifest["config"]["recipe"].get("algorithm") == RELEASED:  # which is no default, so it is always there
             continue  # it was taken from a release, where it says how it was trained
         _check(task, manifest, source)

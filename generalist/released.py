@@ -31,7 +31,7 @@ def release_generalist(generalist: Artifact, folder: Path) -> None:
     """
     manifest = read_manifest(generalist.folder)
     if manifest is None:
-        raise GatitoError(f"{generalist.folder} holds no finished generalist: {run_first('distill')}.")
+        raise GatitoError(f"{generalist.folder} has no finished generalist: {run_first('distill')}.")
     verify(generalist.folder, manifest)
     kept = [name for name in _KEPT if name in manifest["files"]]
     size = sum(manifest["files"][name]["bytes"] for name in kept)
@@ -58,7 +58,7 @@ def released_artifact(
     """
     manifest = read_manifest(folder, _remedy(folder))
     if manifest is None:
-        raise FatalError(f"{folder} holds no released generalist: distil one with generalist=train.")
+        raise FatalError(f"{folder} has no released generalist: distil one with generalist=train.")
     released_model, released_codec, released_tasks = read_shape(folder, _remedy(folder))
     for name, released, configured in (("model", released_model, model), ("codec", released_codec, codec)):
         values = " ".join(

@@ -147,7 +147,7 @@ def test_agents_that_fail_are_left_out_with_a_line_and_the_others_are_scored(run
             "+agents.a=brought.bad:crush",
             "unknown attribute of module brought.bad for agent a 'crush'. Did you mean 'crash'",
         ),
-        ("+agents.a=brought.bad", "agents.a=brought.bad names no class or function"),
+        ("+agents.a=brought.bad", "agents.a=brought.bad is not a class or function"),
         ("+agents.generalist=brought.bad:crash", "agents.generalist: the name is taken"),
         ("+agents.second.agent=brought.bad:crash", "agents.second must be package.module:attribute"),
         ("+agents.a.load=brought.bad:crash +agents.a.nums=3", "unknown config key in agents.a 'nums'"),

@@ -79,7 +79,7 @@ def test_recordings_are_distilled(folder):
     assert [next(rollout(each, {task: [1]})).total_return for each in (policy, again)]
     with pytest.raises(GatitoError, match="recordings has none of classic/cartpole"):
         gatito.distill("classic", {}, tasks=["cartpole"], overrides=overrides, name="c")
-    with pytest.raises(GatitoError, match="holds no finished recording"):
+    with pytest.raises(GatitoError, match="has no finished recording"):
         gatito.distill("classic", {"classic/cartpole": folder}, tasks=["cartpole"], overrides=overrides, name="c")
 
 

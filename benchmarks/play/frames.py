@@ -1,7 +1,7 @@
-"""Frames of films in one file, each stored once, compressed without loss in short chunks.
+"""Image frames in one file, each stored once, with lossless compression in short chunks.
 
-An observation of four stacked frames repeats three of the one before: only the newest is kept, and stacks are built
-again when they are read. A chunk never spans two episodes, so a random window costs a chunk or three.
+An observation of four stacked frames repeats three frames of the previous one: only the newest is stored, and stacks
+are rebuilt when they are read. A chunk never spans two episodes, so reading a random window takes one to three chunks.
 """
 
 import mmap
@@ -13,7 +13,7 @@ import zstandard
 
 from benchmarks.base.errors import GatitoError
 
-_CHUNK = 16  # frames: longer ones compress better, shorter ones are read faster
+_CHUNK = 16  # frames; longer chunks compress better, shorter ones are faster to read
 _LEVEL = 3
 
 
@@ -23,7 +23,7 @@ class FrameWriter:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        self.ends = [0]  # bytes before each chunk, and after the last
+        self.ends = [0]  # byte offsets of the chunks' ends
 
     def add(self, frames: np.ndarray) -> None:
         """Append an episode's frames, ``(n, height, width)``, uint8."""
@@ -34,16 +34,16 @@ class FrameWriter:
 
 
 class FrameReader:
-    """Reads frames, or stacks of them, back.
+    """Reads frames, or stacks of them.
 
     Args:
-        path: what a :class:`FrameWriter` wrote.
-        ends: its ``ends``, ``(chunks + 1,)``.
-        lengths: frames of each episode, ``(episodes,)``.
+        path: a file of a :class:`FrameWriter`.
+        ends: the writer's ``ends``, ``(chunks + 1,)``.
+        lengths: number of frames of each episode, ``(episodes,)``.
         shape: ``(height, width)``.
 
     Raises:
-        ValueError: if the file does not hold as many chunks or bytes.
+        ValueError: if the file has another number of chunks or bytes.
     """
 
     def __init__(self, path: Path, ends: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -53,7 +53,7 @@ class FrameReader:
         self._ends = ends
         self._first_chunks = np.concatenate([[0], np.cumsum(-(-lengths // _CHUNK))])
         if ends.shape != (int(self._first_chunks[-1]) + 1,) or len(self._bytes) != int(ends[-1]):
-            raise ValueError(f"{path.name} does not hold the chunks that are listed")
+            raise ValueError(f"{path.name} does not have the listed chunks")
         self._lengths = lengths
         self._shape = shape
         self._decompressor = zstandard.ZstdDecompressor()
@@ -70,11 +70,11 @@ class FrameReader:
         return whole[first - begin * _CHUNK : last - begin * _CHUNK]
 
     def _unpacked(self, chunk: int, size: int) -> bytes:
-        """A chunk, whose size is known: a crafted file must not fill the memory."""
+        """Decompress a chunk of known size, so that a malicious file cannot fill the memory."""
         packed = self._bytes[int(self._ends[chunk]) : int(self._ends[chunk + 1])]
         try:
             if zstandard.frame_content_size(packed) != size:
-                raise zstandard.ZstdError(f"it holds other than {size} bytes")
+                raise zstandard.ZstdError(f"it does not have {size} bytes")
             return self._decompressor.decompress(packed)
         except zstandard.ZstdError as error:
             raise GatitoError(
@@ -83,10 +83,10 @@ class FrameReader:
             ) from None
 
     def stacks(self, episode: int, first: int, last: int, depth: int) -> np.ndarray:
-        """Each of these frames behind the ``depth - 1`` before it, zeros before the episode's first.
+        """Each of these frames with the ``depth - 1`` frames before it; zeros before the episode's first.
 
         Returns:
-            Shape ``(last - first, depth, height, width)``; neighbours share memory, so do not write into it.
+            Shape ``(last - first, depth, height, width)``, a read-only view: neighbours share memory.
         """
         earliest = max(0, first - depth + 1)
         frames = self.frames(episode, earliest, last)

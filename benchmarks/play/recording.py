@@ -1,4 +1,4 @@
-"""Play that is kept: who plays is recorded into shards, in parallel, resumably."""
+"""Record a policy's episodes into shards, in parallel and resumably."""
 
 import functools
 import itertools
@@ -23,27 +23,26 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.tasks import Suite, Task, spaces
 
 SEEDS_PER_SHARD = 10_000
-_NUM_ENVS = 8  # few: whoever plays when the steps are reached finishes, and long episodes would overshoot
+_NUM_ENVS = 8  # few, since running episodes are finished, and long ones would exceed the number of steps
 
 
 @dataclass(frozen=True)
 class RecordingJob:
-    """One recording to be made.
+    """A recording to make.
 
     Attributes:
-        task: what is played.
-        load: makes the policy, in the process that plays it; picklable.
-        artifact: where the recording goes; its config says under ``agent`` who plays.
-        steps: steps in all, at least (the last episodes are finished).
-        purpose: whose seeds the episodes have.
+        task: the task.
+        load: loads the policy, in the process that runs the episodes; picklable.
+        artifact: the artifact of the recording; its config has the agent's name under ``agent``.
+        steps: the least number of steps (the last episodes are finished).
+        purpose: the purpose of the episodes' seeds.
         seed: the training seed.
-        first_seed: of the purpose's seeds, where this recording begins.
-        shards: parts that it is made in; each is a unit of resuming and of parallel work.
-        num_envs: environments side by side. Only a network gains from several, and some take long to make.
-        keep_given_up: whether episodes that the player gave up are kept up to there.
-        parameters: of the network that plays, where its thought is to be counted as compute: its policy tells what it
-            has spent.
-        tries: times that each seed is played, with other draws of the policy; the best episode of each is kept.
+        first_seed: index of the first episode seed of the purpose.
+        shards: number of parts; each is a unit of resuming and of parallel work.
+        num_envs: parallel environments. Only networks benefit from several, and some are slow to make.
+        keep_abandoned: whether episodes that the policy abandoned are kept up to that step.
+        parameters: parameters of the network, if the compute of its decisions is part of the recording's cost.
+        tries: number of times that each seed is played, with different random streams; the best episode is kept.
     """
 
     task: Task
@@ -55,21 +54,25 @@ class RecordingJob:
     first_seed: int = 0
     shards: int = 1
     num_envs: int = _NUM_ENVS
-    keep_given_up: bool = False
+    keep_abandoned: bool = False
     parameters: int = 0
     tries: int = 1
 
     @property
     def agent(self) -> str:
-        """Who plays."""
+        """The agent's name."""
         return str(self.artifact.config["agent"])
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What is told of a shard that was made: what its distributions are, how long it took, and episodes given up.
+    """The result of recording a shard.
 
-    And what the policy has spent on its decisions, if it counts that.
+    Attributes:
+        distribution_kind: the kind of its distributions; None without distributions.
+        seconds: wall time.
+        discarded: number of abandoned episodes that were discarded.
+        spent: the policy's inference cost.
     """
 
     distribution_kind: str | None
@@ -78,39 +81,41 @@ class Shard:
     spent: Mapping[str, float] = field(default_factory=dict)
 
 
-def record(takes: Sequence[RecordingJob], *, workers: int, failures: Failures, suite: Suite) -> dict[str, float]:
-    """Make recordings that are not there yet; tasks that fail are left out.
+def record(recordings: Sequence[RecordingJob], *, workers: int, failures: Failures, suite: Suite) -> dict[str, float]:
+    """Make missing recordings; tasks that fail are left out.
 
     Args:
-        takes: what to record; the artifacts are started.
-        workers: processes.
-        failures: told which task failed, also of shards that an interrupted recording left damaged.
-        suite: whose tasks they are.
+        recordings: the recordings to make; their artifacts are started.
+        workers: number of processes.
+        failures: receives the tasks that fail, also because of damaged shards of an interrupted recording.
+        suite: the suite of the tasks.
 
     Returns:
-        Steps and mean returns by name, to be logged.
+        Steps and mean returns by name, for logging.
     """
     jobs: dict[Job, RecordingJob] = {}
-    for take in takes:
-        with failures.of(take.task.name):
-            check_shards(take.artifact.folder, _shard_names(take.artifact.folder, take.shards), complete=False)
-            steps = math.ceil(take.steps / take.shards)
-            for shard in range(take.shards):
-                job = Job(f"record {take.task.name}", steps, {"take": take, "shard": shard}, take.task.name)
-                jobs[job] = take
+    for recording in recordings:
+        folder, name = recording.artifact.folder, recording.task.name
+        with failures.of(name):
+            check_shards(folder, _shard_names(folder, recording.shards), complete=False)
+            steps = math.ceil(recording.steps / recording.shards)
+            for shard in range(recording.shards):
+                job = Job(f"record {name}", steps, {"recording": recording, "shard": shard}, name)
+                jobs[job] = recording
     results = run_jobs(_record_shard, list(jobs), workers=workers, failures=failures)
     surviving = {task.name for task in failures.survivors(suite)}
     metrics: dict[str, float] = {}
-    for take in takes:
-        shards = [results[job] for job, owner in jobs.items() if owner is take and job in results]
-        if take.task.name not in surviving or len(shards) != take.shards:
+    for recording in recordings:
+        name = recording.task.name
+        shards = [results[job] for job, owner in jobs.items() if owner is recording and job in results]
+        if name not in surviving or len(shards) != recording.shards:
             continue
-        with failures.of(take.task.name):
-            summary = finish(take.task, take.artifact, shards, take.parameters)
-            played = summary[f"record/steps/{take.task.name}/{take.agent}"]
-            if played < take.steps:
-                steps, most = f"{played:,.0f} of {take.steps:,} steps", take.shards * SEEDS_PER_SHARD
-                console.warn(f"{take.task.name}: {steps}, for all {most:,} episodes are played; more shards have more.")
+        with failures.of(name):
+            summary = finish(recording.task, recording.artifact, shards, recording.parameters)
+            played = summary[f"record/steps/{name}/{recording.agent}"]
+            if played < recording.steps:
+                steps, most = f"{played:,.0f} of {recording.steps:,} steps", recording.shards * SEEDS_PER_SHARD
+                console.warn(f"{name}: only {steps}, since all {most:,} episodes are played; more shards have more.")
             metrics |= summary
     return metrics
 
@@ -120,23 +125,23 @@ def _shard_names(folder: Path, count: int) -> list[str]:
 
 
 def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: int = 0) -> dict[str, float]:
-    """Finish a recording whose shards are there; steps and mean return by name, to be logged.
+    """Finish a recording whose shards exist; returns steps and mean return by name, for logging.
 
-    Where a network of so many parameters has played, its manifest states the cost of that: two operations per parameter
-    and observation, and the environment steps that it took, in thought as well.
+    With ``parameters``, the manifest states the cost of the network's decisions: two operations per parameter and
+    observation, and the environment steps, including simulated ones.
     """
     check_shards(artifact.folder, _shard_names(artifact.folder, len(shards)))
     agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
     facts = {"task": task.name, "agent": agent, "discarded": discarded}
     facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_cost([shard.spent for shard in shards])}
     if parameters:
-        # Every decision is a step, also in tries of which nothing is kept.
+        # Every decision is a step, also in tries that are not kept.
         spent = facts["spent"]
         cost = Cost(0, 2.0 * parameters * spent["forward_passes"], int(spent["decisions"] + spent["simulator_steps"]))
         facts |= cost.facts()
     artifact.finish(sum(shard.seconds for shard in shards), **facts)
     if discarded:
-        console.warn(f"{task.name}: the {agent} gave {discarded} episodes up; they are not in its recording.")
+        console.warn(f"{task.name}: the {agent} abandoned {discarded} episodes; they are not in its recording.")
     played = Trajectories(artifact.folder)
     return {
         f"record/steps/{task.name}/{agent}": float(played.steps),
@@ -144,20 +149,20 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     }
 
 
-def _record_shard(*, take: RecordingJob, shard: int, report: Report) -> Shard:
-    """Play until the shard has its steps and write it; a shard that is there already is checked and kept."""
+def _record_shard(*, recording: RecordingJob, shard: int, report: Report) -> Shard:
+    """Play until the shard has its steps, and write it; an existing shard is verified and kept."""
     start = time.monotonic()
-    steps = math.ceil(take.steps / take.shards)
-    folder, fingerprint = shard_folder(take.artifact.folder, shard), take.artifact.fingerprint
+    steps = math.ceil(recording.steps / recording.shards)
+    folder, fingerprint = shard_folder(recording.artifact.folder, shard), recording.artifact.fingerprint
     if folder.exists():
         facts = verify_shard(folder, fingerprint)
     else:
         facts: dict[str, Any] = {}
-        with closing(take.load()) as policy:
+        with closing(recording.load()) as policy:
             write_shard(
                 folder,
-                _finished(take, policy, shard, steps, facts, report),
-                spaces(take.task)[0],
+                _finished(recording, policy, shard, steps, facts, report),
+                spaces(recording.task)[0],
                 fingerprint,
                 lambda: facts,
             )
@@ -166,62 +171,63 @@ def _record_shard(*, take: RecordingJob, shard: int, report: Report) -> Shard:
 
 
 def _finished(
-    take: RecordingJob,
+    recording: RecordingJob,
     policy: Policy,
     shard: int,
     steps: int,
     facts: dict[str, Any],
     report: Callable[[int], None],
 ) -> Iterator[Episode]:
-    """Episodes with so many steps between them, without those given up; ``facts`` are filled in at the end.
+    """Yield episodes with ``steps`` steps in total, without abandoned ones; ``facts`` are filled in at the end.
 
     Raises:
-        GatitoError: if hardly an episode is played to its end.
+        GatitoError: if almost all episodes are abandoned.
     """
-    first = take.first_seed + shard * SEEDS_PER_SHARD
-    seeds = (episode_seed(take.purpose, first + index, take.seed) for index in range(SEEDS_PER_SHARD))
+    first = recording.first_seed + shard * SEEDS_PER_SHARD
+    seeds = (episode_seed(recording.purpose, first + index, recording.seed) for index in range(SEEDS_PER_SHARD))
     kept = finished = discarded = 0
     before = -1
-    while kept < steps and before < finished + discarded:  # else there are no more seeds
+    while kept < steps and before < finished + discarded:  # until the steps are reached, or there are no more seeds
         before = finished + discarded
         report_further = functools.partial(_report_from, report, kept, steps)
-        for episode in _episodes(take, policy, seeds, enough_steps=steps - kept, report=report_further):
-            if episode.truncated_by_policy and not (take.keep_given_up and episode.length):
+        for episode in _episodes(recording, policy, seeds, enough_steps=steps - kept, report=report_further):
+            if episode.truncated_by_policy and not (recording.keep_abandoned and episode.length):
                 discarded += 1
             else:
                 finished, kept = finished + 1, kept + episode.length
                 yield episode
             if discarded >= 40 and discarded > 20 * finished:
                 raise GatitoError(
-                    f"task {take.task.name}: its {take.agent} gave {discarded} of {discarded + finished} episodes up, "
-                    "so there is nothing to record. Leave the task out with tasks=[…], or give it another expert."
+                    f"task {recording.task.name}: its {recording.agent} abandoned {discarded} of "
+                    f"{discarded + finished} episodes, so there is nothing to record. Leave the task out with "
+                    "tasks=[…], or give it another expert."
                 )
-    kind = policy.distribution_kind.get(take.task.name)
+    kind = policy.distribution_kind.get(recording.task.name)
     facts |= {"discarded": discarded, "spent": policy.inference_cost(), "distribution_kind": kind}
 
 
 def _episodes(
-    take: RecordingJob, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
+    recording: RecordingJob, policy: Policy, seeds: Iterator[int], enough_steps: int, report: Callable[[int], None]
 ) -> Iterator[Episode]:
-    """One episode of each seed, until there are enough steps: the only one, or the best of several tries."""
-    if take.tries == 1:
+    """One episode per seed, the best of several tries, until there are enough steps."""
+    if recording.tries == 1:
         yield from rollout(
             policy,
-            {take.task: seeds},
-            envs_per_task=take.num_envs,
+            {recording.task: seeds},
+            envs_per_task=recording.num_envs,
             keep_steps=True,
             enough_steps=enough_steps,
             report=report,
         )
         return
     name, kept = policy.name, 0
-    while kept < enough_steps and (batch := list(itertools.islice(seeds, take.num_envs))):
+    while kept < enough_steps and (batch := list(itertools.islice(seeds, recording.num_envs))):
         best: dict[int, Episode] = {}
-        for number in range(take.tries):
-            policy.name = f"{name}-{number}"  # it seeds the policy's draws
-            for episode in rollout(policy, {take.task: batch}, envs_per_task=take.num_envs, keep_steps=True):
-                known = best.get(episode.seed)
-                if known is None or _merit(episode) > _merit(known):
+        for number in range(recording.tries):
+            policy.name = f"{name}-{number}"  # it seeds the policy's random streams
+            for episode in rollout(policy, {recording.task: batch}, envs_per_task=recording.num_envs, keep_steps=True):
+                previous = best.get(episode.seed)
+                if previous is None or _merit(episode) > _merit(previous):
                     best[episode.seed] = episode
         policy.name = name
         for seed in batch:

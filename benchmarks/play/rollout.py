@@ -1,7 +1,7 @@
 """Play episodes of a policy, for evaluation and recording.
 
-Environments of several tasks step behind one batched call of the policy. Every episode has its own seed and its own
-random stream, so its result does not depend on what runs beside it.
+Environments of several tasks share one batched call of the policy. Every episode has its own seed and random stream, so
+its result does not depend on the episodes beside it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -18,9 +18,10 @@ from benchmarks.tasks import Task, make_env
 from benchmarks.tasks.observations import FrameStack, stack
 
 Steps = dict[str, np.ndarray]
-"""An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames the newest ones alone), ``actions``,
-``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, ``distributions`` where the policy has one, and
-``costs`` (float64) where the environment gives ``info["cost"]``: no learner reads these."""
+"""An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames only the newest), ``actions``,
+``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, ``distributions`` if the policy has them, and
+``costs``
+(float64) if the environment provides ``info["cost"]``; no learner reads costs."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,11 @@ class Episode:
         task: the task's name.
         seed: the seed of the environment's reset.
         total_return: undiscounted sum of rewards.
-        length: steps.
-        success: whether the environment said so at any step; None if it never speaks of it.
-        truncated_by_policy: whether the policy could not continue (a planner that stalls); the episode ends
-            there, unfinished.
-        steps: the episode's arrays, or None if they were not asked for.
-        cost: sum of ``info["cost"]``, which is no part of the return; None if the environment has no cost.
+        length: number of steps.
+        success: whether the environment reported success at any step; None if it never reports it.
+        truncated_by_policy: whether the policy could not continue (a planner that stalls); the episode ends there.
+        steps: the episode's arrays; None if they are not kept.
+        cost: sum of ``info["cost"]``, which is not part of the return; None if the environment has no cost.
     """
 
     task: str
@@ -59,19 +59,19 @@ def rollout(
     make: Callable[[Task], gym.Env] = make_env,
     report: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Episode]:
-    """Play one episode per seed of every task and yield each as it ends.
+    """Play one episode per seed of every task, and yield each when it ends.
 
     Args:
-        policy: who plays.
+        policy: the policy.
         seeds: the episodes to play, by task.
-        envs_per_task: environments that play one task side by side.
-        keep_steps: whether episodes carry their arrays.
-        enough_steps: begin no further episode of a task once it has so many steps (episodes under way are finished).
+        envs_per_task: parallel environments per task.
+        keep_steps: whether episodes keep their arrays.
+        enough_steps: number of steps after which no new episode of a task begins (running episodes are finished).
         make: makes a task's environment.
         report: called with the number of environment steps so far.
 
     Raises:
-        GatitoError: if an environment raises or breaks its word; the line names task, seed and step.
+        GatitoError: if an environment raises an error or violates its spaces; names task, seed and step.
     """
     slots: list[_Player] = []
     try:
@@ -104,7 +104,7 @@ def rollout(
 
 
 class _Queue:
-    """Seeds still to be played on one task; it runs dry early once there are enough steps."""
+    """The remaining seeds of one task; it ends early once there are enough steps."""
 
     def __init__(self, seeds: Iterable[int], enough_steps: int | None) -> None:
         self._count = len(seeds) if isinstance(seeds, Sized) else None
@@ -113,21 +113,21 @@ class _Queue:
         self.steps = 0
 
     def most(self, envs: int) -> int:
-        """How many of so many environments will have an episode to play."""
+        """The number of environments, of at most ``envs``, that will have an episode to play."""
         return envs if self._count is None else min(envs, self._count)
 
     def next(self) -> int | None:
-        """The next episode's seed; None: there is no further one."""
+        """The next episode's seed; None at the end."""
         if self._enough is not None and self.steps >= self._enough:
             return None
         return next(self._seeds, None)
 
 
 class _Player(Slot):
-    """A slot that plays one episode of a queue after another, and keeps their steps if asked to.
+    """A slot that plays episodes of a queue one after another, and optionally keeps their steps.
 
     Attributes:
-        idle: whether the queue has run dry.
+        idle: whether the queue has ended.
     """
 
     def __init__(self, env_id: int, task: Task, env: gym.Env, agent: str, queue: _Queue, keep_steps: bool) -> None:
@@ -149,13 +149,13 @@ class _Player(Slot):
         return True
 
     def play(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
-        """Take one step; the finished episode if this ended it."""
+        """Take one step; returns the episode if this step ended it."""
         self.step(action)
         self._queue.steps += 1
         if self._keep:
             row = {
                 "observations": self._newest(),
-                # Copies: a policy may use its arrays again.
+                # Copies, since a policy may reuse its arrays.
                 "actions": np.array(action),
                 "labels": np.array(label),
                 "rewards": np.float64(self.reward),
@@ -171,7 +171,7 @@ class _Player(Slot):
         return self.end(truncated_by_policy=False) if self.terminated or self.truncated else None
 
     def end(self, truncated_by_policy: bool) -> Episode:
-        """The episode as it is now."""
+        """The episode up to now."""
         steps = {name: stack(rows) for name, rows in self._rows.items()} if self._keep else None
         success = bool(self.success) if truncated_by_policy else self.success
         return Episode(

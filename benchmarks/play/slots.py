@@ -1,7 +1,7 @@
-"""An environment and the episode that it is in: the one place where the project steps environments that are played.
+"""An environment with its current episode: the only place where the project steps real environments.
 
 Evaluation and recording (:mod:`benchmarks.play.rollout`) and reinforcement learning (:mod:`generalist.ppo.rollouts`)
-both play through slots, many of them behind one batched call of a policy.
+both use slots, many of them with one batched call of a policy.
 """
 
 import itertools
@@ -21,22 +21,22 @@ class Slot:
     """One environment made by ``make_env``, and its current episode.
 
     Attributes:
-        env_id: its index among the environments that are played side by side.
-        task: what it plays.
-        env: the environment. It copies what it returns and what it is given.
-        observation: the last one, packed; nobody else holds it.
-        action_mask: ``(actions,)`` bool, which actions are legal now; None where the environment does not say.
+        env_id: its index among the parallel environments.
+        task: the task.
+        env: the environment. It copies its observations and actions.
+        observation: the last observation, packed; no other code has a reference to it.
+        action_mask: ``(actions,)`` bool, which actions are legal now; None if the environment has no mask.
         rng: the random stream of the episode.
-        seed: of the episode's reset.
+        seed: the seed of the episode's reset.
         episode_start: whether no step has been taken yet.
-        reward: of the last step; 0 at the start.
+        reward: the reward of the last step; 0 at the start.
         total_return: undiscounted sum of the rewards.
-        cost: of the last step; None where the environment has no hidden cost, and at the start.
+        cost: the cost of the last step; None without a hidden cost, and at the start.
         total_cost: sum of the costs.
-        length: steps so far.
-        success: whether the environment has said so at any step; None if it never speaks of it.
-        terminated: whether the episode has come to its end.
-        truncated: whether it was cut off.
+        length: number of steps so far.
+        success: whether the environment has reported success at any step; None if it never reports it.
+        terminated: whether the episode has terminated.
+        truncated: whether it was truncated.
     """
 
     def __init__(self, env_id: int, task: Task, env: gym.Env) -> None:
@@ -76,12 +76,12 @@ AnySlot = TypeVar("AnySlot", bound=Slot)
 
 
 def by_task(slots: Iterable[AnySlot]) -> list[tuple[Task, list[AnySlot]]]:
-    """Slots, which stand in the order of their tasks, in one group for each task."""
+    """Group slots by task; they must be sorted by task."""
     return [(task, list(group)) for task, group in itertools.groupby(slots, key=lambda slot: slot.task)]
 
 
 def policy_input(task: Task, slots: Sequence[Slot]) -> PolicyInput:
-    """What a policy is shown of slots of one task."""
+    """The policy input for slots of one task."""
     return PolicyInput(
         task=task,
         observations=stack([slot.observation for slot in slots]),

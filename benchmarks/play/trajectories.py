@@ -1,9 +1,9 @@
 """The episode store: flat, memory-mapped arrays per task and agent, in shards with checksums.
 
-A shard is a folder of ``.npy`` files in which episodes lie end to end. Steps have T rows an episode, observations T + 1
-(the last one is where the episode ended), so reading a window of steps touches a page or two and never a whole episode.
-Stacked frames are kept once and compressed, see :mod:`benchmarks.play.frames`. A shard is written as its episodes come,
-so neither writing nor reading needs memory for more than an episode.
+A shard is a folder of ``.npy`` files with episodes one after another. Steps have T rows per episode, observations T + 1
+(the last one is the final observation). Reading a window of steps touches a page or two, never a whole episode. Stacked
+frames are stored once and compressed, see :mod:`benchmarks.play.frames`. Episodes are written one by one, so neither
+writing nor reading needs memory for more than one episode.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _SHARD = re.compile(r"shard-\d{3,}")
 
 
 def shard_folder(recording: Path, number: int) -> Path:
-    """Where a shard of a recording lives."""
+    """The folder of a shard of a recording."""
     return recording / f"shard-{number:03d}"
 
 
@@ -48,20 +48,20 @@ def write_shard(
     recording: str = "",
     facts: Callable[[], Mapping[str, Any]] = dict,
 ) -> int:
-    """Write episodes (with their steps) as one shard; the folder appears whole or not at all.
+    """Write episodes (with their steps) as one shard; the folder appears completely or not at all.
 
     Args:
-        folder: where it goes.
-        episodes: taken one by one, so they may be played while they are written. One without a step is left out.
+        folder: the shard's folder.
+        episodes: consumed one by one, so they may be played while they are written. Empty episodes are left out.
         space: the task's observation space.
-        recording: fingerprint of the recording that the shard is part of; it is no part of any other.
-        facts: called after the last episode; kept with the shard.
+        recording: fingerprint of the recording that the shard belongs to.
+        facts: called after the last episode; its result is stored with the shard.
 
     Returns:
         The number of steps.
 
     Raises:
-        ValueError: if there are no episodes, or one does not carry its steps.
+        ValueError: if there are no episodes, or one has no arrays of steps.
     """
     make_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=TEMPORARY, dir=folder.parent))
@@ -71,7 +71,7 @@ def write_shard(
         with _Columns(temporary, stacked=stacked is not None) as columns:
             for episode in episodes:
                 if episode.steps is None:
-                    raise ValueError("episodes for a shard must carry their steps")
+                    raise ValueError("episodes of a shard must have their steps")
                 if episode.length == 0:
                     continue
                 columns.add(episode.steps)
@@ -86,7 +86,7 @@ def write_shard(
         temporary.chmod(0o755)
         temporary.rename(folder)
     except OSError as error:
-        error.filename = error.filename or str(folder)  # a full disk does not say which file it was
+        error.filename = error.filename or str(folder)  # the error of a full disk has no file name
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -94,7 +94,7 @@ def write_shard(
 
 
 class _Columns(contextlib.ExitStack):
-    """The files of a shard that is being written."""
+    """The open files of a shard."""
 
     def __init__(self, folder: Path, stacked: bool) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class _Columns(contextlib.ExitStack):
 
 
 class _Column:
-    """A ``.npy`` file that grows; numpy's header leaves room for the number of rows."""
+    """A growing ``.npy`` file; numpy's header has space for the number of rows."""
 
     def __init__(self, file: IO[bytes], example: np.ndarray) -> None:
         self._file, self._rows = file, 0
@@ -142,7 +142,7 @@ class _Column:
     def finish(self) -> None:
         self._file.seek(0)
         self._write_header()
-        assert self._file.tell() == self._start, "numpy no longer leaves room in its headers"
+        assert self._file.tell() == self._start, "numpy's headers no longer have spare space"
         _sync(self._file)
 
     def _write_header(self) -> None:
@@ -156,17 +156,17 @@ def _sync(file: IO[bytes]) -> None:
 
 
 def verify_shard(folder: Path, recording: str) -> dict[str, Any]:
-    """Check a shard that an interrupted recording left.
+    """Verify a shard of an interrupted recording.
 
     Args:
-        folder: the shard's.
-        recording: fingerprint of the recording that it must be part of.
+        folder: the shard's folder.
+        recording: fingerprint of the recording that it must belong to.
 
     Returns:
-        The facts that it was written with.
+        The facts that are stored with it.
 
     Raises:
-        GatitoError: naming the file that is lost or damaged, or a shard of another recording.
+        GatitoError: names the file that is missing or damaged, or a shard of another recording.
     """
     remedy = f"Remove the folder {folder} and run the same command again."
     index = _read_index(folder, remedy)
@@ -180,19 +180,19 @@ def verify_shard(folder: Path, recording: str) -> dict[str, Any]:
 
 
 def check_shards(folder: Path, expected: Collection[str], *, complete: bool = True) -> None:
-    """Refuse a recording that lacks shards, or holds others.
+    """Check the shards of a recording.
 
     Args:
-        folder: the recording's.
+        folder: the recording's folder.
         expected: the names of its shards.
-        complete: whether all of them must be there.
+        complete: whether all of them must exist.
 
     Raises:
-        GatitoError: naming the shards and the way out.
+        GatitoError: names missing or foreign shards, and the remedy.
     """
     found = {path.name for path in folder.iterdir() if _SHARD.fullmatch(path.name)}
     if foreign := sorted(found - set(expected)):
-        raise GatitoError(f"{folder} holds {', '.join(foreign)}, no part of this recording: remove it from there.")
+        raise GatitoError(f"{folder} has {', '.join(foreign)}, not a part of this recording: remove it from there.")
     if complete and (missing := sorted(set(expected) - found)):
         raise GatitoError(f"{folder} lacks {', '.join(missing)}: run the same command again, which records it.")
 
@@ -212,14 +212,14 @@ class _Shard:
     columns: Mapping[str, np.ndarray]
     index: list[dict[str, Any]]
     starts: np.ndarray  # first step of each episode, and the end of the last
-    frames: FrameReader | None  # in the observations' place
+    frames: FrameReader | None  # replaces the column of observations
     depth: int
 
     def observations(self, row: int, first: int, last: int) -> np.ndarray:
         """Observations ``first`` to ``last`` (exclusive) of an episode."""
         if self.frames:
             return self.frames.stacks(row, first, last, self.depth)
-        # Each earlier episode of the shard has one observation more than it has steps.
+        # Each earlier episode of the shard has one more observation than steps.
         start = int(self.starts[row]) + row
         return self.columns["observations"][start + first : start + last]
 
@@ -238,24 +238,24 @@ class Trajectories:
     """Recorded episodes of one agent on one task, read through memory maps.
 
     Attributes:
-        facts: what the recording says of itself (``task``, ``agent``, ``distribution_kind``, …).
-        digest: of the content of all its files.
+        facts: the facts in its manifest (``task``, ``agent``, ``distribution_kind``, …).
+        digest: digest of the content of all its files.
         seeds: shape ``(episodes,)``.
-        lengths: shape ``(episodes,)``, in steps.
-        ends: shape ``(episodes,)``, the number of steps up to the end of each.
+        lengths: shape ``(episodes,)``, numbers of steps.
+        ends: shape ``(episodes,)``, cumulative numbers of steps.
         returns: shape ``(episodes,)``, undiscounted.
-        successes: of each episode, None where the environment never speaks of it.
+        successes: success of each episode; None if the environment does not report it.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a finished recording; every file is checked against its checksum first.
+        """Open a finished recording, after every file's checksum is verified.
 
         Raises:
-            GatitoError: if the recording is unfinished, a file is lost or damaged, or a shard is no part of it.
+            GatitoError: if the recording is unfinished, a file is missing or damaged, or a shard does not belong to it.
         """
         manifest = read_manifest(folder)
         if manifest is None:
-            raise GatitoError(f"{folder} holds no finished recording: {run_first('record')}.")
+            raise GatitoError(f"{folder} has no finished recording: {run_first('record')}.")
         verify(folder, manifest)
         self.folder = folder
         self.digest = digest(manifest["files"])
@@ -282,14 +282,14 @@ class Trajectories:
         return int(self.lengths.sum())
 
     def has(self, column: str) -> bool:
-        """Whether the recording has such a column, such as ``distributions``."""
+        """Whether the recording has a column, such as ``distributions``."""
         return all(column in shard.columns for shard in self._shards)
 
     def window(self, episode: int, start: int, length: int, columns: Sequence[str]) -> dict[str, np.ndarray]:
-        """Rows ``start`` to ``start + length`` of an episode, cut at its end; observations are those acted on.
+        """Rows ``start`` to ``start + length`` of an episode, cut at its end, without the final observation.
 
         Returns:
-            Per column, shape ``(n, …)`` with ``n <= length``; views of the memory map where possible.
+            For each column, shape ``(n, …)`` with ``n <= length``; views of the memory map if possible.
         """
         shard_number, row = self._places[episode]
         shard = self._shards[shard_number]
@@ -303,10 +303,10 @@ class Trajectories:
         }
 
     def scattered(self, steps: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
-        """Steps from anywhere, ``(n,)``, ascending, as numbered through all episodes one after another.
+        """Arbitrary steps, ``(n,)``, ascending, numbered through all episodes.
 
         Returns:
-            Per column, shape ``(n, …)``, copies; observations are those acted on.
+            For each column, shape ``(n, …)``, copies.
         """
         episodes = np.searchsorted(self.ends, steps, side="right")
         within = steps - (self.ends - self.lengths)[episodes]
@@ -318,7 +318,7 @@ class Trajectories:
         return {name: np.concatenate([part[name] for part in parts]) for name in columns}
 
     def episodes(self) -> Iterator[Steps]:
-        """Each episode's arrays in order, observations (stacked again) with their last row."""
+        """Each episode's arrays in order; observations are stacked again and include the final one."""
         for shard_number, row in self._places:
             shard = self._shards[shard_number]
             first, last = int(shard.starts[row]), int(shard.starts[row + 1])
@@ -333,7 +333,7 @@ def _open_shard(folder: Path) -> _Shard:
     names = [name for name in sorted(index["sha256"]) if name.endswith(".npy") and name != _CHUNKS]
     frames, depth = None, 0
     try:
-        # As plain arrays: numpy is slow to cut a piece out of its own class of memory maps.
+        # As plain arrays: slicing numpy's class of memory maps is slow.
         columns = {
             name.removesuffix(".npy"): np.asarray(np.load(inside(folder, name), mmap_mode="r", allow_pickle=False))
             for name in names

@@ -92,7 +92,7 @@ class Guarded(gym.Wrapper):
             action = self._copied(action)
         except ViolationError as error:
             raise GatitoError(
-                f"a policy chose an action of task {self.task} that {error}: mend the policy.", self.task
+                f"a policy chose an action of task {self.task} that {error}: fix the policy.", self.task
             ) from error
         try:
             WATCH.enter(self._stopwatch)

@@ -72,7 +72,7 @@ def run_dagger_round(
                 seed=run.seed,
                 first_seed=number * _SEEDS_PER_ROUND,
                 num_envs=_NUM_ENVS,
-                keep_given_up=True,
+                keep_abandoned=True,
             )
             jobs.append(job)
     lines = record(jobs, workers=run.workers, failures=failures, suite=suite)

@@ -194,7 +194,7 @@ def load_network(folder: Path) -> Network:
         GatitoError: if a file is missing or damaged, or the weights do not fit the shape.
     """
     if not (folder / SHAPE).exists():
-        raise GatitoError(f"{folder} holds no network: run with stages=[distill,controls] first.")
+        raise GatitoError(f"{folder} has no network: run with stages=[distill,controls] first.")
     network = make_network(*read_shape(folder))
     try:
         network.load_state_dict(load_state(folder / WEIGHTS))

@@ -59,7 +59,7 @@ def test_rounds_from_a_released_network_learn_from_experts_where_they_are_given_
         (["codec.bins=128"], "was made with another codec than the configured one: set codec.bins=256"),
         (["codec.text=words"], "was made with another codec than the configured one: set codec.text=bytes"),
         (["model=mini"], "was made with another model than the configured one: set model.name=nano model.layers=4"),
-        (["generalist.released=nowhere"], "nowhere holds no released generalist: distil one with generalist=train"),
+        (["generalist.released=nowhere"], "nowhere has no released generalist: distil one with generalist=train"),
     ],
 )
 def test_another_network_than_is_asked_for_is_refused_in_one_line(folder, words, line):

@@ -1,4 +1,4 @@
-"""Check every action of an agent from outside the project, and name agent, task, seed and step where one is wrong."""
+"""Check every action of an agent from outside the project; errors name agent, task, seed and step."""
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from benchmarks.tasks import spaces
 from benchmarks.tasks.conformity import ViolationError, action_copier
 from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
 
-_TOLERANCE = 1e-5  # of a bound's size, by which floats may be beyond it; they are clipped then
+_TOLERANCE = 1e-5  # relative to a bound; floats within this tolerance are clipped to it
 
 
 class CheckedPolicy(Policy):
-    """A policy whose actions are checked against the task's action space before an environment is given them."""
+    """A policy whose actions are checked against the task's action space before an environment receives them."""
 
     def __init__(self, name: str, policy: Policy, *, step_seconds: float = float("inf")) -> None:
         """Args: the agent's name, its policy, and the time that it may take for one action."""
@@ -31,11 +31,11 @@ class CheckedPolicy(Policy):
         return checked_call(self.name, "in initial_state()", self._policy.initial_state, num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """The policy's actions, in the type of each task's action space.
+        """The policy's actions, converted to the type of each task's action space.
 
         Raises:
-            GatitoError: if the policy raises, takes too long, or an action is of another shape or type, not finite,
-                out of bounds, or illegal.
+            GatitoError: if the policy raises an error or takes too long, or an action has another shape or type, is not
+                finite, out of bounds, or illegal.
         """
         where = f"in act(){place(inputs[0], 0)}"
         limit = self._step_seconds * sum(len(rows.observations) for rows in inputs)
@@ -77,24 +77,24 @@ class CheckedPolicy(Policy):
 
 
 def check_action(name: str, space: gym.Space, rows: PolicyInput, row: int, action: Any) -> Any:  # noqa: ANN401
-    """An action in its space's type.
+    """An action, converted to its space's type.
 
     Args:
-        name: of the agent.
+        name: the agent's name.
         space: the action space.
-        rows: what the agent was shown.
-        row: of the action.
-        action: what the agent returned.
+        rows: the agent's input.
+        row: the row of the action.
+        action: the agent's action.
 
     Raises:
-        GatitoError: naming agent, task, seed and step, if the action has another shape or type, is not finite, out of
-            bounds, or illegal.
+        GatitoError: if the action has another shape or type, is not finite, out of bounds, or illegal; names agent,
+            task, seed and step.
     """
     try:
         return _conform(space, rows.action_mask(row), action)
     except ViolationError as error:
         raise GatitoError(
-            f"agent {name} chose an action{place(rows, row)} that {error}: mend the agent.", rows.task.name
+            f"agent {name} chose an action{place(rows, row)} that {error}: fix the agent.", rows.task.name
         ) from error
 
 
@@ -120,16 +120,16 @@ def _conform(space: gym.Space, mask: np.ndarray | None, action: Any) -> Any:  # 
 
 
 def place(rows: PolicyInput, row: int) -> str:
-    """Where in an evaluation a row is: task, seed and step."""
+    """The place of a row in an evaluation: task, seed and step."""
     seed, step = rows.envs[row].get_wrapper_attr("position")
     return f" in task {rows.task.name}, an episode seeded {seed}, step {step + 1}"
 
 
 def checked_call(name: str, where: str, callee: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-    """Call what somebody brought.
+    """Call a user's function.
 
     Raises:
-        GatitoError: if it raises, in one line with the error, its file and line.
+        GatitoError: if it raises an error; one line with the error, its file and line.
     """
     try:
         return callee(*arguments, **options)
@@ -140,7 +140,7 @@ def checked_call(name: str, where: str, callee: Callable[..., Any], *arguments: 
         text = " ".join(str(error).split())
         raise GatitoError(
             f"agent {name} raised {type(error).__name__} {where} ({f'{text}; ' if text else ''}"
-            f"{Path(frame.filename).name}, line {frame.lineno}): mend the agent."
+            f"{Path(frame.filename).name}, line {frame.lineno}): fix the agent."
         ) from error
 
 

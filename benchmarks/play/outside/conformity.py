@@ -1,4 +1,4 @@
-"""Tell the author of a policy what is wrong with it, as stable-baselines3's ``check_env`` does for environments."""
+"""Check whether a policy follows the protocol, as stable-baselines3's ``check_env`` does for environments."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,17 @@ _EPISODES = 4
 
 
 def check_policy(policy: Any, task: Task) -> None:  # noqa: ANN401
-    """Play a few steps of a task with a policy, and check that it keeps to the protocol of policies.
+    """Play a few steps of a task with a policy, and check that it follows the protocol of policies.
 
-    Actions must have the shape and type of the task's action space, be finite, within bounds and legal; inputs must be
-    left as they are, and environments unplayed; an episode must not depend on what is played beside it or was played
-    before it.
+    Actions must have the shape and type of the task's action space, be finite, within bounds and legal. The policy must
+    not change its inputs or step environments, and an episode must not depend on other episodes.
 
     Args:
         policy: a policy, or an object, class or function that acts in one environment (see docs/agents.md).
         task: the task.
 
     Raises:
-        GatitoError: in one line that names what is wrong and the way out.
+        GatitoError: one line that names the problem and the remedy.
     """
     name = str(getattr(policy, "name", None) or getattr(policy, "__name__", type(policy).__name__))
     adapted = as_policy(name, policy, [task])
@@ -41,8 +40,8 @@ def check_policy(policy: Any, task: Task) -> None:  # noqa: ANN401
         alone = _play(name, adapted, task, [seed], num_envs=1)
         if not _same(alone[seed], together[seed]):
             raise GatitoError(
-                f"agent {name} acts in another way in an episode of task {task.name} when other episodes are played "
-                "beside or before it: keep memory by env_ids, clear it at episode_start, and draw from rngs alone."
+                f"agent {name} acts differently in an episode of task {task.name} when other episodes are played "
+                "beside or before it: keep memory by env_ids, clear it at episode_start, and sample from rngs only."
             )
 
 
@@ -56,12 +55,12 @@ def _play(name: str, policy: Policy, task: Task, seeds: Sequence[int], num_envs:
 
 def _same(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
     return len(left) == len(right) and all(
-        np.allclose(one, other, rtol=1e-3, atol=1e-3) for one, other in zip(left, right, strict=True)
+        np.allclose(first, second, rtol=1e-3, atol=1e-3) for first, second in zip(left, right, strict=True)
     )
 
 
 class _Watched(Policy):
-    """Plays at most so many steps of an episode, keeps their actions, and compares the inputs before and after."""
+    """Plays the first steps of each episode, keeps their actions, and compares the inputs before and after."""
 
     def __init__(self, policy: Policy, name: str) -> None:
         self._policy = policy

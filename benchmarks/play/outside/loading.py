@@ -24,19 +24,19 @@ _PROTOCOL = ("initial_state", "act", "distribution_kind")
 class AgentConfig:
     """An agent from outside the project: an entry of ``agents``."""
 
-    load: str = setting("???", "Where the agent is, package.module:attribute: a class, or a function of tasks.")
+    load: str = setting("???", "The agent's path, package.module:attribute: a class, or a function of tasks.")
     options: dict[str, Any] = setting({}, "Further arguments of the class or function, by name.")
     files: list[str] = setting(
-        [], "Files that decide how the agent acts, such as weights: it is scored anew when their content changes."
+        [], "Files that determine how the agent acts, such as weights: if they change, it is scored again."
     )
-    num_envs: int = setting(50, "Environments that the agent plays side by side.", at_least=1, decides=False)
+    num_envs: int = setting(50, "Parallel environments.", at_least=1, decides=False)
     step_seconds: float = setting(
         60.0, "Longest time that the agent may take for one action before it fails.", above=0, decides=False
     )
 
     @staticmethod
     def parse(name: str, entry: object) -> "AgentConfig":
-        """The entry of an agent: the path alone, or a mapping of the fields.
+        """Parse the entry of an agent: only its path, or a mapping of the fields.
 
         Raises:
             FatalError: if it is neither, a field does not exist, or a file is missing.
@@ -56,7 +56,7 @@ class AgentConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides how the agent acts: its path and options, and digests of its package's code and of its files."""
+        """Everything that determines how the agent acts: path, options, and digests of its code and files."""
         module = self.load.partition(":")[0]
         return {
             "load": self.load,
@@ -74,39 +74,39 @@ def find_agent(name: str, config: AgentConfig) -> Any:  # noqa: ANN401
     """
     search_working_folder()
     if ":" not in config.load:
-        raise FatalError(f"agents.{name}={config.load} names no class or function: write package.module:attribute.")
+        raise FatalError(f"agents.{name}={config.load} is not a class or function: write package.module:attribute.")
     return import_object(config.load, f"agent {name}")
 
 
 def load_agent(name: str, config: AgentConfig, tasks: Sequence[Task]) -> Policy:
-    """The policy of an agent, which checks every action; made in the process that plays it.
+    """Load the policy of an agent, with checks of every action, in the process that runs the episodes.
 
     Args:
-        name: of the agent.
+        name: the agent's name.
         config: its entry in the settings.
-        tasks: that it plays.
+        tasks: the tasks that it plays.
 
     Raises:
-        FatalError: if the module cannot be imported, or what it names is no agent.
-        GatitoError: if it raises while it is made.
+        FatalError: if the module cannot be imported, or the attribute is not an agent.
+        GatitoError: if it raises an error while it is created.
     """
     policy = as_policy(name, find_agent(name, config), tasks, config.options)
     return CheckedPolicy(name, policy, step_seconds=config.step_seconds)
 
 
 def as_policy(name: str, found: Any, tasks: Sequence[Task], options: Mapping[str, Any] = {}) -> Policy:  # noqa: ANN401
-    """What somebody brings, as a policy.
+    """A user's agent as a policy.
 
     Args:
-        name: of the agent.
+        name: the agent's name.
         found: a policy; an object or class with ``act(observation)``, or a function of ``observation``, which acts in
             one environment; or a function of ``tasks`` that returns one of these.
-        tasks: that it plays.
+        tasks: the tasks that it plays.
         options: further arguments of the function or class.
 
     Raises:
         FatalError: if it is none of them.
-        GatitoError: if it raises while it is made.
+        GatitoError: if it raises an error while it is created.
     """
     made = found
     if inspect.isroutine(found) and next(iter(_parameters(found)), None) == "tasks":
@@ -127,14 +127,14 @@ def as_policy(name: str, found: Any, tasks: Sequence[Task], options: Mapping[str
     act = getattr(made, "act", made if inspect.isroutine(made) else None)
     if inspect.isclass(made) or not callable(act) or not _parameters(act):
         raise FatalError(
-            f"agent {name}: {_shown(made)} is no agent; name a class with act(observation), a function of observation, "
-            "or a function of tasks that returns a policy: see docs/agents.md."
+            f"agent {name}: {_shown(made)} is not an agent; name a class with act(observation), a function of "
+            "observation, or a function of tasks that returns a policy: see docs/agents.md."
         )
     return PerEnvironment(name, lambda task: made)
 
 
 def _parameters(callee: Callable[..., Any]) -> list[str]:
-    """The names of the parameters; none where they cannot be known."""
+    """The names of the parameters; empty if they cannot be determined."""
     try:
         return list(inspect.signature(callee).parameters)
     except (TypeError, ValueError):
@@ -155,7 +155,7 @@ def _call(name: str, callee: Callable[..., Any], arguments: Mapping[str, Any]) -
 
 
 def _code_digest(module: str) -> str:
-    """Digest of all Python files of a module's top package, or of its file; of its name alone where it has none."""
+    """Digest of all Python files of a module's top package, or of its file; of nothing if it has neither."""
     search_working_folder()
     top = module.partition(".")[0]
     spec = importlib.util.find_spec(top)

@@ -1,4 +1,4 @@
-"""Agents that act in one environment at a time, as a policy for batches of them."""
+"""A policy for batches of environments from agents that act in one environment at a time."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +17,26 @@ _GIVEN: Mapping[str, Callable[[PolicyInput, int], Any]] = {
     "env": lambda rows, row: rows.envs[row],
     "action_mask": lambda rows, row: rows.action_mask(row),
 }
-"""What an agent is given besides the observation, where ``act`` has a parameter of that name."""
+"""Further arguments of an agent besides the observation, passed if ``act`` has a parameter of that name."""
 
 
 class PerEnvironment(Policy):
     """One actor for each environment: an object with ``act(observation)``, or a function of the observation.
 
     An actor is made when its environment is first played; its ``reset()``, if it has one, is called before every
-    episode. Observations are as the environment gives them.
+    episode. Observations are the environment's own.
     """
 
     distribution_kind: Mapping[str, str] = {}
 
     def __init__(self, name: str, make: Callable[[Task], Any]) -> None:
-        """Args: the agent's name, and what makes an actor for a task."""
+        """Args: the agent's name, and a function that makes an actor for a task."""
         self.name = name
         self._make = make
         self._extras: dict[type, tuple[str, ...]] = {}
 
     def initial_state(self, num_envs: int) -> dict[int, Any]:
-        """The actors by environment; none is made yet."""
+        """The actors by environment; empty at first."""
         return {}
 
     def act(self, inputs: Sequence[PolicyInput], state: dict[int, Any]) -> tuple[list[PolicyOutput], dict[int, Any]]:

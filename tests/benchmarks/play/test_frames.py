@@ -70,14 +70,14 @@ def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path, sized):
     bomb = zstandard.ZstdCompressor(write_content_size=sized).compress(bytes(1_000_000))
     (tmp_path / "frames").write_bytes(bomb)
     reader = FrameReader(tmp_path / "frames", np.array([0, len(bomb)]), np.array([3]), (4, 4))
-    with pytest.raises(GatitoError, match=r"chunk 0, is damaged \(it holds other than 48 bytes"):
+    with pytest.raises(GatitoError, match=r"chunk 0, is damaged \(it does not have 48 bytes"):
         reader.frames(0, 0, 3)
 
 
 def test_frames_that_do_not_fit_their_list_are_refused(tmp_path):
     ends = written(tmp_path / "frames", np.zeros((40, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match="does not hold the chunks"):
+    with pytest.raises(ValueError, match="does not have the listed chunks"):
         FrameReader(tmp_path / "frames", ends[:-1], np.array([40]), (4, 4))
     (tmp_path / "frames").write_bytes((tmp_path / "frames").read_bytes()[:-1])
-    with pytest.raises(ValueError, match="does not hold the chunks"):
+    with pytest.raises(ValueError, match="does not have the listed chunks"):
         FrameReader(tmp_path / "frames", ends, np.array([40]), (4, 4))

@@ -90,7 +90,7 @@ def test_a_flipped_bit_is_found_before_anything_is_read(recorded):
 def test_a_shard_appears_whole_or_not_at_all(tmp_path):
     task = make_task()
     episodes = list(rollout(RandomPolicy(), {task: [0, 1]}))  # without their steps
-    with pytest.raises(ValueError, match="must carry their steps"):
+    with pytest.raises(ValueError, match="must have their steps"):
         write_shard(tmp_path / "shard", episodes, spaces(task)[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +104,7 @@ def lost_shard(folder):
 
 
 @pytest.mark.parametrize(
-    "change, words", [(foreign_shard, "shard-777, no part of this recording: remove it"), (lost_shard, "missing")]
+    "change, words", [(foreign_shard, "shard-777, not a part of this recording: remove it"), (lost_shard, "missing")]
 )
 def test_a_recording_is_a_closed_list_of_shards(recorded, change, words):
     change(recorded[0])

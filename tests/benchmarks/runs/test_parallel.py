@@ -19,10 +19,10 @@ from tests.conftest import ROOT
 def work(*, task, does, report, folder=None):
     report(1)
     if does == "raise":
-        raise GatitoError(f"{task} cannot go on: mend it.")
+        raise GatitoError(f"{task} cannot continue: fix it.")
     if does == "wrap":
         try:
-            raise GatitoError(f"{task} cannot go on: mend it.")
+            raise GatitoError(f"{task} cannot continue: fix it.")
         except GatitoError:
             raise ValueError("on the way out") from None
     if does == "die":
@@ -61,11 +61,11 @@ def test_jobs_that_fail_are_told_and_the_others_end(workers, capfd):
         failures.stop_if_any()
     told = {line.partition(": ")[0]: line.partition(": ")[2] for line in error.value.lines}
     assert list(told) == ["b", "c", "d"]
-    assert told["b"] == "b cannot go on: mend it."
+    assert told["b"] == "b cannot continue: fix it."
     assert re.match(
         r"the worker process of work c died of SIGSEGV\(-11\) in \S+test_parallel.py, line \d+ \(often", told["c"]
     )
-    assert told["d"] == "d cannot go on: mend it."
+    assert told["d"] == "d cannot continue: fix it."
     warned = capfd.readouterr().err
     assert warned.count("the others continue") == 3 and len(warned.splitlines()) == 3
 

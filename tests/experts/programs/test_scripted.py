@@ -195,7 +195,7 @@ def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
     recording = Trajectories(recorded.folder)
     assert recording.steps >= 300
     assert recording.facts["discarded"] > 0
-    assert f"{task.name}: the expert gave {recording.facts['discarded']} episodes up" in capfd.readouterr().err
+    assert f"{task.name}: the expert abandoned {recording.facts['discarded']} episodes" in capfd.readouterr().err
     for steps in recording.episodes():
         assert steps["terminated"][-1] or steps["truncated"][-1]
         assert (steps["actions"] != steps["labels"]).mean() < 0.5
@@ -216,7 +216,7 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
 
     task = level("GoToObj")
     monkeypatch.setattr(Bot, "decide", lambda *_: None)
-    with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert gave \d+ of \d+ episodes up, so there"):
+    with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert abandoned \d+ of \d+ episodes, so there"):
         artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
         take = RecordingJob(task, lambda: make_program(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, num_envs=1)
         recording._record_shard(take=take, shard=0, report=lambda _: None)

@@ -79,12 +79,12 @@ def test_good_policies_pass(policy):
     "policy, words",
     [
         (Remembers(), "clear it at episode_start"),
-        (Mixes(), "in another way in an episode"),
+        (Mixes(), "acts differently in an episode"),
         (Private(), "draw from rngs alone"),
         (Writes(), "changes its input observations: copy it"),
         (Steps(), "steps or resets the environment that it plays"),
         (lambda observation: 9, "is 9, where its space has 0 to 2"),
-        (Policy, "is no agent|raised"),
+        (Policy, "is not an agent|raised"),
     ],
 )
 def test_what_is_wrong_is_named(policy, words):

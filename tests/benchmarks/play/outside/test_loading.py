@@ -104,10 +104,10 @@ def test_observations_are_as_the_environment_gives_them():
 @pytest.mark.parametrize(
     "found, words",
     [
-        (3, "an object of type int is no agent"),
-        (lambda: 0, "is no agent"),
-        (type("Empty", (), {}), "Empty is no agent"),
-        (lambda tasks: None, "an object of type NoneType is no agent"),
+        (3, "an object of type int is not an agent"),
+        (lambda: 0, "is not an agent"),
+        (type("Empty", (), {}), "Empty is not an agent"),
+        (lambda tasks: None, "an object of type NoneType is not an agent"),
     ],
 )
 def test_other_things_are_refused(found, words):
