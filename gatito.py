@@ -94,7 +94,7 @@ class Plan:
     def agents(self) -> list[Agent]:
         """All agents that are scored, in the order of the tables."""
         suite = self.run.survivors("evaluate")
-        agents = [Agent(AgentId("random"), RandomPolicy), self.experts.agent(), *self.generalist.agents()]
+        agents = [Agent(AgentId("random"), RandomPolicy), *self.experts.agents(), *self.generalist.agents()]
         agents += outside_agents(self.config.agents, suite.tasks)
         agents = [agent.on(suite) for agent in agents if agent.name not in self.run.failures.agents]
         return sorted(agents, key=lambda agent: agent.id.order[0])

@@ -212,7 +212,7 @@ def evaluate(
         load = partial(_adapt, name, policy, played.tasks)
         # Changes of the object cannot be detected, so it is scored again each time.
         mine = Agent(AgentId(name), load, num_envs=AgentConfig.num_envs, how={"object": uuid.uuid4().hex}, outside=True)
-        agents = [Agent(AgentId("random"), RandomPolicy), plan.experts.agent(), mine]
+        agents = [Agent(AgentId("random"), RandomPolicy), *plan.experts.agents(), mine]
         results = gatito.scoring.evaluate(plan.run, agents, plan.experts.gate_means(), config.evaluate)
         _stop_if_any(plan.run.failures)
         return Scores(results, plan.run.folder)

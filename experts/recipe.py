@@ -1,7 +1,7 @@
 """How an expert is made: the schema of ``expert:`` in a suite's YAML and of ``conf/experts/*.yaml``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.base.errors import GatitoError
@@ -88,6 +88,11 @@ class ExpertRecipe:
         "Arguments of the algorithm; lin_0.001 is a rate that falls linearly to zero, lin2_0.001 one that does so "
         "twice in succession.",
     )
+
+    @property
+    def reward_only(self) -> "ExpertRecipe":
+        """The same recipe on the reward alone: it makes the expert that is not restrained by the hidden cost."""
+        return replace(self, cost_weight=0.0)
 
     @property
     def trained(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.seeds import Purpose
 from benchmarks.base.settings import check_settings, decisive, setting
-from benchmarks.play.policy import Noisy, Policy, RandomPolicy
+from benchmarks.play.policy import EpisodeMixture, Noisy, Policy, RandomPolicy
 from benchmarks.play.recording import RecordingJob, Shard, finish, record
 from benchmarks.play.trajectories import shard_folder, verify_shard, write_shard
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -33,6 +33,13 @@ class RecordConfig:
     noise: float = setting(
         0.1, "Probability per step of a uniform action; labels stay the expert's.", at_least=0, at_most=1
     )
+    reward_only_share: float = setting(
+        0.0,
+        "Share of the recorded episodes that are the reward-only expert's, where experts weigh a hidden cost.",
+        at_least=0,
+        at_most=1,
+    )
+    without_cost: bool = setting(False, "Leave recorded episodes with any hidden cost out.")
     shards: int = setting(
         4, "Parts of a recording, each a unit of resuming and of parallel work.", at_least=1, at_most=100
     )
@@ -46,20 +53,41 @@ class RecordConfig:
         check_settings("record", self)
 
 
-def recording_artifact(run: Run, task: Task, agent: str, config: RecordConfig, expert: Artifact | None) -> Artifact:
-    """The artifact of an agent's recording on a task: its folder, and the settings that decide its content."""
+def recording_artifact(
+    run: Run,
+    task: Task,
+    agent: str,
+    config: RecordConfig,
+    expert: Artifact | None,
+    reward_only: Artifact | None = None,
+) -> Artifact:
+    """The artifact of an agent's recording on a task: its folder, and the settings that decide its content.
+
+    Args:
+        run: the run.
+        task: the task.
+        agent: ``expert`` or ``random``.
+        config: how much is recorded.
+        expert: the expert; None: nothing is made before it is recorded.
+        reward_only: the reward-only expert that plays a share of the episodes; None: there is none.
+    """
     settings = {"task": task.digest, "agent": agent, "record": decisive(config), "seed": run.seed}
     inputs = {"expert": expert.fingerprint} if expert else {}
+    if reward_only and config.reward_only_share:
+        inputs |= {"reward-only": reward_only.fingerprint}
     return Artifact(run.folder / "trajectories" / task.name / agent, "trajectories", settings, inputs)
 
 
-def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig) -> dict[str, dict[str, Artifact]]:
+def record_suite(
+    run: Run, experts: Mapping[str, Artifact], config: RecordConfig, reward_only: Mapping[str, Artifact] = {}
+) -> dict[str, dict[str, Artifact]]:
     """Record every task's expert and the random policy, what is not there yet; tasks that fail are left out.
 
     Args:
         run: the run.
         experts: the finished experts by task name.
         config: how much is recorded.
+        reward_only: the finished reward-only experts by task name, where there are any.
 
     Returns:
         Finished recordings by task name and agent (``expert``, ``random``).
@@ -75,7 +103,7 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
         expert = experts[task.name]
         algorithm = algorithm_of(expert.folder)
         artifacts[task.name] = {
-            "expert": recording_artifact(run, task, "expert", config, expert),
+            "expert": recording_artifact(run, task, "expert", config, expert, reward_only.get(task.name)),
             "random": recording_artifact(run, task, "random", config, None),
         }
         for agent, artifact in artifacts[task.name].items():
@@ -91,8 +119,10 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
                 arguments = {"task": task, "dataset": expert.config["recipe"]["dataset"], "artifact": artifact}
                 imports.append(Job(f"record {task.name}", 1, arguments, task.name))
             else:
-                load = functools.partial(_load_noisy, expert.folder, task, config.noise)
+                other = reward_only[task.name].folder if task.name in reward_only else None
+                load = functools.partial(_load_noisy, expert.folder, other, task, config)
                 job = RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, run.seed)
+                job = replace(job, without_cost=config.without_cost)
                 # A program gains nothing from environments side by side.
                 num_envs = 1 if algorithm in PROGRAMS else job.num_envs
                 recordings.append(replace(job, shards=config.shards, num_envs=num_envs))
@@ -111,8 +141,12 @@ def record_suite(run: Run, experts: Mapping[str, Artifact], config: RecordConfig
     return {name: agents for name, agents in artifacts.items() if name in survivors}
 
 
-def _load_noisy(folder: Path, task: Task, noise: float) -> Policy:
-    return Noisy(load_expert(folder, task), noise)
+def _load_noisy(folder: Path, reward_only: Path | None, task: Task, config: RecordConfig) -> Policy:
+    """The policy that is recorded: the expert, in a share of the episodes the reward-only one, under noise."""
+    policy: Policy = load_expert(folder, task)
+    if config.reward_only_share and reward_only is not None:
+        policy = EpisodeMixture(policy, load_expert(reward_only, task), config.reward_only_share)
+    return Noisy(policy, config.noise)
 
 
 def _import_dataset(*, task: Task, dataset: str, artifact: Artifact, report: Report) -> Shard:

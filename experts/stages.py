@@ -20,7 +20,7 @@ from experts.datasets import export_dataset
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.released import TABLE, release
-from experts.train import expert_artifact, load_expert, load_experts, read_gate, train_experts
+from experts.train import REWARD_ONLY, expert_artifact, load_expert, load_experts, read_gate, train_experts
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,39 @@ class Experts:
         """The experts by task name."""
         return {task.name: self.artifact(task) for task in self.run.survivors("experts")}
 
+    def reward_only(self) -> dict[str, Artifact]:
+        """The reward-only experts by task name, of the tasks whose own expert weighs a hidden cost."""
+        return {
+            task.name: expert_artifact(self.run, task, recipe, self.config, REWARD_ONLY)
+            for task in self.run.survivors("experts")
+            if (recipe := self._reward_only_recipe(task)) is not None
+        }
+
+    def _reward_only_recipe(self, task: Task) -> ExpertRecipe | None:
+        """The recipe of a task's reward-only expert; None where its own expert weighs no cost.
+
+        Raises:
+            GatitoError: if experts are neither trained here nor programs.
+        """
+        own = self.own_recipes[task.name]
+        if not own.cost_weight:
+            return None
+        recipe = self.config.recipe(task.name, own.reward_only)
+        if recipe != own.reward_only:
+            raise GatitoError(
+                f"task {task.name}: there is no reward-only expert to take from experts={self.config.source}: train it "
+                "with experts=train, or leave the task out with tasks=[…].",
+                task.name,
+            )
+        return recipe
+
     def recordings(self) -> dict[str, Artifact]:
         """Their recordings by task name."""
+        reward_only = self.reward_only()
         return {
-            task.name: recording_artifact(self.run, task, "expert", self.record_config, self.artifact(task))
+            task.name: recording_artifact(
+                self.run, task, "expert", self.record_config, self.artifact(task), reward_only.get(task.name)
+            )
             for task in self.run.survivors("record")
         }
 
@@ -78,6 +107,20 @@ class Experts:
             if task.name in recordings and self.recipe(task).algorithm == DATASET
         }
         return Agent(AgentId("expert"), functools.partial(load_experts, folders, tasks), artifacts, recorded)
+
+    def agents(self) -> list[Agent]:
+        """The experts, and beside them the reward-only ones where any expert weighs a hidden cost."""
+        reward_only = self.reward_only()
+        if not reward_only:
+            return [self.agent()]
+        artifacts = self.artifacts() | reward_only
+        folders, tasks = (
+            {name: artifact.folder for name, artifact in artifacts.items()},
+            self.run.survivors("evaluate").tasks,
+        )
+        unrestrained = AgentId(REWARD_ONLY)
+        load = functools.partial(load_experts, folders, tasks, unrestrained.name)
+        return [self.agent(), Agent(unrestrained, load, artifacts)]
 
     def teacher(self, task: Task) -> Callable[[], Policy]:
         """Makes a task's finished expert, in the process that asks it; picklable."""
@@ -107,6 +150,7 @@ class Experts:
         for task in self.run.suite:
             try:
                 self.artifact(task)
+                self._reward_only_recipe(task)
             except FatalError:
                 raise
             except GatitoError as error:
@@ -126,6 +170,11 @@ class Experts:
         """Make the experts that are not there yet."""
         recipes = {task.name: self.recipe(task) for task in self.run.survivors("experts")}
         train_experts(self.run, recipes, self.config)
+        tasks = {task.name: task for task in self.run.survivors("experts")}
+        unrestrained = {name: self._reward_only_recipe(task) for name, task in tasks.items()}
+        found = {name: recipe for name, recipe in unrestrained.items() if recipe is not None}
+        if found:
+            train_experts(self.run, found, self.config, REWARD_ONLY)
 
     def record(self) -> None:
         """Record the experts and the random policy.
@@ -135,7 +184,9 @@ class Experts:
         """
         experts = self.artifacts()
         require(experts, *STAGES["record"].needs)
-        record_suite(self.run, experts, self.record_config)
+        reward_only = self.reward_only()
+        require(reward_only, *STAGES["record"].needs)
+        record_suite(self.run, experts, self.record_config, reward_only)
 
     def export(self) -> None:
         """Write every recording as a Minari dataset below the run's folder.

@@ -39,11 +39,16 @@ POLICY = "policy.safetensors"
 RECIPE = "expert.json"
 CURVE = "curve.json"
 GATE = "gate.json"
+EXPERTS, REWARD_ONLY = "experts", "reward-only"
+"""Folders of a run: of its experts, and of those that maximise the reward alone where a hidden cost is weighed."""
+_LABELS = {EXPERTS: "expert", REWARD_ONLY: "reward-only expert"}
 _MOST_LINES = 8  # of weak experts, each with its numbers
 
 
-def expert_artifact(run: Run, task: Task, recipe: ExpertRecipe, config: ExpertsConfig) -> Artifact:
-    """The artifact of a task's expert in a run: its folder, and the settings that decide its content."""
+def expert_artifact(
+    run: Run, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, folder: str = EXPERTS
+) -> Artifact:
+    """The artifact of a task's expert in a folder of a run, and the settings that decide its content."""
     settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": decisive(recipe)}
     settings |= {"reference": task.reference}
     if recipe.algorithm == RELEASED:
@@ -54,16 +59,19 @@ def expert_artifact(run: Run, task: Task, recipe: ExpertRecipe, config: ExpertsC
         settings |= {"seed": run.seed, "gate_episodes": config.gate_episodes}
     if recipe.trained:
         settings |= {"checkpoints": config.checkpoints, "selection_episodes": config.selection_episodes}
-    return Artifact(run.folder / "experts" / task.name, "expert", settings)
+    return Artifact(run.folder / folder / task.name, "expert", settings)
 
 
-def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig) -> dict[str, Artifact]:
+def train_experts(
+    run: Run, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig, folder: str = EXPERTS
+) -> dict[str, Artifact]:
     """Make every task's expert that is not there yet, the longest training first; tasks that fail are left out.
 
     Args:
         run: the run.
-        recipes: how each expert is made, by task name.
+        recipes: how each expert is made, by task name; tasks without one are passed over.
         config: what all recipes share.
+        folder: of the run, where they go.
 
     Returns:
         The finished artifacts by task name; each folder holds the policy, its recipe, learning curve and gate.
@@ -71,8 +79,8 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
     Raises:
         GatitoError: if a recipe cannot be run, or a finished expert's files are damaged.
     """
-    suite = run.survivors("experts")
-    experts = {task.name: expert_artifact(run, task, recipes[task.name], config) for task in suite}
+    suite = run.survivors("experts").part(recipes)
+    experts = {task.name: expert_artifact(run, task, recipes[task.name], config, folder) for task in suite}
     missing = [
         task for task in suite if not experts[task.name].is_complete() and not experts[task.name].adopt(run.runs_folder)
     ]
@@ -88,7 +96,7 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
             take_up_training(task, Path(config.released), artifact)
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": run.seed, "artifact": artifact}
         total = recipe.env_steps if recipe.trained else 1
-        jobs.append(Job(f"expert {task.name}", total, arguments, task.name))
+        jobs.append(Job(f"{_LABELS[folder]} {task.name}", total, arguments, task.name))
         mirrors.append(run.tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
     try:
@@ -102,11 +110,11 @@ def train_experts(run: Run, recipes: Mapping[str, ExpertRecipe], config: Experts
                     summary = {"gate/mean": read_gate(experts[task.name])["mean"]}
             mirror.finish(summary, lineage)
     gates: dict[str, dict[str, Any]] = {}
-    for task in run.survivors("experts"):
+    for task in run.survivors("experts").part(recipes):
         with run.failures.of(task.name):
             gates[task.name] = read_gate(experts[task.name])
     experts = {name: experts[name] for name in gates}
-    weak = {name: gate for name, gate in gates.items() if not gate["passed"]}
+    weak = {name: gate for name, gate in gates.items() if not gate["passed"] and folder == EXPERTS}
     for name, gate in weak.items() if len(weak) <= _MOST_LINES else ():
         console.warn(
             f"expert {name} is weak: {gate['mean']:.4g} over {gate['episodes']} episodes, its reference is "
@@ -136,10 +144,10 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     return ExpertPolicy(task, recipe, load_state(folder / POLICY))
 
 
-def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...]) -> PolicyPerTask:
+def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...], name: str = "expert") -> PolicyPerTask:
     """The experts of several tasks, played as one agent; those that were only recorded do not play."""
     tasks = tuple(task for task in tasks if algorithm_of(folders[task.name]) != DATASET)
-    return PolicyPerTask("expert", {task.name: load_expert(folders[task.name], task) for task in tasks})
+    return PolicyPerTask(name, {task.name: load_expert(folders[task.name], task) for task in tasks})
 
 
 def algorithm_of(folder: Path) -> str:
@@ -207,7 +215,10 @@ def _judge(
 ) -> None:
     """Make an expert of a program: nothing is trained, it plays for its gate."""
     start = time.monotonic()
-    values, _ = _scores(make_program(task, recipe), task, Purpose.GATE, config.gate_episodes, seed, num_envs=8)
+    policy = make_program(task, recipe)
+    if recipe.cost_weight:
+        _scores(policy, task, Purpose.SELECTION, 1, seed, cost_weight=recipe.cost_weight)  # is there a cost?
+    values, _ = _scores(policy, task, Purpose.GATE, config.gate_episodes, seed, num_envs=8)
     gate = _gate(task, values)
     seconds = time.monotonic() - start
     artifacts.write_json(artifact.folder / CURVE, [])
@@ -312,5 +323,11 @@ def _scores(
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
     # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
     played = sorted(rollout(policy, {task: seeds}, envs_per_task=num_envs), key=lambda episode: episode.seed)
+    if cost_weight and played[0].cost is None:
+        raise GatitoError(
+            f"task {task.name}: its expert weighs a hidden cost, and the environment states none: give it in every "
+            "step as info['cost'], or set expert.cost_weight to 0.",
+            task.name,
+        )
     values = [metric_value(task.metric, episode) - cost_weight * (episode.cost or 0.0) for episode in played]
     return values, sum(episode.length for episode in played)

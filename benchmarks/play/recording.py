@@ -43,6 +43,7 @@ class RecordingJob:
         keep_abandoned: whether episodes that the policy abandoned are kept up to that step.
         parameters: parameters of the network, if the compute of its decisions is part of the recording's cost.
         tries: number of times that each seed is played, with different random streams; the best episode is kept.
+        without_cost: whether episodes with any hidden cost are left out.
     """
 
     task: Task
@@ -57,6 +58,7 @@ class RecordingJob:
     keep_abandoned: bool = False
     parameters: int = 0
     tries: int = 1
+    without_cost: bool = False
 
     @property
     def agent(self) -> str:
@@ -185,14 +187,16 @@ def _finished(
     """
     first = recording.first_seed + shard * SEEDS_PER_SHARD
     seeds = (episode_seed(recording.purpose, first + index, recording.seed) for index in range(SEEDS_PER_SHARD))
-    kept = finished = discarded = 0
+    kept = finished = discarded = costly = 0
     before = -1
-    while kept < steps and before < finished + discarded:  # until the steps are reached, or there are no more seeds
-        before = finished + discarded
+    while kept < steps and before < finished + discarded + costly:  # else there are no more seeds
+        before = finished + discarded + costly
         report_further = functools.partial(_report_from, report, kept, steps)
         for episode in _episodes(recording, policy, seeds, enough_steps=steps - kept, report=report_further):
             if episode.truncated_by_policy and not (recording.keep_abandoned and episode.length):
                 discarded += 1
+            elif recording.without_cost and episode.cost:
+                costly += 1
             else:
                 finished, kept = finished + 1, kept + episode.length
                 yield episode
@@ -202,7 +206,13 @@ def _finished(
                     f"{discarded + finished} episodes, so there is nothing to record. Leave the task out with "
                     "tasks=[…], or give it another expert."
                 )
+            if costly >= 40 and costly > 20 * finished:
+                raise GatitoError(
+                    f"task {recording.task.name}: {costly} of {costly + finished} episodes have a hidden cost, so "
+                    "record.without_cost=true leaves nothing to record. Leave the task out with tasks=[…]."
+                )
     kind = policy.distribution_kind.get(recording.task.name)
+    facts |= {"costly": costly} if recording.without_cost else {}
     facts |= {"discarded": discarded, "spent": policy.inference_cost(), "distribution_kind": kind}
 
 

@@ -14,6 +14,7 @@ from benchmarks.base.seeds import derive
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import to_latex, to_markdown
 from benchmarks.report.page import render_page
+from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.runs.failures import FAILURES, read_failures
@@ -41,7 +42,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     """
     board = score_results(results)
     by_return = score_by_return(board)
-    rounds = [table for table in [rounds_table(board)] if table]
+    rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board)
     every_table = [*tables.all_tables(board, by_return), *rounds]
     failed = tables.failed_lines(read_failures(folder))
     console.say(tables.headline(board))
@@ -55,6 +56,8 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, every_table)))
     for name, content in zip(TABLES, written, strict=True):
         artifacts.write_text(folder / name, content)
+    if rows := restraint_rows(board):
+        artifacts.write_text(folder / RESTRAINT, to_csv(rows, RestraintRow))
     drawn = charts.charts(board)
     for name in charts.PLOTS:
         if name in drawn:
@@ -62,7 +65,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))
     _track(board, folder, tracker)
     drawings = [f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-    outputs = [name for name in (PAGE, *TABLES, *drawings) if (folder / name).exists()]
+    outputs = [name for name in (PAGE, *TABLES, RESTRAINT, *drawings) if (folder / name).exists()]
     written_digests = {name: file_digest(folder / name) for name in outputs}
     artifacts.write_json(folder / DRAWN, {"inputs": inputs, "outputs": written_digests})
     return board
@@ -110,6 +113,7 @@ def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
         tasks = with_label(gain.task or board.results.suite, gain.label)
         estimates = {"amplify": gain.amplify, "net": gain.net, "kept": gain.kept, "over_control": gain.over_control}
         values |= {f"rounds/{gain.round}/{name}/{tasks}": found.value for name, found in estimates.items() if found}
+    values |= restraint_values(board)
     for row in board.suite:
         values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
     rows = [astuple(row) for row in tidy_scores(board)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 AGENTS = {
     "random": "uniform actions",
     "expert": "one teacher per task",
+    "reward-only": "the experts' recipes without the weight of the hidden cost",
     "clone": "one MLP per task, cloned from the same recordings",
     "retrieval": "the recorded action of the nearest recorded observation",
     "specialist": "one network per task, with the generalist's architecture and share of the training",

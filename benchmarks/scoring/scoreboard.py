@@ -10,6 +10,7 @@ from benchmarks.base.registry import Registry
 from benchmarks.scoring import statistics
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.gains import Gain, gains
+from benchmarks.scoring.restraint_board import RestraintBoard, restraint_board
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Replicates, Sample, combine, count_interval, interval
@@ -102,6 +103,7 @@ class Scoreboard:
         improvements: probability that the first agent of a pair is better than the second.
         differences: IQM of the first agent of a pair minus the second's.
         gains: gains of rounds of amplification and distillation.
+        restraint: of every agent, where there is a reward-only expert; else None.
     """
 
     results: Results
@@ -112,6 +114,7 @@ class Scoreboard:
     improvements: Mapping[tuple[AgentId, AgentId], Estimate] = field(default_factory=dict)
     differences: Mapping[tuple[AgentId, AgentId], Estimate] = field(default_factory=dict)
     gains: tuple[Gain, ...] = ()
+    restraint: RestraintBoard | None = None
 
     @functools.cached_property
     def preliminary(self) -> bool:
@@ -158,6 +161,7 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
         _improvements(bootstrap, samples, scored, pairs) if scored else {},
         _differences(f, pairs) if scored else {},
         gains(f, scored, {row.task for row in results.tasks if row.amplified}) if scored else (),
+        restraint_board(results, bootstrap),
     )
 
 
