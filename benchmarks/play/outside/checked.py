@@ -56,6 +56,10 @@ class CheckedPolicy(Policy):
             raise self._wrong(f"returned no list of {len(inputs)} outputs {where}, one for each input")
         return [self._checked(rows, output) for rows, output in zip(inputs, outputs, strict=True)], state
 
+    def inference_cost(self) -> dict[str, float]:
+        """The policy's, if it counts any."""
+        return self._policy.inference_cost() if hasattr(self._policy, "inference_cost") else {}
+
     def close(self) -> None:
         """Close the policy."""
         if hasattr(self._policy, "close"):

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
 from benchmarks.play.policy import (
+    EpisodeMixture,
     Noisy,
     Policy,
     PolicyInput,
@@ -18,6 +19,7 @@ from benchmarks.play.policy import (
     stack_masks,
     total_cost,
 )
+from benchmarks.play.rollout import rollout
 from tests.conftest import make_task
 
 COUNTER, TARGET = make_task(), make_task("tests.environments:Target-v0")
@@ -209,3 +211,30 @@ def test_random_play_stays_within_each_rows_legal_actions():
 def test_masks_of_environments_are_stacked_or_there_is_none():
     assert stack_masks([None, None]) is None
     assert stack_masks([np.array([1, 0]), np.array([0, 1])]).tolist() == [[1, 0], [0, 1]]
+
+
+class Numbered(RandomPolicy):
+    """Always the same action, with its number as distribution."""
+
+    def __init__(self, action):
+        self.action = action
+        self.distribution_kind = {"toy/counter": "logits"}
+
+    def act(self, inputs, state):
+        actions = [np.full(len(rows.observations), self.action) for rows in inputs]
+        return [PolicyOutput(chosen, chosen, np.full((len(chosen), 3), self.action)) for chosen in actions], state
+
+
+@pytest.mark.parametrize("num_envs", [1, 5])
+def test_a_mixture_of_two_policies_draws_one_for_each_episode(num_envs):
+    policy = EpisodeMixture(Numbered(0), Numbered(2), 0.25)
+    task = make_task(kwargs={"length": 4})
+    episodes = list(rollout(policy, {task: range(200)}, envs_per_task=num_envs, keep_steps=True))
+    for episode in episodes:
+        assert len(set(episode.steps["actions"])) == 1
+        assert (episode.steps["labels"] == episode.steps["actions"]).all()
+        assert (episode.steps["distributions"] == episode.steps["actions"][:, None]).all()
+    second = {episode.seed for episode in episodes if episode.steps["actions"][0] == 2}
+    assert 35 <= len(second) <= 65
+    alone = list(rollout(policy, {task: [min(second)]}, keep_steps=True))  # drawn from the episode's own stream
+    assert alone[0].steps["actions"][0] == 2
