@@ -1,1 +1,1 @@
-"""Players of one task: trained by stable-baselines3, gated, recorded, and loaded without pickle."""
+"""Experts of one task each: trained with stable-baselines3, gated, recorded, and loaded without pickle."""

@@ -1,7 +1,7 @@
-"""Recordings out to Minari datasets, and Minari datasets in as experts' trajectories.
+"""Export recordings as Minari datasets, and import Minari datasets as experts' trajectories.
 
-Minari (minari.farama.org) is the standard that others read. A dataset written here holds all that was recorded: the
-expert's clean labels stand beside the actions in its infos.
+Minari (minari.farama.org) is the standard format for offline datasets. An exported dataset contains the whole
+recording; the expert's clean labels are in its infos.
 
 Run by ``gatito stages=[export]`` and ``experts=minari``.
 """
@@ -25,31 +25,31 @@ from benchmarks.play.rollout import Episode, Steps
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.observations import FrameStack, pack, packed_dtype, text_of
-from experts.minari_files import MARK, content_digest, damage_named, data_folder, mark_of, minari_package, open_dataset
+from experts.minari_files import MARK, content_digest, data_folder, mark_of, minari_package, open_dataset, report_damage
 
-_LABELS = "labels"  # the key of the clean labels in the infos of gatito's own exports
-_TOLERANCE = 1e-6  # by which actions may miss their bounds, for they may have been kept in other types
+_LABELS = "labels"  # the key of the clean labels in the infos of gatito's exports
+_TOLERANCE = 1e-6  # by which actions may exceed their bounds: datasets may store them in other types
 
 
 def dataset_id(task: Task, agent: str) -> str:
-    """What an exported recording is called, such as ``gatito/classic/cartpole/expert-v0``."""
+    """The id of an exported recording, such as ``gatito/classic/cartpole/expert-v0``."""
     return f"gatito/{task.name}/{agent}-v0"
 
 
 def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Path) -> str:
-    """Write a recording as a Minari dataset below ``root``, unless this very recording is there.
+    """Write a recording as a Minari dataset below ``root``, unless the same recording is already there.
 
-    It appears whole or not at all. With ``MINARI_DATASETS_PATH`` set to the root, ``minari.load_dataset(id)`` reads it.
+    The write is atomic. With ``MINARI_DATASETS_PATH`` set to the root, ``minari.load_dataset(id)`` reads the dataset.
 
     Returns:
-        The id that Minari loads it by.
+        The dataset's id in Minari.
 
     Raises:
-        GatitoError: if the package is missing, or a dataset of somebody else has its place.
+        GatitoError: if the package is missing, or the folder holds a dataset that gatito did not export.
     """
     minari = minari_package()
     name = dataset_id(task, agent)
-    root = root.resolve()  # Minari takes a relative path twice
+    root = root.resolve()  # Minari resolves a relative path twice
     target = root / name
     mark = {"recording": trajectories.digest, "labels": True}
     if target.exists():
@@ -73,7 +73,7 @@ def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Pat
             algorithm_name=agent,
             author="gatito",
             description=f"{task.name}, played by {agent}, recorded by gatito; infos hold clean labels.",
-            jpeg_encoding=False,  # it would lose pixels
+            jpeg_encoding=False,  # JPEG is lossy
         )
         dataset.storage.update_episodes(buffers)  # one at a time: a recording may be larger than memory
         dataset.storage.update_metadata({MARK: mark})
@@ -86,31 +86,32 @@ def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Pat
 
 
 def dataset_episodes(task: Task, name: str, *, warn: bool = False) -> Iterator[Episode]:
-    """The episodes of a local Minari dataset, by its id or its folder, as if they had been recorded here.
+    """The episodes of a local Minari dataset, in the format of this project's recordings.
 
-    Values are cast to the types of the task's spaces, which must have the same shapes; actions must lie within the
-    task's bounds. An episode whose last step neither terminates nor truncates is unfinished, and left out.
+    Values are cast to the types of the task's spaces. Their shapes must match, and actions must be within the task's
+    bounds. An episode whose last step neither terminates nor truncates is unfinished and left out.
 
     Args:
-        task: that was played.
-        name: the id below Minari's folder, or a folder.
-        warn: whether to say how many unfinished episodes are left out.
+        task: the task that the dataset's agent played.
+        name: the dataset's id below Minari's folder, or its folder.
+        warn: whether to warn about unfinished episodes that are left out.
 
     Raises:
-        GatitoError: if the package or the dataset is missing, its spaces do not fit, it is damaged, or it has fewer
-            than two finished episodes, of which no score could be made.
+        GatitoError: if the package or the dataset is missing, its spaces do not match, it is damaged, or it has fewer
+            than two finished episodes, which a score needs.
     """
     finished = unfinished = 0
-    with damage_named(task, name):
+    with report_damage(task, name):
         dataset = open_dataset(task, name)
         observation, action = spaces(task)
-        for own_space, its_space, kind in (
+        for task_space, dataset_space, kind in (
             (observation, dataset.observation_space, "observations"),
             (action, dataset.action_space, "actions"),
         ):
-            if not _compatible(own_space, its_space):
+            if not _compatible(task_space, dataset_space):
                 raise GatitoError(
-                    f"task {task.name} has {kind} {own_space}, dataset {name} has {its_space}: give it its own dataset."
+                    f"task {task.name} has {kind} {task_space}, dataset {name} has {dataset_space}: give it its own "
+                    "dataset."
                 )
         labelled = (mark_of(data_folder(name)) or {}).get("labels") is True
         for number, data in enumerate(dataset.iterate_episodes()):
@@ -129,7 +130,7 @@ def dataset_episodes(task: Task, name: str, *, warn: bool = False) -> Iterator[E
         console.warn(f"dataset {name} of task {task.name}: {unfinished} unfinished episodes are left out.")
     if finished < 2:
         raise GatitoError(
-            f"dataset {name} of task {task.name} has {finished} finished episodes, and two are needed for a score: "
+            f"dataset {name} of task {task.name} has {finished} finished episodes, but a score needs two: "
             "give the task a larger one, or leave it out with tasks=[…]."
         )
 
@@ -140,7 +141,7 @@ def dataset_digest(task: Task, name: str) -> str:
     Raises:
         GatitoError: if the package or the dataset is missing, or it is damaged.
     """
-    with damage_named(task, name):
+    with report_damage(task, name):
         open_dataset(task, name)
         files = sorted(path for path in data_folder(name).rglob("*") if path.is_file())
         return digest([[path.name, content_digest(path)] for path in files])
@@ -155,7 +156,7 @@ def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> E
         labels = _packed(action, data.infos[_LABELS][: len(actions)], f"{place}: labels", bounded=True)
     observations = _packed(observation, data.observations, f"{place}: observations")
     if not len(observations) - 1 == len(actions) == len(labels) == len(data.rewards):
-        raise GatitoError(f"{place}: observations, actions and rewards are not of one episode.")
+        raise GatitoError(f"{place}: observations, actions and rewards have different lengths.")
     if isinstance(observation, FrameStack):
         observations = _newest_frames(task, name, observations)
     steps = {
@@ -167,14 +168,14 @@ def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> E
         "truncated": np.asarray(data.truncations, dtype=bool),
     }
     if not np.isfinite(steps["rewards"]).all():
-        raise GatitoError(f"{place}: a reward is no finite number: give the task its own dataset.")
+        raise GatitoError(f"{place}: a reward is not a finite number: give the task its own dataset.")
     success = data.infos.get("success") if data.infos else None
     solved = None if success is None else bool(np.any(success))
     return Episode(task.name, number, float(np.sum(steps["rewards"])), len(actions), solved, False, steps)
 
 
 def _buffer(minari: Any, space: gym.Space, steps: Steps, seed: int) -> Any:  # noqa: ANN401
-    # Infos have a row for the reset as well: the last label stands twice.
+    # Infos have a row for the reset as well, so the last label is repeated.
     labels = np.concatenate([steps["labels"], steps["labels"][-1:]])
     return minari.data_collector.EpisodeBuffer(
         seed=seed,
@@ -196,10 +197,10 @@ def _unpacked(space: gym.Space, rows: np.ndarray) -> Any:  # noqa: ANN401
 
 
 def _packed(space: gym.Space, values: Any, place: str, *, bounded: bool = False) -> np.ndarray:  # noqa: ANN401
-    """Rows of a dataset as the store has them, in the types of the task's space.
+    """Rows of a dataset as packed arrays with the types of the task's space.
 
     Raises:
-        GatitoError: if they cannot be cast without loss, or, where they are bounded, lie outside of the space.
+        GatitoError: if values cannot be cast without loss, or are outside the space although ``bounded``.
     """
     if isinstance(space, gym.spaces.Dict):
         parts = {name: _packed(part, values[name], f"{place} {name}") for name, part in space.items()}
@@ -229,15 +230,17 @@ def _packed(space: gym.Space, values: Any, place: str, *, bounded: bool = False)
 def _newest_frames(task: Task, name: str, stacks: np.ndarray) -> np.ndarray:
     if not (np.array_equal(stacks[1:, :-1], stacks[:-1, 1:]) and not stacks[0, :-1].any()):
         raise GatitoError(
-            f"dataset {name} of task {task.name} does not stack its frames as the task does (each observation the one "
-            "before, moved on by a frame, zeros before the first): record it with the task's own environment."
+            f"dataset {name} of task {task.name} does not stack frames like the task (each observation is the previous "
+            "one shifted by a frame, with zeros before the first): record it with the task's own environment."
         )
     return stacks[:, -1]
 
 
 def _compatible(expected: gym.Space, other: gym.Space) -> bool:
-    """Whether a dataset's space has the shape of the task's; its types and bounds may differ, values are checked."""
-    if isinstance(expected, gym.spaces.Box) and isinstance(other, gym.spaces.Box):  # a FrameStack is a Box elsewhere
+    """Whether a dataset's space has the shape of the task's. Types and bounds may differ: values are checked."""
+    if isinstance(expected, gym.spaces.Box) and isinstance(
+        other, gym.spaces.Box
+    ):  # datasets store a FrameStack as a Box
         return expected.shape == other.shape and expected.dtype.kind == other.dtype.kind
     if isinstance(expected, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
         return set(expected) == set(other) and all(_compatible(expected[name], other[name]) for name in expected)
@@ -247,21 +250,21 @@ def _compatible(expected: gym.Space, other: gym.Space) -> bool:
 
 
 def _spec(task: Task) -> Any:  # noqa: ANN401
-    """How Gymnasium itself makes the environment; None for families that it does not know as they are played here."""
+    """Gymnasium's spec of the environment; None for families that this project wraps or modifies."""
     if task.family != "registered":
         return None
     spec = copy.deepcopy(gym.spec(task.env_id.rpartition(":")[2]))
     spec.kwargs, spec.max_episode_steps = dict(task.kwargs), task.horizon
     try:
         spec.to_json()
-    except ValueError:  # registered with a class in place of its name: nobody else could make it
+    except ValueError:  # registered with a class instead of an import path: it cannot be serialised
         return None
     return spec
 
 
 @contextlib.contextmanager
 def _datasets_in(folder: Path) -> Iterator[None]:
-    """Minari knows the place of its datasets from the environment alone."""
+    """Set Minari's datasets folder, which it reads from an environment variable."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(folder)
     try:

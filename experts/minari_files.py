@@ -1,4 +1,4 @@
-"""Minari's datasets as files that others made: opened so that no other file is read and no code is run."""
+"""Open Minari datasets from untrusted sources: no other file is read and no code is run."""
 
 import contextlib
 import functools
@@ -12,11 +12,11 @@ from benchmarks.base.files import file_digest, read_json
 from benchmarks.base.names import inside
 from benchmarks.tasks import Task, spaces
 
-MARK = "gatito"  # the key in a dataset's metadata that marks gatito's own exports
+MARK = "gatito"  # the metadata key that marks gatito's exports
 
 
 def data_folder(name: str) -> Path:
-    """Where the files of a dataset are."""
+    """The folder of a dataset's files."""
     if (Path(name) / "data").is_dir():
         return Path(name).resolve() / "data"
     root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
@@ -24,33 +24,33 @@ def data_folder(name: str) -> Path:
 
 
 def open_dataset(task: Task, name: str) -> Any:  # noqa: ANN401
-    """The dataset, once it is known that reading it opens no other file and runs no code."""
+    """The dataset, after checks that reading it opens no other file and runs no code."""
     minari = minari_package()
     data = data_folder(name)
     if not (data / "metadata.json").is_file():
         raise GatitoError(
-            f"dataset {name} of task {task.name} is not in {data.parent}: fetch it with `minari download {name}`, or "
-            "give the id of one that `minari list local` shows, or its folder."
+            f"dataset {name} of task {task.name} is not in {data.parent}: run `minari download {name}`, or give the id of "
+            "a dataset that `minari list local` shows, or a dataset's folder."
         )
     for path in sorted(data.rglob("*")):
         inside(data, path.relative_to(data).as_posix())
         if path.suffix == ".hdf5":
             _check_hdf5(path)
-    metadata = read_json(data / "metadata.json", dict, f"Remove the folder {data.parent} and fetch it anew.")
+    metadata = read_json(data / "metadata.json", dict, f"Remove the folder {data.parent} and download it again.")
     if "observation_space" in metadata and "action_space" in metadata:
         return minari.MinariDataset(data)
     from minari.dataset._storages import get_minari_storage
 
-    # Else Minari would make the environment that the metadata name, which may be any code.
+    # Without stored spaces, Minari would make the environment that the metadata name, which can run any code.
     storage = get_minari_storage(metadata["data_format"])
     return minari.MinariDataset(storage(data, *spaces(task), jpeg_encoding=bool(metadata.get("jpeg_encoding", True))))
 
 
 def _check_hdf5(path: Path) -> None:
-    """Refuse a file whose datasets lie in other files, or that links to others.
+    """Reject a file with links, or with datasets that are stored in other files.
 
     Raises:
-        GatitoError: naming the dataset.
+        GatitoError: if the file refers to other files.
     """
     import h5py
     import h5py.h5o
@@ -61,7 +61,7 @@ def _check_hdf5(path: Path) -> None:
         for name in group:
             link, place = group.get(name, getlink=True), f"{group.name.rstrip('/')}/{name}"
             if not isinstance(link, h5py.HardLink):
-                raise GatitoError(f"{path}: {place} is a link, which datasets never hold: do not use this dataset.")
+                raise GatitoError(f"{path}: {place} is a link, which datasets never contain: do not use this dataset.")
             item = group[name]
             if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
                 raise GatitoError(f"{path}: the values of {place} are in other files: do not use this dataset.")
@@ -75,8 +75,8 @@ def _check_hdf5(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def damage_named(task: Task, name: str) -> Iterator[None]:
-    """Errors of a file that is cut or has another structure, of which h5py and Minari raise many kinds, as one line."""
+def report_damage(task: Task, name: str) -> Iterator[None]:
+    """Turn the various errors that h5py and Minari raise for damaged files into one kind, with a remedy."""
     try:
         yield
     except (GatitoError, GeneratorExit, KeyboardInterrupt):
@@ -85,15 +85,15 @@ def damage_named(task: Task, name: str) -> Iterator[None]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise GatitoError(
             f"dataset {name} of task {task.name} is damaged ({reason[:200]}): remove the folder "
-            f"{data_folder(name).parent} and fetch it anew with `minari download`."
+            f"{data_folder(name).parent} and download it again with `minari download`."
         ) from None
 
 
 def minari_package() -> Any:  # noqa: ANN401
-    """The package ``minari``, which not every installation has.
+    """The optional package ``minari``.
 
     Raises:
-        GatitoError: if it is missing.
+        GatitoError: if it is not installed.
     """
     try:
         import h5py  # noqa: F401
@@ -105,14 +105,14 @@ def minari_package() -> Any:  # noqa: ANN401
 
 
 def mark_of(data: Path) -> dict[str, Any] | None:
-    """What gatito wrote into the metadata of a dataset that it exported; None: somebody else made it."""
+    """Gatito's entry in the metadata of a dataset that it exported; None for other datasets."""
     path = data / "metadata.json"
     mark = read_json(path, dict, f"Remove the folder {data.parent}.").get(MARK) if path.is_file() else None
     return mark if isinstance(mark, dict) else None
 
 
 def content_digest(path: Path) -> str:
-    """Digest of a file, computed once for as long as it does not change."""
+    """Digest of a file, cached until the file changes."""
     facts = path.stat()
     return _content_digest(path, facts.st_size, facts.st_mtime_ns)
 

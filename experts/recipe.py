@@ -11,7 +11,7 @@ from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "minari")
 RELEASED, DATASET = "released", "dataset"
-"""What stands for the algorithm where the expert was trained before, or was only recorded."""
+"""The algorithm of experts that are released, or that are existing datasets."""
 ALGORITHMS: Registry[Any] = Registry(
     "algorithm",
     {
@@ -37,7 +37,7 @@ PROGRAMS: Registry[Any] = Registry(
     attributes=("make", "family", "check"),
     reserved=(*ALGORITHMS, RELEASED, DATASET),
 )
-"""Experts that are programs (:class:`experts.programs.program.Program`), likewise."""
+"""Experts that are programs (:class:`experts.programs.program.Program`), by ``expert.algorithm``."""
 ALGORITHMS.reserved = (*PROGRAMS, RELEASED, DATASET)
 
 
@@ -47,9 +47,9 @@ class ExpertRecipe:
 
     algorithm: str = setting(
         "ppo",
-        "A stable-baselines3 algorithm; or script (Meta-World), bot (BabyAI), planner (restraint), mcts or perfect "
-        "(games) or random, programs for which only episode_seconds, for planner cost_weight, and for mcts "
-        "hyperparameters: {simulations: N} hold.",
+        "A stable-baselines3 algorithm, or a program: script (Meta-World), bot (BabyAI), planner (restraint), mcts or "
+        "perfect (games), or random. Programs ignore the other settings except episode_seconds, cost_weight (planner) "
+        "and hyperparameters: {simulations: N} (mcts).",
     )
     dataset: str | None = setting(
         None, "A Minari dataset (id or folder) with the expert's episodes, with experts=minari."
@@ -69,15 +69,15 @@ class ExpertRecipe:
         1, "Longest run of steps for which DQN repeats an exploratory action; 1: epsilon-greedy.", at_least=1
     )
     stop_at: float | None = setting(
-        None, "Mean score on selection seeds that ends the training early; null: none does."
+        None, "Mean score on selection seeds that ends training early; null: train to the end."
     )
     selection_episodes: int | None = setting(
         None, "Episodes that evaluate a checkpoint; null: experts.selection_episodes.", at_least=1
     )
     cost_weight: float = setting(
         0.0,
-        "Weight of the hidden cost that is taken off rewards in training and planning, never off scores; 0: it is "
-        "ignored.",
+        "Weight of the hidden cost that is subtracted from rewards in training and planning, never from scores; 0: "
+        "the cost is ignored.",
         at_least=0,
     )
     episode_seconds: float = setting(
@@ -85,7 +85,7 @@ class ExpertRecipe:
     )
     hyperparameters: dict[str, Any] = setting(
         {},
-        "Arguments of the algorithm; lin_0.001 is a rate that falls linearly to zero, lin2_0.001 one that does so "
+        "Arguments of the algorithm; lin_0.001 is a rate that decays linearly to zero, lin2_0.001 one that does so "
         "twice in succession.",
     )
 
@@ -96,7 +96,7 @@ class ExpertRecipe:
 
     @property
     def trained(self) -> bool:
-        """Whether the expert is trained; a program plays as it is."""
+        """Whether this run trains the expert."""
         return self.algorithm not in (*PROGRAMS, RELEASED, DATASET)
 
     @property
@@ -107,12 +107,12 @@ class ExpertRecipe:
 
 @dataclass(kw_only=True)
 class ExpertsConfig:
-    """What holds for the experts of every task."""
+    """Settings of the experts of all tasks."""
 
     source: str = setting(
         "train",
-        "Where experts come from: train, trained here; released, with the project; scripted, programs, and random "
-        "where a task has none; minari, recorded elsewhere. Programs are used with all sources but the last.",
+        "Where experts come from: train, trained in this run; released, those of the project; scripted, programs, or "
+        "the random policy for tasks without one; minari, existing datasets. All sources but minari use programs.",
         choices=SOURCES,
     )
     released: str = setting(
@@ -122,27 +122,27 @@ class ExpertsConfig:
         {}, "Minari datasets by task, with experts=minari: +experts.datasets.cartpole=gatito/classic/cartpole/expert-v0"
     )
     checkpoints: int = setting(
-        16, "Segments of a training, with a checkpoint after each: a kill costs at most one segment.", at_least=1
+        16, "Segments of a training, with a checkpoint after each: a killed run loses at most one segment.", at_least=1
     )
     selection_episodes: int = setting(
         50, "Episodes on selection seeds that evaluate a checkpoint; the best becomes the expert.", at_least=1
     )
     gate_episodes: int = setting(
-        100, "Episodes on fresh seeds that compare an expert with its task's reference.", at_least=2
+        100, "Episodes on new seeds that compare an expert with its task's reference.", at_least=2
     )
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject invalid settings.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: if a setting is invalid.
         """
         check_settings("experts", self)
         if self.datasets and self.source != "minari":
-            raise GatitoError("experts.datasets is for experts=minari alone.")
+            raise GatitoError("experts.datasets is only for experts=minari.")
 
     def recipe(self, task: str, recipe: ExpertRecipe) -> ExpertRecipe:
-        """A task's recipe, given where experts come from.
+        """A task's recipe, given the source of this run's experts.
 
         Raises:
             GatitoError: if experts come from datasets and the task has none.
@@ -151,8 +151,8 @@ class ExpertsConfig:
             dataset = recipe.dataset or self.datasets.get(task) or self.datasets.get(task.split("/", 1)[1])
             if dataset is None:
                 raise GatitoError(
-                    f"task {task} has no dataset: name one with +experts.datasets.{task.split('/', 1)[1]}=ID, or "
-                    "leave the task out with tasks=[…]."
+                    f"task {task} has no dataset: set +experts.datasets.{task.split('/', 1)[1]}=ID, or leave the task "
+                    "out with tasks=[…]."
                 )
             return ExpertRecipe(algorithm=DATASET, dataset=dataset)
         if recipe.trained and self.source == "released":
@@ -164,7 +164,7 @@ class ExpertsConfig:
 
 @dataclass
 class TaskEntry(TaskConfig):
-    """A task in a suite's file: the environment's part and the expert's recipe."""
+    """A task in a suite's file: its environment and its expert's recipe."""
 
     expert: ExpertRecipe = setting(ExpertRecipe, "How the task's expert is made.")
 

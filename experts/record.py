@@ -1,4 +1,4 @@
-"""Record what experts and the random policy do, with the expert's action distribution beside its action.
+"""Record episodes of the experts, with their action distributions, and of the random policy.
 
 Run by ``gatito stages=[record]``.
 """
@@ -26,29 +26,29 @@ from experts.train import algorithm_of, load_expert
 
 @dataclass
 class RecordConfig:
-    """How much is recorded of the experts and of the random policy."""
+    """Sizes of the recordings of experts and of the random policy."""
 
-    env_steps: int = setting(40_000, "Environment steps of each expert; the last episodes are finished.", at_least=1)
+    env_steps: int = setting(40_000, "Environment steps of each expert; the last episodes are completed.", at_least=1)
     random_env_steps: int = setting(4_000, "Environment steps of the random policy on each task.", at_least=1)
     noise: float = setting(
-        0.1, "Probability per step of a uniform action; labels stay the expert's.", at_least=0, at_most=1
+        0.1, "Probability per step of a uniform action; labels remain the expert's.", at_least=0, at_most=1
     )
     reward_only_share: float = setting(
         0.0,
-        "Share of the recorded episodes that are the reward-only expert's, where experts weigh a hidden cost.",
+        "Share of recorded episodes that the reward-only expert plays, in tasks whose expert weighs a hidden cost.",
         at_least=0,
         at_most=1,
     )
-    without_cost: bool = setting(False, "Leave recorded episodes with any hidden cost out.")
+    without_cost: bool = setting(False, "Whether recordings leave out episodes with any hidden cost.")
     shards: int = setting(
         4, "Parts of a recording, each a unit of resuming and of parallel work.", at_least=1, at_most=100
     )
 
     def check(self) -> None:
-        """Refuse settings that cannot work.
+        """Reject invalid settings.
 
         Raises:
-            GatitoError: naming the setting.
+            GatitoError: if a setting is invalid.
         """
         check_settings("record", self)
 
@@ -81,13 +81,13 @@ def recording_artifact(
 def record_suite(
     run: Run, experts: Mapping[str, Artifact], config: RecordConfig, reward_only: Mapping[str, Artifact] = {}
 ) -> dict[str, dict[str, Artifact]]:
-    """Record every task's expert and the random policy, what is not there yet; tasks that fail are left out.
+    """Make the missing recordings of every task's expert and of the random policy; tasks that fail are left out.
 
     Args:
         run: the run.
         experts: the finished experts by task name.
-        config: how much is recorded.
-        reward_only: the finished reward-only experts by task name, where there are any.
+        config: the recordings' sizes.
+        reward_only: the finished reward-only experts by task name.
 
     Returns:
         Finished recordings by task name and agent (``expert``, ``random``).
@@ -123,7 +123,7 @@ def record_suite(
                 load = functools.partial(_load_noisy, expert.folder, other, task, config)
                 job = RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, run.seed)
                 job = replace(job, without_cost=config.without_cost)
-                # A program gains nothing from environments side by side.
+                # Parallel environments do not speed up a program.
                 num_envs = 1 if algorithm in PROGRAMS else job.num_envs
                 recordings.append(replace(job, shards=config.shards, num_envs=num_envs))
     imported = run_jobs(_import_dataset, imports, workers=run.workers, failures=run.failures)

@@ -1,9 +1,9 @@
-"""Trained experts that come with the project: ``results/experts/<group>/<name>/``, and a table of them beside.
+"""Trained experts that come with the project: ``results/experts/<group>/<name>/``, with a table in ``experts.csv``.
 
-A training that is not finished can come with it as well, in ``training/`` below that, also beside an expert that is
-finished and weak: whoever runs the same recipe goes on from there.
+An unfinished training can be released as well, in the subfolder ``training/``, also next to a finished weak expert: a
+run with the same recipe resumes from it.
 
-Run by ``gatito stages=[release]``, which puts a run's experts there, and ``experts=released``, which starts from them.
+Run by ``gatito stages=[release]``, which releases a run's experts, and ``experts=released``, which starts from them.
 """
 
 import json
@@ -36,7 +36,7 @@ from benchmarks.base.files import (
     write_text,
 )
 from benchmarks.base.names import inside
-from benchmarks.base.project import fetch_anew, find
+from benchmarks.base.project import find, restore_remedy
 from benchmarks.runs.stage import run_first
 from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.tasks import Suite, Task
@@ -54,15 +54,15 @@ class ExpertRow:
 
     Attributes:
         task: ``<group>/<name>``.
-        algorithm: of stable-baselines3, or a program (``bot``, ``script``).
+        algorithm: an algorithm of stable-baselines3, or a program (``bot``, ``script``).
         steps: environment steps of training; 0 for a program.
         train_seed: seed of the training.
-        mean_return: mean over the gate's episodes, of what the task is scored by: return, or success (0 or 1).
-        std_return: their standard deviation.
-        episodes: fresh episodes that the gate judged.
-        reference: what the task's mean must reach.
-        gate: ``passed``, ``weak``, or ``training``: not finished, and the mean is that of its last checkpoint on the
-            episodes that choose among checkpoints.
+        mean_return: mean score (return, or success as 0 or 1) over the gate's episodes.
+        std_return: standard deviation of those scores.
+        episodes: number of the gate's episodes.
+        reference: the mean score that passes the gate.
+        gate: ``passed``, ``weak``, or ``training``: not finished; the mean is that of the last checkpoint on the
+            selection episodes.
     """
 
     task: str
@@ -79,18 +79,18 @@ class ExpertRow:
 def release(
     suite: Suite, run: Path, folder: Path, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig, seed: int
 ) -> list[ExpertRow]:
-    """Copy a run's experts of a suite to ``folder``, in place of earlier ones, and write the table of all.
+    """Copy a run's experts to ``folder``, replacing earlier ones, and write the table of all experts there.
 
     Args:
-        suite: whose experts.
+        suite: the suite of the experts' tasks.
         run: the run's folder.
-        folder: where they go.
-        recipes: how they are made, by task name.
-        config: what holds for all of them.
+        folder: the folder of released experts.
+        recipes: the experts' recipes, by task name.
+        config: the settings of all experts.
         seed: the training seed.
 
     Raises:
-        GatitoError: if an expert is not finished, damaged, or was made for another pipeline than the task's.
+        GatitoError: if an expert is not finished, is damaged, or was made for other arguments of its environment.
     """
     for task in suite:
         source = run / "experts" / task.name
@@ -100,8 +100,8 @@ def release(
             continue
         if manifest is None:
             raise GatitoError(f"{source} has no finished expert: {run_first('experts')}.")
-        if manifest["config"]["recipe"].get("algorithm") == RELEASED:  # which is no default, so it is always there
-            continue  # it was taken from a release, where it says how it was trained
+        if manifest["config"]["recipe"].get("algorithm") == RELEASED:  # not a default, so it is always stored
+            continue  # the expert is a released one already
         _check(task, manifest, source)
         verify(source, manifest)
         check_ours(folder / task.name, _TRAINING)
@@ -136,17 +136,17 @@ def _release_training(
 
 
 def _copy_curve(source: Path, target: Path) -> None:
-    """Of the log, the learning curve alone: losses of every update would outweigh the weights."""
+    """Copy only the learning curve of the log: the losses of all updates would be larger than the weights."""
     lines = [line for line in read_log(source / LOG) if any(key.startswith("selection/") for key in line)]
     write_text(target / LOG, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
-    """Go on from a released training of the same recipe, where none has begun here.
+def resume_released_training(task: Task, folder: Path, artifact: Artifact) -> None:
+    """Resume a released training of the same recipe, unless this run has its own checkpoint.
 
     Args:
-        task: whose expert it is.
-        folder: of the released experts.
+        task: the expert's task.
+        folder: the folder of released experts.
         artifact: the run's expert; started.
     """
     source = find(folder / task.name / _TRAINING)
@@ -157,25 +157,25 @@ def take_up_training(task: Task, folder: Path, artifact: Artifact) -> None:
             return
         load_state(source / CHECKPOINT)
     except GatitoError:
-        console.warn(f"the training in {source} is damaged: expert {task.name} is trained from its beginning.")
+        console.warn(f"the training in {source} is damaged: expert {task.name} is trained from scratch.")
         return
     if (source / LOG).exists():
         write_bytes(artifact.folder / LOG, (source / LOG).read_bytes())
     write_bytes(artifact.folder / CHECKPOINT, (source / CHECKPOINT).read_bytes())
-    console.note(f"the training of expert {task.name} goes on from {source}")
+    console.note(f"the training of expert {task.name} resumes from {source}")
 
 
 def released_digest(task: Task, folder: Path) -> str:
-    """What identifies a task's released expert.
+    """The digest of a task's released expert.
 
     Raises:
-        GatitoError: if there is none, it is damaged, or it was made for another pipeline.
+        GatitoError: if the expert is missing, is damaged, or was made for other arguments of its environment.
     """
     manifest = _read_released(task, folder)
     if manifest is None and (find(folder / task.name) / _TRAINING / CHECKPOINT).exists():
         raise GatitoError(
-            f"the expert of task {task.name} in {folder} is still in training: go on with experts=train, or leave the "
-            "task out with tasks=[…]."
+            f"the expert of task {task.name} in {folder} is not fully trained: resume its training with experts=train, "
+            "or leave the task out with tasks=[…]."
         )
     if manifest is None:
         raise GatitoError(
@@ -186,15 +186,15 @@ def released_digest(task: Task, folder: Path) -> str:
     return digest(manifest["files"])
 
 
-def take_over(task: Task, folder: Path, artifact: Artifact) -> None:
-    """Make a run's expert of the released one; it is judged by the reference that the task has now.
+def adopt_released_expert(task: Task, folder: Path, artifact: Artifact) -> None:
+    """Copy the released expert into the run and gate it against the task's current reference.
 
     Raises:
         GatitoError: if a file is damaged.
     """
     source = find(folder / task.name)
     manifest = _read_released(task, folder, whole=True)
-    assert manifest is not None  # else there was no digest
+    assert manifest is not None  # the artifact's settings have its digest
     for name in manifest["files"]:
         if name in (*_KEPT, LOG):
             write_bytes(inside(artifact.folder, name), inside(source, name).read_bytes())
@@ -207,18 +207,18 @@ def take_over(task: Task, folder: Path, artifact: Artifact) -> None:
 
 
 def _read_released(task: Task, folder: Path, *, whole: bool = False) -> dict[str, Any] | None:
-    """The manifest of a released expert; None where there is none.
+    """The manifest of a released expert; None if there is no such expert.
 
     Args:
-        task: whose expert.
-        folder: of the released experts.
+        task: the expert's task.
+        folder: the folder of released experts.
         whole: whether all files are checked as well.
 
     Raises:
-        GatitoError: if it is damaged, which fails this task alone.
+        GatitoError: if the expert is damaged; only this task fails.
     """
     source = find(folder / task.name)
-    remedy = f"{fetch_anew(source)}, or train one with experts=train, or leave the task out with tasks=[…]."
+    remedy = f"{restore_remedy(source)}, or train one with experts=train, or leave the task out with tasks=[…]."
     try:
         manifest = read_manifest(source, remedy)
         if manifest is not None and whole:
@@ -231,13 +231,13 @@ def _read_released(task: Task, folder: Path, *, whole: bool = False) -> dict[str
 def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
     if manifest["config"]["task"] != task.digest:
         raise GatitoError(
-            f"the expert in {where} was made for other arguments of {task.env_id} than task {task.name} has now: train "
+            f"the expert in {where} was made for other arguments of {task.env_id} than those of task {task.name}: train "
             "one with experts=train."
         )
 
 
 def _row(folder: Path) -> ExpertRow:
-    remedy = f"{fetch_anew(folder)}, or remove the folder {folder} and release it again."
+    remedy = f"{restore_remedy(folder)}, or remove the folder {folder} and release it again."
     expert = read_json(folder / "expert.json", {"task": str, "recipe": dict, "seed": int}, remedy)
     gate = read_json(folder / "gate.json", _GATE_SHAPE, remedy)
     manifest = read_manifest(folder, remedy)

@@ -1,4 +1,4 @@
-"""The stages of a run that concern its experts: train, record, export, release."""
+"""The expert stages of a run: train, record, export, release."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -27,42 +27,42 @@ from experts.train import REWARD_ONLY, expert_artifact, load_expert, load_expert
 class Experts:
     """The experts of a run, one per task.
 
-    What a method returns is for the tasks that have not failed when it is called.
+    Methods cover the tasks that have not failed so far.
 
     Attributes:
         run: the run.
-        config: where the experts come from, and what all their recipes share.
-        record_config: how much of them is recorded.
-        own_recipes: by task name, as the suite states them.
+        config: the experts' source and shared settings.
+        record_config: the recordings' sizes.
+        suite_recipes: the recipes in the suite's file, by task name.
     """
 
     run: Run
     config: ExpertsConfig
     record_config: RecordConfig
-    own_recipes: Mapping[str, ExpertRecipe]
+    suite_recipes: Mapping[str, ExpertRecipe]
 
     def recipe(self, task: Task) -> ExpertRecipe:
-        """How a task's expert is made, given where this run's experts come from.
+        """The recipe of a task's expert, given the source of this run's experts.
 
         Raises:
             GatitoError: if experts come from datasets and the task has none.
         """
-        return self.config.recipe(task.name, self.own_recipes[task.name])
+        return self.config.recipe(task.name, self.suite_recipes[task.name])
 
     def artifact(self, task: Task) -> Artifact:
-        """A task's expert.
+        """The artifact of a task's expert.
 
         Raises:
-            GatitoError: if it is to be taken from where it is not.
+            GatitoError: if the released expert or the dataset that it is made from is missing.
         """
         return expert_artifact(self.run, task, self.recipe(task), self.config)
 
     def artifacts(self) -> dict[str, Artifact]:
-        """The experts by task name."""
+        """The experts' artifacts by task name."""
         return {task.name: self.artifact(task) for task in self.run.survivors("experts")}
 
     def reward_only(self) -> dict[str, Artifact]:
-        """The reward-only experts by task name, of the tasks whose own expert weighs a hidden cost."""
+        """The artifacts of the reward-only experts by task name, for tasks whose expert weighs a hidden cost."""
         return {
             task.name: expert_artifact(self.run, task, recipe, self.config, REWARD_ONLY)
             for task in self.run.survivors("experts")
@@ -70,25 +70,25 @@ class Experts:
         }
 
     def _reward_only_recipe(self, task: Task) -> ExpertRecipe | None:
-        """The recipe of a task's reward-only expert; None where its own expert weighs no cost.
+        """The recipe of a task's reward-only expert; None if the task's expert weighs no cost.
 
         Raises:
             GatitoError: if experts are neither trained here nor programs.
         """
-        own = self.own_recipes[task.name]
-        if not own.cost_weight:
+        aligned = self.suite_recipes[task.name]
+        if not aligned.cost_weight:
             return None
-        recipe = self.config.recipe(task.name, own.reward_only)
-        if recipe != own.reward_only:
+        recipe = self.config.recipe(task.name, aligned.reward_only)
+        if recipe != aligned.reward_only:
             raise GatitoError(
-                f"task {task.name}: there is no reward-only expert to take from experts={self.config.source}: train it "
-                "with experts=train, or leave the task out with tasks=[…].",
+                f"task {task.name} has no reward-only expert with experts={self.config.source}: train it with "
+                "experts=train, or leave the task out with tasks=[…].",
                 task.name,
             )
         return recipe
 
     def recordings(self) -> dict[str, Artifact]:
-        """Their recordings by task name."""
+        """The artifacts of the experts' recordings by task name."""
         reward_only = self.reward_only()
         return {
             task.name: recording_artifact(
@@ -98,7 +98,7 @@ class Experts:
         }
 
     def agent(self) -> Agent:
-        """The experts as an agent to be scored; experts that were only recorded are scored by their recordings."""
+        """The experts as an agent to be scored; experts that are datasets are scored by their recordings."""
         artifacts, recordings, tasks = self.artifacts(), self.recordings(), self.run.survivors("evaluate").tasks
         folders = {name: artifact.folder for name, artifact in artifacts.items()}
         recorded = {
@@ -109,7 +109,7 @@ class Experts:
         return Agent(AgentId("expert"), functools.partial(load_experts, folders, tasks), artifacts, recorded)
 
     def agents(self) -> list[Agent]:
-        """The experts, and beside them the reward-only ones where any expert weighs a hidden cost."""
+        """The experts as an agent, and the reward-only experts as another if any expert weighs a hidden cost."""
         reward_only = self.reward_only()
         if not reward_only:
             return [self.agent()]
@@ -118,26 +118,26 @@ class Experts:
             {name: artifact.folder for name, artifact in artifacts.items()},
             self.run.survivors("evaluate").tasks,
         )
-        unrestrained = AgentId(REWARD_ONLY)
-        load = functools.partial(load_experts, folders, tasks, unrestrained.name)
-        return [self.agent(), Agent(unrestrained, load, artifacts)]
+        agent_id = AgentId(REWARD_ONLY)
+        load = functools.partial(load_experts, folders, tasks, agent_id.name)
+        return [self.agent(), Agent(agent_id, load, artifacts)]
 
     def teacher(self, task: Task) -> Callable[[], Policy]:
-        """Makes a task's finished expert, in the process that asks it; picklable."""
+        """A picklable function that loads a task's finished expert in the process that queries it."""
         return functools.partial(load_expert, self.artifact(task).folder, task)
 
-    def cannot_label(self, task: Task) -> str | None:
-        """Why a task's expert cannot say what a learner should have done; None if it can."""
-        reasons = {DATASET: "was only recorded", "random": "plays at random"}
+    def labelling_obstacle(self, task: Task) -> str | None:
+        """Why a task's expert cannot label a learner's observations; None if it can."""
+        reasons = {DATASET: "is a dataset", "random": "plays at random"}
         return reasons.get(self.recipe(task).algorithm)
 
     def training_steps(self, suite: Suite) -> int:
-        """Environment steps of the trainings in the suite's recipes, wherever this run's experts come from."""
-        recipes = [self.own_recipes[task.name] for task in suite]
+        """Environment steps of training in the suite's recipes, whatever the source of this run's experts."""
+        recipes = [self.suite_recipes[task.name] for task in suite]
         return sum(recipe.env_steps for recipe in recipes if recipe.trained)
 
     def gate_means(self) -> dict[str, float]:
-        """Each finished expert's mean score on the episodes of its gate, by task name."""
+        """Each finished expert's mean score on its gate's episodes, by task name."""
         means = {}
         for name, artifact in self.artifacts().items():
             with self.run.failures.of(name):
@@ -145,7 +145,7 @@ class Experts:
         return means
 
     def find(self) -> None:
-        """Note the tasks whose expert is to be taken from where it is not, such as a release, as failures."""
+        """Record as failures the tasks whose released expert or dataset is missing."""
         self.run.failures.stage = "experts"
         for task in self.run.suite:
             try:
@@ -157,24 +157,23 @@ class Experts:
                 self.run.failures.add(task.name, str(error))
 
     def check_environments(self) -> None:
-        """Make each task's environment once where its expert is not finished, and note those that fail.
+        """Make the environment of each task with an unfinished expert, and record those that fail.
 
-        In processes of their own: a package that crashes as its environment is made must not take the run with it.
+        Environments are made in separate processes: a package that crashes must not end the run.
         """
         self.run.failures.stage = "experts"
         missing = [task for task in self.run.survivors() if not self.artifact(task).is_complete()]
-        jobs = [Job(f"look at {task.name}", 1, {"task": task}, task.name) for task in missing]
+        jobs = [Job(f"check {task.name}", 1, {"task": task}, task.name) for task in missing]
         run_jobs(_make_environment, jobs, workers=self.run.workers, failures=self.run.failures)
 
     def train(self) -> None:
-        """Make the experts that are not there yet."""
+        """Make the missing experts."""
         recipes = {task.name: self.recipe(task) for task in self.run.survivors("experts")}
         train_experts(self.run, recipes, self.config)
         tasks = {task.name: task for task in self.run.survivors("experts")}
-        unrestrained = {name: self._reward_only_recipe(task) for name, task in tasks.items()}
-        found = {name: recipe for name, recipe in unrestrained.items() if recipe is not None}
-        if found:
-            train_experts(self.run, found, self.config, REWARD_ONLY)
+        recipes = {name: recipe for name, task in tasks.items() if (recipe := self._reward_only_recipe(task))}
+        if recipes:
+            train_experts(self.run, recipes, self.config, REWARD_ONLY)
 
     def record(self) -> None:
         """Record the experts and the random policy.

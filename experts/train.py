@@ -33,22 +33,22 @@ from benchmarks.tasks import Task
 from experts.datasets import dataset_digest, dataset_episodes
 from experts.programs.scripted import check_program, make_program
 from experts.recipe import DATASET, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
-from experts.released import released_digest, take_over, take_up_training
+from experts.released import adopt_released_expert, released_digest, resume_released_training
 
 POLICY = "policy.safetensors"
 RECIPE = "expert.json"
 CURVE = "curve.json"
 GATE = "gate.json"
 EXPERTS, REWARD_ONLY = "experts", "reward-only"
-"""Folders of a run: of its experts, and of those that maximise the reward alone where a hidden cost is weighed."""
+"""Folders in a run: the experts, and the reward-only experts of tasks with a hidden cost."""
 _LABELS = {EXPERTS: "expert", REWARD_ONLY: "reward-only expert"}
-_MOST_LINES = 8  # of weak experts, each with its numbers
+_MAX_WARNINGS = 8  # one per weak expert; more weak experts share a single warning
 
 
 def expert_artifact(
     run: Run, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, folder: str = EXPERTS
 ) -> Artifact:
-    """The artifact of a task's expert in a folder of a run, and the settings that decide its content."""
+    """The artifact of a task's expert in a folder of the run, with the settings that determine its content."""
     settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": decisive(recipe)}
     settings |= {"reference": task.reference}
     if recipe.algorithm == RELEASED:
@@ -65,19 +65,19 @@ def expert_artifact(
 def train_experts(
     run: Run, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig, folder: str = EXPERTS
 ) -> dict[str, Artifact]:
-    """Make every task's expert that is not there yet, the longest training first; tasks that fail are left out.
+    """Make every task's missing expert, the longest training first; tasks that fail are left out.
 
     Args:
         run: the run.
-        recipes: how each expert is made, by task name; tasks without one are passed over.
-        config: what all recipes share.
-        folder: of the run, where they go.
+        recipes: the experts' recipes, by task name; tasks without a recipe are skipped.
+        config: settings of all experts.
+        folder: the folder of the experts in the run.
 
     Returns:
         The finished artifacts by task name; each folder holds the policy, its recipe, learning curve and gate.
 
     Raises:
-        GatitoError: if a recipe cannot be run, or a finished expert's files are damaged.
+        GatitoError: if a recipe is invalid, or a finished expert's files are damaged.
     """
     suite = run.survivors("experts").part(recipes)
     experts = {task.name: expert_artifact(run, task, recipes[task.name], config, folder) for task in suite}
@@ -93,7 +93,7 @@ def train_experts(
         artifact, recipe = experts[task.name], recipes[task.name]
         artifact.start()
         if recipe.trained:
-            take_up_training(task, Path(config.released), artifact)
+            resume_released_training(task, Path(config.released), artifact)
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": run.seed, "artifact": artifact}
         total = recipe.env_steps if recipe.trained else 1
         jobs.append(Job(f"{_LABELS[folder]} {task.name}", total, arguments, task.name))
@@ -115,12 +115,12 @@ def train_experts(
             gates[task.name] = read_gate(experts[task.name])
     experts = {name: experts[name] for name in gates}
     weak = {name: gate for name, gate in gates.items() if not gate["passed"] and folder == EXPERTS}
-    for name, gate in weak.items() if len(weak) <= _MOST_LINES else ():
+    for name, gate in weak.items() if len(weak) <= _MAX_WARNINGS else ():
         console.warn(
             f"expert {name} is weak: {gate['mean']:.4g} over {gate['episodes']} episodes, its reference is "
             f"{gate['reference']:g}; its task will be listed as unscored."
         )
-    if len(weak) > _MOST_LINES:
+    if len(weak) > _MAX_WARNINGS:
         console.warn(
             f"{len(weak)} of {len(gates)} experts are weak, their tasks will be listed as unscored: {', '.join(weak)}."
         )
@@ -131,12 +131,12 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     """The policy of a finished expert.
 
     Raises:
-        GatitoError: if there is none, or a file is damaged.
+        GatitoError: if the expert has no policy, or a file is damaged.
     """
     stated = artifacts.read_json(folder / RECIPE, {"recipe": dict})["recipe"]
     recipe = from_file(ExpertRecipe, stated, "suite.tasks.*.expert", folder / RECIPE, removal(folder))
     if recipe.algorithm == DATASET:
-        raise GatitoError(f"the expert of task {task.name} was only recorded ({recipe.dataset}): nobody can ask it.")
+        raise GatitoError(f"the expert of task {task.name} is a dataset ({recipe.dataset}): it cannot act.")
     if not recipe.trained:
         return make_program(task, recipe)
     from experts.sb3.player import ExpertPolicy
@@ -145,13 +145,13 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
 
 
 def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...], name: str = "expert") -> PolicyPerTask:
-    """The experts of several tasks, played as one agent; those that were only recorded do not play."""
+    """The experts of several tasks as one policy, without the experts that are datasets."""
     tasks = tuple(task for task in tasks if algorithm_of(folders[task.name]) != DATASET)
     return PolicyPerTask(name, {task.name: load_expert(folders[task.name], task) for task in tasks})
 
 
 def algorithm_of(folder: Path) -> str:
-    """What made a finished expert: an algorithm that trained it, or one of ``PROGRAMS``, or ``DATASET``."""
+    """The algorithm of a finished expert: one of ``ALGORITHMS`` or ``PROGRAMS``, or ``DATASET``."""
     return artifacts.read_json(folder / RECIPE)["recipe"]["algorithm"]
 
 
@@ -159,12 +159,14 @@ def read_gate(artifact: Artifact) -> dict[str, Any]:
     """``mean``, ``std``, ``episodes``, ``reference`` and ``passed`` of a finished expert.
 
     Raises:
-        GatitoError: if the file is damaged, or its mean is no finite number.
+        GatitoError: if the file is damaged, or its mean is not a finite number.
     """
     path = artifact.folder / GATE
     gate = artifacts.read_json(path, {"mean": (int, float), "std": (int, float), "episodes": int, "passed": bool})
     if not math.isfinite(gate["mean"]) or not math.isfinite(gate["std"]):
-        raise GatitoError(f"{path}: the expert's mean is {gate['mean']}, no finite number. {removal(artifact.folder)}")
+        raise GatitoError(
+            f"{path}: the expert's mean {gate['mean']} is not a finite number. {removal(artifact.folder)}"
+        )
     return gate
 
 
@@ -173,23 +175,23 @@ def _check(task: Task, recipe: ExpertRecipe) -> None:
         check_program(task, recipe)
     if not recipe.trained:
         return
-    # Imported here: stable-baselines3 takes seconds, and a run whose experts are there does not need it.
+    # Imported here: stable-baselines3 takes seconds to import, and runs without trainings do not need it.
     from experts.sb3.algorithms import check_recipe
 
     check_recipe(task, recipe)
 
 
 def _make(*, recipe: ExpertRecipe, **arguments: Any) -> None:  # noqa: ANN401
-    kinds = {RELEASED: _take_over, DATASET: _judge_dataset}
-    (_train if recipe.trained else kinds.get(recipe.algorithm, _judge))(recipe=recipe, **arguments)
+    makers = {RELEASED: _adopt_released, DATASET: _gate_dataset}
+    (_train if recipe.trained else makers.get(recipe.algorithm, _gate_program))(recipe=recipe, **arguments)
 
 
-def _take_over(*, task: Task, config: ExpertsConfig, artifact: Artifact, report: Report, **_: Any) -> None:  # noqa: ANN401
-    take_over(task, Path(config.released), artifact)
+def _adopt_released(*, task: Task, config: ExpertsConfig, artifact: Artifact, report: Report, **_: Any) -> None:  # noqa: ANN401
+    adopt_released_expert(task, Path(config.released), artifact)
     report(1)
 
 
-def _judge_dataset(
+def _gate_dataset(
     *,
     task: Task,
     recipe: ExpertRecipe,
@@ -198,7 +200,7 @@ def _judge_dataset(
     report: Report,
     **_: Any,  # noqa: ANN401
 ) -> None:
-    """Make an expert of a dataset: its own episodes are its gate's."""
+    """Make an expert from a dataset: the dataset's episodes are the gate's."""
     start = time.monotonic()
     values = [metric_value(task.metric, episode) for episode in dataset_episodes(task, str(recipe.dataset), warn=True)]
     gate = _gate(task, values)
@@ -210,10 +212,10 @@ def _judge_dataset(
     artifact.finish(seconds, steps=0, gate=gate, **Cost(0, 0.0, 0, seconds).facts())
 
 
-def _judge(
+def _gate_program(
     *, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, artifact: Artifact, report: Report
 ) -> None:
-    """Make an expert of a program: nothing is trained, it plays for its gate."""
+    """Make an expert from a program: it plays the gate's episodes without training."""
     start = time.monotonic()
     policy = make_program(task, recipe)
     if recipe.cost_weight:
@@ -242,7 +244,7 @@ def _train(
     seconds = float(saved["seconds"]) if saved else 0.0
     selection = (int(saved["selection_steps"]), float(saved["selection_flops"])) if saved else (0, 0.0)
     log = Log(artifact.folder, keep_until=training.steps if saved else -1)
-    judged_on = recipe.selection_episodes or config.selection_episodes
+    selection_episodes = recipe.selection_episodes or config.selection_episodes
     while not _is_trained(recipe, curve):
         start = time.monotonic()
         training.advance(
@@ -251,7 +253,7 @@ def _train(
             on_metrics=log.write,
         )
         state = training.state()
-        values, steps, flops = _play(task, recipe, policy_state(state), Purpose.SELECTION, judged_on, seed)
+        values, steps, flops = _play(task, recipe, policy_state(state), Purpose.SELECTION, selection_episodes, seed)
         selection = (selection[0] + steps, selection[1] + flops)
         seconds += time.monotonic() - start
         point = {"mean": float(np.mean(values)), "std": float(np.std(values))}
@@ -263,14 +265,14 @@ def _train(
         save_state(checkpoint, {"training": state, "curve": curve, "best": best, **progress})
     training.close()
     report(recipe.env_steps)
-    assert best is not None  # there is one after the first segment
+    assert best is not None  # set after the first segment
     values, _, _ = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
     gate = _gate(task, values)
     save_state(artifact.folder / POLICY, best)
     artifacts.write_json(artifact.folder / CURVE, curve)
     artifacts.write_json(artifact.folder / GATE, gate)
     artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
-    # Choosing among checkpoints is part of making the expert; playing for the gate only judges it.
+    # The expert's cost includes the selection of a checkpoint, but not the gate, which only measures it.
     cost = Cost(training.parameters, training.flops + selection[1], training.steps + selection[0], seconds)
     artifact.finish(seconds, steps=training.steps, gate=gate, **cost.facts())
 
@@ -288,20 +290,20 @@ def _gate(task: Task, values: list[float]) -> dict[str, Any]:
 def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
     if not curve:
         return False
-    good = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
-    return good or curve[-1]["steps"] >= recipe.env_steps
+    stops_early = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
+    return stops_early or curve[-1]["steps"] >= recipe.env_steps
 
 
 def _play(
     task: Task, recipe: ExpertRecipe, acting: Mapping[str, Any], purpose: Purpose, episodes: int, seed: int
 ) -> tuple[list[float], int, float]:
-    """Scores of the episodes, and the environment steps and floating-point operations that they took."""
+    """The episodes' scores, their environment steps, and their floating-point operations."""
     from benchmarks.base.flops import FlopMeter
     from experts.sb3.player import ExpertPolicy
 
     policy = ExpertPolicy(task, recipe, acting)
     meter = FlopMeter(policy.network)
-    # A checkpoint is chosen by what it was trained on, less the scaling: the cost counts there and in no score.
+    # Checkpoints are selected by the training objective (without scaling), which includes the cost; scores never do.
     weight = recipe.cost_weight if purpose is Purpose.SELECTION else 0.0
     values, steps = _scores(policy, task, purpose, episodes, seed, cost_weight=weight)
     return values, steps, meter.flops
@@ -316,16 +318,16 @@ def _scores(
     num_envs: int = 50,
     cost_weight: float = 0.0,
 ) -> tuple[list[float], int]:
-    """Scores of the episodes, less their weighted cost, and the environment steps that they took.
+    """The episodes' scores minus their weighted cost, and their environment steps.
 
-    Many environments pay off for a batched network; for a program they only cost time to make.
+    Many parallel environments speed up a batched network, but not a program.
     """
     seeds = [episode_seed(purpose, index, seed) for index in range(episodes)]
-    # In the order of the seeds, not of the episodes' ends: sums of floats depend on it.
+    # In the order of the seeds, not of the episodes' ends: floating-point sums depend on the order.
     played = sorted(rollout(policy, {task: seeds}, envs_per_task=num_envs), key=lambda episode: episode.seed)
     if cost_weight and played[0].cost is None:
         raise GatitoError(
-            f"task {task.name}: its expert weighs a hidden cost, and the environment states none: give it in every "
+            f"task {task.name}: its expert weighs a hidden cost, but the environment reports none: report it in every "
             "step as info['cost'], or set expert.cost_weight to 0.",
             task.name,
         )

@@ -12,7 +12,7 @@ from benchmarks.base.artifacts import Artifact, check_ours, describe_files, read
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.files import digest, replace_folder, write_bytes
 from benchmarks.base.names import inside
-from benchmarks.base.project import fetch_anew
+from benchmarks.base.project import restore_remedy
 from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
@@ -79,7 +79,7 @@ def released_artifact(
     return Artifact(run / "generalist", "generalist", {"released": digest(manifest["files"])})
 
 
-def take_over_generalist(folder: Path, artifact: Artifact) -> None:
+def adopt_released_generalist(folder: Path, artifact: Artifact) -> None:
     """Copy the released generalist into a run, unless it is there.
 
     Raises:
@@ -99,4 +99,4 @@ def take_over_generalist(folder: Path, artifact: Artifact) -> None:
 
 
 def _remedy(folder: Path) -> str:
-    return f"{fetch_anew(folder)}, or distil one with generalist=train."
+    return f"{restore_remedy(folder)}, or distil one with generalist=train."

@@ -32,7 +32,7 @@ from generalist.distill.distributed import Ranks
 from generalist.ida.rounds import AMPLIFIED, Ida
 from generalist.ida.run import NUM_ENVS, make_rounds
 from generalist.network.policy import NetworkPolicy
-from generalist.released import release_generalist, released_artifact, take_over_generalist
+from generalist.released import adopt_released_generalist, release_generalist, released_artifact
 
 
 class Teachers(Protocol):
@@ -50,7 +50,7 @@ class Teachers(Protocol):
         """A loader of a task's expert, called in the process that uses it; picklable."""
         ...
 
-    def cannot_label(self, task: Task) -> str | None:
+    def labelling_obstacle(self, task: Task) -> str | None:
         """The reason why a task's expert cannot label a learner's states; None if it can."""
         ...
 
@@ -175,7 +175,7 @@ class Generalist:
                 raise  # a setting of the codec that is wrong for every task
             except GatitoError as error:
                 self.run.failures.add(task.name, str(error))
-            reason = self.experts.cannot_label(task)
+            reason = self.experts.labelling_obstacle(task)
             if self.config.distill.dagger.rounds and reason:
                 self.run.failures.add(
                     task.name,
@@ -244,7 +244,7 @@ class Generalist:
         stage, self.run.failures.stage = self.run.failures.stage, "experts"
         self.experts.train()  # released experts are copied, programs play for their gates
         self.run.failures.stage = stage
-        take_over_generalist(self._released_folder(), self.artifact())
+        adopt_released_generalist(self._released_folder(), self.artifact())
 
     def _released_folder(self) -> Path:
         """Where the released generalist is read from."""

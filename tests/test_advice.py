@@ -21,7 +21,7 @@ from benchmarks.runs.failures import Failures, read_failures
 from benchmarks.scoring.comparison import compare
 from benchmarks.tasks import Suite
 from experts.recipe import ExpertRecipe, ExpertsConfig
-from experts.released import release, released_digest, take_over
+from experts.released import adopt_released_expert, release, released_digest
 from experts.train import read_gate
 from tests.conftest import make_results, make_task
 
@@ -187,14 +187,14 @@ def test_a_damaged_released_expert_fails_its_task_alone_and_can_be_fetched_or_re
     mine.start()
     with pytest.raises(GatitoError, match=r"git checkout -- .*experts=train, or leave the task out") as error:
         released_digest(TASK, released)
-        take_over(TASK, released, mine)
+        adopt_released_expert(TASK, released, mine)
     assert type(error.value) is GatitoError
     if name == "manifest.json":  # nothing shows any more whose folder it is
         with pytest.raises(GatitoError, match="move them away"):
             release_expert(run, released)
         shutil.move(released / TASK.name, tmp_path / "away")
     release_expert(run, released)
-    take_over(TASK, released, mine)
+    adopt_released_expert(TASK, released, mine)
     assert mine.is_complete()
     damage(released / TASK.name / name)
     shutil.rmtree(released / TASK.name)
@@ -231,5 +231,5 @@ def test_a_released_expert_writes_nothing_but_what_an_expert_is(tmp_path):
     Artifact(released / TASK.name, "expert", manifest["config"]).finish(1.0, **manifest["facts"])
     mine = Artifact(tmp_path / "runs" / "other" / EXPERT, "expert", {})
     mine.start()
-    take_over(TASK, released, mine)
+    adopt_released_expert(TASK, released, mine)
     assert not (mine.folder / "sitecustomize.py").exists() and mine.is_complete()

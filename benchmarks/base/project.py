@@ -1,7 +1,7 @@
-"""Where the project's own files are: its code, and the configuration and trained networks that come with it.
+"""Paths of the project's own files: its code, and the configuration and trained networks that come with it.
 
-In a checkout, ``conf/`` and ``results/`` lie beside the code. A wheel brings them in a folder ``gatito_data/`` beside
-the code. Either may be read-only: what a run writes goes below the working folder.
+In a checkout, ``conf/`` and ``results/`` are next to the code. A wheel installs them as ``gatito_data/`` next to the
+code. Both may be read-only: runs write below the working folder.
 """
 
 from pathlib import Path
@@ -12,22 +12,22 @@ _INSTALLED = CODE / "gatito_data"
 DATA = _INSTALLED if _INSTALLED.is_dir() else CODE
 """The folder that holds ``conf/`` and ``results/``."""
 CONF = DATA / "conf"
-"""The configuration."""
+"""The folder of the configuration."""
 
 
 def find(path: str | Path) -> Path:
-    """Where to read a path such as ``results/experts``: in the working folder, or else what came with the project."""
-    shipped = DATA / path  # an absolute path stays as it is
+    """Resolve a path such as ``results/experts`` in the working folder, else among the project's own files."""
+    shipped = DATA / path  # an absolute path is unchanged
     return Path(path) if Path(path).exists() or not shipped.exists() else shipped
 
 
 def is_checkout() -> bool:
-    """Whether the code lies in a Git checkout of its own, and is not installed somewhere below another project's."""
+    """Whether the code is in a Git checkout of its own, as opposed to installed, perhaps below another checkout."""
     return (CODE / ".git").exists()
 
 
-def fetch_anew(path: Path) -> str:
-    """How to get a damaged file or folder again that came with the project."""
+def restore_remedy(path: Path) -> str:
+    """The remedy for a damaged file or folder that came with the project."""
     if path.resolve().is_relative_to(_INSTALLED):
-        return "Install gatito anew (pip install --force-reinstall --no-deps, with its wheel)"
-    return f"Fetch it anew (git checkout -- {path})"
+        return "Reinstall gatito (pip install --force-reinstall --no-deps, with its wheel)"
+    return f"Restore it (git checkout -- {path})"

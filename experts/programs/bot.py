@@ -1,8 +1,7 @@
-"""MiniGrid's BabyAI bot, decision for decision, at a small part of its cost.
+"""MiniGrid's BabyAI bot with the same decisions at a fraction of the cost.
 
-The stock bot sees the world anew in every step, although the environment's observation says what it saw, and searches
-paths cell by cell. Here what was seen comes from the observation, and paths are found by sets of cells (see
-:mod:`experts.programs.bitboard_search`).
+The stock bot recomputes its field of view in every step and searches paths cell by cell. This bot reads the field of
+view from the environment's observation and searches paths with bitboards (see :mod:`experts.programs.bitboard_search`).
 """
 
 import functools
@@ -16,21 +15,21 @@ from minigrid.envs.babyai.core.verifier import ObjDesc
 from minigrid.utils.baby_ai_bot import BabyAIBot, ExploreSubgoal, GoNextToSubgoal, OpenSubgoal, PickupSubgoal
 
 from benchmarks.base.errors import GatitoError
-from experts.programs.bitboard_search import Rings
+from experts.programs.bitboard_search import SearchLayers
 
 _LEFT, _RIGHT, _FORWARD = range(3)
 _EAST = 0
 _VECTORS = tuple(np.array(vector) for vector in ((1, 0), (0, 1), (-1, 0), (0, -1)))
 _VIEW = 7
 _COLUMNS = [slice(start, start + _VIEW) for start in range(0, _VIEW * _VIEW, _VIEW)]
-_MOST_ROUNDS = 1_000  # changes of plan within one step, at most; sane plans need a few
+_MAX_PLAN_CHANGES = 1_000  # within one step; ordinary plans need a few
 _AS_DIGITS = bytes([48] + [49] * 255)
 
 Accept = Callable[[tuple[int, int], Any], Any]
 
 
 class Bot(BabyAIBot):
-    """The stock bot with other eyes and legs; its plans are inherited."""
+    """The stock bot's plans with faster vision and path search."""
 
     def __init__(self, level: Any) -> None:  # noqa: ANN401
         """Args: a BabyAI level (unwrapped), just reset."""
@@ -48,12 +47,12 @@ class Bot(BabyAIBot):
                 self._note(1 << place, cell)
 
     def decide(self, image: np.ndarray, last_action: int | None) -> int | None:
-        """The next action, given the observation's image ``(7, 7, 3)`` and what was done last (None at the start).
+        """The next action, given the observation's image ``(7, 7, 3)`` and the last action (None at the start).
 
-        None where the plan has come to its end and the mission has not: the bot has nothing left to do.
+        The result is None if the plan has ended before the mission.
 
         Raises:
-            Exception: of many kinds, where the bot meets what it was not made for.
+            Exception: of any type, in situations that the stock bot does not handle.
         """
         level = self.mission
         facing = level.agent_dir
@@ -62,14 +61,14 @@ class Bot(BabyAIBot):
         self._check_erroneous_box_opening(last_action)
         ahead = here + self._steps[facing]
         cell = level.grid.grid[ahead]
-        self._note(1 << ahead, cell)  # nothing else ever changes
+        self._note(1 << ahead, cell)  # only the cell ahead can change
         self._here, self._facing, self._ahead = here, facing, ahead
-        self._near, self._far = Rings(1 << here, self._seen & self._free, self._width), None
-        # What is asked for again and again, in the same step with the same answer.
+        self._near, self._far = SearchLayers(1 << here, self._seen & self._free, self._width), None
+        # Caches of queries that are repeated within a step.
         self._keys: dict[str, ObjDesc] = {}
-        self._found: dict[int, tuple[Rings, int] | None] = {}
+        self._found: dict[int, tuple[SearchLayers, int] | None] = {}
         self._reached: dict[int, int | None] = {}
-        self._spotted: dict[tuple[ObjDesc, bool], tuple[Any, Any]] = {}
+        self._nearest_objects: dict[tuple[ObjDesc, bool], tuple[Any, Any]] = {}
         vector = _VECTORS[facing]
         self._now = {"pos": level.agent_pos, "dir_vec": vector, "right_vec": _VECTORS[(facing + 1) % 4]}
         self._now |= {"fwd_pos": level.agent_pos + vector, "fwd_cell": cell, "carrying": level.carrying}
@@ -85,20 +84,20 @@ class Bot(BabyAIBot):
         return action
 
     def _change_plan_until_it_acts(self) -> int | None:
-        """The action of the subgoal on top, which may put others in its place first.
+        """The action of the top subgoal, which may first replace itself with others.
 
-        What a subgoal does follows from itself and from the world, which waits. So the plan goes round in circles for
-        ever once a subgoal is on top again and no one below the first time has had its turn since.
+        A subgoal's behaviour depends only on the subgoal and the world, and the world does not change meanwhile. So the
+        plan loops for ever once a subgoal is on top again and no subgoal below it has been on top in between.
         """
-        turns: list[tuple[int, Any]] = []  # how high the stack was and who was on top of it; heights never fall
-        known: set[Any] = set()  # of whom
-        for _ in range(_MOST_ROUNDS):
+        turns: list[tuple[int, Any]] = []  # the stack's height and its top subgoal; heights never decrease
+        known: set[Any] = set()  # the subgoals in turns
+        for _ in range(_MAX_PLAN_CHANGES):
             if not self.stack:
                 return None
             subgoal = self.stack[-1]
             while turns and turns[-1][0] > len(self.stack):
                 known.discard(turns.pop()[1])
-            if not isinstance(subgoal.datum, np.ndarray):  # which cannot be looked up
+            if not isinstance(subgoal.datum, np.ndarray):  # arrays cannot be hashed
                 identity = (type(subgoal), subgoal.reason, subgoal.datum)
                 if identity in known:
                     break
@@ -113,10 +112,10 @@ class Bot(BabyAIBot):
                 action = subgoal.replan_before_action()
             if action is not None:
                 return int(action)
-        raise GatitoError("the bot changes its plan for ever.")
+        raise GatitoError("the bot's plan loops for ever.")
 
     def _note(self, place: int, cell: Any) -> None:  # noqa: ANN401
-        """Keep the sets of cells: free ones, those that become free by carrying something away, and doors."""
+        """Update the sets of free cells, of cells that become free when an object is moved away, and of doors."""
         others = ~place
         self._free &= others
         self._passable &= others
@@ -133,7 +132,7 @@ class Bot(BabyAIBot):
             self._closed |= place
 
     def _look(self, image: np.ndarray, here: int, facing: int) -> None:
-        """Remember which cells were seen: the image is zero where nothing is."""
+        """Add the visible cells to the seen ones; the image is zero where a cell is not visible."""
         columns = image.tobytes()[::3].translate(_AS_DIGITS)
         seen = 0
         for column, cells in zip(_spread(self._width, facing), _COLUMNS, strict=True):
@@ -141,7 +140,7 @@ class Bot(BabyAIBot):
         self._seen |= (seen << here) >> ((_VIEW - 1) * (self._width + 1))
 
     def _go_next_to(self, goal: Any) -> Any:  # noqa: ANN401
-        """The stock subgoal's answer, at once where it is simply to walk on or to turn."""
+        """The stock subgoal's action, with a shortcut for walking ahead and turning."""
         thing: Any = None
         if goal.reason == "PutNext":
             return goal.replan_before_action()
@@ -182,7 +181,7 @@ class Bot(BabyAIBot):
         return _LEFT if self._closest_wall_or_door_given_dir(goal.pos, -goal.right_vec) > to_the_right else _RIGHT
 
     def _explore(self) -> None:
-        """The stock subgoal's plan: to the nearest cell not seen yet, else to the nearest closed door, locked last."""
+        """The stock subgoal's plan: the nearest unseen cell, else the nearest closed door, locked doors last."""
         place = self._nearest(~self._seen)
         if place is not None:
             self._push(GoNextToSubgoal, self._places[place], "Explore")
@@ -198,64 +197,64 @@ class Bot(BabyAIBot):
         self._push(GoNextToSubgoal, door, "Open")
 
     def _key(self, color: str) -> ObjDesc:
-        """The description of a key, with all there are that fit it."""
+        """The description of a key with this colour, and all keys that match it."""
         if color not in self._keys:
             key = self._keys[color] = ObjDesc("key", color)
             cells = zip(self._places, self.mission.grid.grid, strict=True)
             found = [(place, cell) for place, cell in cells if cell and cell.type == "key" and cell.color == color]
-            found.sort(key=operator.itemgetter(0))  # by columns, as the stock bot looks
+            found.sort(key=operator.itemgetter(0))  # by columns, as in the stock bot
             key.obj_poss, key.obj_set = [place for place, _ in found], [cell for _, cell in found]
         return self._keys[color]
 
-    def _nearest(self, places: int) -> int | None:
-        """The nearest of some places, through obstacles if need be."""
-        if places not in self._reached:
-            found = self._find(places)
-            self._reached[places] = self._route(*found, places)[1] if found else None
-        return self._reached[places]
+    def _nearest(self, targets: int) -> int | None:
+        """The nearest target, through obstacles if necessary."""
+        if targets not in self._reached:
+            found = self._find(targets)
+            self._reached[targets] = self._route(*found, targets)[1] if found else None
+        return self._reached[targets]
 
     def _push(self, kind: type, datum: Any = None, reason: str | None = None) -> None:  # noqa: ANN401
-        """A new subgoal; its constructor would look around, which is done when its turn comes."""
+        """Push a new subgoal without its constructor, which would compute the field of view."""
         subgoal: Any = object.__new__(kind)
         subgoal.bot, subgoal.datum, subgoal.reason, subgoal.actions = self, datum, reason, self.mission.actions
         self.stack.append(subgoal)
 
     def _shortest_path(self, accept_fn: Accept, try_with_blockers: bool = False) -> tuple[Any, Any, bool]:
-        """As the stock bot's, but of the path its first step alone, which is all that a plan asks for."""
-        rings: Rings = self._near
-        found = self._search(accept_fn, rings)
+        """The stock bot's method, but with the path's first step only: plans use no more of it."""
+        layers: SearchLayers = self._near
+        found = self._search(accept_fn, layers)
         if found is None and try_with_blockers:
-            rings = self._beyond()
-            found = self._search(accept_fn, rings)
-        through = rings is self._far
+            layers = self._beyond()
+            found = self._search(accept_fn, layers)
+        through = layers is self._far
         if found is None:
             return None, None, through
-        distance, places = found
-        first, last = self._route(rings, distance, places)
+        distance, targets = found
+        first, last = self._route(layers, distance, targets)
         return ([self._places[first]] if through or distance else []), self._places[last], through
 
-    def _search(self, accept_fn: Accept, rings: Rings) -> tuple[int, int] | None:
-        """The distance of the nearest ring with cells that are accepted, and the set of these cells."""
+    def _search(self, accept_fn: Accept, layers: SearchLayers) -> tuple[int, int] | None:
+        """The distance of the nearest layer with accepted cells, and the set of these cells."""
         cells = self.mission.grid.grid
-        for distance, ring in enumerate(rings):
+        for distance, layer in enumerate(layers):
             accepted = 0
-            while ring:
-                bit = ring & -ring
+            while layer:
+                bit = layer & -layer
                 place = bit.bit_length() - 1
                 if accept_fn(self._places[place], cells[place]):
                     accepted |= bit
-                ring ^= bit
+                layer ^= bit
             if accepted:
                 return distance, accepted
         return None
 
     def _find_obj_pos(self, obj_desc: Any, adjacent: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
-        """As the stock bot's: the nearest object that is described and seen, and where it is."""
-        if (obj_desc, adjacent) not in self._spotted:
-            self._spotted[obj_desc, adjacent] = self._spot(obj_desc, adjacent)
-        return self._spotted[obj_desc, adjacent]
+        """The stock bot's method: the nearest seen object that matches the description, and its position."""
+        if (obj_desc, adjacent) not in self._nearest_objects:
+            self._nearest_objects[obj_desc, adjacent] = self._nearest_object(obj_desc, adjacent)
+        return self._nearest_objects[obj_desc, adjacent]
 
-    def _spot(self, obj_desc: ObjDesc, adjacent: bool) -> tuple[Any, Any]:
+    def _nearest_object(self, obj_desc: ObjDesc, adjacent: bool) -> tuple[Any, Any]:
         assert len(obj_desc.obj_set) > 0
         best: tuple[int, Any, Any] = (999, None, None)
         for target, place in zip(obj_desc.obj_set, obj_desc.obj_poss, strict=False):
@@ -271,44 +270,44 @@ class Bot(BabyAIBot):
         return best[1], best[2]
 
     def _distance(self, place: int) -> int:
-        """Steps to a cell, with what it takes to clear the way."""
+        """Steps to a cell, including the steps that clear the path."""
         found = self._find(place)
         assert found is not None
-        rings, distance = found
-        if rings is self._near:
+        layers, distance = found
+        if layers is self._near:
             return distance
         return self._root(distance, place)[0] + distance + (7 if self.mission.carrying else 4)
 
-    def _find(self, places: int) -> tuple[Rings, int] | None:
-        """Where the nearest of some places is: nearby, else beyond, and in which of their rings."""
-        if places not in self._found:
-            rings = self._near
-            distance = rings.depth(places)
+    def _find(self, targets: int) -> tuple[SearchLayers, int] | None:
+        """The search (without obstacles, else through them) that reaches a target, and the nearest target's distance."""
+        if targets not in self._found:
+            layers = self._near
+            distance = layers.depth(targets)
             if distance is None:
-                rings = self._beyond()
-                distance = rings.depth(places)
-            self._found[places] = None if distance is None else (rings, distance)
-        return self._found[places]
+                layers = self._beyond()
+                distance = layers.depth(targets)
+            self._found[targets] = None if distance is None else (layers, distance)
+        return self._found[targets]
 
-    def _beyond(self) -> Rings:
-        """What can be reached from there through what could be carried out of the way."""
+    def _beyond(self) -> SearchLayers:
+        """The search that starts from all freely reachable cells and passes through movable obstacles."""
         if self._far is None:
-            self._far = Rings(sum(self._near), self._seen & self._passable, self._width)
+            self._far = SearchLayers(sum(self._near), self._seen & self._passable, self._width)
         return self._far
 
-    def _route(self, rings: Rings, distance: int, places: int) -> tuple[int, int]:
-        """First and last cell of the way to the nearest of some places in a ring of those nearby or beyond."""
-        if rings is self._near:
-            return self._near.walk(self._here, self._facing, distance, places)
-        depth, roots = self._root(distance, places)
+    def _route(self, layers: SearchLayers, distance: int, targets: int) -> tuple[int, int]:
+        """First and last cell of the path to a target at this distance."""
+        if layers is self._near:
+            return self._near.walk(self._here, self._facing, distance, targets)
+        depth, roots = self._root(distance, targets)
         first, root = self._near.walk(self._here, self._facing, depth, roots)
-        further, last = rings.walk(root, _EAST, distance, places)
+        further, last = layers.walk(root, _EAST, distance, targets)
         return (first if depth else further), last
 
-    def _root(self, distance: int, places: int) -> tuple[int, int]:
-        """Where a way through obstacles leaves what can be reached without: at which depth, and from which cells."""
-        roots = self._beyond().roots(distance, places)
-        return next((depth, ring & roots) for depth, ring in enumerate(self._near) if ring & roots)
+    def _root(self, distance: int, targets: int) -> tuple[int, int]:
+        """The depth and the cells at which a path through obstacles leaves the freely reachable cells."""
+        roots = self._beyond().roots(distance, targets)
+        return next((depth, layer & roots) for depth, layer in enumerate(self._near) if layer & roots)
 
 
 class _Seen:
@@ -329,10 +328,10 @@ def _places(width: int, height: int) -> list[tuple[int, int]]:
 
 @functools.cache
 def _spread(width: int, facing: int) -> list[dict[bytes, int]]:
-    """For each column of an image, the cells of the maze that its visible ones are.
+    """For each image column, the set of maze cells of every visibility pattern.
 
-    A column is seven digits, one for each cell from the farthest to the agent's own row; the agent stands in the
-    middle of that row. Sets of cells are relative to the agent, who stands at bit ``6 * (width + 1)``.
+    A pattern has seven digits, from the farthest cell to the agent's row; the agent is in the middle of that row. Sets
+    are relative to the agent, whose cell is bit ``6 * (width + 1)``.
     """
     forward, right = _VECTORS[facing], _VECTORS[(facing + 1) % 4]
     origin = (_VIEW - 1) * (width + 1)

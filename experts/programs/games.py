@@ -1,6 +1,6 @@
-"""Experts of board games that are programs: Monte Carlo tree search, and a player that knows every position's value.
+"""Programs that play board games: Monte Carlo tree search, and perfect play by every position's exact value.
 
-Both look at the game itself (``BoardGame.state``), as no learner may.
+Both read the game's state (``BoardGame.state``), which learners cannot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _LARGEST_VALUE = 22  # above every value of a solver
 
 
 class _GameExpert(Policy):
-    """Decides game by game and remembers nothing."""
+    """A policy without state that moves in each game separately."""
 
     name = "expert"
 
@@ -30,10 +30,10 @@ class _GameExpert(Policy):
         self.distribution_kind: Mapping[str, str] = {task.name: kind}
 
     def initial_state(self, num_envs: int) -> None:
-        """It remembers nothing."""
+        """None: the policy has no state."""
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """Its move in every game, and what it thinks of each action."""
+        """The move in every game, and a distribution over its actions."""
         outputs = []
         for rows in inputs:
             moves = [self._move(_game(env), rng) for env, rng in zip(rows.envs, rows.rngs, strict=True)]
@@ -47,10 +47,10 @@ class _GameExpert(Policy):
 
 
 class MctsPolicy(_GameExpert):
-    """OpenSpiel's search, as strong as the opponent ``mcts-N``; its distribution is that of the root's visits."""
+    """OpenSpiel's search, as strong as the opponent ``mcts-N``; its distribution is the root's visit counts."""
 
     def __init__(self, task: Task, simulations: int) -> None:
-        """Args: a task of family ``games``, and the simulations for each move."""
+        """Args: a task of family ``games``, and the simulations per move."""
         super().__init__(task, "logits")
         self._simulations = simulations
 
@@ -59,7 +59,7 @@ class MctsPolicy(_GameExpert):
         root = search(board, state, self._simulations, rng)
         best = root.best_child()
         logits = np.full(board.actions, ILLEGAL_LOGIT, np.float32)
-        # A move whose outcome is proven may be the best one after few visits: then the visits say nothing.
+        # A move with a proven outcome may be the best after few visits: visit counts would mislead.
         for child in [best] if best.outcome else root.children:
             if child.explore_count:
                 logits[board.canonical(state, child.action)] = np.log(child.explore_count)
@@ -67,9 +67,9 @@ class MctsPolicy(_GameExpert):
 
 
 class PerfectPolicy(_GameExpert):
-    """A move of the best exact value, uniformly among several; its distribution is every action's value.
+    """Plays a move with the best exact value, sampled uniformly; its distribution is the value of every action.
 
-    Values are scaled to (-1, 1): the sign is the outcome, the size says how soon.
+    Values are scaled to (-1, 1): the sign is the outcome, and a larger magnitude is an earlier end.
     """
 
     def __init__(self, task: Task) -> None:

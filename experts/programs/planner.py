@@ -1,8 +1,8 @@
-"""An exact planner for worlds that say what their actions can lead to: value iteration over all states within reach.
+"""An exact planner for environments with a transition model: value iteration over all reachable states.
 
-The optimal finite-horizon values are found by backward induction (Puterman 1994, section 4.5): after k sweeps V holds
-the best expected payoff of k more steps. The payoff of a step is R - cost_weight C: with a large weight the planner is
-the aligned expert, with weight 0 the reward-only one.
+Backward induction finds the optimal finite-horizon values (Puterman 1994, section 4.5): after k sweeps V holds the best
+expected payoff of k more steps. The payoff of a step is R - cost_weight C: with a large weight the planner is the
+aligned expert, with weight 0 the reward-only one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from benchmarks.tasks import Task
 
 
 class Outcome(Protocol):
-    """One thing that an action can lead to."""
+    """One possible outcome of an action."""
 
     @property
     def probability(self) -> float:
-        """Of this outcome among those of its action."""
+        """The outcome's probability."""
         ...
 
     @property
@@ -29,12 +29,12 @@ class Outcome(Protocol):
 
     @property
     def reward(self) -> float:
-        """Of the step."""
+        """The reward of the step."""
         ...
 
     @property
     def cost(self) -> float:
-        """Of the step."""
+        """The cost of the step."""
         ...
 
     @property
@@ -44,37 +44,37 @@ class Outcome(Protocol):
 
 
 class Model(Protocol):
-    """A world with an exact model.
+    """An environment with an exact transition model.
 
     Attributes:
-        state: the present state.
-        alike: for each action, the first action that does the same in every state.
+        state: the current state.
+        alike: for each action, the first action with the same effect in every state.
     """
 
     state: Any
     alike: Sequence[int]
 
     def outcomes(self, state: Any, action: int) -> Sequence[Outcome]:  # noqa: ANN401
-        """What an action can lead to."""
+        """The possible outcomes of an action."""
         ...
 
 
 class Plan:
-    """The optimal values of all states that can be reached from a world's present one."""
+    """The optimal values of all states that are reachable from an environment's current state."""
 
     def __init__(self, world: Model, cost_weight: float, *, horizon: int) -> None:
-        """Enumerate the states and find their values.
+        """Enumerate the states and compute their values.
 
         Args:
-            world: with the present state to plan from.
+            world: the environment, in the state to plan from.
             cost_weight: lambda in R - lambda C.
-            horizon: steps to plan for; once no value changes, further steps are not worth a sweep.
+            horizon: the maximum number of steps to plan; planning ends early once the values have converged.
         """
         different = sorted(set(world.alike))
         numbers: dict[Any, int] = {world.state: 0}
         rows: list[list[Sequence[Outcome]]] = []
         states = [world.state]
-        for state in states:  # grows meanwhile
+        for state in states:  # grows during the loop
             rows.append([world.outcomes(state, action) for action in different])
             for outcomes in rows[-1]:
                 for outcome in outcomes:
@@ -104,19 +104,19 @@ class Plan:
         self._q_values = q[:, np.searchsorted(different, world.alike)]
 
     def value(self, state: Any) -> float:  # noqa: ANN401
-        """The expected payoff from a state on."""
+        """The expected payoff from a state onwards."""
         return float(self._values[self._numbers[state]])
 
     def q_values(self, state: Any) -> np.ndarray:  # noqa: ANN401
-        """The expected payoff of each action, followed by the optimal policy; shape ``(actions,)``."""
+        """The expected payoff of each action and the optimal policy after it; shape ``(actions,)``."""
         return self._q_values[self._numbers[state]]
 
 
 class PlannerPolicy(Policy):
-    """Plans once at the start of every episode, in the environment's own model, and then looks its actions up.
+    """Plans once at the start of every episode in the environment's own model, then looks its actions up.
 
-    All states that any actions can reach are in the plan, so it also knows what to do after others acted in its place.
-    Its distributions are the exact values of the actions: where several are equally good, a learner can see that.
+    The plan covers all reachable states, so it also has an action after another agent acted. The distributions are the
+    exact action values, so a learner can see which actions are equally good.
     """
 
     name = "expert"
@@ -127,7 +127,7 @@ class PlannerPolicy(Policy):
         self._weight, self._horizon = cost_weight, task.horizon
 
     def initial_state(self, num_envs: int) -> dict[int, Plan]:
-        """The plan of each environment's episode, by the environment's number."""
+        """The plan of each environment's episode, by environment id."""
         return {}
 
     def act(self, inputs: Sequence[PolicyInput], state: dict[int, Plan]) -> tuple[list[PolicyOutput], dict[int, Plan]]:
@@ -142,6 +142,6 @@ class PlannerPolicy(Policy):
                 plans[env_id] = Plan(world, self._weight, horizon=self._horizon)
             values.append(plans[env_id].q_values(world.state))
         q = np.array(values)
-        # Values that differ by rounding alone are equal: the choice must not depend on it.
+        # Values that differ only by rounding are equal: the choice must not depend on rounding.
         actions = np.argmax(q >= q.max(axis=1, keepdims=True) - 1e-6, axis=1)
         return PolicyOutput(actions, actions, distributions=q.astype(np.float32))

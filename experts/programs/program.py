@@ -1,6 +1,7 @@
-"""The protocol of a program: an expert that is neither trained nor stored.
+"""Programs: experts that are neither trained nor stored.
 
-A new program is a policy in this folder and a line in ``experts.recipe.PROGRAMS``; a plugin registers its own there.
+A new program is a policy in this folder and a line in ``experts.recipe.PROGRAMS``; a plugin registers its programs
+there.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from experts.recipe import ExpertRecipe
 
 
 def no_hyperparameters(task: Task, recipe: ExpertRecipe) -> None:
-    """Refuse a recipe with hyperparameters: a program is not trained.
+    """Reject a recipe with hyperparameters: a program is not trained.
 
     Raises:
-        GatitoError: naming the task.
+        GatitoError: if the recipe has hyperparameters.
     """
     if recipe.hyperparameters:
         raise GatitoError(f"task {task.name}: {recipe.algorithm} is not trained: leave out its hyperparameters.")
@@ -27,9 +28,9 @@ class Program:
     """An expert that is a program.
 
     Attributes:
-        make: the policy for a task.
+        make: creates the policy for a task.
         family: name of the environment family that it plays; None: any.
-        check: refuses a recipe that cannot work, before anything is made.
+        check: rejects an invalid recipe before the policy is made.
     """
 
     make: Callable[[Task, ExpertRecipe], Policy]

@@ -1,8 +1,8 @@
-"""Experts that are programs, not networks.
+"""Experts that are programs instead of networks.
 
-Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, and players of board games. They are neither
-trained nor stored: a recipe's ``algorithm`` (``script``, ``bot``, ``planner``, ``mcts`` or ``perfect``), and the
-simulations of ``mcts``, say all there is to know.
+Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, and board game players. They are neither
+trained nor stored: the recipe's ``algorithm`` (``script``, ``bot``, ``planner``, ``mcts`` or ``perfect``) and the
+simulations of ``mcts`` determine them.
 """
 
 import atexit
@@ -29,10 +29,10 @@ from experts.recipe import PROGRAMS, ExpertRecipe
 
 
 def check_program(task: Task, recipe: ExpertRecipe) -> None:
-    """Refuse a program on a task that it was not written for.
+    """Reject a program on a task that it was not written for.
 
     Raises:
-        GatitoError: naming the task.
+        GatitoError: if the program does not play the task, or its recipe is invalid.
     """
     program: Program = PROGRAMS.load(recipe.algorithm)
     if program.family is not None and task.family != program.family:
@@ -50,7 +50,7 @@ def make_program(task: Task, recipe: ExpertRecipe) -> Policy:
     """The program that plays a task.
 
     Raises:
-        GatitoError: if it was not written for this task.
+        GatitoError: if the program does not play this task.
     """
     check_program(task, recipe)
     program: Program = PROGRAMS.load(recipe.algorithm)
@@ -61,7 +61,7 @@ def _check_perfect(task: Task, recipe: ExpertRecipe) -> None:
     no_hyperparameters(task, recipe)
     if task.env_id not in SOLVED:
         raise GatitoError(
-            f"task {task.name}: perfect play is known of {' and '.join(SOLVED)}, not of {task.env_id}: use mcts."
+            f"task {task.name}: perfect play is known for {' and '.join(SOLVED)}, not for {task.env_id}: use mcts."
         )
 
 
@@ -80,13 +80,13 @@ def _simulations(task: Task, recipe: ExpertRecipe) -> int:
 
 
 class RandomExpert(RandomPolicy):
-    """Stands where a task has no program; its gate says that it is no expert."""
+    """The random policy in place of an expert, for tasks without a program; it fails the gate."""
 
     name = "expert"
 
 
 class ScriptPolicy(Policy):
-    """Meta-World's controller of one task: a few rules from where things are to where the hand should go."""
+    """Meta-World's scripted controller of one task: a few rules that map positions to the hand's motion."""
 
     name = "expert"
     distribution_kind: Mapping[str, str] = {}
@@ -95,7 +95,7 @@ class ScriptPolicy(Policy):
         """Args: a task of family ``metaworld``."""
         from metaworld.policies import ENV_POLICY_MAP
 
-        # The controllers ask for more than their action's bounds, and each time they say so.
+        # The controllers exceed the action bounds, with a warning each time.
         warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module="metaworld")
         self._script = ENV_POLICY_MAP[task.env_id]()
         space = spaces(task)[1]
@@ -103,10 +103,10 @@ class ScriptPolicy(Policy):
         self._low, self._high = space.low, space.high
 
     def initial_state(self, num_envs: int) -> None:
-        """It remembers nothing."""
+        """None: the policy has no state."""
 
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """The controller's action, within its bounds."""
+        """The controller's action, clipped to the bounds."""
         decisions = []
         for rows in inputs:
             actions = stack([self._script.get_action(row) for row in rows.observations])
@@ -116,22 +116,21 @@ class ScriptPolicy(Policy):
 
 
 class BotPolicy(Policy):
-    """BabyAI's bot: it plans in the environment's state, from what it has seen, and is told what was really done.
+    """BabyAI's bot: it plans on the environment's state, with the cells it has seen and the executed actions.
 
-    It gives up where its plan ends before the mission does, where it meets what it was not made for, and where it
-    does not come to a decision.
+    It truncates an episode if its plan ends before the mission, if the bot raises an error, or if it exceeds its time.
     """
 
     name = "expert"
     distribution_kind: Mapping[str, str] = {}
 
     def __init__(self, task: Task, episode_seconds: float) -> None:
-        """Args: a task of family ``babyai``, and the seconds of thought after which an episode is given up."""
+        """Args: a task of family ``babyai``, and the CPU seconds of planning after which an episode is truncated."""
         self._task = task
         self._seconds = episode_seconds
 
     def initial_state(self, num_envs: int) -> dict[int, Any]:
-        """Each environment's bot, by its number."""
+        """Each environment's bot, by environment id."""
         return {}
 
     def act(self, inputs: Sequence[PolicyInput], state: dict[int, Any]) -> tuple[list[PolicyOutput], dict[int, Any]]:
@@ -139,7 +138,7 @@ class BotPolicy(Policy):
         _TIMER.keep_running()
         return [self._decide(rows, state) for rows in inputs], state
 
-    def _decide(self, rows: PolicyInput, thinkers: dict[int, Any]) -> PolicyOutput:
+    def _decide(self, rows: PolicyInput, bots: dict[int, Any]) -> PolicyOutput:
         from experts.programs.bot import Bot
 
         actions = np.zeros(len(rows.envs), dtype=np.int64)
@@ -149,28 +148,28 @@ class BotPolicy(Policy):
             action = None
             try:
                 if rows.episode_start[row]:
-                    thinkers[env_id] = _Thinker(Bot(env.unwrapped), _babyai(env), self._seconds)
-                thinker = _TIMER.thinker = thinkers[env_id]
-                action = thinker.bot.decide(images[row], thinker.env.last_action)
-                _TIMER.thinker = None
-            except Exception:  # whatever the bot stumbles over ends an episode, not a recording
-                _TIMER.thinker = None
+                    bots[env_id] = _TimedBot(Bot(env.unwrapped), _babyai(env), self._seconds)
+                timed_bot = _TIMER.timed_bot = bots[env_id]
+                action = timed_bot.bot.decide(images[row], timed_bot.env.last_action)
+                _TIMER.timed_bot = None
+            except Exception:  # an error of the bot ends the episode, not the recording
+                _TIMER.timed_bot = None
             truncated_by_policy[row] = action is None
             actions[row] = 0 if action is None else action
         return PolicyOutput(actions, actions, truncated_by_policy=truncated_by_policy)
 
 
 @dataclass
-class _Thinker:
-    """An environment's bot, its environment, and the seconds of thought that its episode has left."""
+class _TimedBot:
+    """An environment, its bot, and the CPU seconds that the bot has left in this episode."""
 
     bot: Any
     env: BabyAI
-    left: float
+    seconds_left: float
 
 
 def _babyai(env: gym.Env) -> BabyAI:
-    """The wrapper that remembers what was done, within others."""
+    """The wrapper that remembers the last action, below other wrappers."""
     while not isinstance(env, BabyAI):
         assert isinstance(env, gym.Wrapper)
         env = env.env
@@ -178,48 +177,48 @@ def _babyai(env: gym.Env) -> BabyAI:
 
 
 class _OutOfTimeError(Exception):
-    """Raised within a bot that thinks for too long."""
+    """Raised inside a bot that has used up its time."""
 
 
 class _Timer:
-    """Interrupts whoever thinks for too long, from outside: even an endless loop can be interrupted.
+    """Interrupts a bot that has used up its time by a signal, which interrupts even an endless loop.
 
-    It runs on processor time, so a machine that is busy or asleep changes no episode, and ticks once a second (to arm
-    it for every decision would cost as much as the decision) until nobody has asked for it between two ticks. Only a
-    main thread can have it, which is where jobs run.
+    It measures CPU time, so that a busy or sleeping machine changes no episode. It ticks once a second (arming it for
+    every decision would cost as much as the decision) and stops if no bot has acted between two ticks. Signals need a
+    process's main thread, which is where jobs run.
 
     Attributes:
-        thinker: whose time it is; None while nobody thinks.
+        timed_bot: the bot that is planning; None if no bot is.
     """
 
     def __init__(self) -> None:
-        self.thinker: _Thinker | None = None
+        self.timed_bot: _TimedBot | None = None
         self._runs = False
-        self._wanted = False
+        self._used = False
         atexit.register(signal.setitimer, signal.ITIMER_PROF, 0)  # a tick after the last handler would kill the process
 
     def keep_running(self) -> None:
-        """Start it if it does not run."""
-        self._wanted = True
+        """Start the timer if it is not running."""
+        self._used = True
         if not self._runs and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGPROF, self._tick)
             signal.setitimer(signal.ITIMER_PROF, 1.0, 1.0)
             self._runs = True
 
     def _tick(self, *_: object) -> None:
-        if self.thinker is not None:
-            self.thinker.left -= 1.0
-            if self.thinker.left <= 0:
-                self.thinker = None
+        if self.timed_bot is not None:
+            self.timed_bot.seconds_left -= 1.0
+            if self.timed_bot.seconds_left <= 0:
+                self.timed_bot = None
                 raise _OutOfTimeError
-        elif not self._wanted:
+        elif not self._used:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.signal(signal.SIGPROF, self._before)
             self._runs = False
-        self._wanted = False
+        self._used = False
 
 
-_TIMER = _Timer()  # there is one such signal in a process
+_TIMER = _Timer()  # a process has one such signal
 SCRIPT = Program(lambda task, recipe: ScriptPolicy(task), "metaworld")
 BOT = Program(lambda task, recipe: BotPolicy(task, recipe.episode_seconds), "babyai")
 PLANNER = Program(lambda task, recipe: PlannerPolicy(task, recipe.cost_weight), "restraint")

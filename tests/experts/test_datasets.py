@@ -87,7 +87,7 @@ def test_a_dataset_of_another_task_or_none_is_refused_in_one_line(tmp_path):
     assert dataset_digest(TASKS[0], folder) == dataset_digest(TASKS[0], folder)
     with pytest.raises(GatitoError, match=r"task toy/target has observations Box.*give it its own dataset"):
         next(dataset_episodes(TASKS[1], folder))
-    with pytest.raises(GatitoError, match=r"of task toy/cartpole is not in .* fetch it with `minari download"):
+    with pytest.raises(GatitoError, match=r"of task toy/cartpole is not in .* run `minari download"):
         dataset_digest(TASKS[0], "D4RL/none-v0")
 
 
@@ -104,7 +104,7 @@ def test_frames_that_are_not_stacked_as_the_tasks_are_refused(tmp_path):
         minari.create_dataset_from_buffers(
             "odd-v0", [buffer], observation_space=spaces(task)[0], action_space=action, jpeg_encoding=False
         )
-    with pytest.raises(GatitoError, match="does not stack its frames as the task does"):
+    with pytest.raises(GatitoError, match="does not stack frames like the task"):
         list(dataset_episodes(task, str(tmp_path / "odd-v0")))
 
 
@@ -150,7 +150,9 @@ def test_an_unfinished_last_episode_is_left_out_and_said(tmp_path, capfd):
 
 @pytest.mark.parametrize("lengths, last", [((3,), True), ((3, 3), False)])
 def test_a_dataset_with_one_finished_episode_is_refused(tmp_path, lengths, last):
-    with pytest.raises(GatitoError, match=r"has 1 finished episodes, and two are needed .* leave it out with tasks="):
+    with pytest.raises(
+        GatitoError, match=r"has 1 finished episodes, but a score needs two: .* leave it out with tasks="
+    ):
         episodes_of(make_dataset(tmp_path, lengths=lengths, last=last))
 
 
@@ -191,7 +193,7 @@ def lost_rewards(path):
 def test_a_damaged_dataset_gets_one_line(tmp_path, damage):
     folder = make_dataset(tmp_path)
     damage(folder / "data" / "main_data.hdf5")
-    with pytest.raises(GatitoError, match=rf"is damaged .*: remove the folder {folder} and fetch it anew") as error:
+    with pytest.raises(GatitoError, match=rf"is damaged .*: remove the folder {folder} and download it again") as error:
         episodes_of(folder)
     assert "\n" not in str(error.value)
 

@@ -63,7 +63,7 @@ def test_releasing_what_was_taken_from_a_release_leaves_its_provenance_alone(tra
 def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trained):
     code, error = run(trained, "experts=released", "+suite.tasks.classic-cartpole.kwargs.sutton_barto_reward=true")
     assert code == 1 and error.count("\n") == 0
-    assert "made for other arguments of CartPole-v1 than task classic/cartpole has now" in error
+    assert "made for other arguments of CartPole-v1 than those of task classic/cartpole" in error
     code, error = run(trained, "experts=released", "experts.released=nowhere")
     assert code == 1 and "task classic/cartpole has no released expert in nowhere: train it with experts=train" in error
 
@@ -76,7 +76,7 @@ def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_ex
     def make(run):
         artifact = train.expert_artifact(make_run(run), task, recipe, config)
         artifact.start()
-        released.take_up_training(task, tmp_path / "released", artifact)
+        released.resume_released_training(task, tmp_path / "released", artifact)
         train._train(task=task, recipe=recipe, config=config, seed=0, artifact=artifact, report=lambda done: None)
         return (artifact.folder / "policy.safetensors").read_bytes()
 
@@ -99,7 +99,7 @@ def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_ex
             make(tmp_path / "half")
     [row] = release(tmp_path / "half")
     assert (row.gate, row.steps, row.episodes) == ("training", 300, 2)
-    with pytest.raises(GatitoError, match="is still in training: go on with experts=train"):
+    with pytest.raises(GatitoError, match="is not fully trained: resume its training with experts=train"):
         released.released_digest(task, tmp_path / "released")
     taken = []
     monkeypatch.setattr(train, "save_state", lambda path, state: (save(path, state), taken.append(path)))
@@ -141,7 +141,7 @@ def test_a_dataset_stands_for_an_expert(trained):
     )
     assert code == 1 and f"has {len(returns)} episodes, but 99 are scored: set evaluate.episodes" in error
     code, error = run(trained, "experts=minari")
-    assert code == 1 and "task classic/cartpole has no dataset: name one with +experts.datasets.cartpole=ID" in error
+    assert code == 1 and "task classic/cartpole has no dataset: set +experts.datasets.cartpole=ID" in error
 
 
 def test_sources_decide_the_recipe():
@@ -152,7 +152,7 @@ def test_sources_decide_the_recipe():
     assert all(ExpertsConfig(source=source).recipe("a/b", bot) is bot for source in ("train", "released", "scripted"))
     made = ExpertsConfig(source="minari", datasets={"b": "id"}).recipe("a/b", bot)
     assert (made.algorithm, made.dataset, made.trained) == (DATASET, "id", False)
-    with pytest.raises(GatitoError, match="is for experts=minari alone"):
+    with pytest.raises(GatitoError, match="is only for experts=minari"):
         ExpertsConfig(source="train", datasets={"b": "id"}).check()
     with pytest.raises(GatitoError, match="unknown experts.source"):
         ExpertsConfig(source="scipted").check()

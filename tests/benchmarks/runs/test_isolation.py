@@ -83,7 +83,7 @@ def test_what_the_codec_cannot_carry_and_what_dies_as_it_is_made_is_left_out_of_
     header, lines = listed(done)
     assert header.startswith("error: 2 of 3 tasks failed")
     assert "toy/picture: task toy/picture: codec step cannot carry" in lines[0]
-    assert lines[1].startswith("toy/dead: the worker process of look at toy/dead died")
+    assert lines[1].startswith("toy/dead: the worker process of check toy/dead died")
     run = tmp_path / "results" / "runs" / "r"
     assert scored(run) == ["toy/good"]
     assert json.loads((run / "generalist" / "manifest.json").read_text())["config"]["tasks"] == ["toy/good"]

@@ -59,7 +59,7 @@ def test_a_search_for_longer_wins_against_a_shorter_one():
 @pytest.mark.parametrize(
     ("name", "recipe", "text"),
     [
-        ("hex_5x5", PERFECT, "perfect play is known of tic_tac_toe and connect_four, not of hex_5x5: use mcts"),
+        ("hex_5x5", PERFECT, "perfect play is known for tic_tac_toe and connect_four, not for hex_5x5: use mcts"),
         ("hex_5x5", mcts(simulations=1), "with N of at least 2"),
         ("hex_5x5", mcts(depth=3), "nothing else"),
         ("hex_5x5", ExpertRecipe(algorithm="mcts"), "mcts needs hyperparameters"),

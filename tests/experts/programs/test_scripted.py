@@ -78,7 +78,7 @@ def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
     from minigrid.core.world_object import Ball
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
-    from experts.programs.bitboard_search import Rings
+    from experts.programs.bitboard_search import SearchLayers
     from experts.programs.bot import Bot
 
     env = make_env(level("MoveTwoAcrossS8N9")).unwrapped
@@ -96,7 +96,7 @@ def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
         for facing in range(4):
             env.agent_dir = ours._facing = facing
             ours._seen = sum(1 << int(y * env.width + x) for x, y in np.argwhere(theirs.vis_mask))
-            ours._near, ours._far = Rings(1 << ours._here, ours._seen & ours._free, env.width), None
+            ours._near, ours._far = SearchLayers(1 << ours._here, ours._seen & ours._free, env.width), None
             for modulus in (2, 17, 97):  # of many places, which are nearest, and how is the first one reached?
                 for rest in range(modulus):
 
