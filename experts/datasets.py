@@ -238,9 +238,7 @@ def _newest_frames(task: Task, name: str, stacks: np.ndarray) -> np.ndarray:
 
 def _compatible(expected: gym.Space, other: gym.Space) -> bool:
     """Whether a dataset's space has the shape of the task's. Types and bounds may differ: values are checked."""
-    if isinstance(expected, gym.spaces.Box) and isinstance(
-        other, gym.spaces.Box
-    ):  # datasets store a FrameStack as a Box
+    if isinstance(expected, gym.spaces.Box) and isinstance(other, gym.spaces.Box):  # a FrameStack is stored as a Box
         return expected.shape == other.shape and expected.dtype.kind == other.dtype.kind
     if isinstance(expected, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
         return set(expected) == set(other) and all(_compatible(expected[name], other[name]) for name in expected)

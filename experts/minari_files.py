@@ -29,8 +29,8 @@ def open_dataset(task: Task, name: str) -> Any:  # noqa: ANN401
     data = data_folder(name)
     if not (data / "metadata.json").is_file():
         raise GatitoError(
-            f"dataset {name} of task {task.name} is not in {data.parent}: run `minari download {name}`, or give the id of "
-            "a dataset that `minari list local` shows, or a dataset's folder."
+            f"dataset {name} of task {task.name} is not in {data.parent}: run `minari download {name}`, or give the id "
+            "of a dataset that `minari list local` shows, or a dataset's folder."
         )
     for path in sorted(data.rglob("*")):
         inside(data, path.relative_to(data).as_posix())

@@ -231,8 +231,8 @@ def _read_released(task: Task, folder: Path, *, whole: bool = False) -> dict[str
 def _check(task: Task, manifest: dict[str, Any], where: Path) -> None:
     if manifest["config"]["task"] != task.digest:
         raise GatitoError(
-            f"the expert in {where} was made for other arguments of {task.env_id} than those of task {task.name}: train "
-            "one with experts=train."
+            f"the expert in {where} was made for other arguments of {task.env_id} than those of task {task.name}: "
+            "train one with experts=train."
         )
 
 

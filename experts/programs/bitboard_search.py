@@ -7,7 +7,7 @@ the area. The grid's border must not be passable: steps would wrap around it.
 from collections.abc import Iterator
 
 _TURNS = ((0, 1, 3, 2), (1, 0, 2, 3), (2, 3, 1, 0), (3, 2, 0, 1))
-"""By the direction in which the stock bot's search enters a cell, the order of directions in which it leaves the cell."""
+"""By the direction in which the stock bot's search enters a cell, the directions in which it leaves, in order."""
 
 
 class SearchLayers:

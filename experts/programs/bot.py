@@ -279,7 +279,7 @@ class Bot(BabyAIBot):
         return self._root(distance, place)[0] + distance + (7 if self.mission.carrying else 4)
 
     def _find(self, targets: int) -> tuple[SearchLayers, int] | None:
-        """The search (without obstacles, else through them) that reaches a target, and the nearest target's distance."""
+        """The search (without obstacles, else through them) that reaches a target, and the target's distance."""
         if targets not in self._found:
             layers = self._near
             distance = layers.depth(targets)
