@@ -10,7 +10,16 @@ import yaml
 
 from benchmarks.base import renamed
 from benchmarks.base.errors import FatalError
-from benchmarks.base.settings import build, check_settings, decisive, describe, setting, undescribed, words_as_lists
+from benchmarks.base.settings import (
+    build,
+    check_settings,
+    decisive,
+    describe,
+    letters_quoted,
+    setting,
+    undescribed,
+    words_as_lists,
+)
 from experts.recipe import TaskEntry
 from gatito_configuration import PAGE, Config, page
 from generalist.amplifiers import AMPLIFIERS
@@ -87,6 +96,23 @@ def test_values_out_of_range_get_one_line(toy, line):
     with pytest.raises(FatalError) as error:
         check_settings("toy", toy)
     assert str(error.value).startswith(line) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "typed, quoted",
+    [
+        ("name=größe", 'name="größe"'),
+        ("runs=[a, größe-*,b]", 'runs=[a, "größe-*",b]'),
+        ("runs_folder=./Übung 1/x", 'runs_folder="./Übung 1/x"'),
+        ("name=a,ö", 'name=a,"ö"'),
+        ("+a={b:ä,c:1}", '+a={b:"ä",c:1}'),
+        ("name='ä'", "name='ä'"),
+        ("tasks=[a,b]", "tasks=[a,b]"),
+        ("--config-dir=größe", "--config-dir=größe"),
+    ],
+)
+def test_values_with_letters_beyond_ascii_get_the_quotes_that_hydra_needs(typed, quoted):
+    assert letters_quoted([typed]) == [quoted]
 
 
 def test_a_word_stands_for_a_list():

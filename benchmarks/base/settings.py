@@ -26,6 +26,7 @@ from benchmarks.base.registry import Registry
 
 _SETTING = "setting"
 _WORDS = re.compile(r"[\w/.*-]+(,[\w/.*-]+)*")
+_LETTERS = re.compile(r"(?=[^,:\[\]{}()]*[^\x00-\x7f])[^\s,:\[\]{}()][^,:\[\]{}()]*")  # a value with some beyond ASCII
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +204,17 @@ def words_as_lists(arguments: Sequence[str], kind: type) -> list[str]:
         key, assigned, value = argument.partition("=")
         if key.lstrip("+") in lists and _WORDS.fullmatch(value) and value != "null":
             value = ",".join(f"[{word}]" for word in value.split(",")) if sweep else f"[{value}]"
+        changed.append(key + assigned + value)
+    return changed
+
+
+def letters_quoted(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with values in the quotes that Hydra needs: ``name=größe`` → ``name="größe"``."""
+    changed = []
+    for argument in arguments:
+        key, assigned, value = argument.partition("=")
+        if not argument.startswith("-") and "'" not in value and '"' not in value:
+            value = _LETTERS.sub(r'"\g<0>"', value)
         changed.append(key + assigned + value)
     return changed
 

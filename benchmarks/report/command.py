@@ -1,5 +1,6 @@
 """The command line: checks before Hydra starts, and the exit code."""
 
+import codecs
 import importlib.metadata
 import os
 import signal
@@ -23,6 +24,7 @@ def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[st
         sweep: collects the runs that failed and those that have a report.
         store_suite: receives the name and the content of each suite file that the command line names.
     """
+    _ensure_letters()
     if "--version" in sys.argv[1:]:  # Hydra would print its own
         print(f"gatito {importlib.metadata.version('gatito')}")
         end(0)
@@ -43,3 +45,13 @@ def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[st
         ignore_closed_output()
         end(128 + signal.SIGPIPE)
     end(1 if sweep.failures else 0)
+
+
+def _ensure_letters() -> None:
+    """Start the process anew in Python's UTF-8 mode where the locale is ASCII and Python was kept from replacing it.
+
+    Folders with other letters would fail in packages that gatito needs (loky's start of worker processes).
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
