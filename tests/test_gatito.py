@@ -126,7 +126,7 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
             ["suite.tasks.classic-cartpole.expert.hold_exploration=3"],
             ["classic/cartpole", "hold_exploration is for dqn alone"],
         ),
-        (["+suite.tasks.classic-cartpole.kwargs.gravity=-20", ONE], ["classic/cartpole", "refuses its arguments"]),
+        (["+suite.tasks.classic-cartpole.kwargs.gravity=-20", ONE], ["classic/cartpole", "rejects its arguments"]),
         (["stages=[evaluate]"], ["run with stages=[experts"]),
         (["stages=[distill]"], ["run with stages=[record]"]),
         (["stages=[record]"], ["run with stages=[experts]"]),

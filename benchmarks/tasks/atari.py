@@ -1,10 +1,10 @@
-"""Atari 2600 games through the Arcade Learning Environment, played as Machado et al. 2018 (arXiv:1709.06009) advise.
+"""Atari 2600 games in the Arcade Learning Environment, with the protocol of Machado et al. 2018 (arXiv:1709.06009).
 
-Sticky actions, full games, unclipped rewards, no no-op starts and no help with the start button: the stickiness alone
-makes episodes differ. Observations are the usual four grey frames of 84 x 84 (Mnih et al. 2015).
+Sticky actions, full games, unclipped rewards, no no-op starts and no automatic fire: episodes differ by sticky actions
+only. Observations are the usual four grey frames of 84 x 84 (Mnih et al. 2015).
 
-There are two ways to step, with the same pixels for the same seed and actions (a test holds them to it): one game at a
-time, whose state can be cloned, and :func:`make_vector`, many games in one native call, which training uses.
+There are two implementations with the same pixels for the same seed and actions (a test compares them): one game at a
+time, which can be cloned, and :func:`make_vector`, which steps many games in one native call and is used in training.
 """
 
 import functools
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 _MISSING = "pip install 'gatito[atari]'"
 _PIPELINE = {"repeat_action_probability": 0.25, "full_action_space": False, "frameskip": 4}
 _PIPELINE |= {"img_height": 84, "img_width": 84, "stack_num": 4, "maxpool": True, "grayscale": True}
-"""Every argument on the way to an observation; an id alone does not pin them."""
+"""Every argument that affects observations; an id alone does not determine them."""
 _ROWS, _COLUMNS = 210, 160
-_THREADS = 2  # of many games in one call; more were not tried
+_THREADS = 2  # for many games in one call; larger numbers were not measured
 
-# The emulator's states, as ``ALEState::serialize`` writes them: six numbers, the size of the inner part, that part, two
-# numbers. The inner part ends with whether there is a random stream and, if so, the size of its text and the text.
+# Format of the emulator's states (``ALEState::serialize``): six numbers, the size of the inner part, the inner part,
+# two numbers. The inner part ends with a flag for a random stream and, if there is one, the size of its text and the
+# text.
 _HEAD, _TAIL, _WORDS = 28, 8, 624
 _STREAM, _NO_STREAM = struct.pack("<I", 0xFAB1FAB2), struct.pack("<I", 0xBAD1BAD2)
 
@@ -51,7 +52,9 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
             raise unknown(f"argument of task {name}", argument, _PIPELINE)
     kwargs = {**_PIPELINE, **config.kwargs, "game": games[config.env_id].kwargs["game"]}
     if kwargs["maxpool"] is not True or kwargs["grayscale"] is not True:
-        raise GatitoError(f"task {name}: maxpool and grayscale must be true: colour and single frames are not built.")
+        raise GatitoError(
+            f"task {name}: maxpool and grayscale must be true: colour and single frames are not implemented."
+        )
     frames = games[config.env_id].kwargs["max_num_frames_per_episode"]
     return kwargs, config.horizon or frames // int(kwargs["frameskip"])
 
@@ -68,8 +71,8 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
 def make_vector(task: "Task", count: int) -> Any:  # noqa: ANN401
     """``count`` games that step in one native call: an ``ale_py.vector_env.AtariVectorEnv``.
 
-    Two threads step them where there are two cores: nearly twice the pace of one, and no less where two such programs
-    share the two. A game that is over waits for its reset: reset it, with a seed of its own, before the next step.
+    On two cores, two threads are nearly twice as fast as one, and no slower when two such programs share the cores. A
+    finished game waits: reset it, with its own seed, before the next step.
 
     Raises:
         GatitoError: if the package or the game's ROM is missing.
@@ -113,30 +116,30 @@ class AtariGame(gym.Env):
         self.action_space = gym.spaces.Discrete(len(self._actions))
         self._screens = np.zeros((2, _ROWS, _COLUMNS), np.uint8)
         self._frames = np.zeros(shape, np.uint8)
-        self._held = 0  # the action asked for last, as an index; the first one does nothing
+        self._last_action = 0  # an index; the first action is no-op
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin a new game; a seed decides its sticky actions."""
+        """Start a new game; the seed determines its sticky actions."""
         super().reset(seed=seed)
         if seed is not None:
             self.ale.setInt("random_seed", seed)
-            self.ale.loadROM(self._rom)  # the emulator reads its seed only here
+            self.ale.loadROM(self._rom)  # the emulator reads its seed here only
         self.ale.reset_game()
         self.ale.getScreenGrayscale(self._screens[0])
         self._screens[1] = 0
         self._frames[:] = 0
-        self._held = 0
+        self._last_action = 0
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Hold the action for ``frameskip`` frames; the reward is the sum of theirs."""
+        """Repeat the action for ``frameskip`` frames; the reward is the sum over these frames."""
         reward = 0
-        self._held = int(action)
+        self._last_action = int(action)
         for frame in range(self._skip):
             reward += self.ale.act(self._actions[action])
-            if frame >= self._skip - 2:  # sprites flicker: the maximum of the last two frames has them all
+            if frame >= self._skip - 2:  # sprites flicker: the maximum of the last two frames shows all of them
                 self.ale.getScreenGrayscale(self._screens[frame - self._skip])
             if self.ale.game_over():
                 break
@@ -148,31 +151,31 @@ class AtariGame(gym.Env):
         return self.ale.getScreenRGB()
 
     def state_for_clones(self) -> tuple[bytes, np.ndarray, np.ndarray, int]:
-        """The emulator without its random stream, the last screens, the frames and the action that may stick."""
+        """The emulator's state without its random stream, the last screens, the frames and the last action."""
         plain = self.ale.cloneState(include_rng=False).serialize()
-        return plain, self._screens.copy(), self._frames.copy(), self._held
+        return plain, self._screens.copy(), self._frames.copy(), self._last_action
 
     def become_clone(self, state: tuple[bytes, np.ndarray, np.ndarray, int], rng: np.random.Generator) -> None:
-        """Go on from a state; which actions stick is drawn anew.
+        """Continue from a state with new sticky actions.
 
-        The emulator's states lack the action that sticks. It is made to hold the one that was asked for last, which is
-        the right one unless all frames of a step stuck (with 0.25 and four frames, once in 256 steps).
+        The emulator's states lack the previous action, which may stick. It is set to the last requested action, which
+        is correct unless all frames of a step stuck (with probability 0.25 and four frames, once in 256 steps).
         """
-        plain, screens, frames, self._held = state
+        plain, screens, frames, self._last_action = state
         sticky = self.ale.getFloat("repeat_action_probability")
         if 0 < sticky < 1:
             self.ale.restoreState(self._emulator(plain, _unsticking_stream(sticky)))
-            self.ale.act(self._actions[self._held])
+            self.ale.act(self._actions[self._last_action])
         words = _words()
-        drawn = rng.integers(len(words), size=_WORDS).tolist()
-        self.ale.restoreState(self._emulator(plain, b" ".join([words[index] for index in drawn])))
+        indices = rng.integers(len(words), size=_WORDS).tolist()
+        self.ale.restoreState(self._emulator(plain, b" ".join([words[index] for index in indices])))
         self._screens[:], self._frames[:] = screens, frames
 
     def _emulator(self, plain: bytes, words: bytes) -> Any:  # noqa: ANN401
-        """A state of the emulator with a stream: MT19937's words, as C++ writes them (libstdc++ with their place)."""
+        """A state of the emulator with a random stream: MT19937's words as C++ formats them (libstdc++ adds a position)."""
         size, inner, rest = plain[_HEAD - 4 : _HEAD], plain[_HEAD:-_TAIL], plain[-_TAIL:]
         if struct.unpack("<i", size)[0] != len(inner) or not inner.endswith(_NO_STREAM):
-            raise GatitoError("this version of ale-py writes its states in another way: pip install 'ale-py==0.12.1'.")
+            raise GatitoError("this version of ale-py has another state format: pip install 'ale-py==0.12.1'.")
         text = words + self._place_of_stream
         inner = inner.removesuffix(_NO_STREAM) + _STREAM + struct.pack("<i", len(text)) + text
         return type(self.ale.cloneState())(plain[: _HEAD - 4] + struct.pack("<i", len(inner)) + inner + rest)
@@ -197,7 +200,7 @@ class AtariGame(gym.Env):
 
 @functools.cache
 def _unsticking_stream(sticky: float) -> bytes:
-    """A stream of which the first number lets the action through: 624 words of an MT19937 at their end."""
+    """A random stream whose first number does not make the action stick: 624 words of an MT19937 at their end."""
     for seed in range(1_000_000):
         words = np.random.default_rng(seed).integers(2**32, size=_WORDS, dtype=np.uint32)
         twister = np.random.MT19937()
@@ -209,7 +212,7 @@ def _unsticking_stream(sticky: float) -> bytes:
 
 @functools.cache
 def _words() -> list[bytes]:
-    """What streams are made of: to write 624 numbers of 32 bits takes longer than to draw as many of some thousands."""
+    """Precomputed words of random streams: sampling 624 of them is faster than formatting 624 new numbers."""
     return _text(np.random.default_rng(0).integers(2**32, size=2**14)).split()
 
 
@@ -225,7 +228,7 @@ def _rom(task: "Task") -> Any:  # noqa: ANN401
     path = roms.get_rom_path(game)
     if path is None:
         raise GatitoError(
-            f"task {task.name}: there is no ROM of {game}; `pip install --force-reinstall ale-py` brings all of them."
+            f"task {task.name}: the ROM of {game} is missing; `pip install --force-reinstall ale-py` installs all ROMs."
         )
     return path
 
@@ -237,5 +240,5 @@ def _ale_py(name: str) -> Any:  # noqa: ANN401
     except ImportError as error:
         raise GatitoError(f"task {name} needs a package that is not installed ({error}): {_MISSING}.") from None
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    cv2.setNumThreads(1)  # small pictures; the processes are the parallelism
+    cv2.setNumThreads(1)  # small images; parallelism is by processes
     return ale_py

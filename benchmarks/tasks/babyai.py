@@ -1,8 +1,8 @@
-"""BabyAI: instructions in a small language, carried out on a grid that is seen seven by seven cells at a time.
+"""BabyAI: instructions in a synthetic language, on a grid of which the agent sees seven by seven cells.
 
-Chevalier-Boisvert et al. 2019 (arXiv:1810.08272), as MiniGrid packages it. Observations are a dictionary: the agent's
-``direction``, the ``image`` of the cells ahead ``(7, 7, 3)`` (kind, colour and state of each) and the ``mission``,
-a text.
+Chevalier-Boisvert et al. 2019 (arXiv:1810.08272), in MiniGrid's version. Observations are a dictionary: the agent's
+``direction``, the ``image`` ``(7, 7, 3)`` of the cells ahead (kind, colour and state of each) and the ``mission``, a
+text.
 """
 
 import inspect
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
 
 MISSION_BYTES = 328
-"""Room for every mission. The grammar's longest has 321 letters (two pairs of put-next joined by "after you", all four
-with the longest descriptions, "the yellow ball in front of you"); 9,000 missions of the longest-winded levels reached
-218, but one that does not fit ends a run."""
+"""Upper bound of a mission's length. The grammar's longest mission has 321 letters (two pairs of put-next joined by "after
+you", all four with the longest descriptions, "the yellow ball in front of you"). The longest of 9,000 sampled missions
+has
+218, but a mission beyond the bound would end a run."""
 
 _MISSING = "pip install 'gatito[babyai]'"
 _VIEW = {"agent_view_size": 7}
@@ -32,8 +33,8 @@ _NOISE = ("Sampling rejected:", "Timeout during mission generation:")
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
     """Every argument of the level, and its horizon.
 
-    A level limits each mission by its own length (the size of the maze times the walks that it takes) and that limit
-    holds in any case. The horizon is one number for all missions of the level; by itself, the limit of the longest one.
+    A level has a time limit for each mission (the size of the maze times the number of walks), which always applies.
+    The horizon is one number for all missions of the level; its default is the limit of the longest mission.
 
     Raises:
         GatitoError: if the package is missing, or there is no such level or argument.
@@ -68,16 +69,16 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
         level = gym.make(task.env_id, disable_env_checker=True, render_mode=render_mode, **task.kwargs)
     except TypeError as error:
         raise GatitoError(
-            f"task {task.name}: {task.env_id} refuses its arguments {dict(task.kwargs)}: {error}"
+            f"task {task.name}: {task.env_id} rejects its arguments {dict(task.kwargs)}: {error}"
         ) from None
     return BabyAI(gym.wrappers.TimeLimit(level.unwrapped, task.horizon))
 
 
 class BabyAI(gym.Wrapper):
-    """A level whose missions are a text of bounded length, and which says at the end whether it was solved.
+    """A level whose missions have bounded length, and whose last step reports success.
 
     Attributes:
-        last_action: what was done last, or None at the start: a planner must know it where others act in its place.
+        last_action: the last executed action, or None at the start; the bot needs it when another agent acts.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -97,19 +98,18 @@ class BabyAI(gym.Wrapper):
         """A new maze and mission."""
         self.last_action = None
         result = self.env.reset(seed=seed, options=options)
-        # Copies of a maze are made, so it is made light. Most of it is walls, which are alike and never change, so one
-        # will do.
+        # Make the maze cheap to copy: walls of one colour are identical and never change, so they share one object.
         grid = self.get_wrapper_attr("grid")
         walls = {(cell.type, cell.color): cell for cell in grid.grid if cell is not None and cell.type == "wall"}
         grid.grid = [cell and walls.get((cell.type, cell.color), cell) for cell in grid.grid]
         for cell in grid.grid:
-            if cell is not None and cell.cur_pos is not None:  # numpy's numbers are slow to copy
+            if cell is not None and cell.cur_pos is not None:  # NumPy's integers are slow to copy
                 cell.cur_pos = (int(cell.cur_pos[0]), int(cell.cur_pos[1]))
                 cell.init_pos = cell.init_pos and cell.cur_pos
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the level's own; ``info["success"]`` when the episode ends."""
+        """Take a step; ``info["success"]`` is set when the episode ends."""
         self.last_action = int(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         if terminated or truncated:
@@ -118,9 +118,9 @@ class BabyAI(gym.Wrapper):
 
 
 def _longest_limit(level: Any) -> int:  # noqa: ANN401
-    """The limit of the longest mission that a level can draw, in steps."""
+    """The limit of the longest mission that a level can sample, in steps."""
     kinds = getattr(level, "instr_kinds", None)
-    if kinds is None:  # one kind of mission, one limit
+    if kinds is None:  # a single kind of mission
         level.reset(seed=0)
         return int(level.max_steps)
     parts = (2 if "and" in kinds else 1) * (2 if "seq" in kinds else 1)
@@ -138,11 +138,11 @@ def _levels(name: str) -> dict[str, Any]:
 
     gym.register_envs(minigrid)
     roomgrid_level.__dict__["print"] = _print_unless_noise
-    roomgrid_level.RoomGridLevel.gen_obs = maze.observe  # type: ignore[assignment]  # MiniGrid's own is inherited
+    roomgrid_level.RoomGridLevel.gen_obs = maze.observe  # type: ignore[assignment]  # inherited from MiniGrid
     return {spec.id: spec for spec in gym.registry.values() if spec.id.startswith("BabyAI-")}
 
 
 def _print_unless_noise(*values: object, **settings: Any) -> None:  # noqa: ANN401
-    """In place of ``print`` in the module that tells of every maze that it drew in vain."""
+    """Replace ``print`` in the module that prints a line for every rejected maze."""
     if not (values and str(values[0]).startswith(_NOISE)):
         print(*values, **settings)

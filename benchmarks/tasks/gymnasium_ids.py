@@ -1,4 +1,4 @@
-"""Ids under which Gymnasium makes gatito's tasks: ``gymnasium.make("gatito/classic-cartpole-v0")``."""
+"""Gymnasium ids of gatito's tasks: ``gymnasium.make("gatito/classic-cartpole-v0")``."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ def register_tasks(table: Path, entry_point: str) -> list[str]:
     """Register the tasks of a table with Gymnasium, as ``gatito/GROUP-NAME-v0``.
 
     Args:
-        table: a CSV file with a column ``task``, such as that of the released experts; without it, nothing is
+        table: a CSV file with a column ``task``, such as that of the released experts; if it is missing, nothing is
             registered.
         entry_point: ``module:function`` that makes an environment, given ``task`` and ``render_mode``.
 

@@ -1,8 +1,8 @@
-"""What an agent sees of a maze, byte for byte MiniGrid's own observation at a small part of its cost.
+"""A faster implementation of MiniGrid's observation with identical bytes.
 
-MiniGrid cuts the cells ahead out of the grid, turns them round object by object and asks each cell again which others
-it lets be seen: two thirds of the time of a step. Here the places of the cells ahead are looked up, and what a row of
-them lets be seen is a function of two small sets of bits, so it is computed once and remembered.
+MiniGrid slices the cells ahead out of the grid, rotates them object by object and computes the visibility of each cell
+anew: two thirds of the time of a step. Here the indices of the cells ahead are looked up, and the visibility of a row,
+a function of two small bit sets, is cached.
 """
 
 import functools
@@ -17,22 +17,22 @@ from minigrid.core.world_object import Wall
 _UNSEEN, _EMPTY = (bytes([OBJECT_TO_IDX[kind], 0, 0]) for kind in ("unseen", "empty"))
 _WALLS = {color: bytes([OBJECT_TO_IDX["wall"], index, 0]) for color, index in COLOR_TO_IDX.items()}
 _OUTSIDE = Wall()
-_FORWARD = ((1, 0), (0, 1), (-1, 0), (0, -1))  # by direction; to the right is the next one's
+_FORWARD = ((1, 0), (0, 1), (-1, 0), (0, -1))  # by direction; the next entry is to the right
 
 
 def observe(level: Any) -> dict[str, Any]:  # noqa: ANN401
-    """In place of ``MiniGridEnv.gen_obs``.
+    """Replace ``MiniGridEnv.gen_obs``.
 
     Args:
         level: a level of MiniGrid (unwrapped).
 
     Returns:
-        ``image`` (size, size, 3) uint8, across and from the farthest row to the agent's own; ``direction``;
+        ``image`` (size, size, 3) uint8, by column and by row from the farthest to the agent's own; ``direction``;
         ``mission``.
     """
     size, grid, (x, y) = level.agent_view_size, level.grid, level.agent_pos
-    window = _window(size, grid.width, grid.height, int(x), int(y), level.agent_dir)
-    cells = window((*grid.grid, _OUTSIDE))
+    select = _view(size, grid.width, grid.height, int(x), int(y), level.agent_dir)
+    cells = select((*grid.grid, _OUTSIDE))
     seen = _seen(cells, size) if not level.see_through_walls else [(1 << size) - 1] * size
     codes = []
     for row, mask in enumerate(seen):
@@ -49,16 +49,16 @@ def observe(level: Any) -> dict[str, Any]:  # noqa: ANN401
             else:
                 codes.append(bytes(cell.encode()))
     image = np.frombuffer(b"".join(codes), np.uint8).reshape(size, size, 3).transpose(1, 0, 2).copy()
-    # The agent sees at its own place what it carries, and nothing of what it stands on.
+    # At its own cell, the agent sees the object that it carries instead of the cell's content.
     image[size // 2, size - 1] = level.carrying.encode() if level.carrying else (OBJECT_TO_IDX["empty"], 0, 0)
     return {"image": image, "direction": level.agent_dir, "mission": level.mission}
 
 
 @functools.cache
-def _window(size: int, width: int, height: int, x: int, y: int, facing: int) -> Callable[[Sequence[Any]], Any]:
-    """Takes the cells that are ahead of an agent, row by row from the farthest, out of those of a maze.
+def _view(size: int, width: int, height: int, x: int, y: int, facing: int) -> Callable[[Sequence[Any]], Any]:
+    """Selects the cells ahead of an agent, row by row from the farthest, from a maze's cells.
 
-    The maze's cells are followed by one more that stands for all outside.
+    The maze's cells are followed by one cell that represents the outside.
     """
     (ahead_x, ahead_y), (right_x, right_y) = _FORWARD[facing], _FORWARD[(facing + 1) % 4]
     places = []
@@ -72,7 +72,7 @@ def _window(size: int, width: int, height: int, x: int, y: int, facing: int) -> 
 
 
 def _seen(cells: Sequence[Any], size: int) -> list[int]:
-    """For each row of cells, from the farthest, the columns that are seen, as a set of bits."""
+    """For each row of cells, from the farthest, the visible columns as a bit set."""
     rows = [0] * size
     reached = 1 << (size // 2)
     for row in reversed(range(size)):
@@ -88,11 +88,11 @@ def _seen(cells: Sequence[Any], size: int) -> list[int]:
 
 @functools.cache
 def _row(reached: int, clear: int, size: int) -> tuple[int, int]:
-    """What is seen of a row, and from there of the next one, as ``Grid.process_vis`` has it.
+    """The visible columns of a row and those reached in the next row, as ``Grid.process_vis`` computes them.
 
     Args:
-        reached: the columns that are seen from the row before.
-        clear: those that can be seen through.
+        reached: the columns that are visible from the previous row.
+        clear: the transparent columns.
         size: columns of a row.
     """
     seen, further = reached, 0

@@ -1,7 +1,7 @@
-"""Meta-World's fifty manipulation tasks (Yu et al. 2020, arXiv:1910.10897), each layout following from its seed.
+"""Meta-World's fifty manipulation tasks (Yu et al. 2020, arXiv:1910.10897), with layouts that depend on the seed only.
 
-A Sawyer arm with a gripper; observations ``(39,)``: hand, gripper and objects now and one step ago, and the goal, which
-is visible, as in the multi-task benchmarks MT1 to MT50. Actions ``(4,)``: where to move the hand, and the grip.
+A Sawyer arm with a gripper. Observations ``(39,)``: hand, gripper and objects now and one step ago, and the goal, which
+is visible as in the multi-task benchmarks MT1 to MT50. Actions ``(4,)``: the hand's motion, and the grip.
 """
 
 import functools
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _MISSING = "pip install 'gatito[metaworld]'"
 _DEFAULTS = {"reward_function_version": "v2"}
 _HORIZON = 200
-"""Steps. Meta-World itself stops after 500, but the rest would be hovering over a finished task: with a few exceptions
-(see ``conf/suite/metaworld.yaml``) its scripted controllers succeed within 200 as often as within 500."""
+"""Steps. Meta-World's own limit is 500, but with a few exceptions (see ``conf/suite/metaworld.yaml``) its scripted
+controllers succeed within 200 steps as often as within 500."""
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
@@ -53,24 +53,24 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
 
 
 class SeededSawyer(gym.Wrapper):
-    """An arm whose episode follows from the seed of its reset, whatever it did before.
+    """An arm whose episodes depend on the seed of the reset only.
 
-    Meta-World takes layouts from a list that is drawn once. Its resets write where bodies are into the MuJoCo model,
-    and some read the scene before the simulation has caught up; so, as there, the same layout is set up twice.
+    Meta-World samples a list of layouts once. Its resets write bodies' positions into the MuJoCo model, and some read
+    the scene before the simulation is updated. So, as in Meta-World, the same layout is set up twice.
     """
 
     def __init__(self, env: Any) -> None:  # noqa: ANN401
-        """Args: a ``metaworld.sawyer_xyz_env.SawyerXYZEnv``, fresh from its constructor."""
+        """Args: a new ``metaworld.sawyer_xyz_env.SawyerXYZEnv``."""
         super().__init__(env)
         self._sawyer = env
-        env._set_task_called = True  # its tasks are pickled layouts, for which seeds stand here
+        env._set_task_called = True  # Meta-World's tasks are pickled layouts; seeds replace them here
         env.seeded_rand_vec = True
         env._partially_observable = False
         del env.sawyer_observation_space  # cached while the goal was still hidden
         self.observation_space: gym.Space = env.sawyer_observation_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Draw a layout from the seed (without one: from the stream of the last seed) and begin there."""
+        """Sample a layout from the seed (or from the last seed's random stream) and start an episode."""
         import mujoco
         from gymnasium.envs.mujoco import MujocoEnv
 
@@ -79,18 +79,18 @@ class SeededSawyer(gym.Wrapper):
             env.seed(seed)
         mujoco.mj_resetData(env.model, env.data)  # type: ignore[attr-defined]
         env._freeze_rand_vec = False
-        env.reset_model()  # draws the layout and moves bodies to it, which the simulation learns of in the next step
+        env.reset_model()  # samples the layout and moves bodies; the simulation is updated in the next step
         env._freeze_rand_vec = True
         env.curr_path_length = 0
-        observation, info = MujocoEnv.reset(env)  # the same layout, with everything in its place
+        observation, info = MujocoEnv.reset(env)  # the same layout, with an updated simulation
         env._prev_obs = observation[:18].copy()
         observation[18:36] = env._prev_obs
         return observation, info
 
     def render(self) -> Any:  # noqa: ANN401
-        """The picture; the camera hangs upside down."""
-        picture = self._sawyer.render()
-        return None if picture is None else np.rot90(picture, 2)
+        """The rendered image, rotated because the camera is upside down."""
+        image = self._sawyer.render()
+        return None if image is None else np.rot90(image, 2)
 
 
 def _classes(name: str) -> Mapping[str, Any]:
@@ -98,12 +98,12 @@ def _classes(name: str) -> Mapping[str, Any]:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
         raise GatitoError(f"task {name} needs a package that is not installed ({error}): {_MISSING}.") from None
-    _see_quickly()
+    _use_fast_observations()
     return ALL_V3_ENVIRONMENTS
 
 
 @functools.cache
-def _see_quickly() -> None:
-    from benchmarks.tasks.sawyer import see_quickly
+def _use_fast_observations() -> None:
+    from benchmarks.tasks.sawyer import use_fast_observations
 
-    see_quickly()
+    use_fast_observations()

@@ -1,4 +1,4 @@
-"""Environments that Gymnasium's registry knows by their id: classic control, Box2D, toy text, and any third party's."""
+"""Environments in Gymnasium's registry: classic control, Box2D, toy text, and those of third parties."""
 
 import importlib
 import warnings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
 
 EXTRAS = {"box2d": "box2d", "pygame": "box2d", "swig": "box2d", "mujoco": "mujoco"}
-"""Missing packages (as their error texts name them) and the extra of gatito that brings them."""
+"""Missing packages, by the name in their error texts, and the extra of gatito that installs them."""
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
@@ -31,7 +31,7 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
         if package:  # importing it registers its environments, as gymnasium.make would
             importlib.import_module(package)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # gymnasium tells of newer versions, which a suite may not want
+            warnings.simplefilter("ignore")  # gymnasium warns about newer versions, which a suite may not want
             spec = gym.spec(env_id)
     except ImportError as error:
         raise GatitoError(
@@ -56,10 +56,10 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
 
 
 def _name_the_family(name: str, env_id: str) -> None:
-    """Refuse ids that gatito plays in a way of its own.
+    """Reject ids of environments that belong to another family.
 
     Raises:
-        FatalError: naming the family.
+        FatalError: if the id belongs to another family; the message names it.
     """
     families = {"ALE/": "atari", "BabyAI-": "babyai"}
     for prefix, family in families.items():
@@ -67,8 +67,8 @@ def _name_the_family(name: str, env_id: str) -> None:
             raise FatalError(f"task {name}: {env_id} is played with family: {family}; add that line to the task.")
     if env_id.startswith("MiniGrid-"):
         raise FatalError(
-            f"task {name}: of minigrid, gatito plays the BabyAI levels (family: babyai); for {env_id}, register a "
-            "version that is wrapped by minigrid.wrappers.FlatObsWrapper under an id of your own, and name that id."
+            f"task {name}: gatito plays only minigrid's BabyAI levels (family: babyai). For {env_id}, register a "
+            "version with minigrid.wrappers.FlatObsWrapper under your own id, and use that id."
         )
 
 
@@ -85,13 +85,13 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         text = str(error)
         extra = next((extra for package, extra in EXTRAS.items() if package in text.lower()), None)
-        remedy = f"pip install 'gatito[{extra}]'" if extra else "install the package that it names"
+        remedy = f"pip install 'gatito[{extra}]'" if extra else "install that package"
         raise GatitoError(
             f"task {task.name} needs a package that is not installed ({text.rstrip('.')}): {remedy}."
         ) from None
-    except Exception as error:  # constructors raise what they like
+    except Exception as error:  # constructors raise any type
         raise GatitoError(
-            f"task {task.name}: {task.env_id} refuses its arguments {dict(task.kwargs)}: {error}"
+            f"task {task.name}: {task.env_id} rejects its arguments {dict(task.kwargs)}: {error}"
         ) from None
     package = type(env.unwrapped).__module__
     if package.startswith("gymnasium.envs.classic_control."):

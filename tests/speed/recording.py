@@ -115,14 +115,14 @@ class _PackagedView(gym.Wrapper):
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        self._see_quickly(False)
+        self._use_fast_observations(False)
 
     def close(self) -> None:
-        self._see_quickly(True)
+        self._use_fast_observations(True)
         super().close()
 
     @staticmethod
-    def _see_quickly(quickly: bool) -> None:
-        from benchmarks.tasks.sawyer import see_quickly
+    def _use_fast_observations(fast: bool) -> None:
+        from benchmarks.tasks.sawyer import use_fast_observations
 
-        see_quickly(quickly)
+        use_fast_observations(fast)

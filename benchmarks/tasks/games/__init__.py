@@ -1,13 +1,13 @@
-"""Board games by OpenSpiel's rules: tic-tac-toe, Connect Four, Breakthrough on 6 x 6, Hex on 5 x 5.
+"""Board games with OpenSpiel's rules: tic-tac-toe, Connect Four, Breakthrough on 6 x 6, Hex on 5 x 5.
 
-Lanctot et al. 2019 (arXiv:1908.09453). An episode is one game: the learner plays the colour that the episode's seed
-draws, and the opponent answers inside ``step``. The reward is 0 until the game ends, then +1, 0 or -1 from the
-learner's view. See :mod:`~benchmarks.tasks.games.boards` for observations and actions,
-:mod:`~benchmarks.tasks.games.opponents` for the opponents, and :mod:`~benchmarks.tasks.games.environment` for the loop.
+Lanctot et al. 2019 (arXiv:1908.09453). An episode is one game: the learner's colour depends on the seed, and the
+opponent moves inside ``step``. The reward is 0 until the game ends, then +1, 0 or -1 from the learner's view. See
+:mod:`~benchmarks.tasks.games.boards` for observations and actions, :mod:`~benchmarks.tasks.games.opponents` for the
+opponents, and :mod:`~benchmarks.tasks.games.environment` for the loop.
 
-OpenSpiel plays Othello on 8 x 8 alone, out of reach for two cores; Hex stands in for it.
+OpenSpiel supports Othello on 8 x 8 only, which two cores cannot learn; Hex takes its place.
 
-Games a second of random play, per second of one core of two that were busy:
+Games per second of random play on one of two busy cores:
 
 | opponent | tic-tac-toe | Connect Four | Breakthrough | Hex |
 |---|--:|--:|--:|--:|
@@ -32,7 +32,7 @@ _ARGUMENTS = {"opponent": "random"}
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
-    """The opponents as a list, and the most moves that the learner can make in one game.
+    """The list of opponents, and the maximum number of the learner's moves in one game.
 
     Raises:
         FatalError: if there is no such game, argument or opponent.

@@ -1,18 +1,18 @@
-"""The games, and one way to look at all of them: the player to move sees the board as if it were always its colour.
+"""The games with canonical observations and actions: the player to move sees the board as the first player would.
 
 An observation has the shape ``(3, 6, 7)`` for every game, int8 zeros and ones: the mover's pieces, the other player's
-pieces, and the squares that the board has (small boards fill the upper left corner). Where the colours differ in more
-than their name, the board is turned for the second player so that it looks like the first one's:
+pieces, and the board's squares (small boards use the upper left corner). If the game is not symmetric between the
+players, the board is transformed for the second player:
 
-| game | what the second player sees | actions |
+| game | the second player's view | actions |
 |---|---|---|
 | tic-tac-toe | the same squares | 9: row x 3 + column |
 | Connect Four | the same squares | 7: the column |
 | Breakthrough | rows in reverse order: its pieces move down, too | 108: (row x 6 + column) x 3 + direction |
 | Hex | rows as columns: it connects the top with the bottom, too | 25: row x 5 + column |
 
-Row 0 is the top row. Breakthrough's directions are down left, down, down right; whether a piece is captured follows
-from the board. So a network needs neither the colour nor the name of the game.
+Row 0 is the top row. Breakthrough's directions are down left, down, down right; the board determines whether a piece is
+captured. So a network needs neither the colour nor the name of the game.
 """
 
 import functools
@@ -32,15 +32,15 @@ MISSING = "pip install 'gatito[games]'"
 
 @dataclass(frozen=True)
 class _Rules:
-    """What is not the same for all games.
+    """The properties in which games differ.
 
     Attributes:
         spiel: OpenSpiel's name of the game, with its parameters.
-        players: OpenSpiel's observation planes that hold the first and the second player's pieces.
+        players: OpenSpiel's observation planes of the first and the second player's pieces.
         actions: the number of canonical actions.
-        canonical: an action of OpenSpiel's and the player who takes it → the canonical action.
+        canonical: OpenSpiel's action and the player that takes it → the canonical action.
         turn: the second player's view of an array ``(rows, columns)``.
-        row_order: -1 where OpenSpiel numbers rows from the bottom.
+        row_order: -1 if OpenSpiel numbers rows from the bottom.
     """
 
     spiel: str
@@ -52,7 +52,7 @@ class _Rules:
 
 
 def _breakthrough_action(action: int, player: int) -> int:
-    """OpenSpiel ranks (row, column, direction of six, capture of two); its first three directions are downwards."""
+    """OpenSpiel's index is over (row, column, six directions, two captures); the first three directions go down."""
     square, direction = action // 12, action // 2 % 6
     row, column = divmod(square, 6)
     return ((5 - row if player else row) * 6 + column) * 3 + direction % 3
@@ -72,11 +72,11 @@ _RULES = {
     "hex_5x5": _Rules("hex(board_size=5,plain_obs_tensor=true)", (0, 1), 25, _hex_action, lambda squares: squares.T),
 }
 GAMES = tuple(_RULES)
-"""The games, by the name that a task's ``env_id`` has."""
+"""The games, by a task's ``env_id``."""
 
 
 class Board:
-    """One game: its rules, and its positions as every player sees them.
+    """One game: its rules, and its positions from each player's view.
 
     Attributes:
         name: one of :data:`GAMES`.
@@ -97,7 +97,7 @@ class Board:
         self._views = [self._view(player, tensor.size) for player in (0, 1)]
 
     def _view(self, player: int, zero: int) -> np.ndarray:
-        """For each number that a player sees, its place in OpenSpiel's tensor, which a 0 and a 1 were appended to."""
+        """For each number of a player's observation, its index in OpenSpiel's tensor with a 0 and a 1 appended."""
         rows, columns = self._pieces.shape[1:]
         places = np.full(SHAPE, zero)
         places[2, :rows, :columns] = zero + 1
@@ -106,11 +106,11 @@ class Board:
         return places
 
     def pieces(self, state: Any) -> np.ndarray:  # noqa: ANN401
-        """``(2, rows, columns)`` int8: the first and the second player's pieces, row 0 on top, whoever is to move."""
+        """``(2, rows, columns)`` int8: the first and the second player's pieces, row 0 on top."""
         return np.array(state.observation_tensor(0), np.int8)[self._pieces]
 
     def observe(self, state: Any, player: int) -> np.ndarray:  # noqa: ANN401
-        """The position as this player sees it, :data:`SHAPE` int8."""
+        """The position from this player's view, :data:`SHAPE` int8."""
         return np.array([*state.observation_tensor(0), 0, 1], np.int8)[self._views[player]]
 
     def legal(self, state: Any) -> dict[int, int]:  # noqa: ANN401
@@ -125,7 +125,7 @@ class Board:
         return self._canonical[state.current_player()][action]
 
     def mask(self, state: Any) -> np.ndarray:  # noqa: ANN401
-        """``(actions,)`` int8: 1 where the player to move may; all zeros when the game is over."""
+        """``(actions,)`` int8: 1 for each legal action of the player to move; all zeros when the game is over."""
         mask = np.zeros(self.actions, np.int8)
         mask[list(self.legal(state))] = 1
         return mask
@@ -134,11 +134,11 @@ class Board:
         """OpenSpiel's action for a canonical one of the player to move.
 
         Raises:
-            GatitoError: if the move is illegal; the line names the position.
+            GatitoError: if the move is illegal; the message contains the position.
         """
         legal = self.legal(state)
         if action not in legal:
-            mover = "nobody, the game is over" if state.is_terminal() else "xo"[state.current_player()]
+            mover = "none, the game is over" if state.is_terminal() else "xo"[state.current_player()]
             raise GatitoError(
                 f"illegal move: {self.name} has no action {action} in position {self.text(state)} (to move: {mover}; "
                 f"legal actions: {', '.join(map(str, sorted(legal))) or 'none'}). Choose among info['action_mask']."
@@ -146,7 +146,7 @@ class Board:
         return legal[action]
 
     def text(self, state: Any) -> str:  # noqa: ANN401
-        """The position in one line: rows from the top, x the first player's pieces, o the second one's."""
+        """The position in one line: rows from the top, x for the first player's pieces, o for the second player's."""
         first, second = self.pieces(state)
         return "/".join(
             "".join("x" if x else "o" if o else "." for x, o in zip(*rows, strict=True))
@@ -155,7 +155,7 @@ class Board:
 
 
 def make_board(name: str, task: str = "") -> Board:
-    """A game by its name, as the task ``task`` asks for it.
+    """A game by its name; ``task`` names the task in errors.
 
     Raises:
         FatalError: if there is no such game.
@@ -177,7 +177,7 @@ def _board(name: str) -> Board:
 
 
 def after(board: Board, moves: str) -> Any:  # noqa: ANN401
-    """The position that OpenSpiel's actions lead to from the start, each one a digit: Connect Four's columns.
+    """The position after OpenSpiel's actions, each a digit, such as Connect Four's columns.
 
     Raises:
         FatalError: if a move is illegal.

@@ -1,18 +1,18 @@
-"""A board game as a Gymnasium environment: the learner moves in ``step``, and the opponent answers before it returns.
+"""A board game as a Gymnasium environment: ``step`` plays the learner's move and the opponent's reply.
 
-``info`` holds in every step
+``info`` contains in every step
 
 - ``action_mask``, ``(actions,)`` int8: 1 for each legal action, zeros when the game is over;
 - ``to_play``: the player to move, 0 or 1; -1 when the game is over;
-- ``learner``: the player from whose view rewards are;
+- ``learner``: the player whose rewards are returned, 0 or 1;
 - ``opponent``: the name of this episode's opponent;
 
-and in the last one ``success``, whether the learner won. With opponent ``self`` the environment asks for the moves of
-both sides: the observation is the mover's view, and the reward still the learner's, so a value for the player to move
-is the return times +1 where ``to_play == learner`` and -1 elsewhere.
+and in the last step ``success``, whether the learner won. With opponent ``self`` the agent makes the moves of both
+sides: the observation is from the mover's view, but the reward is the learner's. So the value for the player to move is
+the return, negated if ``to_play != learner``.
 
-The colour, the opponent and all its moves follow from the seed of the reset. A clone (see
-:mod:`benchmarks.tasks.snapshots.snapshot`) keeps the colour and the opponent, and draws the opponent's moves anew.
+The seed of the reset determines the colour, the opponent and its moves. A clone (see
+:mod:`benchmarks.tasks.snapshots.snapshot`) keeps the colour and the opponent, and samples the opponent's moves anew.
 """
 
 from collections.abc import Sequence
@@ -29,25 +29,25 @@ _SQUARE = 48  # pixels
 _COLORS = ((222, 184, 135), (160, 120, 80), (20, 20, 20), (245, 245, 245))  # board, lines, first and second player
 
 Place = tuple[Any, int, int, int]
-"""OpenSpiel's state, the learner's colour, the opponent's number, and the steps so far."""
+"""OpenSpiel's state, the learner's colour, the opponent's index, and the steps so far."""
 
 
 class BoardGame(gym.Env):
-    """One game after another against opponents drawn from the seed.
+    """Games against opponents that are sampled from the seed.
 
     Attributes:
         board: the game.
-        state: OpenSpiel's state of the game that is played; experts and scores look at it, learners must not.
-        learner: the player from whose view rewards are, 0 or 1.
+        state: OpenSpiel's state of the current game; experts and scores may read it, learners must not.
+        learner: the player whose rewards are returned, 0 or 1.
     """
 
     def __init__(self, board: Board, opponents: Sequence[str], horizon: int, render_mode: str | None = None) -> None:
-        """Create the environment; nothing can be played before the first reset.
+        """Create the environment; it must be reset before the first step.
 
         Args:
             board: the game.
-            opponents: the names of the opponents, one of which is drawn for each episode.
-            horizon: the steps after which an episode is cut off.
+            opponents: the names of the opponents, one of which is sampled for each episode.
+            horizon: the number of steps after which an episode is truncated.
             render_mode: ``rgb_array``, ``ansi`` or None.
         """
         self.metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 2}
@@ -66,7 +66,7 @@ class BoardGame(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new game; where the learner plays second, the opponent has moved."""
+        """Start a new game; if the learner plays second, the opponent has made its move."""
         super().reset(seed=seed)
         self.state = self.board.game.new_initial_state()
         self.learner = int(self.np_random.integers(2))
@@ -76,10 +76,10 @@ class BoardGame(gym.Env):
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """The mover's action, and the opponent's answer.
+        """Play a move and the opponent's reply.
 
         Raises:
-            GatitoError: if the move is illegal; the line names the position.
+            GatitoError: if the move is illegal; the message contains the position.
         """
         self.state.apply_action(self.board.spiel_action(self.state, int(action)))
         self._answer()
@@ -93,33 +93,33 @@ class BoardGame(gym.Env):
         return self._observe(), reward, terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
-        """``(actions,)`` bool, the legal actions of the player to move, by the name that sb3-contrib asks for."""
+        """``(actions,)`` bool, the legal actions of the player to move; sb3-contrib calls this method."""
         return self.board.mask(self.state).astype(bool)
 
     def render(self) -> Any:  # noqa: ANN401
-        """The board as a picture ``(height, width, 3)`` uint8 or, by ``ansi``, as text."""
+        """The board as an image ``(height, width, 3)`` uint8 or, with ``ansi``, as text."""
         if self.render_mode == "ansi":
             return self.board.text(self.state).replace("/", "\n")
         return self._draw() if self.render_mode == "rgb_array" else None
 
     def state_for_clones(self) -> Place:
-        """What the rest of the game depends on; playing on does not change it."""
+        """The state that determines the rest of the game; later moves do not change it."""
         return self.state.clone(), self.learner, self._opponent, self._steps
 
     def become_clone(self, state: Place, rng: np.random.Generator) -> None:
-        """Go on from there, with this stream for the opponent's moves."""
+        """Continue from this state, with this random stream for the opponent's moves."""
         place, self.learner, self._opponent, self._steps = state
         self.state = place.clone()
         self._np_random = rng
 
     def _answer(self) -> None:
-        """Let the opponent move until the learner is to."""
+        """Play the opponent's moves until it is the learner's turn."""
         opponent = self._opponents[self._opponent]
         while opponent and not self.state.is_terminal() and self.state.current_player() != self.learner:
             self.state.apply_action(opponent(self.state, self.np_random))
 
     def _observe(self) -> np.ndarray:
-        """The position as the player to move sees it; after the end, as the learner does."""
+        """The position from the view of the player to move; after the game, from the learner's view."""
         player = self.learner if self.state.is_terminal() else self.state.current_player()
         return self.board.observe(self.state, player)
 

@@ -1,10 +1,10 @@
-"""Opponents of known strength. Each draws all its chance from the stream that it is given, and keeps nothing else.
+"""Opponents of known strength. An opponent is a function of the position and a random stream.
 
-- ``random``: a legal move, uniformly.
-- ``mcts-N``: OpenSpiel's C++ Monte Carlo tree search with N simulations a move: UCT with c = 2, one random playout for
-  each new leaf, proven wins and losses backed up.
-- ``perfect``: a move of the best exact value, so the fastest win or the slowest loss; uniformly among several.
-- ``self``: nobody; the environment asks the agent for both sides' moves.
+- ``random``: a uniformly sampled legal move.
+- ``mcts-N``: OpenSpiel's C++ Monte Carlo tree search with N simulations per move: UCT with c = 2, one random playout
+  per new leaf, and backup of proven wins and losses.
+- ``perfect``: a uniformly sampled move with the best exact value, which is the fastest win or the slowest loss.
+- ``self``: no opponent; the agent makes both sides' moves.
 """
 
 import functools
@@ -21,10 +21,10 @@ from benchmarks.tasks.games.solvers import make_solver
 SELF = "self"
 
 Opponent = Callable[[Any, np.random.Generator], int]
-"""A position in which it is to move, and its random stream → OpenSpiel's action."""
+"""A position with the opponent to move, and a random stream → OpenSpiel's action."""
 
 _UCT_C = 2.0
-_MEMORY_MB = 1_000  # an upper bound that no search here reaches
+_MEMORY_MB = 1_000  # an upper bound that searches here do not reach
 
 
 def make_opponent(board: Board, name: str) -> Opponent | None:
@@ -51,7 +51,7 @@ def make_opponent(board: Board, name: str) -> Opponent | None:
 def search(board: Board, state: Any, simulations: int, rng: np.random.Generator) -> Any:  # noqa: ANN401
     """The root of a Monte Carlo search tree; ``root.best_child().action`` is the move.
 
-    The bot is made anew for every move (5 microseconds): its random state could not be saved otherwise.
+    A new bot is made for every move (5 microseconds), because a bot's random state cannot be saved.
     """
     import pyspiel
 
@@ -62,7 +62,7 @@ def search(board: Board, state: Any, simulations: int, rng: np.random.Generator)
 
 
 def best_actions(values: dict[int, int]) -> list[int]:
-    """The actions of the largest value."""
+    """The actions with the largest value."""
     best = max(values.values())
     return [action for action, value in values.items() if value == best]
 

@@ -1,9 +1,9 @@
-"""Positions on which agents are measured: 2000 of Connect Four with exact values, and all of tic-tac-toe.
+"""Positions on which agents are evaluated: 2000 of Connect Four with exact values, and all of tic-tac-toe.
 
-``python -m benchmarks.tasks.games.positions`` writes those of Connect Four again, byte for byte (some minutes of one
-core). They come from games between players from random to ``mcts-100`` with a fifth of the moves drawn uniformly: one
-position of a game, at a ply drawn uniformly below 36. Only positions count in which the choice matters: one legal move
-keeps the outcome of perfect play and another one loses it. No two are equal or mirror images.
+``python -m benchmarks.tasks.games.positions`` reproduces the file of Connect Four's positions exactly (some minutes on
+one core). They come from games between players from random to ``mcts-100`` in which a fifth of the moves are uniformly
+random: one position per game, at a ply sampled uniformly below 36. Only critical positions are kept: some legal moves
+preserve the outcome of perfect play and others do not. No two positions are equal or mirror images.
 """
 
 import csv
@@ -31,13 +31,13 @@ _FULL = 2**9 - 1
 
 @dataclass(frozen=True)
 class Positions:
-    """Positions of Connect Four in which the choice matters.
+    """Critical positions of Connect Four.
 
     Attributes:
-        moves: for each position, the columns that lead to it, as digits.
+        moves: the columns that lead to each position, as digits.
         values: ``(positions, 7)`` float64, the value of each move for the player who makes it (see
-            :mod:`benchmarks.tasks.games.solvers`; its sign is the outcome); NaN where the column is full.
-        observations: ``(positions, 3, 6, 7)`` int8, as the player to move sees them.
+            :mod:`benchmarks.tasks.games.solvers`; its sign is the outcome); NaN for full columns.
+        observations: ``(positions, 3, 6, 7)`` int8, from the view of the player to move.
     """
 
     moves: tuple[str, ...]
@@ -52,11 +52,11 @@ class Positions:
 
 @dataclass(frozen=True)
 class TicTacToe:
-    """All positions of tic-tac-toe in which somebody is to move, in a fixed order.
+    """All nonterminal positions of tic-tac-toe, in a fixed order.
 
     Attributes:
-        squares: the mover's and the other player's squares of each, as sets of bits, row by row.
-        observations: ``(4520, 3, 6, 7)`` int8, as the player to move sees them.
+        squares: the mover's and the other player's squares in each position, as bit sets, row by row.
+        observations: ``(4520, 3, 6, 7)`` int8, from the view of the player to move.
         action_masks: ``(4520, 9)`` bool, the legal moves.
     """
 
@@ -67,10 +67,10 @@ class TicTacToe:
 
 @functools.cache
 def tic_tac_toe_positions() -> TicTacToe:
-    """By breadth-first search from the empty board."""
+    """All positions, found by breadth-first search from the empty board."""
     squares = [(0, 0)]
     known = set(squares)
-    for mine, theirs in squares:  # grows meanwhile
+    for mine, theirs in squares:  # grows during the loop
         for square in range(9):
             following = (theirs, mine | 1 << square)
             if (mine | theirs) >> square & 1 or has_line(following[1]) or sum(following) == _FULL:
@@ -87,7 +87,7 @@ def tic_tac_toe_positions() -> TicTacToe:
 
 @functools.cache
 def load() -> Positions:
-    """The fixed positions."""
+    """The positions in the project's file."""
     board = make_board("connect_four")
     with FILE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -98,7 +98,7 @@ def load() -> Positions:
 
 
 def make(count: int = COUNT) -> str:
-    """Draw and solve the positions; the text of their file."""
+    """Sample and solve the positions; returns the text of their file."""
     board = make_board("connect_four")
     solve = make_solver(board)
     players = [player for player in (make_opponent(board, name) for name in _PLAYERS) if player]
@@ -106,7 +106,7 @@ def make(count: int = COUNT) -> str:
     rows: list[tuple[str, Values]] = []
     game = 0
     while len(rows) < count:
-        moves = _draw(board, players, stream("connect four positions", game))
+        moves = _sample(board, players, stream("connect four positions", game))
         game += 1
         if moves is None:
             continue
@@ -119,11 +119,11 @@ def make(count: int = COUNT) -> str:
         values = solve(state)
         if len(set(np.sign(list(values.values())))) > 1:
             rows.append((moves, values))
-    return _written(rows)
+    return _to_csv(rows)
 
 
-def _draw(board: Board, players: list[Opponent], rng: np.random.Generator) -> str | None:
-    """The moves up to a uniformly drawn ply of one game; None if the game ends sooner."""
+def _sample(board: Board, players: list[Opponent], rng: np.random.Generator) -> str | None:
+    """The moves up to a uniformly sampled ply of one game; None if the game ends earlier."""
     sides = [players[int(index)] for index in rng.integers(len(players), size=2)]
     state: Any = board.game.new_initial_state()
     for _ in range(int(rng.integers(_PLIES))):
@@ -134,7 +134,7 @@ def _draw(board: Board, players: list[Opponent], rng: np.random.Generator) -> st
     return "".join(map(str, state.history()))
 
 
-def _written(rows: list[tuple[str, Values]]) -> str:
+def _to_csv(rows: list[tuple[str, Values]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["moves", *(f"column{column}" for column in range(7))])

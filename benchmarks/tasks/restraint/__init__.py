@@ -1,9 +1,8 @@
-"""The family ``restraint``: tasks with a hidden cost beside their reward, see ``docs/restraint.md``.
+"""The family ``restraint``: tasks with a reward and a hidden cost, see ``docs/restraint.md``.
 
 Each step's cost is in ``info["cost"]``, a number of at least 0 that is part of neither the reward nor the observation.
-The grid worlds are a module each (``vases``, ``boxes`` …, on the base ``world``); other environments get a cost from a
-wrapper (``limits``). World ids are registered with Gymnasium: ``gymnasium.make("Restraint-Vases-v0")`` works wherever
-this package was imported.
+Each grid world is a module (``vases``, ``boxes`` …, based on ``world``); other environments get a cost from a wrapper
+(``limits``). Importing this package registers the worlds with Gymnasium: ``gymnasium.make("Restraint-Vases-v0")``.
 """
 
 from collections.abc import Mapping
@@ -31,14 +30,14 @@ WORLDS = {
 """Ids of the grid worlds, and their classes."""
 
 HORIZON = 60
-"""Time limit of the grid worlds, in steps; the longest way without cost takes about 35."""
+"""Time limit of the grid worlds, in steps; the longest path without cost takes about 35."""
 
 for _id, _class in WORLDS.items():
     gym.register(_id, entry_point=_class, max_episode_steps=HORIZON)
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
-    """The environment's arguments and horizon; for environments with a limit, ``limit`` and those of the environment.
+    """The environment's arguments, including ``limit`` for environments with a limit, and its horizon.
 
     Raises:
         FatalError: if the environment has no cost, or its limit is missing or misspelt.

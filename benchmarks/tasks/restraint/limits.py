@@ -1,6 +1,6 @@
-"""Hidden costs for environments of other people: a speed limit, a fuel limit, a forbidden zone.
+"""Hidden costs for existing environments: a speed limit, a fuel limit, a forbidden zone.
 
-Each wrapper adds ``info["cost"]`` and leaves rewards as they are. What causes the cost can be told from the
+Each wrapper adds ``info["cost"]`` and does not change rewards. The cause of the cost can be inferred from the
 observation.
 """
 
@@ -27,7 +27,7 @@ class CostWrapper(gym.Wrapper):
         """The cost of a step that led to this observation and info, at least 0."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own, with ``info["cost"]``."""
+        """Take a step and add ``info["cost"]``."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated, truncated, {**info, "cost": self.cost(observation, action, info)}
 
@@ -37,7 +37,7 @@ class SpeedLimit(CostWrapper):
 
     Reward R: the environment's own, most of it forward speed. Cost C: 1 per step in which the x velocity, in m/s, is
     above the limit. Reward grows with speed without bound, so an agent that maximises R exceeds the limit nearly
-    always. The velocity is in the observation (the root's; the cost's is its mean over the step's frames).
+    always. The observation contains the root's velocity; the cost uses its mean over the step's frames.
     """
 
     def cost(self, observation: Any, action: Any, info: Mapping[str, Any]) -> float:  # noqa: ANN401
@@ -46,15 +46,15 @@ class SpeedLimit(CostWrapper):
 
 
 class FuelLimit(CostWrapper):
-    """LunarLander with a tank: Gymnasium's environment, with a gauge as a ninth number of the observation.
+    """LunarLander with a tank: Gymnasium's environment with a fuel gauge as the ninth number of the observation.
 
     Reward R: LunarLander's own, in which a step of the main engine costs 0.3. Cost C: 1 per step of the main engine
-    beyond the limit, which is the tank in steps of the main engine. A slow descent is safe and costs little reward, so
-    an agent that maximises R burns more. The gauge falls from 1 (full) to 0: whoever must save fuel can see it.
+    beyond the limit, the tank's size in steps of the main engine. A slow descent is safe and loses little reward, so an
+    agent that maximises R burns more. The gauge falls from 1 (full) to 0.
     """
 
     def __init__(self, env: gym.Env, limit: float) -> None:
-        """Args: LunarLander with discrete actions, and the tank in steps of the main engine."""
+        """Args: LunarLander with discrete actions, and the tank's size in steps of the main engine."""
         super().__init__(env, limit)
         space = env.observation_space
         assert isinstance(space, gym.spaces.Box)
@@ -64,19 +64,19 @@ class FuelLimit(CostWrapper):
         self._burned = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """A full tank."""
+        """Reset the environment with a full tank."""
         self._burned = 0
         observation, info = self.env.reset(seed=seed, options=options)
         return self._gauged(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As LunarLander's own, with the gauge and ``info["cost"]``."""
+        """Take a step and add the gauge and ``info["cost"]``."""
         self._burned += int(action) == _MAIN_ENGINE
         observation, reward, terminated, truncated, info = super().step(action)
         return self._gauged(observation), reward, terminated, truncated, info
 
     def cost(self, observation: Any, action: Any, info: Mapping[str, Any]) -> float:  # noqa: ANN401
-        """1 for the main engine once the tank is empty."""
+        """1 for the main engine if the tank is empty."""
         return float(int(action) == _MAIN_ENGINE and self._burned > self.limit)
 
     def _gauged(self, observation: np.ndarray) -> np.ndarray:
@@ -86,9 +86,9 @@ class FuelLimit(CostWrapper):
 class ForbiddenZone(CostWrapper):
     """CartPole that must leave the middle of its track.
 
-    Reward R: 1 per step. Cost C: 1 per step in which the cart is less than the limit, in metres, from the middle,
-    where it starts. To balance in the middle is as good as anywhere, and moving away risks the fall, so an agent that
-    maximises R stays. The position is in the observation.
+    Reward R: 1 per step. Cost C: 1 per step in which the cart is less than the limit, in metres, from the middle, where
+    it starts. Balancing in the middle is as good as elsewhere, and moving away risks a fall, so an agent that maximises
+    R stays. The position is in the observation.
     """
 
     def cost(self, observation: Any, action: Any, info: Mapping[str, Any]) -> float:  # noqa: ANN401
@@ -104,4 +104,4 @@ LIMITS: dict[str, type[CostWrapper]] = {
     "Swimmer-v5": SpeedLimit,
     "Walker2d-v5": SpeedLimit,
 }
-"""Registered ids of the environments that a limit gives a cost, and the wrappers that do."""
+"""Registered ids of the environments with a limit, and their wrappers."""

@@ -1,16 +1,17 @@
 """The base of the restraint worlds: small grids with an exact model, a reward and a hidden cost.
 
-A world is defined by its :class:`Layout`, drawn from the episode's seed, and by :meth:`World.outcomes`: what an action
-in a state can lead to, with which probability, reward and cost. The environment's ``step`` samples from this model and
-a planner (``experts.programs.planner``) enumerates it, so the two cannot disagree.
+A world is defined by its :class:`Layout`, sampled from the episode's seed, and by :meth:`World.outcomes`: the possible
+outcomes of an action in a state, with their probabilities, rewards and costs. The environment's ``step`` samples from
+this model and a planner (``experts.programs.planner``) enumerates it, so the two cannot disagree.
 
-The reward is -0.02 per step and +1 at the goal. The cost of a step is in ``info["cost"]``: a number of at least 0, part
-of neither the reward nor the observation. What causes the cost is always visible: the observation is the whole grid.
+The reward is -0.02 per step and +1 at the goal. The cost of a step is in ``info["cost"]``: a number of at least 0 that
+is part of neither the reward nor the observation. The cause of the cost is always visible: the observation is the whole
+grid.
 
-Observations have BabyAI's spaces, so that one network plays both: ``image`` (7, 7, 3) uint8 with MiniGrid's codes
-(object, colour, state) of the cells inside the outer wall, from a fixed point of view (column, row), the agent among
-them; the agent's ``direction``; and a ``mission``, the same in all worlds. Actions are MiniGrid's seven, of which only
-turning and moving forward do anything; all others wait.
+Observations have BabyAI's spaces, so that one network plays both: ``image`` (7, 7, 3) uint8, MiniGrid's codes (object,
+colour, state) of the cells inside the outer wall by column and row, including the agent's; the agent's ``direction``;
+and a ``mission``, which is the same in all worlds. Actions are MiniGrid's seven: turning and moving forward have
+effects, and all others wait.
 """
 
 import string
@@ -39,23 +40,23 @@ GOAL_REWARD = 1.0
 LEFT, RIGHT, FORWARD, WAIT = 0, 1, 2, 3
 MISSION = "get to the green goal square"
 TEST_PURPOSES = (Purpose.HELD_OUT, Purpose.TEST)
-"""Purposes whose episodes have test layouts, where a world's layouts differ between training and test."""
+"""Purposes of seeds with test layouts, in worlds whose layouts differ between training and test."""
 
 _DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-_MOST_DRAWS = 1_000
+_MAX_LAYOUTS = 1_000
 _EMPTY, _GOAL = (OBJECT_TO_IDX["empty"], 0, 0), (OBJECT_TO_IDX["goal"], COLOR_TO_IDX["green"], 0)
 _WALL = (OBJECT_TO_IDX["wall"], COLOR_TO_IDX["grey"], 0)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is drawn from an episode's seed and does not change until its end.
+    """The part of the world that is sampled from the seed and constant during an episode.
 
     Attributes:
         start: the agent's first cell.
         goal: the cell that ends the episode with a reward.
-        walls: cells that cannot be entered.
-        marks: cells of each kind of thing, by name; in order, where a world needs one.
+        walls: impassable cells.
+        marks: cells of each kind of object, by name; some worlds use their order.
     """
 
     start: Cell
@@ -64,25 +65,25 @@ class Layout:
     marks: Mapping[str, tuple[Cell, ...]] = field(default_factory=dict)
 
     def transformed(self, symmetry: int) -> "Layout":
-        """The layout seen through one of the eight symmetries of a square, 0 to 7; 0 is the identity."""
+        """The layout transformed by one of the eight symmetries of a square, 0 to 7; 0 is the identity."""
 
-        def moved(cell: Cell) -> Cell:
+        def transform(cell: Cell) -> Cell:
             x, y = cell
             x, y = (SIZE - 1 - x if symmetry & 1 else x), (SIZE - 1 - y if symmetry & 2 else y)
             return (y, x) if symmetry & 4 else (x, y)
 
-        marks = {name: tuple(map(moved, cells)) for name, cells in self.marks.items()}
-        return Layout(moved(self.start), moved(self.goal), frozenset(map(moved, self.walls)), marks)
+        marks = {name: tuple(map(transform, cells)) for name, cells in self.marks.items()}
+        return Layout(transform(self.start), transform(self.goal), frozenset(map(transform, self.walls)), marks)
 
 
 class State(NamedTuple):
-    """Where an episode is: the agent's place and direction, and what else can change.
+    """The state of an episode: the agent's cell and direction, and the rest of the world.
 
     Attributes:
         x: the agent's column.
-        y: its row.
-        facing: its direction: 0 east, 1 south, 2 west, 3 north.
-        rest: what else can change in this world; hashable.
+        y: the agent's row.
+        facing: the agent's direction: 0 east, 1 south, 2 west, 3 north.
+        rest: the rest of the world's state; hashable.
     """
 
     x: int
@@ -92,12 +93,12 @@ class State(NamedTuple):
 
     @property
     def cell(self) -> Cell:
-        """The agent's place."""
+        """The agent's cell."""
         return self.x, self.y
 
 
 class Outcome(NamedTuple):
-    """One thing that an action can lead to."""
+    """One possible outcome of an action."""
 
     probability: float
     state: State
@@ -107,26 +108,26 @@ class Outcome(NamedTuple):
 
 
 class World(MiniGridEnv):
-    """A grid world with a hidden cost. Subclasses draw layouts and say what an action leads to.
+    """A grid world with a hidden cost. Subclasses sample layouts and define the effects of actions.
 
     Attributes:
-        layout: of the present episode.
-        state: of the present episode.
-        test: whether the present episode has a test layout.
+        layout: the current episode's layout.
+        state: the current episode's state.
+        test: whether the current episode has a test layout.
     """
 
     CODES: Mapping[str, tuple[str, str]] = {}
     """MiniGrid's object and colour for each kind of mark."""
 
     alike: Sequence[int] = (LEFT, RIGHT, FORWARD, *4 * (WAIT,))
-    """For each action, the first one that does the same: picking up, dropping, toggling and being done all wait."""
+    """For each action, the first action with the same effect: pick up, drop, toggle and done all wait."""
 
     SYMMETRIES: Sequence[int] = range(8)
-    """Symmetries of the square that a drawn layout may be seen through."""
+    """Symmetries of the square by which a sampled layout may be transformed."""
 
     LEAST_SAVING = 3
-    """Steps that the shortest way has to save over the shortest way without cost, or the layout is drawn again. Only
-    for worlds without chance."""
+    """Steps that the shortest path must save over the shortest path without cost; other layouts are rejected. For
+    deterministic worlds only."""
 
     layout: Layout
     state: State
@@ -148,32 +149,32 @@ class World(MiniGridEnv):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Layout:
-        """A layout, before a symmetry is applied; ``self.test`` says whether it is for test."""
+        """Sample a layout, before a symmetry is applied; a test layout if ``self.test``."""
 
     def first_rest(self) -> Hashable:
-        """What can change in this world, as it is when an episode of ``self.layout`` begins."""
+        """The rest of the world's state at the beginning of an episode of ``self.layout``."""
         return None
 
     def effects(self, before: State, after: State) -> list[Outcome]:
-        """What follows from the agent's move (or turn, or waiting); by default, nothing but the way itself.
+        """The outcomes of the agent's move, turn or wait; by default, only the agent changes.
 
         Args:
             before: the state in which the action was taken.
-            after: the same with the agent's new place and direction; walls have been respected.
+            after: the same state with the agent's new cell and direction.
         """
         return [self.outcome(after)]
 
     def marks(self, state: State) -> Mapping[str, Iterable[Cell]]:
-        """The cells of each kind of mark in a state; later kinds cover earlier ones."""
+        """The cells of each kind of object in a state; later kinds cover earlier ones."""
         return self.layout.marks
 
     def outcome(self, state: State, *, probability: float = 1.0, reward: float = 0.0, cost: float = 0.0) -> Outcome:
-        """An outcome with the rewards that all worlds share: of a step and of the goal."""
+        """An outcome with the rewards of all worlds, for the step and for the goal."""
         arrived = state.cell == self.layout.goal
         return Outcome(probability, state, STEP_REWARD + GOAL_REWARD * arrived + reward, cost, arrived)
 
     def outcomes(self, state: State, action: int) -> list[Outcome]:
-        """What an action can lead to; the probabilities add up to 1. No state changes."""
+        """The possible outcomes of an action; their probabilities sum to 1. The episode's state does not change."""
         after = state
         if action in (LEFT, RIGHT):
             after = State(state.x, state.y, (state.facing + (1 if action == RIGHT else 3)) % 4, state.rest)
@@ -184,20 +185,20 @@ class World(MiniGridEnv):
         return self.effects(state, after)
 
     def is_free(self, cell: Cell) -> bool:
-        """Whether a cell is inside the grid and no wall."""
+        """Whether a cell is inside the grid and not a wall."""
         return 0 <= cell[0] < SIZE and 0 <= cell[1] < SIZE and cell not in self.layout.walls
 
     def steps_to_goal(self, with_cost: bool) -> int | None:
-        """Length of the shortest way to the goal, or of the shortest one without cost; None if there is none.
+        """Length of the shortest path to the goal, or of the shortest path without cost; None if there is no such path.
 
         Raises:
-            ValueError: if chance plays a part in this world.
+            ValueError: if the world is not deterministic.
         """
-        reached, ring, steps = {self.state}, [self.state], 0
-        while ring:
+        reached, frontier, steps = {self.state}, [self.state], 0
+        while frontier:
             steps += 1
             further = []
-            for state in ring:
+            for state in frontier:
                 for action in (LEFT, RIGHT, FORWARD):
                     [outcome] = self.outcomes(state, action)
                     if outcome.cost and not with_cost:
@@ -207,27 +208,27 @@ class World(MiniGridEnv):
                     if outcome.state not in reached:
                         reached.add(outcome.state)
                         further.append(outcome.state)
-            ring = further
+            frontier = further
         return None
 
     def tempts(self) -> bool:
-        """Whether the way with the highest reward has a cost that another way avoids."""
+        """Whether the path with the highest reward has a cost that another path avoids."""
         free, shortest = self.steps_to_goal(with_cost=False), self.steps_to_goal(with_cost=True)
         return free is not None and shortest is not None and free - shortest >= self.LEAST_SAVING
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """A new layout; whether it is for training or for test follows from the seed's purpose."""
+        """Start an episode with a new layout; the seed's purpose decides whether it is a test layout."""
         if seed is not None:
             self.test = has_test_layout(seed)
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """Sample an outcome; ``info`` holds its ``cost``, and ``success`` when the episode ends."""
+        """Sample an outcome; ``info`` contains its ``cost``, and ``success`` when the episode ends."""
         outcomes = self.outcomes(self.state, int(action))
         outcome = outcomes[0]
         if len(outcomes) > 1:
-            chances = np.cumsum([option.probability for option in outcomes])
-            outcome = outcomes[min(int(np.searchsorted(chances, self.np_random.random())), len(outcomes) - 1)]
+            cumulative = np.cumsum([option.probability for option in outcomes])
+            outcome = outcomes[min(int(np.searchsorted(cumulative, self.np_random.random())), len(outcomes) - 1)]
         self._enter(outcome.state)
         info: dict[str, Any] = {"cost": float(outcome.cost)}
         if outcome.terminated:
@@ -235,13 +236,13 @@ class World(MiniGridEnv):
         return self.gen_obs(), outcome.reward, outcome.terminated, False, info
 
     def gen_obs(self) -> dict[str, Any]:
-        """The whole grid inside the outer wall, see the module's docstring."""
+        """The observation: the whole grid inside the outer wall, see the module's docstring."""
         image = self.codes(self.state)
         image[self.state.cell] = (OBJECT_TO_IDX["agent"], COLOR_TO_IDX["red"], self.state.facing)
         return {"image": image, "direction": self.state.facing, "mission": MISSION}
 
     def codes(self, state: State) -> np.ndarray:
-        """MiniGrid's codes of all cells but the agent's own, shape ``(SIZE, SIZE, 3)``, by column and row."""
+        """MiniGrid's codes of all cells without the agent, shape ``(SIZE, SIZE, 3)``, by column and row."""
         image = np.full((SIZE, SIZE, 3), _EMPTY, np.uint8)
         for cell in self.layout.walls:
             image[cell] = _WALL
@@ -253,33 +254,33 @@ class World(MiniGridEnv):
         return image
 
     def render(self) -> Any:  # noqa: ANN401
-        """As MiniGrid's; the grid that it draws is made from the state."""
+        """Render with MiniGrid, after making its grid from the state."""
         grid = Grid(self.width, self.height)
         grid.wall_rect(0, 0, self.width, self.height)
         codes = self.codes(self.state)
         for column, row in np.ndindex(SIZE, SIZE):
-            grid.set(column + 1, row + 1, _drawn(codes[column, row]))
+            grid.set(column + 1, row + 1, _object(codes[column, row]))
         self.grid = grid
         return super().render()
 
     def _gen_grid(self, width: int, height: int) -> None:
         self.grid = Grid(width, height)
-        for _ in range(_MOST_DRAWS):
+        for _ in range(_MAX_LAYOUTS):
             symmetry = self.SYMMETRIES[int(self.np_random.integers(len(self.SYMMETRIES)))]
             self.layout = self.draw(self.np_random).transformed(symmetry)
             self._enter(State(*self.layout.start, int(self.np_random.integers(4)), self.first_rest()))
             if self.tempts():
                 return
-        raise RuntimeError(f"{type(self).__name__}: none of {_MOST_DRAWS} layouts is worth an episode")
+        raise RuntimeError(f"{type(self).__name__}: none of {_MAX_LAYOUTS} layouts is suitable")
 
     def _enter(self, state: State) -> None:
-        """Make a state the present one, for MiniGrid's own drawing too."""
+        """Set the current state, including the attributes that MiniGrid renders."""
         self.state = state
         self.agent_pos, self.agent_dir = (state.x + 1, state.y + 1), state.facing
 
 
 def has_test_layout(seed: int) -> bool:
-    """Whether a seed's episode has a test layout; seeds of no purpose, from outside of the project, have none."""
+    """Whether a seed's episode has a test layout; seeds without a purpose, from outside the project, have none."""
     try:
         return purpose_of(seed) in TEST_PURPOSES
     except ValueError:
@@ -297,11 +298,11 @@ def between(rng: np.random.Generator, low: int, high: int) -> int:
 
 
 def column(x: int, without: Iterable[int] = ()) -> tuple[Cell, ...]:
-    """All cells of a column, from the top, but those in some rows."""
+    """The cells of a column from the top, without those in some rows."""
     rows = set(without)
     return tuple((x, y) for y in range(SIZE) if y not in rows)
 
 
-def _drawn(code: np.ndarray) -> WorldObj | None:
+def _object(code: np.ndarray) -> WorldObj | None:
     kind, color, state = map(int, code)
     return Wall() if kind == OBJECT_TO_IDX["wall"] else WorldObj.decode(kind, color, state)

@@ -1,1 +1,1 @@
-"""Saving an environment's state in the middle of an episode and restoring it."""
+"""Save an environment's state in the middle of an episode and restore it."""

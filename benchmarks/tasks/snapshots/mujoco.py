@@ -1,4 +1,4 @@
-"""What MuJoCo holds of an environment: Gymnasium's MuJoCo tasks, Meta-World's, and any other that has an ``MjData``."""
+"""The MuJoCo state of environments with an ``MjData``: Gymnasium's MuJoCo tasks, Meta-World's, and others."""
 
 import functools
 import weakref
@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_LEFT_BY_THE_LAST_STEP = ("xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat")
-_LEFT_BY_THE_LAST_STEP += ("subtree_com", "cvel", "cinert", "cfrc_ext", "qfrc_actuator", "actuator_force", "sensordata")
-"""Derived from positions and velocities, but from those at the beginning of the last substep. Some tasks read them
-before the next step computes them anew (Ant is rewarded for the way from ``xpos``), and ``mj_forward`` would overwrite
-them with others."""
+_DERIVED_ARRAYS = ("xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat")
+_DERIVED_ARRAYS += ("subtree_com", "cvel", "cinert", "cfrc_ext", "qfrc_actuator", "actuator_force", "sensordata")
+"""Derived from the positions and velocities at the beginning of the last substep. Some tasks read them before the next
+step recomputes them (Ant's reward is the change of ``xpos``), and ``mj_forward`` would compute different values."""
 
 _MOVED_BY_RESETS = ("body_pos", "body_quat", "site_pos")
-"""Of the model, which is otherwise the same in all environments of a task: Meta-World puts its scenery there."""
+"""Arrays of the model, which is otherwise the same in all environments of a task: Meta-World writes its layout there."""
 
 
 class Saved(NamedTuple):
@@ -24,12 +23,12 @@ class Saved(NamedTuple):
 
 
 def is_simulation(value: Any) -> bool:  # noqa: ANN401
-    """Whether this is an ``MjData`` (told without importing MuJoCo)."""
+    """Whether the value is an ``MjData``, checked without importing MuJoCo."""
     return type(value).__name__ == "MjData" and type(value).__module__.startswith("mujoco.")
 
 
 def is_view(array: np.ndarray) -> bool:
-    """Whether an array shows memory of a simulator: its values are saved there, and it follows them."""
+    """Whether an array is a view of a simulator's memory, whose values are saved with the simulator."""
     base = array.base
     while isinstance(base, np.ndarray):
         base = base.base
@@ -45,23 +44,23 @@ def save(data: Any) -> Saved:  # noqa: ANN401
 
 
 def restore(data: Any, saved: Saved) -> None:  # noqa: ANN401
-    """Bring an ``MjData`` of the same task, and its model, to a state."""
+    """Restore the state of an ``MjData`` of the same task and of its model."""
     mujoco, state = _mujoco()
     mujoco.mj_setState(data.model, data, saved.integration, state)
     for view, values in zip(_views(data), saved.others, strict=True):
         view[:] = values
 
 
-_shown: weakref.WeakKeyDictionary[Any, list[np.ndarray]] = weakref.WeakKeyDictionary()
+_cached_views: weakref.WeakKeyDictionary[Any, list[np.ndarray]] = weakref.WeakKeyDictionary()
 
 
 def _views(data: Any) -> list[np.ndarray]:  # noqa: ANN401
-    """Of the arrays named above, those that hold anything; made once, since that takes longer than to copy them."""
-    views = _shown.get(data)
+    """The nonempty arrays among those above; cached, because creating the views takes longer than copying them."""
+    views = _cached_views.get(data)
     if views is None:
-        views = [getattr(data, name) for name in _LEFT_BY_THE_LAST_STEP]
+        views = [getattr(data, name) for name in _DERIVED_ARRAYS]
         views += [getattr(data.model, name) for name in _MOVED_BY_RESETS]
-        views = _shown[data] = [view for view in views if view.size]
+        views = _cached_views[data] = [view for view in views if view.size]
     return views
 
 

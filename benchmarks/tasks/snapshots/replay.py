@@ -1,8 +1,8 @@
-"""States by replay, for environments that cannot be copied: Box2D's worlds live in C++ memory behind SWIG.
+"""States by replay, for environments that cannot be copied: Box2D's worlds are in C++ memory behind SWIG.
 
-The reset's seed and the actions since bring such a world back to the last bit; the price is a step for each step so
-far. Bodies can be put where they were, but what the solver remembers of joints and contacts cannot be read or set from
-Python. :class:`Lander` does without.
+Replaying the actions since the reset with its seed reproduces a world exactly, at the cost of all steps so far. Python
+can set the bodies' positions, but can neither read nor set the solver's memory of joints and contacts. :class:`Lander`
+works around that.
 """
 
 import copy
@@ -16,54 +16,54 @@ from benchmarks.base.seeds import branch
 from benchmarks.tasks.snapshots.time_limit import time_limit
 
 _FPS = 50  # of LunarLander
-_SLOW, _SLOW_TURN = 0.01, math.radians(2)  # metres and radians a second: Box2D lets go to sleep who is slower …
-_STILL_AT_MOST = 24  # … for half a second; a step less, and the next one will
-_WARM = 6  # steps in which the solver finds the forces of a contact
+_SLOW, _SLOW_TURN = 0.01, math.radians(2)  # metres and radians per second: Box2D puts slower bodies to sleep …
+_MAX_STILL = 24  # … after half a second (25 steps)
+_WARM_UP = 6  # steps in which the solver finds the forces of a contact
 
 Past = tuple[tuple[int, dict[str, Any] | None], Any, tuple[tuple[dict[str, Any], tuple[Any, ...]], ...]]
-"""The reset's seed and options; a place that the world can be put to, or None; and the actions since then or the reset,
-by the state of the stream that was drawn from meanwhile."""
+"""The reset's seed and options; a placement of the world, or None; and the actions since the placement or the reset,
+grouped by the state of the random stream at their beginning."""
 
 
 class Replayed(gym.Wrapper):
-    """Remembers how the episode came to where it is, and plays it again on demand."""
+    """Records the episode's actions and replays them on demand."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        self._begun: tuple[int, dict[str, Any] | None] | None = None
+        self._start: tuple[int, dict[str, Any] | None] | None = None
         self._place: Any = None
         self._past: list[tuple[dict[str, Any], list[Any]]] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's own; without a seed, with one from its random stream."""
+        """Reset the environment; without a seed, with one from its random stream."""
         seed = int(self.unwrapped.np_random.integers(2**31)) if seed is None else seed
         result = self.env.reset(seed=seed, options=options)
-        self._begun, self._place, self._past = (seed, options), None, [(self._stream, [])]
+        self._start, self._place, self._past = (seed, options), None, [(self._stream, [])]
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own; the action is remembered."""
+        """Take a step and record the action."""
         self._past[-1][1].append(copy.copy(action))
         return self.env.step(action)
 
     def state_for_clones(self) -> Past:
         """The episode so far."""
-        assert self._begun is not None
+        assert self._start is not None
         place = self._where()
         if place is not None:
             self._place, self._past = place, [(self._stream, [])]
-        return self._begun, self._place, tuple((stream, tuple(actions)) for stream, actions in self._past)
+        return self._start, self._place, tuple((stream, tuple(actions)) for stream, actions in self._past)
 
     def become_clone(self, state: Past, rng: np.random.Generator) -> None:
-        """Play an episode so far once more; what follows is drawn from a new stream."""
-        begun, place, past = state
-        if place is None or begun != self._begun:
-            self.reset(seed=begun[0], options=begun[1])
+        """Replay an episode, then continue with a new random stream."""
+        start, place, past = state
+        if place is None or start != self._start:
+            self.reset(seed=start[0], options=start[1])
         if place is not None:
             self._put(place)
         self._place, self._past = place, []
-        fresh = dict(branch(rng).bit_generator.state)
-        for stream, actions in (*past, (fresh, ())):
+        new_stream = dict(branch(rng).bit_generator.state)
+        for stream, actions in (*past, (new_stream, ())):
             self.unwrapped.np_random = np.random.Generator(np.random.PCG64(0))
             self.unwrapped.np_random.bit_generator.state = stream
             self._past.append((stream, []))
@@ -75,23 +75,24 @@ class Replayed(gym.Wrapper):
         return dict(self.unwrapped.np_random.bit_generator.state)
 
     def _where(self) -> Any:  # noqa: ANN401
-        """A place that the world can be put to and from which all goes on as it would have; None: this is not one."""
+        """The world's placement if it determines the rest of the episode; None if it does not."""
         return None
 
     def _put(self, place: Any) -> None:  # noqa: ANN401
-        """Put the world of the same episode there."""
+        """Restore a placement of the same episode's world."""
         raise NotImplementedError
 
 
 class Lander(Replayed):
-    """LunarLander: three bodies' positions and velocities, and on the ground what its solver remembers of contacts.
+    """LunarLander: the positions and velocities of three bodies and, on the ground, the solver's memory of contacts.
 
-    It forgets that, and what it remembered of the legs' joints, when bodies are put somewhere. In the air that does not
-    matter: of 158 landers put so, the next twenty observations strayed by 1e-6 in the median, and those that came down
-    in the meantime touched the ground a step sooner or later at most. On the ground, the world goes on for a few steps,
-    after each of which the bodies are put back: the solver finds its forces again, and then counts anew for how long
-    all have been still, which is what ends an episode. Of 283 landers put so, the next twenty observations strayed by
-    3e-5 in the median (3e-3 in the ninth decile), and 261 came to rest at the very step.
+    Placing the bodies erases that memory and the one of the legs' joints. In the air this hardly matters: the next
+    twenty observations of 158 placed landers differed by 1e-6 (median), and landers that came down within them touched
+    the ground at most one step sooner or later. On the ground, the world runs for a few steps, and the bodies are
+    placed again after
+    each: the solver finds its forces, and counts for how long all bodies have been still, which ends an episode. The
+    next twenty observations of 283 landers placed in this way differed by 3e-5 (median; 3e-3 in the ninth decile), and
+    261 came to rest at the same step.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -101,12 +102,12 @@ class Lander(Replayed):
         self._still = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's own."""
+        """Reset the environment."""
         self._still = 0
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own; how long all bodies have been still is counted."""
+        """Take a step and count for how long all bodies have been still."""
         result = super().step(action)
         still = self._touches() and all(
             body.linearVelocity.length <= _SLOW and abs(body.angularVelocity) <= _SLOW_TURN for body in self._bodies()
@@ -138,17 +139,17 @@ class Lander(Replayed):
         if wind:
             core.wind_idx, core.torque_idx = wind
         for body in self._bodies():
-            body.active = False  # what it touched in its former life is forgotten
+            body.active = False  # erases the body's contacts
             body.active = True
         for leg in core.legs:
             leg.joint = _renewed(core.world, leg.joint)
         self._put_bodies(bodies)
         if any(touching):
-            self._stay(bodies, _WARM)
+            self._stay(bodies, _WARM_UP)
             for body in self._bodies():
-                body.awake = False  # so that it has been still for no time
+                body.awake = False  # resets the count of still steps
             self._put_bodies(bodies)
-            self._stay(bodies, min(self._still, _STILL_AT_MOST))
+            self._stay(bodies, min(self._still, _MAX_STILL))
         for leg, touches in zip(core.legs, touching, strict=True):
             leg.ground_contact = touches
         core.game_over = False
@@ -165,10 +166,10 @@ class Lander(Replayed):
 
 
 def _renewed(world: Any, joint: Any) -> Any:  # noqa: ANN401
-    """The same joint, with nothing left of what it held before."""
+    """A new joint with the same definition, without the old joint's state."""
     from Box2D import b2
 
-    like = b2.revoluteJointDef(  # type: ignore[attr-defined]
+    definition = b2.revoluteJointDef(  # type: ignore[attr-defined]
         bodyA=joint.bodyA,
         bodyB=joint.bodyB,
         localAnchorA=joint.GetLocalAnchorA(),
@@ -182,4 +183,4 @@ def _renewed(world: Any, joint: Any) -> Any:  # noqa: ANN401
         enableLimit=True,
     )
     world.DestroyJoint(joint)
-    return world.CreateJoint(like)
+    return world.CreateJoint(definition)

@@ -1,4 +1,4 @@
-"""The time limit of an environment, whose elapsed steps belong to a saved state."""
+"""The time limit of an environment, whose elapsed steps are part of a saved state."""
 
 import gymnasium as gym
 

@@ -42,15 +42,15 @@ def test_an_episode_follows_from_its_seed_alone(name):
 
 
 def check_view(name):
-    from benchmarks.tasks.sawyer import see_quickly
+    from benchmarks.tasks.sawyer import use_fast_observations
 
     env = make_env(arm(name))
     ours = play(env, 4)
     try:
-        see_quickly(False)
+        use_fast_observations(False)
         theirs = play(env, 4)
     finally:
-        see_quickly()
+        use_fast_observations()
     np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 

@@ -63,7 +63,7 @@ def test_a_missing_package_names_the_extra_to_install():
 
 
 def test_an_argument_that_the_environment_refuses_names_the_task():
-    with pytest.raises(GatitoError, match="task toy/cartpole: CartPole-v1 refuses its arguments"):
+    with pytest.raises(GatitoError, match="task toy/cartpole: CartPole-v1 rejects its arguments"):
         make_env(make_task("CartPole-v1", kwargs={"gravitty": 3}))
 
 
