@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
 
 MISSION_BYTES = 328
-"""Upper bound of a mission's length. The grammar's longest mission has 321 letters (two pairs of put-next joined by "after
-you", all four with the longest descriptions, "the yellow ball in front of you"). The longest of 9,000 sampled missions
-has
-218, but a mission beyond the bound would end a run."""
+"""Upper bound of a mission's length. The grammar's longest mission has 321 letters (two pairs of put-next joined by
+"after you", all four with the longest descriptions, "the yellow ball in front of you"). The longest of 9,000 sampled
+missions has 218, but a mission beyond the bound would end a run."""
 
 _MISSING = "pip install 'gatito[babyai]'"
 _VIEW = {"agent_view_size": 7}

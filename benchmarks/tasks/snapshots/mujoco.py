@@ -12,7 +12,7 @@ _DERIVED_ARRAYS += ("subtree_com", "cvel", "cinert", "cfrc_ext", "qfrc_actuator"
 step recomputes them (Ant's reward is the change of ``xpos``), and ``mj_forward`` would compute different values."""
 
 _MOVED_BY_RESETS = ("body_pos", "body_quat", "site_pos")
-"""Arrays of the model, which is otherwise the same in all environments of a task: Meta-World writes its layout there."""
+"""Arrays of the model, which is otherwise the same in all environments of a task: Meta-World writes layouts there."""
 
 
 class Saved(NamedTuple):
