@@ -172,7 +172,7 @@ class AtariGame(gym.Env):
         self._screens[:], self._frames[:] = screens, frames
 
     def _emulator(self, plain: bytes, words: bytes) -> Any:  # noqa: ANN401
-        """A state of the emulator with a random stream: MT19937's words in C++'s format (with a position in libstdc++)."""
+        """An emulator state with a random stream: MT19937's words in C++'s format (with a position in libstdc++)."""
         size, inner, rest = plain[_HEAD - 4 : _HEAD], plain[_HEAD:-_TAIL], plain[-_TAIL:]
         if struct.unpack("<i", size)[0] != len(inner) or not inner.endswith(_NO_STREAM):
             raise GatitoError("this version of ale-py has another state format: pip install 'ale-py==0.12.1'.")
