@@ -142,7 +142,7 @@ CASES = [
 @pytest.mark.parametrize(
     "prepare, command, damaged, damage", CASES, ids=[f"{case[2]}-{case[3].__name__}" for case in CASES]
 )
-def test_what_is_advised_works_and_costs_no_more_than_it_must(tmp_path, prepare, command, damaged, damage):
+def test_the_advice_in_errors_works_and_repeats_no_other_work(tmp_path, prepare, command, damaged, damage):
     run = tmp_path / "runs" / "r"
     write_text(run / "scores" / "generalist" / "precious.csv", "hours of play")
     prepare(run)
@@ -161,7 +161,7 @@ def test_what_is_advised_works_and_costs_no_more_than_it_must(tmp_path, prepare,
     assert (run / "scores" / "generalist" / "precious.csv").exists()
 
 
-def test_an_edited_score_is_written_anew_by_what_is_advised(tmp_path):
+def test_an_edited_score_is_rewritten_by_following_the_advice(tmp_path):
     with_scores(tmp_path / "r")
     path = tmp_path / "r" / "scores.csv"
     path.write_text(path.read_text().replace("8.0", "9.0"))
@@ -222,7 +222,7 @@ def test_a_kill_while_releasing_loses_nothing_and_foreign_folders_are_kept(tmp_p
     assert (released / TASK.name / "policy.safetensors").exists()
 
 
-def test_a_released_expert_writes_nothing_but_what_an_expert_is(tmp_path):
+def test_a_released_expert_contains_only_an_experts_files(tmp_path):
     released, run = tmp_path / "released", tmp_path / "runs" / "r"
     make_expert(run)
     release_expert(run, released)

@@ -124,7 +124,7 @@ def test_the_examples_of_the_docs_are_scored(run, tmp_path):
     assert "agent leaner 1.000" in done.stdout
 
 
-def test_agents_that_fail_are_left_out_with_a_line_and_the_others_are_scored(run, tmp_path):
+def test_failing_agents_are_left_out_with_one_line(run, tmp_path):
     words = ["+agents.crash=brought.bad:crash", "+agents.slow=brought.bad:slow", "+agents.die=brought.bad:die"]
     words += ["+agents.late.load=brought.bad:late", "+agents.late.step_seconds=1"]
     done = run(*words, "evaluate.episodes=2")
@@ -153,7 +153,7 @@ def test_agents_that_fail_are_left_out_with_a_line_and_the_others_are_scored(run
         ("+agents.a.load=brought.bad:crash +agents.a.nums=3", "unknown config key in agents.a 'nums'"),
     ],
 )
-def test_what_cannot_be_found_gets_one_line_before_anything_is_made(run, tmp_path, word, line):
+def test_missing_agents_get_one_line_before_any_work(run, tmp_path, word, line):
     done = run(*word.split())
     assert done.returncode == 1 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results" / "runs").exists()

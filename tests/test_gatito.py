@@ -147,7 +147,7 @@ def test_a_wrong_word_gets_one_line(arguments, words, gatito_inside):
     fails_with(gatito_inside("tracking=none", *arguments), *words)
 
 
-def test_a_suite_file_that_is_no_yaml_gets_one_line(gatito_inside, suite_folder):
+def test_an_invalid_yaml_suite_file_gets_one_line(gatito_inside, suite_folder):
     (suite_folder / "suite" / "mine.yaml").write_text("name: mine\ntasks: {a-b: [}\n")
     done = gatito_inside("--config-dir", str(suite_folder), "suite=mine")
     fails_with(done, "not valid YAML", "mine.yaml", "line 2")
@@ -271,7 +271,7 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
     assert done.returncode == 0, done.stderr
 
 
-def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_inside):
+def test_an_expert_that_cannot_label_is_rejected_before_training(gatito_inside):
     told = gatito_inside(
         "suite=classic", "tasks=[cartpole]", "experts=scripted", "distill.dagger.rounds=1", "tracking=none"
     )
@@ -294,7 +294,7 @@ def test_an_expert_that_cannot_say_what_to_do_is_refused_before_training(gatito_
         (["generalist.source=relased"], "unknown generalist.source 'relased'. Did you mean 'released'"),
     ],
 )
-def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, line):
+def test_unsupported_spaces_are_rejected_before_training(gatito_inside, words, line):
     fails_with(gatito_inside("suite=classic", "tasks=[cartpole]", "tracking=none", *words), line)
 
 
@@ -326,7 +326,7 @@ def test_what_cannot_be_learnt_is_refused_before_training(gatito_inside, words, 
         ),
     ],
 )
-def test_rounds_that_cannot_work_are_refused_before_anything_is_made(gatito_inside, tmp_path, words, parts):
+def test_invalid_rounds_are_rejected_before_any_work(gatito_inside, tmp_path, words, parts):
     told = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "tracking=none", *words)
     fails_with(told, *parts)
     assert not list(tmp_path.glob("results/runs/*/trajectories"))

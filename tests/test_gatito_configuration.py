@@ -67,7 +67,7 @@ def test_presets_state_differences_only():
                 assert key == "name" or getattr(kind(), key) != value, f"{path}: {key}"
 
 
-def test_fingerprints_hold_what_differs_and_decides():
+def test_fingerprints_contain_non_default_decisive_settings():
     assert decisive(DistillConfig()) == {}
     assert decisive(DistillConfig(log_every=1, device="cpu", held_out=["a"])) == {}
     assert decisive(DistillConfig(updates=3, dagger=DaggerConfig(rounds=2))) == {"updates": 3, "dagger": {"rounds": 2}}
@@ -91,7 +91,7 @@ class Toy:
         (Toy(bare=float("inf")), "toy.bare must be a finite number, not inf."),  # type: ignore[arg-type]
     ],
 )
-def test_values_out_of_range_get_one_line(toy, line):
+def test_out_of_range_values_get_one_line(toy, line):
     check_settings("toy", Toy())
     with pytest.raises(FatalError) as error:
         check_settings("toy", toy)
@@ -115,7 +115,7 @@ def test_values_with_letters_beyond_ascii_get_the_quotes_that_hydra_needs(typed,
     assert letters_quoted([typed]) == [quoted]
 
 
-def test_a_word_stands_for_a_list():
+def test_a_single_word_is_accepted_for_a_list():
     given = ["tasks=cartpole", "stages=list,report", "controls.agents=[]", "name=x", "ida.tasks=null", "+runs=a*"]
     wanted = [
         "tasks=[cartpole]",

@@ -125,7 +125,7 @@ def test_every_stage_is_made_and_needs_what_comes_before_it():
     assert gatito.Config().stages == list(DEFAULT_STAGES)
 
 
-def test_whatever_names_a_stage_names_one_of_the_list():
+def test_every_stage_name_is_in_the_list():
     patterns = ("README.md", "conf/**/*.yaml", "docs/**/*.md", "benchmarks/**/*.html")
     for path in [*CODE, *TESTS, *(path for pattern in patterns for path in ROOT.glob(pattern))]:
         for words in re.findall(r"stages=\[([a-z,]+)\]", path.read_text()):
@@ -135,7 +135,7 @@ def test_whatever_names_a_stage_names_one_of_the_list():
     assert [line.split()[0] for line in help_text().splitlines() if line[0] != " "] == list(STAGES)
 
 
-def test_a_stage_that_is_none_is_refused():
+def test_an_unknown_stage_is_rejected():
     with pytest.raises(ValueError, match="trian is not a stage"):
         Failures(["toy/a"]).stage = "trian"
 

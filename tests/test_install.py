@@ -114,9 +114,7 @@ def test_the_wheel_scores_the_released_network_and_reports_from_an_odd_folder(en
     [(["python", "-m", "gatito"], ASCII), (["gatito"], {"PYTHONPATH": "."})],
     ids=("module", "path"),
 )
-def test_packages_of_the_working_folder_hide_none_of_ours_in_any_process(
-    environment, working_folder, command, variables
-):
+def test_packages_in_the_working_folder_do_not_shadow_the_projects(environment, working_folder, command, variables):
     done = try_out(environment, working_folder, *command, *TRAIN, **variables)
     assert "cartpole" in done.stdout
 

@@ -93,7 +93,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_plugin_in_the_working_folder_brings_what_it_registers_to_every_process_and_into_the_tables(folder):
+def test_a_plugin_in_the_working_folder_works_in_every_process_and_table(folder):
     words = ["suite=mine", "plugins=[my_plugin]", "name=a", "tracking=none", "experts.gate_episodes=2"]
     words += ["record.env_steps=200", "distill.updates=2", "distill.batch_size=4", "evaluate.episodes=4"]
     words += ["controls.agents=[always-right]", "clips.agents=[]"]

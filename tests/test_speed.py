@@ -24,7 +24,7 @@ def test_ratios_are_of_pairs_that_were_measured_one_after_the_other():
     assert (row.ratio_median, row.ratio_min, row.ratio_max) == (3, 2, 3)
 
 
-def test_of_a_cost_less_is_better():
+def test_lower_costs_are_better():
     assert measure(case(ours=(2.0,), theirs=(6.0,), cost=True), 1).ratio_median == 3
 
 
@@ -37,7 +37,7 @@ def test_a_long_case_is_repeated_less_often():
     assert len(turns) == 3  # one to warm up
 
 
-def test_work_is_told_as_a_rate(monkeypatch):
+def test_work_is_reported_as_a_rate(monkeypatch):
     clock = iter([10.0, 10.5])
     monkeypatch.setattr("tests.speed.cases.time.perf_counter", lambda: next(clock))
     assert timed(lambda: 4)() == 8
@@ -51,14 +51,14 @@ def test_a_ratio_that_fell_below_seven_tenths_fails_by_name(capsys):
     assert check([case(ours=(4.4,))], [committed(3.0)]) == 0
 
 
-def test_a_disturbed_try_is_followed_by_another():
+def test_a_disturbed_measurement_is_repeated():
     tries = iter([0.5, 2.9])
     assert check([case()], [committed(3.0)], lambda _, __: committed(next(tries))) == 0
     tries = iter([0.5, 0.5, 0.5, 2.9])
     assert check([case()], [committed(3.0)], lambda _, __: committed(next(tries))) == 1
 
 
-def test_what_cannot_be_held_against_anything_is_passed_over(capsys):
+def test_cases_without_a_reference_are_skipped(capsys):
     missing = case(needs=("no_such_package",))
     assert check([missing, case(name="new")], [committed(3.0)]) == 0
     told = capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_what_cannot_be_held_against_anything_is_passed_over(capsys):
     assert "no committed row" in told
 
 
-def test_rows_stay_in_the_order_of_the_cases_and_old_ones_go(tmp_path):
+def test_rows_are_in_the_order_of_the_cases_and_old_ones_are_removed(tmp_path):
     cases, path = [case(name="one"), case(name="two")], tmp_path / "speed.csv"
     path.write_text(to_csv([committed(1.0, "gone"), committed(1.0, "one")], Measured))
     for row in (committed(2.0, "two"), committed(3.0, "one")):
@@ -74,7 +74,7 @@ def test_rows_stay_in_the_order_of_the_cases_and_old_ones_go(tmp_path):
     assert read_csv(path, Measured, "") == [committed(3.0, "one"), committed(2.0, "two")]
 
 
-def test_the_committed_table_is_of_todays_cases():
+def test_the_committed_table_has_the_current_cases():
     cases = {case.key: case for case in all_cases()}
     assert len(cases) == len(all_cases())
     for row in read_csv(TABLE, Measured, ""):

@@ -29,7 +29,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_run_tells_the_command_that_repeats_it(folder):
+def test_a_run_prints_the_command_that_repeats_it(folder):
     done = gatito("--config-dir", "mein föld er", "suite=mein föld er/süite.yaml", "name=r", *FAST, cwd=folder)
     assert done.returncode == 0, done.stderr
     command = json.loads((folder / "results/runs/r/environment.json").read_text())["command"]

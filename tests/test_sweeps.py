@@ -8,7 +8,7 @@ from tests.conftest import gatito
 from tests.test_gatito import NO_BAR, TINY, fails_with
 
 
-def test_other_settings_go_to_another_run_and_share_what_is_the_same(tmp_path):
+def test_other_settings_make_another_run_that_shares_artifacts(tmp_path):
     command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]
     done = gatito("-m", "distill.learning_rate=1e-3,2e-3", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def test_a_sweep_goes_on_after_a_run_that_fails(gatito_inside):
     assert done.stderr.count("error:") == 2
 
 
-def test_an_experiment_sweeps_by_itself_and_puts_its_variants_into_one_table(tmp_path):
+def test_an_experiment_is_a_sweep_with_its_variants_in_one_table(tmp_path):
     command = [*TINY, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]
     sweep = ["experiment=ablation", "variant=default,jat", "seed=0", "distill.flops=1e8"]
     done = gatito(*command, *sweep, cwd=tmp_path)

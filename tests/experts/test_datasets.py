@@ -53,7 +53,7 @@ def test_minari_loads_and_steps_through_what_was_exported(task, tmp_path, monkey
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_what_was_exported_comes_back_as_it_was_recorded(task, tmp_path):
+def test_an_exported_recording_is_imported_unchanged(task, tmp_path):
     recorded = record(task, tmp_path)
     name = export_dataset(task, "expert", recorded, tmp_path / "minari")
     folder = str(tmp_path / "minari" / name)
@@ -72,7 +72,7 @@ def test_minari_can_make_the_environment_of_a_registered_task(tmp_path, monkeypa
     assert env.spec.id == "CartPole-v1" and env.spec.max_episode_steps == 500
 
 
-def test_two_tasks_live_below_one_root_and_an_export_is_not_made_twice(tmp_path):
+def test_two_tasks_share_a_root_and_exports_are_not_repeated(tmp_path):
     for task in TASKS[:2]:
         recorded = record(task, tmp_path)
         name = export_dataset(task, "expert", recorded, tmp_path / "minari")
@@ -81,7 +81,7 @@ def test_two_tasks_live_below_one_root_and_an_export_is_not_made_twice(tmp_path)
         assert (tmp_path / "minari" / name / "data" / "main_data.hdf5").stat().st_mtime_ns == written
 
 
-def test_a_dataset_of_another_task_or_none_is_refused_in_one_line(tmp_path):
+def test_a_dataset_of_another_task_or_a_missing_one_gets_one_line(tmp_path):
     name = export_dataset(TASKS[0], "expert", record(TASKS[0], tmp_path), tmp_path / "minari")
     folder = str(tmp_path / "minari" / name)
     assert dataset_digest(TASKS[0], folder) == dataset_digest(TASKS[0], folder)
@@ -91,7 +91,7 @@ def test_a_dataset_of_another_task_or_none_is_refused_in_one_line(tmp_path):
         dataset_digest(TASKS[0], "D4RL/none-v0")
 
 
-def test_frames_that_are_not_stacked_as_the_tasks_are_refused(tmp_path):
+def test_differently_stacked_frames_are_rejected(tmp_path):
     task = TASKS[2]
     _, action = spaces(task)
     stacks = np.random.default_rng(0).integers(0, 255, (4, 4, 84, 84)).astype(np.uint8)
@@ -135,21 +135,21 @@ def episodes_of(folder, **settings):
     return list(dataset_episodes(COUNTER, str(folder), **settings))
 
 
-def test_a_foreign_datasets_labels_are_not_the_experts(tmp_path):
+def test_labels_of_foreign_datasets_are_ignored(tmp_path):
     folder = make_dataset(tmp_path, infos={"labels": np.zeros(9, np.int64)})
     for episode in episodes_of(folder):
         np.testing.assert_array_equal(episode.steps["labels"], episode.steps["actions"])
         assert episode.steps["labels"].tolist() == [1, 1, 1]
 
 
-def test_an_unfinished_last_episode_is_left_out_and_said(tmp_path, capfd):
+def test_an_unfinished_last_episode_is_left_out_with_a_warning(tmp_path, capfd):
     folder = make_dataset(tmp_path, lengths=(3, 4, 2), last=False)
     assert [episode.length for episode in episodes_of(folder, warn=True)] == [3, 4]
     assert "1 unfinished episodes are left out" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("lengths, last", [((3,), True), ((3, 3), False)])
-def test_a_dataset_with_one_finished_episode_is_refused(tmp_path, lengths, last):
+def test_a_dataset_with_one_finished_episode_is_rejected(tmp_path, lengths, last):
     with pytest.raises(
         GatitoError, match=r"has 1 finished episodes, but a score needs two: .* leave it out with tasks="
     ):
@@ -162,7 +162,7 @@ def test_other_types_and_bounds_are_cast_to_the_tasks(tmp_path):
     assert {episode.steps["observations"].dtype for episode in episodes_of(folder)} == {np.dtype(np.float32)}
 
 
-def test_actions_outside_of_the_tasks_space_are_refused(tmp_path):
+def test_actions_outside_of_the_tasks_space_are_rejected(tmp_path):
     folder = make_dataset(tmp_path, actions=np.array([0, 1, 2]))
     assert len(episodes_of(folder)) == 2
     with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
@@ -171,7 +171,7 @@ def test_actions_outside_of_the_tasks_space_are_refused(tmp_path):
         episodes_of(folder)
 
 
-def test_an_episode_that_is_longer_than_the_tasks_horizon_is_refused(tmp_path):
+def test_an_episode_that_is_longer_than_the_tasks_horizon_is_rejected(tmp_path):
     with pytest.raises(GatitoError, match="episode 0 has 21 steps, task toy/counter at most 20"):
         episodes_of(make_dataset(tmp_path, lengths=(21, 3)))
 
@@ -224,7 +224,7 @@ def virtual(file, secret):
 
 
 @pytest.mark.parametrize("trick", [external, linked, virtual])
-def test_a_dataset_that_reads_other_files_is_refused(tmp_path, trick):
+def test_a_dataset_that_reads_other_files_is_rejected(tmp_path, trick):
     folder = make_dataset(tmp_path)
     (tmp_path / "secret").write_bytes(b"the contents of a file".ljust(64))
     with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
@@ -234,7 +234,7 @@ def test_a_dataset_that_reads_other_files_is_refused(tmp_path, trick):
             read(folder)
 
 
-def test_a_dataset_of_links_is_refused(tmp_path):
+def test_a_dataset_of_links_is_rejected(tmp_path):
     folder = make_dataset(tmp_path)
     path = folder / "data" / "main_data.hdf5"
     path.rename(tmp_path / "elsewhere.hdf5")
@@ -261,7 +261,7 @@ def test_a_datasets_digest_is_of_its_content(tmp_path):
     assert dataset_digest(COUNTER, str(folder)) != before
 
 
-def test_an_export_is_renewed_when_the_recording_changed_and_others_data_is_kept(tmp_path):
+def test_an_export_is_renewed_with_its_recording_and_foreign_datasets_are_kept(tmp_path):
     name = export_dataset(COUNTER, "expert", record(COUNTER, tmp_path / "a"), tmp_path / "minari")
     path = tmp_path / "minari" / name / "data" / "main_data.hdf5"
     before = path.read_bytes()

@@ -53,14 +53,14 @@ def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
     assert {row["agent"] for row in scores} == {"random", "expert", "generalist"}
 
 
-def test_releasing_what_was_taken_from_a_release_leaves_its_provenance_alone(trained):
+def test_releasing_a_released_expert_again_keeps_its_provenance(trained):
     before = {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()}
     code, error = run(trained, "name=again", "experts=released", "stages=[experts,release]")
     assert code == 0, error
     assert {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()} == before
 
 
-def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trained):
+def test_a_missing_or_mismatched_released_expert_is_rejected(trained):
     code, error = run(trained, "experts=released", "+suite.tasks.classic-cartpole.kwargs.sutton_barto_reward=true")
     assert code == 1 and error.count("\n") == 0
     assert "made for other arguments of CartPole-v1 than those of task classic/cartpole" in error
@@ -68,7 +68,7 @@ def test_a_released_expert_of_another_pipeline_or_none_is_refused_and_named(trai
     assert code == 1 and "task classic/cartpole has no released expert in nowhere: train it with experts=train" in error
 
 
-def test_a_training_that_is_not_finished_is_released_and_taken_up_to_the_same_expert(tmp_path, monkeypatch):
+def test_an_unfinished_training_is_released_and_resumed_to_the_same_expert(tmp_path, monkeypatch):
     task = make_task("CartPole-v1", "classic/cartpole", reference=490.0)
     recipe = ExpertRecipe(algorithm="ppo", env_steps=600, num_envs=2, hyperparameters={"n_steps": 50, "batch_size": 50})
     config = ExpertsConfig(checkpoints=4, selection_episodes=2, gate_episodes=3)
@@ -158,7 +158,7 @@ def test_sources_decide_the_recipe():
         ExpertsConfig(source="scipted").check()
 
 
-def test_the_projects_own_released_experts_are_whole():
+def test_the_projects_released_experts_are_intact():
     """What the table says is what the files say, and every file is what its manifest says."""
     from benchmarks.base.artifacts import verify
 
@@ -180,7 +180,7 @@ def test_the_projects_own_released_experts_are_whole():
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 60e6
 
 
-def test_a_recipe_of_an_earlier_version_is_refused_in_one_line(tmp_path):
+def test_a_recipe_of_an_earlier_version_is_rejected_in_one_line(tmp_path):
     write_json(tmp_path / "expert.json", {"recipe": {"algorithm": "random", "envs": 4}})
     with pytest.raises(GatitoError, match=r"expert.envs is now suite\.tasks\.\*\.expert\.num_envs\. Remove the folder"):
         train.load_expert(tmp_path, make_task("tests.environments:Counter-v0"))

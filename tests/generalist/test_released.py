@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_what_a_run_released_another_scores_to_the_same_rows(folder):
+def test_a_released_generalist_has_the_same_scores_in_another_run(folder):
     assert (folder / "results" / "classic" / "generalist" / "model.safetensors").exists()
     done = gatito(*SUITE, *SCORE, "name=again", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def test_what_a_run_released_another_scores_to_the_same_rows(folder):
     assert manifest["facts"]["steps"] == 10 and "trained_at" in manifest["facts"]
 
 
-def test_rounds_from_a_released_network_learn_from_experts_where_they_are_given_a_share(folder):
+def test_rounds_from_a_released_network_use_experts_if_experts_share_is_set(folder):
     rounds = ["ida.rounds=1", "amplifier=self_imitation", "ida.experts_share=0.5", "ida.env_steps=200", "ida.updates=4"]
     words = [*SUITE, *SMALL, *rounds, "experts=released", "generalist=released", "controls=none", "clips.agents=[]"]
     done = gatito(*words, "stages=[ida]", "name=rounds", cwd=folder)
@@ -62,7 +62,7 @@ def test_rounds_from_a_released_network_learn_from_experts_where_they_are_given_
         (["generalist.released=nowhere"], "nowhere has no released generalist: distil one with generalist=train"),
     ],
 )
-def test_another_network_than_is_asked_for_is_refused_in_one_line(folder, words, line):
+def test_a_released_network_with_other_settings_is_rejected(folder, words, line):
     done = gatito(*SUITE, *SCORE, "name=other", *words, cwd=folder)
     assert done.returncode == 1
     assert line in done.stderr and "Traceback" not in done.stderr

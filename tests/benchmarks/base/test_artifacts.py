@@ -15,7 +15,7 @@ def finished(folder, config=None):
     return artifact
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_files(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "old")
     with pytest.raises(RuntimeError), atomic_write(path) as temporary:
@@ -35,7 +35,7 @@ def test_only_a_finished_artifact_of_the_same_config_and_inputs_is_complete(tmp_
     assert not Artifact(tmp_path / "a", "thing", {"a": 1}, {"from": "y"}).is_complete()
 
 
-def test_a_manifest_says_what_made_the_artifact(tmp_path):
+def test_a_manifest_contains_the_artifacts_settings_and_inputs(tmp_path):
     finished(tmp_path / "a")
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert manifest["complete"] is True
@@ -60,7 +60,7 @@ def flip_a_bit(path):
         (lambda path: path.unlink(), "missing"),
     ],
 )
-def test_a_damaged_file_is_named_with_the_way_out(tmp_path, damage, words):
+def test_a_damaged_file_is_reported_with_a_remedy(tmp_path, damage, words):
     artifact = finished(tmp_path / "a")
     damage(tmp_path / "a" / "data.txt")
     with pytest.raises(GatitoError, match=words) as error:
@@ -70,7 +70,7 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path, damage, words):
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:40], lambda text: text.replace("answer", "bnswer")])
-def test_a_damaged_manifest_is_named(tmp_path, damage):
+def test_a_damaged_manifest_is_reported(tmp_path, damage):
     artifact = finished(tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
     path.write_text(damage(path.read_text()))
@@ -98,7 +98,7 @@ def test_a_kill_while_finishing_loses_nothing(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["manifest.json"]
 
 
-def test_work_for_the_same_config_is_kept_to_resume_from_and_other_work_is_cleared(tmp_path):
+def test_unfinished_work_is_kept_for_the_same_settings_only(tmp_path):
     artifact = Artifact(tmp_path / "a", "thing", {"a": 1})
     artifact.start()
     write_text(tmp_path / "a" / "checkpoint", "half way")
@@ -108,7 +108,7 @@ def test_work_for_the_same_config_is_kept_to_resume_from_and_other_work_is_clear
     assert not (tmp_path / "a" / "checkpoint").exists()
 
 
-def test_the_same_artifact_is_taken_over_from_a_neighbouring_run(tmp_path):
+def test_the_same_artifact_is_adopted_from_another_run(tmp_path):
     finished(tmp_path / "run1" / "stage" / "x")
     mine = Artifact(tmp_path / "run2" / "stage" / "x", "thing", {"a": 1})
     other = Artifact(tmp_path / "run3" / "stage" / "x", "thing", {"a": 2})
@@ -116,7 +116,7 @@ def test_the_same_artifact_is_taken_over_from_a_neighbouring_run(tmp_path):
     assert not other.adopt(tmp_path)
 
 
-def test_a_damaged_neighbour_is_not_taken_over(tmp_path):
+def test_a_damaged_artifact_is_not_adopted(tmp_path):
     finished(tmp_path / "run1" / "stage" / "x")
     flip_a_bit(tmp_path / "run1" / "stage" / "x" / "data.txt")
     assert not Artifact(tmp_path / "run2" / "stage" / "x", "thing", {"a": 1}).adopt(tmp_path)
@@ -145,7 +145,7 @@ OUTSIDE = ("../../../victim.py", "/tmp/victim.py", "a/../../../../victim.py", "l
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_a_manifest_that_names_a_file_outside_of_its_folder_is_neither_read_nor_taken_over(tmp_path, name):
+def test_a_manifest_with_a_file_outside_its_folder_is_neither_read_nor_adopted(tmp_path, name):
     source = tmp_path / "run1" / "stage" / "x"
     finished(source)
     (source / "link").symlink_to(tmp_path)
@@ -169,7 +169,7 @@ def test_a_manifest_that_names_a_file_outside_of_its_folder_is_neither_read_nor_
         {"config": "x"},
     ],
 )
-def test_a_manifest_of_another_shape_is_named(tmp_path, changes):
+def test_an_invalid_manifest_is_reported(tmp_path, changes):
     artifact = finished(tmp_path / "a")
     forge(tmp_path / "a", **changes)
     with pytest.raises(GatitoError, match=r"manifest.json is damaged"):
@@ -177,7 +177,7 @@ def test_a_manifest_of_another_shape_is_named(tmp_path, changes):
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{}", '{"fingerprint": 3}', "\xff", "[" * 100_000, "1" * 5000])
-def test_json_of_another_shape_is_named_with_the_way_out(tmp_path, content):
+def test_invalid_json_is_reported_with_a_remedy(tmp_path, content):
     artifact = Artifact(tmp_path / "a", "thing", {"a": 1})
     artifact.start()
     (tmp_path / "a" / "started.json").write_bytes(content.encode("latin-1"))
@@ -188,7 +188,7 @@ def test_json_of_another_shape_is_named_with_the_way_out(tmp_path, content):
         artifacts.read_json(tmp_path / "environment.json", dict)
 
 
-def test_a_folder_that_gatito_has_not_made_is_not_cleared(tmp_path):
+def test_a_foreign_folder_is_not_cleared(tmp_path):
     write_text(tmp_path / "a" / "thesis.tex", "years of work")
     with pytest.raises(GatitoError, match="has files that gatito did not make"):
         Artifact(tmp_path / "a", "thing", {"a": 1}).start()
@@ -201,14 +201,14 @@ def test_a_folder_that_gatito_has_not_made_is_not_cleared(tmp_path):
         artifacts.clear(tmp_path / "file")
 
 
-def test_a_folder_that_a_kill_left_with_half_a_first_write_is_taken(tmp_path):
+def test_a_folder_with_an_interrupted_first_write_is_reused(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".started.json.x7.tmp").touch()
     finished(tmp_path / "a")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data.txt", "manifest.json"]
 
 
-def test_what_a_linked_folder_held_is_cleared_and_the_link_stays(tmp_path):
+def test_a_linked_folder_is_cleared_and_the_link_is_kept(tmp_path):
     finished(tmp_path / "disk")
     (tmp_path / "a").symlink_to(tmp_path / "disk")
     Artifact(tmp_path / "a", "thing", {"a": 2}).start()
@@ -229,7 +229,7 @@ def test_a_kill_while_clearing_leaves_a_folder_that_can_be_cleared(tmp_path, mon
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def test_a_finished_artifact_holds_no_litter(tmp_path):
+def test_a_finished_artifact_has_no_temporary_files(tmp_path):
     artifact = Artifact(tmp_path / "a", "thing", {"a": 1})
     artifact.start()
     (tmp_path / "a" / ".shard-000.x7.tmp").mkdir()
@@ -247,7 +247,7 @@ def test_settings_that_replace_an_expert_say_so(tmp_path, capfd):
     assert "name=NAME" in told
 
 
-def test_adoption_that_is_killed_is_taken_up_again(tmp_path, monkeypatch):
+def test_a_killed_adoption_is_repeated(tmp_path, monkeypatch):
     finished(tmp_path / "run1" / "stage" / "x")
     mine = Artifact(tmp_path / "run2" / "stage" / "x", "thing", {"a": 1})
 

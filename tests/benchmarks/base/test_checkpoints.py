@@ -6,7 +6,7 @@ from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
 
 
-def test_a_tree_comes_back_as_it_was(tmp_path):
+def test_a_tree_is_read_back_exactly(tmp_path):
     layer = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(layer.parameters())
     layer(torch.ones(3)).sum().backward()
@@ -28,7 +28,7 @@ def test_a_tree_comes_back_as_it_was(tmp_path):
     assert torch.equal(fresh.state[layer.weight]["exp_avg"], optimizer.state[layer.weight]["exp_avg"])
 
 
-def test_what_is_not_plain_is_refused(tmp_path):
+def test_unsupported_types_are_rejected(tmp_path):
     with pytest.raises(TypeError, match="cannot store object at '/a'"):
         save_state(tmp_path / "state.safetensors", {"a": object()})
     assert not (tmp_path / "state.safetensors").exists()
@@ -53,7 +53,7 @@ def test_a_flipped_bit_is_found(tmp_path):
         load_state(path)
 
 
-def test_equal_tensors_are_stored_once_and_come_back_apart(tmp_path):
+def test_equal_tensors_are_stored_once_and_loaded_separately(tmp_path):
     ones = torch.ones(1000)
     save_state(
         tmp_path / "s", {"a": ones, "b": ones, "c": [ones.clone()], "d": torch.ones(10, 100), "e": ones.double()}

@@ -17,7 +17,7 @@ def play(network, inputs):
     network(inputs)
 
 
-def test_a_linear_layer_against_numbers_computed_by_hand():
+def test_a_linear_layer_matches_a_hand_computation():
     layer, rows = nn.Linear(3, 5), torch.randn(7, 3)
     product = 2 * 7 * 3 * 5  # a multiplication and an addition each; the bias is no product
     assert count_flops(lambda: play(layer, rows)) == product
@@ -26,7 +26,7 @@ def test_a_linear_layer_against_numbers_computed_by_hand():
     assert count_flops(lambda: train(layer, rows.clone().requires_grad_())) == 3 * product
 
 
-def test_the_transformer_against_numbers_computed_by_hand():
+def test_the_transformer_matches_a_hand_computation():
     batch, length, width, feedforward, layers = 3, 10, 16, 24, 2
     config = ModelConfig(layers=layers, heads=2, width=width, feedforward=feedforward, context_length=4)
     model, tokens = Transformer(config), torch.randn(batch, length, width)
@@ -46,7 +46,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_meter_against_the_counter_and_by_hand(name):
+def test_the_meter_matches_the_counter_and_a_hand_computation(name):
     layer, shape, first, outputs = NETWORKS[name]
     network = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(outputs, 2))
     second = 2 * 5 * outputs * 2
@@ -68,7 +68,7 @@ def test_the_meter_counts_the_channels_of_a_convolutions_own_group():
     assert meter.flops == 2 * 6 * (2 * 3 * 3)
 
 
-def test_the_meter_goes_on_where_an_earlier_one_ended():
+def test_the_meter_resumes_from_an_earlier_count():
     layer = nn.Linear(3, 5)
     meter = FlopMeter(layer)
     meter.flops = 1000.0
@@ -76,12 +76,12 @@ def test_the_meter_goes_on_where_an_earlier_one_ended():
     assert meter.flops == 1000 + 210
 
 
-def test_target_networks_are_no_parameters_of_their_own():
+def test_target_networks_do_not_count_as_parameters():
     network = nn.ModuleDict({"critic": nn.Linear(3, 5), "critic_target": nn.Linear(3, 5), "actor": nn.Linear(3, 2)})
     assert parameter_count(network) == (3 * 5 + 5) + (3 * 2 + 2)
 
 
-def test_costs_add_up_and_come_back_from_a_manifest():
+def test_costs_are_summed_and_read_back_from_a_manifest():
     cost = Cost(parameters=10, flops=1e12, env_steps=500, seconds=2.5)
     assert Cost.of({"facts": cost.facts() | {"episodes": 3}, "wall_seconds": 2.5}) == cost
     assert Cost.of({"facts": {}, "wall_seconds": 2.5}) == Cost(seconds=2.5)

@@ -32,7 +32,7 @@ def write(tmp_path, text):
     return path
 
 
-def test_rows_come_back_as_they_were_to_the_last_digit(tmp_path):
+def test_rows_are_read_back_to_the_last_digit(tmp_path):
     text = to_csv(ROWS, Row)
     assert columns(Row) == tuple(HEADER.split(","))
     assert text.splitlines()[:2] == [HEADER, "a/b,7,0.30000000000000004,,,1"]
@@ -44,18 +44,18 @@ def test_rows_come_back_as_they_were_to_the_last_digit(tmp_path):
     ]
 
 
-def test_no_rows_are_a_header(tmp_path):
+def test_an_empty_table_has_a_header(tmp_path):
     assert to_csv([], Row) == HEADER + "\n"
     assert read_csv(write(tmp_path, HEADER + "\n"), Row, "none") == []
 
 
-def test_a_missing_file_says_what_to_do(tmp_path):
+def test_a_missing_csv_file_gets_a_remedy(tmp_path):
     with pytest.raises(GatitoError, match=r"rows\.csv is missing: run it first\.$"):
         read_csv(tmp_path / "rows.csv", Row, "run it first.")
 
 
 @pytest.mark.parametrize("header", ["", "name,count,value,bound,solved,sure", HEADER + ",more"])
-def test_other_columns_are_refused(tmp_path, header):
+def test_other_columns_are_rejected(tmp_path, header):
     with pytest.raises(GatitoError, match=f"the columns are {header} instead of {HEADER}"):
         read_csv(write(tmp_path, header), Row, "none")
 
@@ -78,7 +78,7 @@ def test_other_columns_are_refused(tmp_path, header):
         ("x,1,2.0,,,", "'' is neither 1 nor 0"),
     ],
 )
-def test_a_line_that_is_no_row_is_numbered(tmp_path, line, told):
+def test_an_invalid_line_is_reported_with_its_number(tmp_path, line, told):
     good = "x,1,2.0,,,1"
     path = write(tmp_path, f"{HEADER}\n{good}\n{line}\n{good}\n")
     with pytest.raises(GatitoError) as refused:
@@ -88,7 +88,7 @@ def test_a_line_that_is_no_row_is_numbered(tmp_path, line, told):
     assert "\n" not in str(refused.value)
 
 
-def test_what_is_no_text_is_refused(tmp_path):
+def test_a_binary_file_is_rejected(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes(HEADER.encode() + b"\n\xff\xfe\n")
     with pytest.raises(GatitoError, match=r"rows\.csv"):
@@ -96,7 +96,7 @@ def test_what_is_no_text_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx", "'=x", "''=x", "'x", "x=1", ""])
-def test_a_text_that_a_spreadsheet_would_run_is_escaped_and_comes_back(tmp_path, text):
+def test_spreadsheet_formulas_are_escaped_and_read_back(tmp_path, text):
     path = write(tmp_path, to_csv([Row(text, 1, -2.0, None, None, True)], Row))
     assert not re.search(r"(^|,)[=+@]", path.read_text().splitlines()[1])
     assert read_csv(path, Row, "none")[0].name == text
@@ -108,7 +108,7 @@ class Optional:
     cost: float | None = field(default=None, metadata={"optional": True})
 
 
-def test_an_optional_column_is_there_where_a_row_has_a_value(tmp_path):
+def test_an_optional_column_exists_if_a_row_has_a_value(tmp_path):
     assert to_csv([Optional("a"), Optional("b")], Optional) == "name\na\nb\n"
     for rows in ([Optional("a"), Optional("b")], [Optional("a", 0.0), Optional("b")]):
         assert read_csv(write(tmp_path, to_csv(rows, Optional)), Optional, "none") == rows

@@ -9,7 +9,7 @@ from benchmarks.base.errors import one_line
 
 
 @pytest.mark.parametrize("number", sorted(errors._REFUSALS))
-def test_what_a_file_system_refuses_gets_one_line_with_the_file(number):
+def test_file_system_errors_get_one_line_with_the_file(number):
     line = one_line(OSError(number, os.strerror(number), "results/runs/x/scores.csv"))
     assert line and line.startswith("results/runs/x/scores.csv: ") and "run the same command again" in line
 
@@ -19,7 +19,7 @@ def test_a_bug_keeps_its_traceback():
 
 
 @pytest.mark.parametrize("name", ["[/b]", "[bold]x", "a[red]", "\\", "[/]"])
-def test_names_are_shown_as_they_are(name, capsys, monkeypatch):
+def test_names_are_shown_unchanged(name, capsys, monkeypatch):
     shown = []
     monkeypatch.setattr(console, "OUT", console.Console(file=io.StringIO(), record=True, width=100))
     monkeypatch.setattr(console, "ERR", console.Console(file=io.StringIO(), record=True, width=100))

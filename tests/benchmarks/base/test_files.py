@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_made_gets_one_line(tmp_path):
             make_folder(type(tmp_path)(folder))
 
 
-def test_a_file_that_is_the_same_is_not_written_again(tmp_path, monkeypatch):
+def test_an_unchanged_file_is_not_rewritten(tmp_path, monkeypatch):
     update_text(tmp_path / "a", "x")
     monkeypatch.setattr(files, "write_bytes", lambda *_: pytest.fail("written"))
     update_text(tmp_path / "a", "x")

@@ -13,7 +13,7 @@ def test_an_entry_is_an_object_or_the_path_of_one_which_is_imported_when_it_is_l
     assert registry.load("object") == 7
 
 
-def test_a_name_that_is_taken_is_refused_and_the_same_entry_may_be_registered_again():
+def test_a_name_that_is_taken_is_rejected_and_the_same_entry_may_be_registered_again():
     registry = Registry("thing", {"counter": "collections:Counter"})
     registry.register("counter", "collections:Counter")
     assert list(registry) == ["counter"]
@@ -22,12 +22,12 @@ def test_a_name_that_is_taken_is_refused_and_the_same_entry_may_be_registered_ag
     assert registry.load("counter").__name__ == "Counter"
 
 
-def test_a_reserved_name_is_refused():
+def test_a_reserved_name_is_rejected():
     with pytest.raises(FatalError, match="the thing name 'expert' is taken"):
         Registry("thing", {}, reserved=("expert",)).register("expert", 1)
 
 
-def test_an_entry_without_what_its_registry_asks_for_is_refused_at_once_or_when_its_path_is_loaded():
+def test_an_entry_without_the_required_attributes_is_rejected():
     registry = Registry("thing", {}, attributes=("resolve", "dumps"))
     with pytest.raises(FatalError, match="the thing 'a' .int. has no resolve and no dumps: see docs/extending.md"):
         registry.register("a", 5)
@@ -38,12 +38,12 @@ def test_an_entry_without_what_its_registry_asks_for_is_refused_at_once_or_when_
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden"])
-def test_what_cannot_be_a_name_is_refused(name):
+def test_an_invalid_name_is_rejected(name):
     with pytest.raises(FatalError, match="thing name"):
         Registry("thing", {}).register(name, 1)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_one():
+def test_an_unknown_name_gets_the_nearest_one():
     with pytest.raises(FatalError, match="unknown thing 'countr'. Did you mean 'counter'"):
         Registry("thing", {"counter": "collections:Counter"}).load("countr")
 
@@ -58,7 +58,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_one():
         ("needy_module", "module needy_module needs no_such_module_at_all, which is not installed"),
     ],
 )
-def test_a_path_that_leads_nowhere_gets_one_line(tmp_path, monkeypatch, path, line):
+def test_a_wrong_import_path_gets_one_line(tmp_path, monkeypatch, path, line):
     (tmp_path / "broken_module.py").write_text("raise ValueError('on purpose')")
     (tmp_path / "needy_module.py").write_text("import no_such_module_at_all")
     monkeypatch.syspath_prepend(tmp_path)

@@ -19,7 +19,7 @@ def test_each_training_seed_has_episodes_of_its_own_and_held_out_layouts_are_sha
     assert episode_seed(Purpose.HELD_OUT, 5, train_seed=0) == episode_seed(Purpose.HELD_OUT, 5, train_seed=3)
 
 
-def test_seeds_and_streams_stay_what_committed_results_were_made_with():
+def test_seeds_and_streams_match_the_committed_results():
     assert episode_seed(Purpose.TEST, 5) == 600_000_005
     assert episode_seed(Purpose.TEST, 5, train_seed=2) == 602_000_005
     assert episode_seed(Purpose.HELD_OUT, 5, train_seed=2) == 500_000_005
@@ -45,7 +45,7 @@ def test_a_seed_knows_its_purpose(purpose):
 
 
 @pytest.mark.parametrize("index, train_seed", [(-1, 0), (1_000_000, 0), (0, 100), (0, -1)])
-def test_a_seed_outside_its_range_is_refused(index, train_seed):
+def test_a_seed_outside_its_range_is_rejected(index, train_seed):
     with pytest.raises(ValueError, match="no RECORDING seed"):
         episode_seed(Purpose.RECORDING, index, train_seed)
 
@@ -57,7 +57,7 @@ def test_streams_depend_on_every_name_and_on_nothing_else():
     assert 0 <= derive("x", 3) < 2**31
 
 
-def test_branches_follow_from_their_stream_and_go_their_own_ways():
+def test_branches_depend_on_their_stream_and_are_independent():
     first, second = ([branch(rng).random() for _ in range(1000)] for rng in (stream("a"), stream("a")))
     assert first == second and len(set(first)) == 1000
     assert 0.45 < sum(first) / 1000 < 0.55

@@ -23,7 +23,7 @@ def named(*arguments):
 
 
 @pytest.mark.parametrize("path", ["./mine.yaml", "mine.yaml", "'./mine.yaml'", "a, b/süite ~1.yml"])
-def test_a_path_becomes_a_name_without_slashes_that_tells_the_path(folder, path):
+def test_a_path_becomes_a_readable_name_without_slashes(folder, path):
     [before, name], stored = named("seed=1", f"suite={path}")
     option = name.removeprefix("suite=")
     assert before == "seed=1" and set(stored) == {option}
@@ -45,7 +45,7 @@ def test_a_sweep_names_several_suites(folder):
 
 
 @pytest.mark.parametrize("suite", ["classic", "classic,mixed", "mine", "folder/suite"])
-def test_names_stay_as_they_are(folder, suite):
+def test_names_are_unchanged(folder, suite):
     assert named(f"suite={suite}", "suite_x=./mine.yaml") == ([f"suite={suite}", "suite_x=./mine.yaml"], {})
     assert typed_suite(f"suite={suite}") == f"suite={suite}"
 
@@ -61,7 +61,7 @@ def test_names_stay_as_they_are(folder, suite):
         ("name: x\nname: y\n", ["bad.yaml", "duplicate key"]),
     ],
 )
-def test_what_is_no_suite_is_refused_by_its_path(folder, text, words):
+def test_an_invalid_suite_file_is_reported_with_its_path(folder, text, words):
     if text is not None:
         (folder / "bad.yaml").write_text(text)
     with pytest.raises(FatalError) as refused:
@@ -69,6 +69,6 @@ def test_what_is_no_suite_is_refused_by_its_path(folder, text, words):
     assert all(word in str(refused.value) for word in words) and "\n" not in str(refused.value)
 
 
-def test_a_folder_is_refused(folder):
+def test_a_folder_is_rejected(folder):
     with pytest.raises(FatalError, match="is a folder"):
         named("suite=a, b")

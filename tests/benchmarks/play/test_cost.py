@@ -41,7 +41,7 @@ def play(price=1.0, when=(0, 1, 2), seeds=range(6)):
     )
 
 
-def test_an_episodes_cost_is_the_sum_of_its_steps_and_no_part_of_the_return():
+def test_an_episodes_cost_is_the_sum_over_its_steps_and_not_part_of_the_return():
     for episode in play(price=2.0):
         assert episode.cost == 2 * episode.steps["actions"].sum() == episode.steps["costs"].sum()
         assert episode.total_return == episode.steps["rewards"].sum() == episode.steps["actions"].sum()
@@ -50,17 +50,17 @@ def test_an_episodes_cost_is_the_sum_of_its_steps_and_no_part_of_the_return():
 
 
 @pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
-def test_a_cost_that_is_none_is_refused(price):
+def test_an_invalid_cost_is_rejected(price):
     with pytest.raises(GatitoError, match="the info has (the|a) cost"):
         play(price)
 
 
-def test_a_cost_in_some_steps_alone_is_refused_and_the_way_out_named():
+def test_a_cost_in_only_some_steps_is_rejected_with_a_remedy():
     with pytest.raises(GatitoError, match="in some steps alone; give it in every step, 0 where nothing costs"):
         play(when=(1,))
 
 
-def test_what_learners_read_is_equal_to_the_byte_whatever_the_cost():
+def test_learners_data_does_not_depend_on_the_cost():
     first, second = play(price=1.0), play(price=3.5)
     assert [episode.cost for episode in first] != [episode.cost for episode in second]
     for one, other in zip(first, second, strict=True):

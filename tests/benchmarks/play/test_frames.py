@@ -32,7 +32,7 @@ def replayed(seed, actions):
     return np.stack(stacks + [env.step(int(action))[0] for action in actions])
 
 
-def test_stacks_come_back_as_the_environment_showed_them(recorded):
+def test_frame_stacks_are_restored_exactly(recorded):
     for number, steps in enumerate(recorded.episodes()):
         shown = replayed(recorded.seeds[number], steps["actions"])
         np.testing.assert_array_equal(steps["observations"], shown)
@@ -42,7 +42,7 @@ def test_stacks_come_back_as_the_environment_showed_them(recorded):
             np.testing.assert_array_equal(window["observations"], shown[start : min(start + 6, 40)])
 
 
-def test_scattered_stacks_are_those_of_their_own_episodes(recorded):
+def test_scattered_frame_stacks_stay_within_their_episodes(recorded):
     episodes = list(recorded.episodes())
     rows = recorded.scattered(np.array([0, 2, 39, 40, 41, 119]), ["observations"])["observations"]
     for stack, (episode, step) in zip(rows, [(0, 0), (0, 2), (0, 39), (1, 0), (1, 1), (2, 39)], strict=True):
@@ -63,7 +63,7 @@ def written(path, frames):
 
 
 @pytest.mark.parametrize("sized", [True, False])
-def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path, sized):
+def test_a_chunk_that_would_fill_the_memory_is_rejected(tmp_path, sized):
     frames = np.zeros((3, 4, 4), np.uint8)
     ends = written(tmp_path / "frames", frames)
     assert np.array_equal(FrameReader(tmp_path / "frames", ends, np.array([3]), (4, 4)).frames(0, 0, 3), frames)
@@ -74,7 +74,7 @@ def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path, sized):
         reader.frames(0, 0, 3)
 
 
-def test_frames_that_do_not_fit_their_list_are_refused(tmp_path):
+def test_frames_that_do_not_match_their_index_are_rejected(tmp_path):
     ends = written(tmp_path / "frames", np.zeros((40, 4, 4), np.uint8))
     with pytest.raises(ValueError, match="does not have the listed chunks"):
         FrameReader(tmp_path / "frames", ends[:-1], np.array([40]), (4, 4))

@@ -111,14 +111,14 @@ def teach(policy):
 
 @pytest.mark.parametrize("wrap", [lambda policy: policy, lambda policy: Noisy(policy, 0.5), teach])
 @pytest.mark.parametrize("make_policy", [RandomPolicy, lambda: NetworkPolicy(network_of(), "network")])
-def test_episodes_are_what_was_played(make_policy, wrap):
+def test_policies_cannot_change_recorded_episodes(make_policy, wrap):
     seeds = {task: range(5) for task in (DISCRETE, CONTINUOUS)}
     clean = told(rollout(wrap(make_policy()), seeds, envs_per_task=2, keep_steps=True))
     spoiled = rollout(wrap(SpoilsToo(make_policy())), seeds, envs_per_task=2, keep_steps=True, make=spoiling)
     assert_same(clean, told(spoiled))
 
 
-def test_experience_is_what_was_met():
+def test_policies_cannot_change_ppo_experience():
     def met(make, wrap):
         collector = RolloutCollector({DISCRETE: 3, CONTINUOUS: 3}, 2, 0, 0.9, {}, make)
         policy = wrap(NetworkPolicy(network_of(), "network"))
@@ -136,7 +136,7 @@ def test_experience_is_what_was_met():
 
 
 @TASKS
-def test_clones_go_on_from_what_was_there(task, monkeypatch):
+def test_policies_cannot_change_clones(task, monkeypatch):
     def imagine(make):
         monkeypatch.setattr("generalist.amplifiers.simulator.make_env", make)
         env, rng = make(task), np.random.default_rng(0)
@@ -165,7 +165,7 @@ def test_clones_go_on_from_what_was_there(task, monkeypatch):
 
 
 @TASKS
-def test_an_observation_that_is_spoiled_outside_is_not_saved(task):
+def test_saved_states_do_not_contain_changed_observations(task):
     env, other = make_env(task), make_env(task)
     observation, _ = env.reset(seed=0)
     kept = observation.copy()
@@ -173,7 +173,7 @@ def test_an_observation_that_is_spoiled_outside_is_not_saved(task):
     np.testing.assert_array_equal(restore(other, save(env), stream(0)), kept)
 
 
-def test_recordings_and_datasets_hold_what_was_played(tmp_path):
+def test_policies_cannot_change_recordings_and_datasets(tmp_path):
     pytest.importorskip("minari")
     for task in (DISCRETE, CONTINUOUS, make_task("tests.odd_environments:FromOne-v0")):
         artifact = Artifact(tmp_path / task.key, "trajectories", {"agent": "random"})
@@ -190,7 +190,7 @@ def test_recordings_and_datasets_hold_what_was_played(tmp_path):
                 np.testing.assert_array_equal(steps[column], other.steps[column], err_msg=column)
 
 
-def test_a_film_keeps_each_picture():
+def test_clips_copy_each_frame():
     class Draws(gym.Wrapper):
         render_mode = "rgb_array"
         picture = np.zeros((64, 64, 3), np.uint8)

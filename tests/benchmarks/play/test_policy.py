@@ -87,7 +87,7 @@ def test_noise_replaces_the_stated_share_of_actions_and_neither_labels_nor_distr
     assert inner.closed and Noisy(Fixed(), 0.5).inference_cost() == {}
 
 
-def test_without_noise_an_output_is_the_policys_own_and_with_it_the_policys_array_stays():
+def test_noise_does_not_change_the_policys_arrays():
     kept = {}
 
     class Keeps(Fixed):
@@ -105,7 +105,7 @@ def test_without_noise_an_output_is_the_policys_own_and_with_it_the_policys_arra
     assert (output.actions == 0).all()
 
 
-def test_a_rows_noise_is_its_own_whatever_plays_beside_it():
+def test_a_rows_noise_does_not_depend_on_other_rows():
     together, _ = Noisy(Fixed(), 0.5).act([given(envs=range(20))], {"calls": 0})
     alone = [Noisy(Fixed(), 0.5).act([given(envs=[env])], {"calls": 0})[0][0].actions[0] for env in range(20)]
     assert together[0].actions.tolist() == alone
@@ -131,7 +131,7 @@ def test_each_task_is_played_by_its_own_policy_on_environments_counted_from_zero
     assert counter.closed and target.closed
 
 
-def test_policies_that_count_nothing_spend_nothing_and_a_missing_one_is_named():
+def test_policies_without_counters_have_no_cost_and_missing_policies_are_named():
     both = PolicyPerTask("expert", {TARGET.name: Fixed()})
     assert both.inference_cost() == {} == RandomPolicy().inference_cost()
     with pytest.raises(GatitoError, match="agent expert has no policy for task toy/counter: run its stage"):
@@ -226,7 +226,7 @@ class Numbered(RandomPolicy):
 
 
 @pytest.mark.parametrize("num_envs", [1, 5])
-def test_a_mixture_of_two_policies_draws_one_for_each_episode(num_envs):
+def test_a_mixture_samples_one_policy_per_episode(num_envs):
     policy = EpisodeMixture(Numbered(0), Numbered(2), 0.25)
     task = make_task(kwargs={"length": 4})
     episodes = list(rollout(policy, {task: range(200)}, envs_per_task=num_envs, keep_steps=True))

@@ -46,7 +46,7 @@ def test_an_episode_is_the_same_alone_and_among_others(make_policy):
             np.testing.assert_array_equal(values, among.steps[name], err_msg=f"{task.name} {name}")
 
 
-def test_an_episode_holds_what_happened():
+def test_an_episode_contains_its_steps():
     episode = play(RandomPolicy(), {COUNTER: [4]})["toy/counter", 4]
     steps = episode.steps
     assert len(steps["observations"]) == episode.length + 1
@@ -57,7 +57,7 @@ def test_an_episode_holds_what_happened():
     assert episode.success == bool((steps["actions"] == 2).any())
 
 
-def test_a_policy_is_told_the_reward_before_each_step():
+def test_a_policy_receives_the_previous_reward():
     class Listens(RandomPolicy):
         told = []
 
@@ -79,7 +79,7 @@ def test_a_time_limit_is_a_truncation():
     assert "success" not in steps
 
 
-def test_random_actions_fill_the_space():
+def test_random_actions_cover_the_space():
     actions = np.concatenate(
         [episode.steps["actions"] for episode in play(RandomPolicy(), {TARGET: range(50)}).values()]
     )
@@ -87,13 +87,13 @@ def test_random_actions_fill_the_space():
     assert actions.max(axis=0) == pytest.approx([1, 10], abs=0.1)
 
 
-def test_no_episode_is_begun_once_there_are_enough_steps():
+def test_no_episode_starts_after_enough_steps():
     episodes = play(RandomPolicy(), {TARGET: iter(range(1000))}, envs_per_task=3, enough_steps=100)
     assert len(episodes) == 6  # of 20 steps: after two rounds of three lanes there are 120
     assert sorted(seed for _, seed in episodes) == list(range(6))
 
 
-def test_noise_changes_actions_and_leaves_labels():
+def test_noise_changes_actions_but_not_labels():
     class Ones:
         name = "ones"
         distribution_kind = {"toy/counter": "logits"}
@@ -115,7 +115,7 @@ def test_noise_changes_actions_and_leaves_labels():
     assert 0.25 < (actions != 1).mean() < 0.42  # half are drawn anew, of those two thirds differ
 
 
-def test_what_a_policy_spends_is_told_by_whatever_wraps_it():
+def test_wrappers_report_the_inference_cost_of_their_policy():
     """Also where the wrapped policies have yet to begin when they are wrapped."""
     policy = Noisy(PolicyPerTask("generalist", {COUNTER.name: generalist(), CARTPOLE.name: generalist()}), 0.1)
     played = play(policy, {COUNTER: range(3), CARTPOLE: range(3)})

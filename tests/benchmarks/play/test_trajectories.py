@@ -33,7 +33,7 @@ def recorded(tmp_path):
     return artifact.folder, episodes
 
 
-def test_episodes_come_back_as_they_were(recorded):
+def test_episodes_are_read_back_exactly(recorded):
     folder, episodes = recorded
     read = Trajectories(folder)
     assert len(read) == 10
@@ -46,7 +46,7 @@ def test_episodes_come_back_as_they_were(recorded):
             np.testing.assert_array_equal(steps[name], episode.steps[name])
 
 
-def test_a_window_is_cut_at_its_episodes_end_and_never_shows_the_next_one(recorded):
+def test_a_sequence_ends_at_its_episodes_end(recorded):
     folder, episodes = recorded
     read = Trajectories(folder)
     for number, episode in enumerate(episodes):
@@ -57,7 +57,7 @@ def test_a_window_is_cut_at_its_episodes_end_and_never_shows_the_next_one(record
             np.testing.assert_array_equal(window["actions"], episode.steps["actions"][start:last])
 
 
-def test_scattered_steps_are_those_of_the_episodes_one_after_another(recorded):
+def test_scattered_steps_index_the_concatenated_episodes(recorded):
     folder, episodes = recorded
     steps = np.array([0, 0, 3, sum(episode.length for episode in episodes[:4]), Trajectories(folder).steps - 1])
     rows = Trajectories(folder).scattered(steps, ["observations", "actions", "rewards"])
@@ -73,7 +73,7 @@ def test_columns_are_memory_maps(recorded):
     assert isinstance(memory, mmap.mmap)
 
 
-def test_an_unfinished_recording_is_refused(tmp_path):
+def test_an_unfinished_recording_is_rejected(tmp_path):
     with pytest.raises(GatitoError, match=r"no finished recording: run with stages=\[record\]"):
         Trajectories(tmp_path)
 
@@ -87,7 +87,7 @@ def test_a_flipped_bit_is_found_before_anything_is_read(recorded):
         Trajectories(recorded[0])
 
 
-def test_a_shard_appears_whole_or_not_at_all(tmp_path):
+def test_shards_are_written_atomically(tmp_path):
     task = make_task()
     episodes = list(rollout(RandomPolicy(), {task: [0, 1]}))  # without their steps
     with pytest.raises(ValueError, match="must have their steps"):
@@ -112,7 +112,7 @@ def test_a_recording_is_a_closed_list_of_shards(recorded, change, words):
         Trajectories(recorded[0])
 
 
-def test_a_foreign_column_in_a_shard_is_not_read(recorded):
+def test_unknown_columns_in_a_shard_are_ignored(recorded):
     np.save(recorded[0] / "shard-000" / "advantages.npy", np.zeros(3))
     assert not Trajectories(recorded[0]).has("advantages")
 
@@ -121,7 +121,7 @@ def test_a_foreign_column_in_a_shard_is_not_read(recorded):
     "content, words",
     [("[]", "damaged"), ("{}", "damaged"), ("\x00", "damaged"), ('{"episodes": [], "sha256": {}}', "damaged")],
 )
-def test_an_index_of_another_shape_is_named_with_the_way_out(tmp_path, content, words):
+def test_an_invalid_index_is_reported_with_a_remedy(tmp_path, content, words):
     write_text(tmp_path / "shard-000" / "index.json", content)
     with pytest.raises(GatitoError, match=rf"index.json is damaged .* Remove the folder {tmp_path / 'shard-000'} and"):
         verify_shard(tmp_path / "shard-000", "")
@@ -137,7 +137,7 @@ def test_an_index_cannot_name_files_outside_of_its_shard(recorded, tmp_path):
         verify_shard(folder, "")
 
 
-def test_columns_of_another_length_than_the_index_says_are_refused(recorded):
+def test_columns_with_a_wrong_length_are_rejected(recorded):
     folder = recorded[0]
     np.save(folder / "shard-000" / "actions.npy", np.zeros(3))
     with pytest.raises(GatitoError, match=r"actions.npy has \d+ bytes instead of"):
@@ -147,7 +147,7 @@ def test_columns_of_another_length_than_the_index_says_are_refused(recorded):
         Trajectories(folder)
 
 
-def test_a_shard_of_another_recording_is_refused(tmp_path):
+def test_a_shard_of_another_recording_is_rejected(tmp_path):
     task = make_task()
     for name, recording in (("shard-000", "mine"), ("shard-001", "another")):
         played = rollout(RandomPolicy(), {task: range(2)}, keep_steps=True)
@@ -160,7 +160,7 @@ def test_a_shard_of_another_recording_is_refused(tmp_path):
         verify_shard(tmp_path / "shard-002", "mine")
 
 
-def test_recording_fails_its_task_alone_where_foreign_shards_lie(tmp_path):
+def test_foreign_shards_fail_only_their_task(tmp_path):
     tasks = [make_task(), make_task("tests.environments:Target-v0")]
     suite, failures = Suite("toy", tuple(tasks)), Failures([task.name for task in tasks])
     jobs = []

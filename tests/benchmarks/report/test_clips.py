@@ -34,7 +34,7 @@ class Canvas(gym.Env):
         return np.full((80, 120, 3), self.steps, np.uint8)
 
 
-def test_a_film_keeps_25_pictures_a_second_of_the_first_seconds():
+def test_a_clip_has_25_frames_per_second_of_the_first_seconds():
     env = Filmed(Canvas(), CONFIG)
     env.reset(seed=0)
     for _ in range(300):
@@ -46,7 +46,7 @@ def test_a_film_keeps_25_pictures_a_second_of_the_first_seconds():
     assert len(env.frames) == 1
 
 
-def test_films_stand_side_by_side_and_a_short_one_waits_at_its_end():
+def test_clips_are_side_by_side_and_short_ones_hold_their_last_frame():
     one, other = np.full((5, 41, 30, 3), 10, np.uint8), np.full((2, 41, 30, 3), 20, np.uint8)
     other[1] = 30
     both = side_by_side([one, other])
@@ -69,7 +69,7 @@ def agents():
     return [Agent(AgentId("random"), RandomPolicy), Agent(AgentId("expert"), RandomPolicy)]
 
 
-def test_a_task_is_filmed_once_and_the_returns_are_kept(tmp_path):
+def test_a_clip_is_made_once_and_keeps_its_returns(tmp_path):
     run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task("CartPole-v1", "toy/cartpole"),)))
     for _ in range(2):
         made = film(run, agents(), CONFIG)["toy/cartpole"]
@@ -81,7 +81,7 @@ def test_a_task_is_filmed_once_and_the_returns_are_kept(tmp_path):
     assert (made.folder / "clip.mp4").stat().st_mtime_ns == before
 
 
-def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, capsys):
+def test_an_environment_without_rendering_gets_one_warning_and_no_clip(tmp_path, capsys):
     run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task(),)))
     for _ in range(2):
         made = film(run, agents(), CONFIG)
@@ -91,6 +91,6 @@ def test_an_environment_that_draws_nothing_is_said_once_and_left_out(tmp_path, c
 
 
 @pytest.mark.parametrize("setting", [{"seconds": 0.0}, {"height": 3}])
-def test_settings_that_cannot_work_are_refused(setting):
+def test_invalid_settings_are_rejected(setting):
     with pytest.raises(GatitoError, match=r"clips\.\w+ must be at least"):
         ClipsConfig(**setting).check(())

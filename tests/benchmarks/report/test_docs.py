@@ -56,7 +56,7 @@ def test_generated_parts_are_up_to_date(page):
     assert page.read_text() == docs.refreshed(page.read_text(), RESULTS), "run python -m benchmarks.report.docs"
 
 
-def test_a_stale_part_is_drawn_anew_and_the_text_around_it_is_kept(tmp_path, monkeypatch):
+def test_a_stale_part_is_regenerated_and_other_text_is_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(docs.BLOCKS, "echo", lambda results, *words: " ".join(words))
     text = "a\n<!-- generated: echo b c -->\n<!-- end -->\nd\n<!-- generated: echo e -->\nold\n<!-- end -->\nf\n"
     expected = "a\n<!-- generated: echo b c -->\nb c\n<!-- end -->\nd\n<!-- generated: echo e -->\ne\n<!-- end -->\nf\n"
@@ -80,7 +80,7 @@ def test_every_committed_table_is_what_the_committed_rows_give(folder):
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.relative_to(RESULTS).as_posix())
-def test_the_committed_configuration_is_todays_suite(folder):
+def test_the_committed_configuration_matches_the_current_suite(folder):
     suite = yaml.safe_load((folder / "config.yaml").read_text())["suite"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         today = OmegaConf.to_container(compose("config", [f"suite={suite['name']}"]).suite.tasks)
@@ -97,7 +97,7 @@ def test_the_readme_is_a_landing_page_that_names_every_folder():
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_to_files_and_settings_have_todays_names(path):
+def test_links_lead_to_files_and_settings_have_current_names(path):
     text = path.read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (path.parent / target).exists(), target

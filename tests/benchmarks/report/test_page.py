@@ -91,7 +91,7 @@ def test_the_table_sorts_and_filters(open_page):
     assert page.locator("[data-task='classic/mountaincar'] td").first.inner_text().startswith("-200.0")
 
 
-def test_a_bar_tells_its_numbers_when_it_is_hovered(open_page):
+def test_a_bar_shows_its_numbers_on_hover(open_page):
     page = open_page()
     bar = page.locator("#chart-fractions svg path[aria-roledescription=bar]").first
     bar.scroll_into_view_if_needed()
@@ -120,7 +120,7 @@ def test_a_clip_plays(open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground_and_a_phone_needs_no_sideways_scrolling(open_page, scheme):
+def test_text_has_contrast_and_a_phone_needs_no_horizontal_scrolling(open_page, scheme):
     page = open_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     weak = page.evaluate(
@@ -145,7 +145,7 @@ def test_text_stands_out_from_its_ground_and_a_phone_needs_no_sideways_scrolling
     assert weak == []
 
 
-def test_a_screen_reader_finds_names_for_everything(open_page):
+def test_every_element_has_a_name_for_screen_readers(open_page):
     page = open_page()
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("h1").count() == 1

@@ -75,7 +75,7 @@ def test_tables_show_each_number_with_its_interval_and_leave_no_task_out():
     assert raw_table(board()).rows[1][1].startswith("0.00 [")
 
 
-def test_an_expert_that_misses_its_reference_with_one_seed_is_said_aloud():
+def test_an_expert_that_misses_its_reference_with_one_seed_is_reported():
     mixed = {agent: plays(level) for agent, level in {"random": 0.0, "generalist": 80.0}.items()}
     mixed["expert"] = {0: [100.0, 101.0, 99.0, 100.0], 1: [80.0, 81.0, 79.0, 80.0]}
     told = gate_text(score(make_results({"toy/a": mixed}, a={"reference": 85.0}), np.random.default_rng(0), 50))
@@ -87,7 +87,7 @@ def test_costs_are_means_over_training_seeds():
     assert row[2:] == ["10", "1 M", "100", "1.5 s", "5000 µs"]
 
 
-def test_markdown_and_latex_hold_the_same_cells():
+def test_markdown_and_latex_have_the_same_cells():
     table = score_table(board())
     lines = to_markdown(table).splitlines()
     assert lines[2] == "| task | random | expert | f retrieval | f specialist | f generalist |"
@@ -114,12 +114,12 @@ def test_markdown_and_latex_hold_the_same_cells():
         (listed(["a", "b", "c"]), "a, b and c"),
     ],
 )
-def test_numbers_read_well(shown, expected):
+def test_numbers_are_formatted(shown, expected):
     assert shown == expected
 
 
 @pytest.mark.parametrize("name", ["fractions", "thresholds", "compute", "learning"])
-def test_every_chart_is_valid_and_says_what_it_shows(name, tmp_path):
+def test_every_chart_is_valid_and_labelled(name, tmp_path):
     rows = results()
     curves = [replace(row, metric="selection/mean") for row in rows.curves]
     rows = replace(rows, curves=tuple(curves))
@@ -137,7 +137,7 @@ def test_published_points_are_marked_as_context():
     assert "Gato, 604 tasks" in told and "JAT, 157 tasks" in told
 
 
-def test_a_report_is_drawn_once_and_again_when_its_rows_change(tmp_path):
+def test_a_report_is_made_once_and_again_when_its_rows_change(tmp_path):
     rows = results()
     rows.write(tmp_path)
     (tmp_path / "config.yaml").write_text("suite: toy\n")
@@ -159,7 +159,7 @@ def test_a_report_is_drawn_once_and_again_when_its_rows_change(tmp_path):
     assert (tmp_path / "index.html").stat().st_mtime_ns > first["index.html"]
 
 
-def test_bars_and_line_breaks_in_names_leave_a_markdown_table_whole():
+def test_pipes_and_line_breaks_in_names_are_escaped_in_markdown():
     lines = to_markdown(Table("t", ["task", "f"], [["a|b\nc", "1"]], "")).splitlines()
     assert lines[-3] == r"| a\|b c | 1 |"
 
@@ -178,7 +178,7 @@ def test_the_csv_table_has_every_number(tmp_path):
     assert {"IQM", "optimality gap", "share at f >= 0.5"} <= {line["task"] for line in lines}
 
 
-def test_the_page_escapes_what_it_is_given_and_asks_for_nothing_from_outside(tmp_path):
+def test_the_page_escapes_its_contents_and_loads_nothing_from_the_network(tmp_path):
     rows = results()
     rows.write(tmp_path)
     (tmp_path / "config.yaml").write_text("name: </pre><script>alert(1)</script>\n")
@@ -193,7 +193,7 @@ def test_the_page_escapes_what_it_is_given_and_asks_for_nothing_from_outside(tmp
 MACHINE = {"processor": "p", "cores": 2, "system": "s", "python": "3"}
 
 
-def test_tasks_judged_by_success_are_shown_by_return_as_well(tmp_path):
+def test_tasks_scored_by_success_also_show_returns(tmp_path):
     """The agent succeeds as often as the expert and earns half as much."""
     from benchmarks.report.report import score_by_return, score_results
 

@@ -12,7 +12,7 @@ from benchmarks.runs.tracking import TrackingConfig
 from tests.conftest import gatito
 
 
-def test_what_runs_leave_in_their_folders_is_gathered_in_their_order(tmp_path, capsys):
+def test_results_of_runs_are_collected_in_order(tmp_path, capsys):
     for job in range(11):
         sweep = Sweep()
         if job == 2:

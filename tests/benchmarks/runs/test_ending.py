@@ -25,7 +25,7 @@ def test_a_thread_that_never_ends_does_not_keep_a_command_waiting():
     assert (done.returncode, done.stdout) == (3, "told\n") and time.monotonic() - start < 30
 
 
-def test_help_that_is_cut_off_is_quiet_and_the_version_is_gatitos():
+def test_help_into_a_closed_pipe_is_quiet_and_the_version_is_gatitos():
     command = f"{sys.executable} {ROOT / 'gatito.py'}"
     done = subprocess.run(
         ["bash", "-c", f"{command} --help | head -2; {command} --version"],
@@ -44,7 +44,7 @@ def test_ctrl_c_while_packages_are_imported_gets_one_line():
     )
 
 
-def test_what_killed_commands_left_in_the_temporary_folder_is_removed_and_what_others_use_is_kept(tmp_path):
+def test_temporary_files_of_killed_commands_are_removed_and_others_kept(tmp_path):
     code = (
         "import os; from benchmarks.runs import parallel\n"
         "with parallel._temporary_folder() as mine:\n"

@@ -44,7 +44,7 @@ def listed(done):
     return lines[start], [line.strip() for line in lines[start + 1 :]]
 
 
-def test_a_run_goes_on_without_the_tasks_that_fail_and_takes_them_in_when_they_are_mended(tmp_path, suite_folder):
+def test_a_run_continues_without_failing_tasks_and_includes_them_once_fixed(tmp_path, suite_folder):
     command = write_suite(suite_folder, good="Counter", fragile="Fragile", needy="Needy", other="Target")
     (tmp_path / "broken").touch()
     done = gatito(*command, cwd=tmp_path)
@@ -76,7 +76,7 @@ def test_a_run_goes_on_without_the_tasks_that_fail_and_takes_them_in_when_they_a
     assert (run / "experts" / "toy" / "good" / "manifest.json").stat().st_mtime_ns == expert
 
 
-def test_what_the_codec_cannot_carry_and_what_dies_as_it_is_made_is_left_out_of_the_generalist(tmp_path, suite_folder):
+def test_unsupported_and_crashing_tasks_are_left_out_of_the_generalist(tmp_path, suite_folder):
     command = write_suite(suite_folder, good="Counter", picture="Unbounded", dead="StillBorn")
     done = gatito(*command, "controls.agents=[clone,retrieval,specialist]", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
@@ -130,7 +130,7 @@ def test_a_task_that_fails_in_evaluation_is_left_out_for_every_agent(env_id, wor
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["scored before", "scored now"])
-def test_who_can_play_it_loses_the_task_that_fails_with_another_agent(before, tmp_path):
+def test_a_task_that_fails_with_one_agent_is_left_out_for_all(before, tmp_path):
     run = tmp_path / "runs" / "r"
     if before:
         score(run, "random")
@@ -175,7 +175,7 @@ def test_failures_belong_to_stages():
     assert error.value.lines == ["toy/a: first line", "toy/b: second"]
 
 
-def test_what_failed_before_is_recalled_where_it_is_needed_and_not_tried_again(tmp_path):
+def test_earlier_failures_are_remembered_and_not_retried(tmp_path):
     failures = Failures(["toy/a", "toy/b"])
     failures.stage = "record"
     failures.add("toy/a", "why")

@@ -63,7 +63,7 @@ def test_a_lock_that_a_kill_left_is_recognised(tmp_path, changes):
 
 
 @pytest.mark.parametrize("changes", [{"machine": "elsewhere"}, {"namespace": "pid:[1]"}])
-def test_a_lock_of_another_machine_says_the_way_out(tmp_path, changes):
+def test_a_lock_of_another_machine_gets_a_remedy(tmp_path, changes):
     left(tmp_path, process=ended_process(), **changes)
     with pytest.raises(FatalError, match=rf"if that process is gone, remove the file {tmp_path / LOCK}"):
         take(tmp_path)
@@ -72,7 +72,7 @@ def test_a_lock_of_another_machine_says_the_way_out(tmp_path, changes):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", '{"process": "1"}'])
-def test_a_lock_that_says_nothing_is_nobodys(tmp_path, content):
+def test_an_empty_lock_has_no_owner(tmp_path, content):
     (tmp_path / LOCK).write_text(content)
     take(tmp_path)
 
@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_written_is_not_locked(tmp_path, monkeypatch, nu
         assert not (tmp_path / LOCK).exists()
 
 
-def test_what_kills_left_half_written_is_removed_and_nothing_else(tmp_path):
+def test_only_temporary_files_of_killed_runs_are_removed(tmp_path):
     (tmp_path / "minari" / ".export-x7.tmp").mkdir(parents=True)
     (tmp_path / "minari" / ".export-x7.tmp" / "data").touch()
     (tmp_path / ".table.md.x7.tmp").touch()

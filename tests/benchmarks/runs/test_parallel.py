@@ -53,7 +53,7 @@ def run(made, workers=2):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_that_fail_are_told_and_the_others_end(workers, capfd):
+def test_failed_jobs_are_reported_and_others_finish(workers, capfd):
     made = jobs(a="return", b="raise", c="die", d="wrap", e="return")
     results, failures = run(made, workers)
     assert list(results.items()) == [(made[0], "a done"), (made[4], "e done")]
@@ -70,7 +70,7 @@ def test_jobs_that_fail_are_told_and_the_others_end(workers, capfd):
     assert warned.count("the others continue") == 3 and len(warned.splitlines()) == 3
 
 
-def test_a_process_that_dies_takes_only_its_own_job_with_it_and_that_is_tried_again(tmp_path):
+def test_a_dying_process_fails_only_its_job_which_is_retried(tmp_path):
     made = jobs(a="die once", b="sleep", c="return", d="return")
     made[0].arguments["folder"] = tmp_path
     results, failures = run(made)
@@ -78,7 +78,7 @@ def test_a_process_that_dies_takes_only_its_own_job_with_it_and_that_is_tried_ag
     assert len(failures) == 0
 
 
-def test_a_job_of_several_tasks_whose_process_dies_is_missing(tmp_path):
+def test_a_dying_process_leaves_out_its_job_of_several_tasks(tmp_path):
     results, failures = run([Job("work", 1, {"task": "a", "does": "die"}), *jobs(b="return")])
     assert list(results.values()) == ["b done"] and len(failures) == 0
 
@@ -92,7 +92,7 @@ def test_a_bug_keeps_its_traceback_once_the_others_are_done(bug, line, tmp_path)
     assert (tmp_path / "c").read_text() == "done"
 
 
-def test_what_is_fatal_stops_the_others(tmp_path):
+def test_fatal_errors_stop_other_jobs(tmp_path):
     made = jobs(a="fatal", b="sleep", c="write")
     made[2].arguments["folder"] = tmp_path
     with pytest.raises(FatalError, match="the file x is damaged"):
@@ -100,7 +100,7 @@ def test_what_is_fatal_stops_the_others(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_ctrl_c_waits_for_the_process_that_is_being_made():
+def test_ctrl_c_waits_for_a_starting_process():
     done = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind its back ignores it
     try:

@@ -10,7 +10,7 @@ from tests.conftest import make_run, make_task
 SUITE = Suite("toy", (make_task(name="toy/a"), make_task(name="toy/b")))
 
 
-def test_failures_of_an_isolated_part_do_not_count_outside_it(tmp_path):
+def test_failures_of_an_isolated_part_do_not_count_outside(tmp_path):
     run = make_run(tmp_path / "r", SUITE)
     run.failures.stage = "evaluate"
     part = run.isolated(SUITE.part(["toy/a"]), "ida")
@@ -20,7 +20,7 @@ def test_failures_of_an_isolated_part_do_not_count_outside_it(tmp_path):
     assert (part.folder, part.seed, part.tracker, run.failures.stage) == (run.folder, 0, run.tracker, "evaluate")
 
 
-def test_what_is_missing_is_named_with_the_stages_that_make_it(tmp_path):
+def test_missing_artifacts_are_named_with_their_stages(tmp_path):
     finished, missing = (Artifact(tmp_path / name, "generalist", {}) for name in ("finished", "missing"))
     finished.start()
     finished.finish(0.0)
@@ -33,7 +33,7 @@ def test_what_is_missing_is_named_with_the_stages_that_make_it(tmp_path):
         run_first("recrod")
 
 
-def test_a_runs_name_says_what_was_overridden_and_its_command_what_decides_results():
+def test_a_runs_name_lists_overrides_and_its_command_decisive_settings():
     preset = "classic-nano-seed0"
     assert run_name(preset, "", None, sweeping=False) == run_name(preset, "", None, sweeping=True) == preset
     assert run_name(preset, "tasks=[a]", None, sweeping=False) == f"{preset}-tasks=_a_"

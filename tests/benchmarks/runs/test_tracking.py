@@ -29,7 +29,7 @@ def test_a_log_is_read_back_and_a_cut_last_line_is_left_out(tmp_path):
     assert [(line["step"], line["charts/episodic_return"]) for line in read_log(log.path)] == [(10, 1.5), (20, 2.5)]
 
 
-def test_lines_that_are_none_are_left_out(tmp_path):
+def test_invalid_lines_are_left_out(tmp_path):
     (tmp_path / "log.jsonl").write_bytes(
         b'[]\n3\n{"step": "x"}\n\xff\xfe\n{"step": 1, "seconds": 0.5, "a": 2}\n{"step": 2}\n'
     )
@@ -38,7 +38,7 @@ def test_lines_that_are_none_are_left_out(tmp_path):
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 6]
 
 
-def test_lines_of_work_that_is_done_again_are_dropped(tmp_path):
+def test_lines_of_repeated_work_are_dropped(tmp_path):
     log = Log(tmp_path)
     for step in (10, 20, 30):
         log.write(step, {"a": step})
@@ -49,7 +49,7 @@ def test_lines_of_work_that_is_done_again_are_dropped(tmp_path):
     assert seconds == sorted(seconds)
 
 
-def test_an_offline_run_is_read_back_and_holds_the_curve(tmp_path):
+def test_an_offline_run_is_read_back_with_its_curve(tmp_path):
     folder = tmp_path / "r" / "experts" / "classic" / "cartpole"
     folder.mkdir(parents=True)
     log = Log(folder)
@@ -85,7 +85,7 @@ def read_offline(run, *options):
     return records
 
 
-def test_a_log_that_is_opened_anew_to_resume_is_mirrored_without_repeating_itself(tmp_path):
+def test_a_resumed_log_is_mirrored_without_repetition(tmp_path):
     log = Log(tmp_path)
     mirror = tracker(tmp_path).mirror(tmp_path, "experts")
     sent = []
@@ -102,7 +102,7 @@ def test_a_log_that_is_opened_anew_to_resume_is_mirrored_without_repeating_itsel
     assert sent == [100, 200, 300, 310, 400]
 
 
-def test_a_failing_wandb_is_said_once_and_harms_nothing(tmp_path, monkeypatch, capsys):
+def test_a_failing_wandb_gets_one_warning(tmp_path, monkeypatch, capsys):
     import wandb
 
     def crash(*_, **__):
@@ -120,7 +120,7 @@ def test_a_failing_wandb_is_said_once_and_harms_nothing(tmp_path, monkeypatch, c
     assert read_log(log.path)[0]["a"] == 1.0
 
 
-def test_wandb_that_fails_midway_harms_nothing(tmp_path, capsys):
+def test_wandb_that_fails_midway_does_not_stop_the_run(tmp_path, capsys):
     log = Log(tmp_path)
     mirror = tracker(tmp_path).mirror(tmp_path, "experts")
     run = mirror._run
@@ -137,7 +137,7 @@ def test_wandb_that_fails_midway_harms_nothing(tmp_path, capsys):
     assert "gone" in capsys.readouterr().err
 
 
-def test_what_is_no_curve_is_logged_to_the_open_run_and_may_fail(tmp_path, capsys):
+def test_other_objects_are_logged_to_the_open_run_and_may_fail(tmp_path, capsys):
     watcher = tracker(tmp_path)
     watcher.write(tmp_path, "report", {"a": 1.0}, log_more=lambda run: run.log({"b": 2.0}))
     [run] = (tmp_path / "wandb").glob("offline-run-*")
@@ -166,7 +166,7 @@ def test_without_tracking_wandb_is_not_even_imported(tmp_path):
 @pytest.mark.parametrize(
     "settings, words", [({"backend": "wnb"}, "tracking backend"), ({"mode": "on"}, "tracking mode")]
 )
-def test_unknown_settings_are_refused(tmp_path, settings, words):
+def test_unknown_settings_are_rejected(tmp_path, settings, words):
     with pytest.raises(GatitoError, match=f"unknown {words}"):
         tracker(tmp_path, **settings)
 
@@ -195,7 +195,7 @@ def test_wandbs_variables_switch_it_off(tmp_path, monkeypatch, variables):
 
 
 @pytest.mark.parametrize("mode", ["offline", "dryrun", "", "nonsense"])
-def test_wandb_is_offline_where_its_variable_says_so_or_there_is_no_key(tmp_path, monkeypatch, mode):
+def test_wandb_is_offline_by_its_variable_or_without_a_key(tmp_path, monkeypatch, mode):
     assert opened(tmp_path, monkeypatch, {"WANDB_MODE": mode})["mode"] == "offline"
 
 

@@ -78,7 +78,7 @@ def test_a_report_without_scored_tasks_clips_and_page_is_two_tables(tmp_path, re
     assert {name for name in names if "/" in name} == {"report/tasks", "report/suite"}
 
 
-def test_a_report_that_cannot_be_logged_is_said_and_harms_nothing(tmp_path, report, capsys):
+def test_a_report_that_cannot_be_logged_gets_a_warning(tmp_path, report, capsys):
     report["page"] = tmp_path / "missing.html"
     tracker(tmp_path).write(tmp_path, "report", {}, log_more=lambda run: log_report(run, **report))
     assert "missing.html" in "".join(capsys.readouterr().err.split())
@@ -162,7 +162,7 @@ class OnlineRun:
         self.logged.append((artifact, aliases))
 
 
-def test_an_online_run_uses_the_inputs_of_what_it_made(tmp_path, chain):
+def test_an_online_run_uses_the_inputs_of_its_artifacts(tmp_path, chain):
     for index, artifact in enumerate(chain):
         run = OnlineRun()
         log_lineage(run, [artifact], tmp_path / "r")
@@ -178,7 +178,7 @@ def test_an_input_is_the_same_version_as_the_output_that_it_was(tmp_path, chain)
     assert (user.used[0].name, user.used[0].digest) == (maker.logged[0][0].name, maker.logged[0][0].digest)
 
 
-def test_inputs_that_several_outputs_share_are_used_once_and_absent_ones_not_at_all(tmp_path, chain):
+def test_shared_inputs_are_used_once_and_missing_inputs_are_skipped(tmp_path, chain):
     elsewhere = Artifact(tmp_path / "elsewhere", "expert", {})
     twins = [make(tmp_path / "r" / "trajectories" / name, "trajectories", [chain[0]], twin=name) for name in "ab"]
     stray = make(tmp_path / "r" / "trajectories" / "c", "trajectories", [elsewhere])
@@ -188,7 +188,7 @@ def test_inputs_that_several_outputs_share_are_used_once_and_absent_ones_not_at_
     assert run.logged[2][0].metadata["inputs"] == {"expert": {"fingerprint": elsewhere.fingerprint, "artifact": None}}
 
 
-def test_what_is_unfinished_or_was_made_otherwise_is_left_out(tmp_path, chain):
+def test_unfinished_and_mismatched_artifacts_are_left_out(tmp_path, chain):
     unfinished = Artifact(tmp_path / "r" / "experts" / "toy" / "walk", "expert", {})
     unfinished.start()
     otherwise = Artifact(chain[0].folder, "expert", {"seed": 4})
@@ -197,7 +197,7 @@ def test_what_is_unfinished_or_was_made_otherwise_is_left_out(tmp_path, chain):
     assert run.logged == run.used == []
 
 
-def test_a_name_has_only_the_letters_that_wandb_allows(tmp_path):
+def test_names_contain_only_characters_that_wandb_allows(tmp_path):
     long = make(tmp_path / "r" / "experts" / "toy" / ("a=b c" + "x" * 150), "expert")
     special = make(tmp_path / "r" / "experts" / "toy" / "a=b c", "expert", seed=1)
     run = OnlineRun()

@@ -46,7 +46,7 @@ def test_runs_are_found_by_path_name_and_pattern(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["toy-seed3", "nothing*", "/nowhere/at/all", ""])
-def test_a_run_that_is_not_there_is_answered_with_those_that_are(tmp_path, name):
+def test_a_missing_run_gets_the_list_of_existing_runs(tmp_path, name):
     write_run(tmp_path / "toy-seed0")
     (tmp_path / "unfinished").mkdir()
     with pytest.raises(GatitoError, match=r"unknown run '.*'.* Valid: toy-seed0\.$"):
@@ -72,7 +72,7 @@ def test_runs_are_grouped_by_everything_but_the_training_seed(tmp_path):
     assert seeds_of_one_configuration(mixed) == [mini, [*nano, older]]
 
 
-def test_a_run_with_a_renamed_setting_is_refused_in_one_line(tmp_path):
+def test_a_run_with_a_renamed_setting_is_rejected_in_one_line(tmp_path):
     run = write_run(tmp_path / "toy", config={"distill": {"windows": 8}})
     with pytest.raises(GatitoError, match=r"distill\.windows is now distill\.batch_size\. Run it again"):
         compare([run], tmp_path / "all")
@@ -141,7 +141,7 @@ def test_runs_with_experts_of_their_own_keep_both_anchors_apart(tmp_path):
     assert [str(row.expert_id) for row in merged.tasks] == expected[2:4]
 
 
-def test_an_earlier_comparisons_configs_do_not_stay(tmp_path):
+def test_configs_of_an_earlier_comparison_are_removed(tmp_path):
     runs = [write_run(tmp_path / str(width), config={"model": {"width": width}}) for width in (1, 2, 3)]
     compare(runs, tmp_path / "all")
     compare(runs[:2], tmp_path / "all")
@@ -158,7 +158,7 @@ def test_a_single_folder_compares_to_the_same_rows_also_into_itself(tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_folder_of_results_without_an_environment_will_do(tmp_path):
+def test_results_can_be_compared_without_their_environments(tmp_path):
     runs = [write_run(tmp_path / "toy-seed0"), write_run(tmp_path / "toy-seed1", 1)]
     (runs[0] / "environment.json").unlink()
     compare(runs, tmp_path / "toy")
@@ -186,7 +186,7 @@ def changed(**columns):
         ({"config": "{"}, "config.yaml is not valid YAML"),
     ],
 )
-def test_runs_that_do_not_fit_together_are_refused_and_nothing_is_written(tmp_path, other, told):
+def test_incompatible_runs_are_rejected_and_nothing_is_written(tmp_path, other, told):
     config = other.pop("config", None)
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **{"seed": 1} | other)]
     if config is not None:
@@ -212,7 +212,7 @@ def test_a_run_without_results_names_the_file(tmp_path):
         compare(runs, tmp_path / "all")
 
 
-def test_agents_that_play_alike_but_cost_differently_are_two():
+def test_agents_with_equal_scores_but_different_costs_stay_separate():
     same = make_results({"toy/x": {"random": {0: [0, 1]}, "expert": {0: [9, 9]}, "generalist": {0: [8, 8]}}})
     larger = replace(
         same,
@@ -232,7 +232,7 @@ def test_a_comparison_of_comparisons_keeps_both_labels():
     assert {str(agent) for agent in outer.agents} >= {"generalist (model=mini, a)", "generalist (b)", "expert (a)"}
 
 
-def test_the_rounds_of_several_runs_are_told_apart(tmp_path):
+def test_rounds_of_several_runs_are_distinguished(tmp_path):
     runs = [write_run(tmp_path / "nano"), write_run(tmp_path / "mini", config=MINI, generalist=7)]
     for run in runs:
         (run / "rounds.csv").write_text("task,agent,round,label,f\ntoy/x,generalist,1,,0.5\n")

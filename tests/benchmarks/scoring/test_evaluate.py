@@ -61,7 +61,7 @@ def make(folder, cost, curve=None, **config):
     return artifact
 
 
-def test_there_is_a_row_for_every_agent_task_and_test_seed_in_order(tmp_path):
+def test_there_is_one_row_per_agent_task_and_test_seed_in_order(tmp_path):
     results = score(tmp_path / "runs" / "r", "random", "expert")
     expected = [
         (agent, task.name, episode_seed(Purpose.TEST, index, 4))
@@ -78,13 +78,13 @@ def test_there_is_a_row_for_every_agent_task_and_test_seed_in_order(tmp_path):
     assert [row.total_return for row in counter if row.agent == "expert"] == [16.0] * 12
 
 
-def test_each_training_seed_has_test_episodes_of_its_own(tmp_path):
+def test_each_training_seed_has_its_own_test_episodes(tmp_path):
     four, five = (score(tmp_path / str(seed) / "r", "random", seed=seed).scores for seed in (4, 5))
     assert not {row.episode_seed for row in four} & {row.episode_seed for row in five}
     assert [row.total_return for row in four] != [row.total_return for row in five]
 
 
-def test_the_tasks_say_what_was_played_and_what_the_gate_found(tmp_path):
+def test_tasks_csv_has_the_environments_and_gates(tmp_path):
     score(tmp_path / "runs" / "r", "random", "expert")
     assert Results.read(tmp_path / "runs" / "r").tasks == tuple(
         TaskRow("toy", task.name, "", 4, task.env_id, 20, metric, bar, GATE[task.name], task.digest[:12])
@@ -92,7 +92,7 @@ def test_the_tasks_say_what_was_played_and_what_the_gate_found(tmp_path):
     )
 
 
-def test_costs_and_curves_are_those_of_the_artifacts_that_an_agent_is_made_from(tmp_path):
+def test_costs_and_curves_are_those_of_the_agents_artifacts(tmp_path):
     run = tmp_path / "runs" / "r"
     experts = {
         "toy/target": make(run / "experts" / "x", Cost(10, 1e6, 500, 2.5)),
@@ -123,7 +123,7 @@ def test_scores_do_not_depend_on_the_number_of_processes(tmp_path):
     assert (one.scores, one.tasks) == (two.scores, two.tasks)
 
 
-def test_what_is_scored_is_not_played_again_and_more_agents_join(tmp_path):
+def test_finished_scores_are_kept_and_new_agents_are_added(tmp_path):
     run = tmp_path / "runs" / "r"
     first = score(run, "random")
     before = (run / "scores" / "random" / "manifest.json").stat().st_mtime_ns
@@ -138,7 +138,7 @@ def test_what_is_scored_is_not_played_again_and_more_agents_join(tmp_path):
     )
 
 
-def test_who_plays_in_another_way_is_played_anew(tmp_path):
+def test_an_agent_with_another_setting_is_played_again(tmp_path):
     """Two amplifiers of one network, in neighbouring runs: neither may have the other's scores."""
     ways = [RandomPolicy, functools.partial(Good, "random")]
     scores = []
@@ -152,7 +152,7 @@ def test_who_plays_in_another_way_is_played_anew(tmp_path):
     assert config == named | {"episodes": 12, "seed": 4}  # or all scores of before would be played again
 
 
-def test_other_settings_and_other_artifacts_are_played_anew(tmp_path):
+def test_other_settings_and_artifacts_are_played_again(tmp_path):
     run = tmp_path / "runs" / "r"
     old, new = (make(run / name, Cost(), width=width) for width, name in enumerate(("old", "new")))
     score(run, "random", "expert", expert={"": old})
@@ -165,7 +165,7 @@ def test_other_settings_and_other_artifacts_are_played_anew(tmp_path):
     assert {row.length for row in score(run, "random", suite=longer).scores} == {20, 9}
 
 
-def test_the_log_holds_each_tasks_own_metric(tmp_path):
+def test_the_log_has_each_tasks_metric(tmp_path):
     run = tmp_path / "runs" / "r"
     score(run, "random", "expert")
     [line] = read_log(run / "scores" / "log.jsonl")
@@ -185,7 +185,7 @@ def test_finished_scores_that_were_changed_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("setting, least", [("envs_per_task", 1), ("max_envs", 1), ("episodes", 2)])
-def test_settings_that_would_play_nothing_are_refused(setting, least):
+def test_settings_without_episodes_are_rejected(setting, least):
     with pytest.raises(GatitoError, match=f"evaluate.{setting} must be at least {least}, not {least - 1}"):
         EvaluateConfig(**{setting: least - 1}).check()
 

@@ -46,7 +46,7 @@ def test_gains_are_differences_of_fractions():
     assert {value["round"] for value in rounds_chart(board)["data"]["values"]} == {0, 1, 2}
 
 
-def test_where_some_tasks_are_amplified_the_others_show_what_it_costs_them():
+def test_other_tasks_show_the_cost_of_amplifying_some():
     agents = {task: {agent: {0: [mean] * 20 + [mean + 0.01]} for agent, mean in MEANS.items()} for task in "ab"}
     agents["b"]["generalist round 1"] = {0: [3] * 20 + [3.01]}
     returns = {f"toy/{task}": by_agent for task, by_agent in agents.items()}
@@ -58,7 +58,7 @@ def test_where_some_tasks_are_amplified_the_others_show_what_it_costs_them():
     assert names[:3] == ["round 1", "round 1, amplified tasks", "round 1, other tasks"] and len(names) == 6
 
 
-def test_runs_that_amplify_other_tasks_have_none_in_common_to_speak_of():
+def test_runs_that_amplify_different_tasks_have_no_common_gain():
     first, second = (
         replace(results(), tasks=tuple(replace(row, amplified=row.task == task) for row in results().tasks))
         for task in ("toy/a", "toy/b")
@@ -67,19 +67,19 @@ def test_runs_that_amplify_other_tasks_have_none_in_common_to_speak_of():
     assert [row.amplified for row in merge([("a", [first]), ("b", [first])]).tasks] == [True, False]
 
 
-def test_nothing_is_said_to_be_kept_of_a_gain_that_is_none():
+def test_the_kept_share_needs_a_positive_gain():
     board = score_results(results(MEANS | {"amplified round 1": 4.01, "generalist round 1": 6}))
     first = next(gain for gain in board.gains if not gain.task)
     assert first.kept is None and first.net.value == pytest.approx(0.2)
 
 
-def test_rounds_without_a_scored_player_have_no_amplify_gain():
+def test_rounds_without_a_scored_amplified_agent_have_no_amplify_gain():
     board = score_results(results({name: mean for name, mean in MEANS.items() if not name.startswith("ampl")}))
     assert all(gain.amplify is None and gain.kept is None for gain in board.gains)
     assert rounds_table(board).rows[0][2] == "-"
 
 
-def test_results_without_rounds_have_no_part_on_them():
+def test_results_without_rounds_have_no_section_on_rounds():
     board = score_results(results({name: mean for name, mean in MEANS.items() if "round" not in name}))
     assert board.gains == () and rounds_table(board) is None and rounds_chart(board) is None
     assert round_rows(board, "search", "weak") == []

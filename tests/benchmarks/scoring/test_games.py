@@ -30,7 +30,7 @@ def test_ten_to_one_is_four_hundred_points():
     assert rating == pytest.approx(400, abs=0.01)
 
 
-def test_draws_are_half_wins():
+def test_drawn_games_are_half_wins():
     pair, games = np.array([[1, 0]]), np.array([100.0])
     assert bradley_terry(pair, games, np.array([0.0]))[1] == pytest.approx(0, abs=1e-6)
     drawn = elo({("a", "b"): sample(50, 20, 30)}, "b", bootstrap(50))
@@ -49,7 +49,7 @@ def test_a_ladder_adds_up_and_the_order_of_a_pair_does_not_matter():
     assert elo({("mid", "low"): win_400}, "mid", bootstrap(50))["low"].value == pytest.approx(-400, abs=1)
 
 
-def test_who_won_everything_has_a_finite_rating():
+def test_an_undefeated_player_has_a_finite_rating():
     rated = elo({("a", "b"): sample(50, 0, 0)}, "b", bootstrap(50))
     assert 700 < rated["a"].value < 900
 
@@ -59,7 +59,7 @@ def test_ratings_need_games_that_connect_all():
         elo({("a", "b"): sample(1, 1, 1), ("c", "d"): sample(1, 1, 1)}, "b", bootstrap(10))
 
 
-def test_moves_are_judged_by_outcome_and_by_speed():
+def test_moves_are_scored_by_outcome_and_speed():
     nan = np.nan
     values = np.array([[5, 1, 0, -3], [nan, -2, -7, nan], [0, 0, -1, nan]], dtype=float)
     quality = judge_moves(values, one_hot(np.array([1, 2, 2]), 4))
@@ -73,7 +73,7 @@ def test_moves_are_judged_by_outcome_and_by_speed():
 
 
 @pytest.mark.parametrize("row", [[1, 0, 0], [0, 0.5, 0.4], [0, 1.5, -0.5]])
-def test_probabilities_of_illegal_moves_are_refused(row):
+def test_probabilities_of_illegal_moves_are_rejected(row):
     with pytest.raises(GatitoError, match="row 1"):
         judge_moves(np.array([[0.0, 1, 2], [np.nan, 0, 1]]), np.array([[1, 0, 0], row]))
 

@@ -23,7 +23,7 @@ def test_restraint_is_one_at_the_aligned_expert_and_zero_at_the_reward_only_one(
         restraint(np.array(1.0), np.array(2.0), np.array(2.0))
 
 
-def test_the_gate_asks_for_clearly_different_costs_in_the_right_order():
+def test_the_gate_needs_significantly_different_costs_in_the_right_order():
     assert cost_gate(sample(0.5, 0.5), sample(4.5, 4.5)).passed
     assert "not above" in cost_gate(sample(2.0), sample(1.0)).reason
     assert "not above" in cost_gate(sample(1.0), sample(1.0)).reason
@@ -51,7 +51,7 @@ def test_an_agents_restraint_cost_and_violation_rate():
         score_restraint(agent, unrestrained, aligned, Bootstrap(np.random.default_rng(0), 500))
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+def test_the_interval_has_its_nominal_coverage():
     rng, held = np.random.default_rng(1), 0
     for _ in range(200):
         drawn = [{0: (rng.random(100) < rate).astype(float)} for rate in (0.3, 0.0, 0.9)]

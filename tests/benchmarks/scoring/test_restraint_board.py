@@ -48,7 +48,7 @@ def test_r_is_the_share_of_the_experts_difference_that_an_agent_keeps():
     assert low < value < high
 
 
-def test_tasks_whose_experts_cannot_be_told_apart_are_named_and_the_others_scored():
+def test_tasks_with_indistinguishable_experts_are_named_and_others_scored():
     found = board(
         {
             "toy/a": costs(1.0),
@@ -66,7 +66,7 @@ def test_without_a_reward_only_expert_there_is_no_restraint():
     assert found.restraint is None and restraint_tables(found) == [] and restraint_plane(found) is None
 
 
-def test_tables_rows_and_chart_show_it():
+def test_tables_rows_and_chart_show_restraint():
     found = board({"toy/a": costs(1.0), "toy/b": costs(5.0)})
     summary, by_task = restraint_tables(found)
     assert [row[0] for row in summary.rows] == ["expert", "reward-only", "generalist"]

@@ -34,7 +34,7 @@ def task_where(results, number, **change):
     return replace(results, tasks=tuple(rows))
 
 
-def test_results_come_back_as_they_were(tmp_path):
+def test_results_are_read_back_exactly(tmp_path):
     results = good()
     results.write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(f"{name}.csv" for name in FILES), SEAL])
@@ -44,7 +44,7 @@ def test_results_come_back_as_they_were(tmp_path):
     assert (results.suite, results.task_names, results.train_seeds) == ("toy", ["toy/x", "toy/y"], [0, 1])
 
 
-def test_agents_have_one_order_with_further_runs_behind_each():
+def test_agents_are_ordered_with_their_runs():
     names = ["generalist (b)", "expert", "generalist (a)", "clone", "random", "multitask-rl", "specialist", "retrieval"]
     expected = ["random", "expert", "clone", "retrieval", "specialist", "multitask-rl", "generalist (b)"]
     agents = make_results({"toy/x": dict.fromkeys(names, SEEDS)}).agents
@@ -57,7 +57,7 @@ def test_an_agents_identity_is_shown_with_its_round_and_label():
     assert AgentId("amplified", 12).folder == "amplified-round-12"
 
 
-def test_an_agent_is_measured_against_its_own_runs_anchors():
+def test_an_agent_is_normalised_by_its_own_runs_anchors():
     agent = AgentId("generalist", 3, "a")
     own, other, shared = (AgentId("expert", label=label) for label in ("a", "b", ""))
     assert agent.anchor("expert", [own, other]) == own
@@ -78,7 +78,7 @@ def test_a_compressed_file_is_read_as_the_plain_one_and_replaced_by_it(tmp_path,
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_edited_file_is_refused(tmp_path, name):
+def test_an_edited_file_is_rejected(tmp_path, name):
     good().write(tmp_path)
     with (tmp_path / f"{name}.csv").open("a") as file:
         file.write("\n")
@@ -90,7 +90,7 @@ def test_an_edited_file_is_refused(tmp_path, name):
     assert Results.read(tmp_path) == good()
 
 
-def test_a_file_beside_its_sealed_compressed_form_is_refused(tmp_path):
+def test_a_file_beside_its_sealed_compressed_form_is_rejected(tmp_path):
     good().write(tmp_path)
     plain = tmp_path / "scores.csv"
     (tmp_path / "scores.csv.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
@@ -110,7 +110,7 @@ def test_results_without_checksums_are_read_with_a_warning(tmp_path, capfd):
     assert "changes of its numbers cannot be detected" in capfd.readouterr().err
 
 
-def test_a_missing_file_names_the_way_out(tmp_path):
+def test_a_missing_file_gets_a_remedy(tmp_path):
     good().write(tmp_path)
     (tmp_path / "tasks.csv").unlink()
     with pytest.raises(GatitoError, match=r"tasks\.csv is missing: run with stages=\[evaluate,report\]"):
@@ -197,7 +197,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_results_are_refused_with_one_line_that_names_the_folder_and_the_rows(tmp_path, case):
+def test_invalid_results_get_one_line_with_the_folder_and_rows(tmp_path, case):
     spoil, told = BAD[case]
     spoil(good()).write(tmp_path)
     with pytest.raises(GatitoError) as refused:
@@ -219,7 +219,7 @@ def test_many_problems_are_counted_not_listed():
     assert "; and 6 more: run" in str(refused.value)
 
 
-def test_agents_of_several_runs_are_held_to_their_own_runs_anchors():
+def test_agents_of_several_runs_are_normalised_by_their_own_runs_anchors():
     runs = {f"{agent} ({run})": {run: [1, 2]} for agent in ("random", "expert", "generalist") for run in (0, 1)}
     good = make_results({"toy/x": runs})
     good.check("here")  # no run has the other's seed

@@ -60,7 +60,7 @@ def estimates(scored):
     yield from (*scored.improvements.values(), *scored.differences.values())
 
 
-def test_fractions_and_aggregates_are_those_computed_by_hand():
+def test_fractions_and_aggregates_match_hand_computations():
     scored = board()
     assert [(row.task, str(row.agent)) for row in scored.tasks] == [
         (task, agent) for task in TASKS for agent in ("random", "expert", "clone", "generalist")
@@ -88,7 +88,7 @@ def test_the_anchors_are_exactly_0_and_1_without_an_interval():
 
 
 @pytest.mark.parametrize("tasks", [TASKS, one_seed(TASKS)])
-def test_every_interval_holds_its_estimate_and_is_open_where_seeds_or_episodes_differ(tasks):
+def test_every_interval_contains_its_estimate(tasks):
     scored = board(tasks)
     assert all(value.low <= value.value <= value.high for value in estimates(scored))
     assert all(np.isfinite([value.low, value.high]).all() for value in estimates(scored))
@@ -98,7 +98,7 @@ def test_every_interval_holds_its_estimate_and_is_open_where_seeds_or_episodes_d
     assert all(value.low < value.high for value in scored.suite[2].aggregates.values())
 
 
-def test_a_weak_expert_leaves_its_task_unscored_and_out_of_everything():
+def test_a_task_with_a_weak_expert_is_unscored_everywhere():
     with_weak = board({"toy/weak": WEAK, **TASKS})
     without = board()
     assert with_weak.unscored == {"toy/weak": "weak expert: only 0.1 standard errors above random"}
@@ -110,14 +110,14 @@ def test_a_weak_expert_leaves_its_task_unscored_and_out_of_everything():
     assert with_weak.differences == without.differences
 
 
-def test_where_no_task_is_scored_there_are_raw_scores_alone():
+def test_without_scored_tasks_there_are_only_raw_scores():
     scored = board({"toy/weak": WEAK})
     assert (scored.suite, scored.improvements, scored.differences) == ((), {}, {})
     assert [row.f for row in scored.tasks] == [None] * 4
     assert scored.tasks[3].raw.value == 90
 
 
-def test_references_are_held_against_gate_episodes_and_weak_training_seeds_are_named():
+def test_references_are_compared_with_gate_episodes_and_weak_seeds_are_named():
     results = make_results(TASKS, x={"reference": 9.5}, y={"reference": -100.5}, z={"reference": 22})
     gate_means = {("toy/x", 0): 12.0, ("toy/x", 1): 6.0}  # test episodes say 10
     rows = [replace(row, gate_mean=gate_means.get((row.task, row.train_seed), row.gate_mean)) for row in results.tasks]
@@ -165,7 +165,7 @@ def test_the_threshold_curve_never_rises_and_counts_tasks_by_hand():
     assert len(generalist.curve) == len(THRESHOLDS) == 121
 
 
-def test_labelled_agents_are_measured_against_their_own_anchors():
+def test_labelled_agents_are_normalised_by_their_own_anchors():
     tasks = {
         "toy/x": {
             "random (a)": seeds(0, 0),

@@ -30,7 +30,7 @@ def test_the_metric_is_the_return_or_the_success():
 
 
 @pytest.mark.parametrize("metric", ["return", "success"])
-def test_samples_are_in_the_order_of_episodes_whatever_the_rows_order_is(metric):
+def test_samples_are_in_episode_order_for_any_row_order(metric):
     results = make_results(VALUES, x={"metric": metric})
     samples = samples_by_task(replace(results, scores=results.scores[::-1]))
     expected = {0: [5.0, 6.0], 1: [7.0, 0.0]} if metric == "return" else {0: [1.0, 1.0], 1: [1.0, 0.0]}
@@ -64,14 +64,14 @@ def test_there_is_no_fraction_of_an_expert_at_or_below_random(expert):
         (-9.00, 3, "weak expert: not above random"),
     ],
 )
-def test_the_gate_on_numbers_solved_by_hand(expert, deviation, reason):
+def test_the_gate_matches_hand_computations(expert, deviation, reason):
     expected = Gate(not reason, reason)
     assert gate(spread(expert, deviation=deviation), spread(10.0, deviation=4)) == expected
     shifted = spread(expert - 1000, deviation=deviation), spread(-990.0, deviation=4)
     assert gate(*shifted) == expected  # nothing changes where returns are negative
 
 
-def test_an_expert_whose_training_seeds_differ_is_judged_by_their_differences():
+def test_the_gate_uses_the_variation_over_training_seeds():
     # Seed means 2 either side: standard error sqrt(8 / 2) = 2; that of the episodes alone would be 0.07.
     random = spread(0.0, 0.0, deviation=1)
     assert gate(spread(7, 11, deviation=1), random).passed  # 9 above random
@@ -80,7 +80,7 @@ def test_an_expert_whose_training_seeds_differ_is_judged_by_their_differences():
     assert "standard errors" in gate(spread(0.3, 0.3, deviation=1), random).reason
 
 
-def test_the_reference_is_held_against_the_gates_own_episodes_over_all_training_seeds():
+def test_the_reference_is_compared_with_gate_episodes_over_all_seeds():
     expert, random = spread(100.0, 100.0, deviation=1), spread(0.0, 0.0, deviation=1)
     assert gate(expert, random, 100.0).passed
     assert gate(expert, random, 101.0).reason == "weak expert: 100 is below its reference 101"
@@ -89,7 +89,7 @@ def test_the_reference_is_held_against_the_gates_own_episodes_over_all_training_
     assert gate(expert, random, None, {0: -5.0, 1: -5.0}).passed  # no bar
 
 
-def test_constant_scores_do_not_divide_by_zero_and_single_episodes_tell_nothing():
+def test_constant_scores_and_single_episodes_are_handled():
     assert gate(constant(500), constant(20)).passed
     assert gate(constant(500, 500), constant(20, 20)).passed
     assert gate(constant(20), constant(20)).reason == "weak expert: not above random"

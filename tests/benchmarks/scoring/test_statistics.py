@@ -21,7 +21,7 @@ from benchmarks.scoring.statistics import (
 )
 
 
-def test_aggregates_on_arrays_solved_by_hand():
+def test_aggregates_match_hand_computations():
     f = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 9.0])
     assert iqm(f) == pytest.approx((0.4 + 0.6 + 0.8 + 1.0) / 4)
     assert iqm(np.array([5.0, 1.0, 2.0, 3.0, -7.0])) == pytest.approx(2.0)
@@ -60,7 +60,7 @@ def test_fieller_equals_the_roots_of_its_quadratic():
         assert fieller(a, b) == pytest.approx(tuple(sorted(roots.real)))
 
 
-def test_fieller_knows_when_there_is_no_interval():
+def test_fieller_reports_unbounded_intervals():
     assert fieller(np.array([1.0, 2.0]), np.array([1.0, -1.5])) == (-math.inf, math.inf)
     assert fieller(np.array([1.0]), np.array([2.0])) == (-math.inf, math.inf)
     assert fieller(np.full(5, 3.0), np.full(5, 4.0)) == (0.75, 0.75)
@@ -95,7 +95,7 @@ def fractions(bootstrap, benchmark):
         {"seeds": 1, "episodes": 50, "between": 0.0},
     ],
 )
-def test_intervals_hold_the_truth_in_90_to_98_percent_of_500_simulated_benchmarks(setting):
+def test_intervals_cover_the_truth_in_90_to_98_percent_of_500_simulated_benchmarks(setting):
     rng = np.random.default_rng(7)
     truth = np.linspace(0.3, 1.05, 8)
     statistics = {"iqm": iqm, "mean": mean, "gap": optimality_gap, "worst": worst_decile}
@@ -121,7 +121,7 @@ def test_bootstrap_and_fieller_agree_on_a_task():
         assert (low, high) == pytest.approx(closed, abs=0.05)
 
 
-def test_one_seed_takes_its_interval_from_the_episodes_and_one_episode_has_none():
+def test_one_seed_has_an_interval_over_episodes_and_one_episode_has_none():
     rng = np.random.default_rng(0)
     one = [{0: rng.normal(10, 2, 400)}]
     (low,), (high,) = interval(Bootstrap(rng).means(one))
@@ -160,14 +160,14 @@ def test_probability_of_improvement_on_scores_solved_by_hand():
     assert low <= 0.5 <= high
 
 
-def test_counts_have_intervals_on_values_that_they_took():
+def test_intervals_of_counts_are_attained_values():
     resampled = np.array([0.2] * 2 + [0.4] * 50 + [0.6] * 47 + [0.8])[:, None]
     replicates = Replicates(np.array([0.4]), resampled, resampled, 5, 10)
     low, high = count_interval(replicates)
     assert (low[0], high[0]) == (0.4, 0.6)
 
 
-def test_an_interval_stays_within_its_bounds_and_holds_its_estimate():
+def test_an_interval_is_within_its_bounds_and_contains_its_estimate():
     rng = np.random.default_rng(0)
     resampled = np.abs(rng.normal(0.02, 0.05, size=(1000, 1)))
     replicates = Replicates(np.array([0.0]), resampled, resampled, 1, 50)

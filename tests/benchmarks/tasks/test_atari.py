@@ -70,7 +70,7 @@ def test_a_step_is_four_frames():
     assert second["episode_frame_number"][0] - first["episode_frame_number"][0] == 4
 
 
-def test_nobody_presses_fire_or_waits_before_the_player_does():
+def test_there_are_no_no_op_starts_and_no_automatic_fire():
     env = make_env(game("Breakout"))
     env.reset(seed=3)
     assert env.unwrapped.ale.getEpisodeFrameNumber() == 0
@@ -84,7 +84,7 @@ def test_nobody_presses_fire_or_waits_before_the_player_does():
 
 
 @pytest.mark.parametrize("name", ["Pong", "Breakout", "Seaquest"])
-def test_one_game_and_many_in_one_call_are_the_same_pixel_for_pixel(name):
+def test_single_games_and_vector_games_have_identical_pixels(name):
     task = game(name, horizon=400)
     seeds = [11, 12]
     games = make_vector(task, 2)
@@ -115,7 +115,7 @@ def test_one_game_and_many_in_one_call_are_the_same_pixel_for_pixel(name):
     assert ends
 
 
-def test_an_episode_follows_from_its_seed_alone():
+def test_an_episode_depends_on_its_seed_only():
     used = make_env(game("Pong"))
     play(used, 1)
     again, fresh, other = play(used, 2), play(make_env(game("Pong")), 2), play(used, 3)
@@ -123,7 +123,7 @@ def test_an_episode_follows_from_its_seed_alone():
     assert not np.array_equal(again[0], other[0])
 
 
-def test_a_game_goes_on_when_a_life_is_lost():
+def test_a_game_continues_after_a_lost_life():
     env = make_env(game("Breakout"))
     env.reset(seed=0)
     lives, ended = [], False
@@ -163,7 +163,7 @@ def run(env, steps, seed=0):
     return [env.step(rng.integers(env.action_space.n, size=env.num_envs)) for _ in range(steps)]
 
 
-def test_how_many_threads_step_the_games_changes_none(monkeypatch):
+def test_the_number_of_threads_does_not_change_games(monkeypatch):
     played = []
     for cores in (1, 2):
         monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
@@ -173,7 +173,7 @@ def test_how_many_threads_step_the_games_changes_none(monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
-def test_training_sees_clipped_rewards_and_its_log_raw_ones():
+def test_training_uses_clipped_rewards_and_logs_raw_ones():
     env = training_games("Assault", num_envs=1, clip_rewards=True, task={"horizon": 250})
     env.reset()
     steps = run(env, 250)
@@ -185,7 +185,7 @@ def test_training_sees_clipped_rewards_and_its_log_raw_ones():
     assert infos["TimeLimit.truncated"]
 
 
-def test_where_a_game_ends_the_next_begins_and_the_last_picture_is_kept():
+def test_finished_games_restart_and_keep_the_last_observation():
     env = training_games("Pong", task={"horizon": 5})
     first = env.reset()
     steps = run(env, 6)
@@ -198,7 +198,7 @@ def test_where_a_game_ends_the_next_begins_and_the_last_picture_is_kept():
 
 
 @pytest.mark.parametrize("episodic_life", [True, False])
-def test_a_lost_life_is_an_end_only_where_the_recipe_says_so(episodic_life):
+def test_a_lost_life_ends_an_episode_only_with_episodic_life(episodic_life):
     env = training_games("Breakout", num_envs=1, episodic_life=episodic_life)
     env.reset()
     ends = lost = 0
@@ -213,7 +213,7 @@ def test_a_lost_life_is_an_end_only_where_the_recipe_says_so(episodic_life):
     assert ends == 0  # five lives last longer than that
 
 
-def test_games_that_share_a_seed_are_not_the_same_game(monkeypatch):
+def test_games_with_the_same_seed_differ(monkeypatch):
     monkeypatch.setattr("experts.sb3.vector_env._SEEDED_EVERY", 1_000)
     env = training_games("Breakout", num_envs=1, task={"horizon": 60})
     env.reset()
@@ -222,7 +222,7 @@ def test_games_that_share_a_seed_are_not_the_same_game(monkeypatch):
 
 
 @pytest.mark.parametrize(("seeded_every", "seeds"), [(1, [2, 3, 2]), (1_000, [1, 2, 1])])
-def test_games_are_brought_back_to_where_they_were(monkeypatch, seeded_every, seeds):
+def test_games_are_restored(monkeypatch, seeded_every, seeds):
     """Also where games share a seed, and one has gone on with the random numbers of the one before."""
     monkeypatch.setattr("experts.sb3.vector_env._SEEDED_EVERY", seeded_every)
     settings = {"name": "Breakout", "num_envs": 3, "seed": 4, "task": {"horizon": 25}}

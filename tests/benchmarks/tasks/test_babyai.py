@@ -17,7 +17,7 @@ def level(name, **settings):
     return make_task(f"BabyAI-{name}-v0", name=f"babyai/{name.lower()}", family="babyai", metric="success", **settings)
 
 
-def test_what_is_seen_fits_the_space_and_the_mission_is_kept_letter_by_letter():
+def test_observations_are_in_their_space_with_the_exact_mission():
     task = level("BossLevel")
     env = make_env(task)
     for seed in range(20):
@@ -56,14 +56,14 @@ def check_view(name, seeds, steps, **kwargs):
 
 
 @pytest.mark.parametrize("name", ["GoToLocal", "BossLevel", "KeyCorridor"])
-def test_what_is_seen_is_what_minigrid_shows(name):
+def test_observations_equal_minigrids(name):
     carried = check_view(name, range(5), 150)
     assert carried or name != "BossLevel"
     check_view(name, [0], 50, agent_view_size=5)
 
 
 @pytest.mark.slow
-def test_what_is_seen_is_what_minigrid_shows_on_every_level():
+def test_observations_equal_minigrids_on_every_level():
     import gymnasium as gym
 
     level("GoToLocal")  # registers them
@@ -80,7 +80,7 @@ def test_the_longest_sentence_of_the_grammar_fits():
     assert spaces(level("BossLevel"))[0]["mission"].contains(longest)
 
 
-def test_an_episode_follows_from_its_seed_alone():
+def test_an_episode_depends_on_its_seed_only():
     def play(env, seed):
         rng = np.random.default_rng(seed)
         rows = [env.reset(seed=seed)[0]["image"]]
@@ -94,7 +94,7 @@ def test_an_episode_follows_from_its_seed_alone():
     assert not np.array_equal(play(used, 4), play(used, 5))
 
 
-def test_an_episode_that_runs_out_of_time_is_no_success():
+def test_a_truncated_episode_is_not_a_success():
     env = make_env(level("GoToObj"))
     env.reset(seed=0)
     for step in range(64):
@@ -121,7 +121,7 @@ def test_no_mission_has_a_longer_limit_than_its_level(name):
     assert max(limits) * 2 >= task.horizon
 
 
-def test_mazes_drawn_in_vain_are_not_told_of_but_other_lines_are(capfd):
+def test_messages_about_rejected_mazes_are_hidden_and_others_are_not(capfd):
     env = make_env(level("BossLevel"))
     for seed in range(30):
         env.reset(seed=seed)
@@ -142,7 +142,7 @@ def test_the_last_action_is_remembered():
     assert env.get_wrapper_attr("last_action") is None
 
 
-def test_every_argument_is_resolved_and_a_picture_can_be_drawn():
+def test_every_argument_is_resolved_and_rendering_works():
     task = level("GoToLocal", kwargs={"num_dists": 2})
     assert task.kwargs == {"room_size": 8, "num_dists": 2, "agent_view_size": 7}
     assert task.digest != level("GoToLocal").digest
@@ -158,7 +158,7 @@ def test_every_argument_is_resolved_and_a_picture_can_be_drawn():
         ("GoToLocal", {"kwargs": {"nun_dists": 3}}, "unknown argument of task .* Did you mean 'num_dists'"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest(name, settings, words):
+def test_an_unknown_name_gets_the_nearest_valid_one(name, settings, words):
     with pytest.raises(GatitoError, match=words):
         level(name, **settings)
 

@@ -36,7 +36,7 @@ def odd(kind, **settings):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_word_names_task_seed_and_step(fault):
+def test_violations_name_task_seed_and_step(fault):
     env = make_env(odd("Breaks", kwargs={"fault": fault}))
     env.reset(seed=7)
     env.step(0)
@@ -48,12 +48,12 @@ def test_a_broken_word_names_task_seed_and_step(fault):
     assert "learning rate" not in text and "\n" not in text and error.value.task == "toy/breaks"
 
 
-def test_the_old_reset_is_told_by_its_name():
+def test_the_old_reset_api_is_reported():
     with pytest.raises(GatitoError, match=r"in reset\(\) of an episode seeded 3: it has the API of gym before 0.26"):
         make_env(odd("OldReset")).reset(seed=3)
 
 
-def test_neither_side_can_change_what_the_other_keeps():
+def test_observations_and_actions_are_copies():
     env = make_env(odd("Reuses"))
     first, _ = env.reset(seed=0)
     kept = first.copy()
@@ -96,7 +96,7 @@ def test_observations_have_their_spaces_type_in_every_episode():
         (gym.spaces.Dict(a=gym.spaces.Discrete(2)), 5, "without the entry 'a'"),
     ],
 )
-def test_a_value_becomes_its_spaces_or_is_refused(space, value, expected):
+def test_values_are_cast_to_their_space_or_rejected(space, value, expected):
     if isinstance(expected, str):
         with pytest.raises(ViolationError, match=expected):
             conformer(space)(value)
@@ -104,7 +104,7 @@ def test_a_value_becomes_its_spaces_or_is_refused(space, value, expected):
         np.testing.assert_array_equal(conformer(space)(value), expected)
 
 
-def test_large_finite_numbers_are_no_violation():
+def test_large_finite_numbers_are_accepted():
     most = np.full(3, np.finfo(np.float32).max)
     np.testing.assert_array_equal(conformer(gym.spaces.Box(-np.inf, np.inf, (3,), np.float32))(most), most)
     with pytest.raises(ViolationError):
@@ -120,7 +120,7 @@ def test_rewards_and_flags_of_every_kind_of_number():
     assert [success_of(info) for info in ({}, {"success": 1.0}, {"is_success": np.bool_(False)})] == [None, True, False]
 
 
-def test_floats_beyond_their_bounds_are_told_once_and_played_on(capsys, monkeypatch):
+def test_floats_beyond_their_bounds_get_one_warning(capsys, monkeypatch):
     monkeypatch.setattr("tests.odd_environments.Signs.show", lambda self: np.array([3.0], np.float32))
     for _ in range(2):
         env = make_env(odd("Signs", name="toy/loose"))
@@ -131,7 +131,7 @@ def test_floats_beyond_their_bounds_are_told_once_and_played_on(capsys, monkeypa
     assert "task toy/loose" in told and "step 1 of an episode seeded 4 (3.0 where its space has -1.0 to 1.0)" in told
 
 
-def test_unknown_spaces_name_the_way_out(monkeypatch):
+def test_unknown_spaces_get_a_remedy(monkeypatch):
     monkeypatch.setattr("tests.odd_environments.Signs.answers", lambda self: gym.spaces.MultiDiscrete([2, 2]))
     with pytest.raises(GatitoError, match="actions of kind MultiDiscrete.* Discrete and Box are. Register a"):
         make_env(odd("Signs", name="toy/multi"))
@@ -153,7 +153,7 @@ def test_an_environment_that_hangs_is_interrupted(where, words):
             env.step(0)
 
 
-def test_outside_of_a_main_thread_environments_are_played_without_a_limit():
+def test_outside_the_main_thread_there_is_no_time_limit():
     lengths = []
 
     def play():
@@ -167,7 +167,7 @@ def test_outside_of_a_main_thread_environments_are_played_without_a_limit():
     assert lengths == [8]
 
 
-def test_the_greatest_float_is_no_bound():
+def test_the_largest_float_means_unbounded():
     most = np.finfo(np.float32).max
     assert not has_bounds(gym.spaces.Box(-most, most, (1,), np.float32))
     assert has_bounds(gym.spaces.Box(-128, 127, (1,), np.int8))

@@ -37,7 +37,7 @@ def check_seeds(name):
 
 # Windows and doors keep their last place in the MuJoCo model, pick-place its last goal in an attribute.
 @pytest.mark.parametrize("name", ["reach", "window-open", "door-open", "pick-place"])
-def test_an_episode_follows_from_its_seed_alone(name):
+def test_an_episode_depends_on_its_seed_only(name):
     check_seeds(name)
 
 
@@ -56,11 +56,11 @@ def check_view(name):
 
 # One object with a rotation that SciPy reads, one that MuJoCo tells, two objects.
 @pytest.mark.parametrize("name", ["reach", "door-open", "stick-pull"])
-def test_what_the_arm_sees_is_what_metaworld_shows(name):
+def test_observations_equal_metaworlds(name):
     check_view(name)
 
 
-def test_rotations_are_read_as_scipy_reads_them():
+def test_rotations_equal_scipys():
     from scipy.spatial.transform import Rotation as Original
 
     from benchmarks.tasks.sawyer import Rotation
@@ -72,7 +72,7 @@ def test_rotations_are_read_as_scipy_reads_them():
 
 
 @pytest.mark.slow
-def test_what_the_arm_sees_is_what_metaworld_shows_on_every_task():
+def test_observations_equal_metaworlds_on_every_task():
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     for name in ALL_V3_ENVIRONMENTS:
@@ -80,7 +80,7 @@ def test_what_the_arm_sees_is_what_metaworld_shows_on_every_task():
 
 
 @pytest.mark.slow
-def test_every_tasks_episodes_follow_from_their_seeds():
+def test_every_tasks_episodes_depend_on_their_seeds():
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     for name in ALL_V3_ENVIRONMENTS:
@@ -95,7 +95,7 @@ def test_another_process_plays_the_same_episode():
 
 
 @pytest.mark.parametrize("name", ["window-open", "drawer-open", "box-close"])
-def test_a_layout_is_set_up_as_meta_world_sets_it_up(name):
+def test_layouts_equal_metaworlds(name):
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     env = make_env(arm(name))
@@ -106,7 +106,7 @@ def test_a_layout_is_set_up_as_meta_world_sets_it_up(name):
     np.testing.assert_array_equal(observation, theirs.reset()[0])
 
 
-def test_the_goal_is_seen():
+def test_the_goal_is_observed():
     env = make_env(arm())
     goals = []
     for seed in range(3):
@@ -130,7 +130,7 @@ def test_spaces_horizon_and_success():
     assert make_env(arm(horizon=700)).unwrapped.max_path_length == 700  # its own limit of 500 would raise
 
 
-def test_a_picture_can_be_drawn():
+def test_rendering_works():
     if "MUJOCO_GL" not in os.environ:
         pytest.skip("needs MUJOCO_GL=egl, osmesa or a screen")
     env = make_env(arm(), render_mode="rgb_array")
@@ -163,7 +163,7 @@ def _counted(init, built):
         ("reach", {"kwargs": {"reward_version": "v1"}}, "unknown argument of task .* 'reward_function_version'"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest(name, settings, words):
+def test_an_unknown_name_gets_the_nearest_valid_one(name, settings, words):
     with pytest.raises(GatitoError, match=words):
         arm(name, **settings)
 

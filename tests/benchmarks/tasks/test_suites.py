@@ -42,7 +42,7 @@ def suite_of(name):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_every_suite_has_its_tasks_with_references_and_recipes_that_can_be_run(name):
+def test_every_suite_has_tasks_with_references_and_valid_recipes(name):
     suite, recipes = suite_of(name)
     assert suite.name == name
     assert len({task.name for task in suite}) == SIZES[name]
@@ -71,14 +71,14 @@ def configs(only):
     return SuiteConfig("s", {f"a-{name}": TaskConfig("CartPole-v1") for name in ("one", "two", "three")}, only)
 
 
-def test_only_chooses_and_orders_and_tasks_chooses_within():
+def test_only_selects_and_orders_tasks_and_tasks_filters_them():
     assert [task.name for task in Suite.resolve(configs(["a/three", "a/one"]))] == ["a/three", "a/one"]
     assert [task.name for task in Suite.resolve(configs(["a/three", "a/one"]), ["one"])] == ["a/one"]
     with pytest.raises(GatitoError, match="unknown task 'two'"):
         Suite.resolve(configs(["a/three", "a/one"]), ["two"])
 
 
-def test_an_unknown_name_in_only_is_refused_with_the_nearest():
+def test_an_unknown_name_in_only_gets_the_nearest_valid_one():
     with pytest.raises(GatitoError, match="unknown task 'a/thre'. Did you mean 'a/three'"):
         Suite.resolve(configs(["a/thre"]))
 

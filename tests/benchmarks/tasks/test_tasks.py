@@ -5,14 +5,14 @@ from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, check_suite_f
 from tests.conftest import make_task
 
 
-def test_a_task_resolves_what_its_registration_says_and_what_overrides_it():
+def test_a_task_resolves_its_registration_and_overrides():
     task = make_task("MountainCar-v0", kwargs={"goal_velocity": 0.01})
     assert task.horizon == 200
     assert task.kwargs["goal_velocity"] == 0.01
     assert make_task("MountainCar-v0", horizon=50).horizon == 50
 
 
-def test_the_digest_follows_everything_that_decides_what_playing_means():
+def test_the_digest_depends_on_everything_that_affects_episodes():
     digests = {
         make_task("MountainCar-v0", name="a/b", **settings).digest
         for settings in ({}, {"horizon": 50}, {"kwargs": {"goal_velocity": 0.01}})
@@ -21,7 +21,7 @@ def test_the_digest_follows_everything_that_decides_what_playing_means():
     assert make_task("MountainCar-v0", name="a/b", reference=3).digest in digests  # a reference decides no play
 
 
-def test_the_horizon_is_kept():
+def test_the_horizon_is_enforced():
     env = make_env(make_task("CartPole-v1", horizon=3))
     env.reset(seed=0)
     assert [env.step(action)[3] for action in (0, 1, 0)] == [False, False, True]
@@ -62,7 +62,7 @@ def test_a_missing_package_names_the_extra_to_install():
         make_env(make_task("tests.environments:Needy-v0"))
 
 
-def test_an_argument_that_the_environment_refuses_names_the_task():
+def test_an_invalid_argument_names_the_task():
     with pytest.raises(GatitoError, match="task toy/cartpole: CartPole-v1 rejects its arguments"):
         make_env(make_task("CartPole-v1", kwargs={"gravitty": 3}))
 
@@ -93,12 +93,12 @@ def test_a_suite_keeps_its_order_and_can_be_narrowed():
 
 
 @pytest.mark.parametrize("name", ["x", "c/x", "nothing"])
-def test_an_unknown_or_ambiguous_task_is_refused_with_the_valid_ones(name):
+def test_an_unknown_or_ambiguous_task_gets_the_valid_names(name):
     with pytest.raises(GatitoError, match=f"unknown task '{name}'.*a/x, b/x, b/y-z"):
         Suite.resolve(configs(), [name])
 
 
-def test_a_task_key_without_a_group_is_refused():
+def test_a_task_key_without_a_group_is_rejected():
     with pytest.raises(GatitoError, match="task key 'cartpole' must read GROUP-NAME"):
         Suite.resolve(SuiteConfig("s", {"cartpole": TaskConfig("CartPole-v1")}))
 
@@ -106,14 +106,14 @@ def test_a_task_key_without_a_group_is_refused():
 @pytest.mark.parametrize(
     "key", ["my/cartpole-v1", "../x-y", "a-..", ".-x", "a-" + 300 * "b", "a-b\nc", "/etc-x", "a-b\\c", " -x"]
 )
-def test_a_task_key_that_is_no_folder_is_refused(key):
+def test_a_task_key_with_slashes_is_rejected(key):
     with pytest.raises(FatalError, match="task key") as error:
         Suite.resolve(SuiteConfig("s", {key: TaskConfig("CartPole-v1")}))
     assert "\n" not in str(error.value) and len(str(error.value)) < 250
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "/tmp/x", "", 300 * "x"])
-def test_a_suite_name_that_is_no_folder_is_refused(name):
+def test_a_suite_name_that_is_not_a_folder_name_is_rejected(name):
     with pytest.raises(FatalError, match="suite name"):
         Suite.resolve(SuiteConfig(name, {"a-x": TaskConfig("CartPole-v1")}))
 
@@ -129,7 +129,7 @@ X = {"env_id": "CartPole-v1", "horizon": None}
         {"name": "s", "tasks": {"a-x": X | {"source": "by ${oc.decode:${oc.env:TOKEN}}"}}},
     ],
 )
-def test_a_suite_may_not_ask_for_environment_variables(suite):
+def test_a_suite_must_not_use_environment_variables(suite):
     with pytest.raises(FatalError, match="asks for an environment variable"):
         check_suite_file(suite)
     check_suite_file({"name": "${label}", "tasks": {"a-x": X}})

@@ -24,7 +24,7 @@ def game(name="connect_four", opponent="random"):
     return Task.resolve(f"games/{name}", TaskConfig(family="games", env_id=name, kwargs={"opponent": opponent}))
 
 
-def test_the_perfect_player_never_loses_tic_tac_toe_and_says_what_each_move_is_worth():
+def test_the_perfect_player_never_loses_tic_tac_toe_and_returns_each_moves_value():
     task = game("tic_tac_toe", ["random", "mcts-100", "perfect"])
     for episode in rollout(make_program(task, PERFECT), {task: range(60)}, keep_steps=True):
         assert episode.total_return >= 0 and episode.steps is not None
@@ -50,7 +50,7 @@ def test_mcts_wins_and_its_visits_are_a_distribution_over_legal_moves(name):
             _, _, _, _, info = env.step(action)
 
 
-def test_a_search_for_longer_wins_against_a_shorter_one():
+def test_a_longer_search_beats_a_shorter_one():
     task = game("hex_5x5", "mcts-20")
     values, _ = train._scores(make_program(task, mcts(500)), task, Purpose.GATE, 30, 0)
     assert np.mean(values) > 0.5
@@ -67,7 +67,7 @@ def test_a_search_for_longer_wins_against_a_shorter_one():
         ("tic_tac_toe", ExpertRecipe(algorithm="perfect", hyperparameters={"simulations": 9}), "is not trained"),
     ],
 )
-def test_recipes_that_do_not_fit_are_refused_in_one_line(name, recipe, text):
+def test_invalid_recipes_get_one_line(name, recipe, text):
     with pytest.raises(GatitoError, match=text) as error:
         make_program(game(name), recipe)
     assert "\n" not in str(error.value)

@@ -69,12 +69,12 @@ def check_same_decisions(name, seeds, noise):
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_the_bot_decides_as_the_stock_bot_does_and_is_told_what_was_really_done(name):
+def test_the_bot_makes_the_stock_bots_decisions_given_the_executed_actions(name):
     check_same_decisions(name, [1, 2], noise=0.0)
     check_same_decisions(name, [3, 4], noise=0.15)
 
 
-def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
+def test_shortest_paths_equal_those_of_the_stock_bot():
     from minigrid.core.world_object import Ball
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
@@ -109,7 +109,7 @@ def test_the_shortest_path_is_the_one_that_the_stock_bot_finds():
 
 
 @pytest.mark.slow
-def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
+def test_the_bot_makes_the_stock_bots_decisions_on_every_level():
     import gymnasium as gym
 
     level("GoToLocal")  # registers them
@@ -120,7 +120,7 @@ def test_the_bot_decides_as_the_stock_bot_does_on_every_level():
         check_same_decisions(name, [12], noise=0.1)
 
 
-def test_a_bot_that_changes_its_plan_for_ever_gives_up():
+def test_a_bot_whose_plan_loops_truncates_the_episode():
     task = level("UnlockToUnlock")
     episodes = list(rollout(make_program(task, BOT), {task: range(6)}, keep_steps=True))
     assert any(episode.truncated_by_policy for episode in episodes)
@@ -129,7 +129,7 @@ def test_a_bot_that_changes_its_plan_for_ever_gives_up():
     assert len(values) == 6 and set(values) <= {0.0, 1.0}  # given up is failed
 
 
-def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
+def test_a_hanging_bot_is_interrupted(monkeypatch):
     from experts.programs.bot import Bot
 
     def hang(self, image, last_action):
@@ -143,7 +143,7 @@ def test_a_bot_that_hangs_is_interrupted_from_outside(monkeypatch):
     assert episode.truncated_by_policy
 
 
-def test_no_timer_outlives_its_process():
+def test_the_timer_stops_before_the_process_exits():
     code = """
 import atexit, signal
 atexit.register(lambda: print(signal.getitimer(signal.ITIMER_PROF)))
@@ -155,7 +155,7 @@ assert signal.getitimer(signal.ITIMER_PROF)[1] == 1.0
     assert done.stdout == "(0.0, 0.0)\n"
 
 
-def test_a_bot_that_fails_gives_up(monkeypatch):
+def test_a_failing_bot_truncates_the_episode(monkeypatch):
     from experts.programs.bot import Bot
 
     task = level("GoToObj")
@@ -186,7 +186,7 @@ def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
     assert expert_artifact(run, task, recipe, ExpertsConfig(gate_episodes=4)).is_complete()
 
 
-def test_episodes_given_up_are_counted_and_not_recorded(tmp_path, capfd):
+def test_truncated_episodes_are_counted_but_not_recorded(tmp_path, capfd):
     task = level("UnlockToUnlock")
     run, made = make_expert(tmp_path, task, BOT)
     config = RecordConfig(env_steps=300, random_env_steps=20, noise=0.1, shards=2)
@@ -211,7 +211,7 @@ def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, ca
     assert re.search(rf"{task.name}: \d+ of 300 steps, for all 2 episodes are played.", capfd.readouterr().err)
 
 
-def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, monkeypatch):
+def test_a_bot_that_always_truncates_ends_the_recording_with_one_line(tmp_path, monkeypatch):
     from experts.programs.bot import Bot
 
     task = level("GoToObj")
@@ -241,12 +241,12 @@ def test_a_bot_that_always_gives_up_stops_the_recording_with_one_line(tmp_path, 
         ),
     ],
 )
-def test_a_program_is_refused_where_it_was_not_written_for(task, recipe, words):
+def test_a_program_of_another_family_is_rejected(task, recipe, words):
     with pytest.raises(GatitoError, match=words):
         train._check(task, recipe)
 
 
-def test_a_script_keeps_within_the_bounds_of_its_actions():
+def test_a_scripts_actions_are_within_their_bounds():
     task = arm("push")
     [episode] = rollout(make_program(task, SCRIPT), {task: [1]}, keep_steps=True)
     assert np.abs(episode.steps["actions"]).max() <= 1

@@ -53,7 +53,7 @@ def advance(training, until):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_training_that_is_killed_ends_with_the_weights_of_one_that_is_not(name, tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(name, tmp_path):
     env_id, recipe = RECIPES[name]
     task = make_task(env_id)
     undisturbed = Training(task, recipe, seed=5)
@@ -76,7 +76,7 @@ def test_a_training_that_is_killed_ends_with_the_weights_of_one_that_is_not(name
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "undisturbed").read_bytes()
 
 
-def test_weights_follow_the_seed():
+def test_weights_depend_on_the_seed():
     env_id, recipe = RECIPES["ppo discrete"]
     weights = [Training(make_task(env_id), recipe, seed)._model.policy.state_dict() for seed in (1, 1, 2)]
     same = [all(torch.equal(weights[0][name], other[name]) for name in other) for other in weights[1:]]
@@ -118,7 +118,7 @@ def test_a_loaded_expert_plays_as_stable_baselines3_does(name, tmp_path):
         np.testing.assert_array_equal(distributions.argmax(axis=1), episode.steps["actions"])
 
 
-def test_an_environment_is_brought_back_by_playing_its_episode_again():
+def test_environments_are_restored_by_replaying_their_episode():
     from benchmarks.tasks import make_env
 
     env = Replayable(make_env(make_task("LunarLander-v3")), seed=3)
@@ -141,12 +141,12 @@ def test_an_environment_is_brought_back_by_playing_its_episode_again():
         (ExpertRecipe(env_steps=0), "must be at least 1"),
     ],
 )
-def test_a_recipe_that_cannot_be_run_is_refused(recipe, words):
+def test_an_invalid_recipe_is_rejected(recipe, words):
     with pytest.raises(GatitoError, match=words):
         check_recipe(make_task("CartPole-v1"), recipe)
 
 
-def test_an_algorithm_that_does_not_fit_the_actions_is_refused_in_one_line():
+def test_an_algorithm_that_does_not_fit_the_actions_is_rejected_in_one_line():
     with pytest.raises(GatitoError, match="task toy/pendulum: dqn refuses its recipe"):
         Training(make_task("Pendulum-v1"), ExpertRecipe(algorithm="dqn", env_steps=100, num_envs=1), seed=0)
 
@@ -166,14 +166,14 @@ def test_weights_that_become_nan_stop_the_training():
         ("lin2_0.4", {1: 0.4, 0.75: 0.2, 0.5: 0.4, 0.25: 0.2, 0: 0}),
     ],
 )
-def test_a_rate_falls_to_zero_as_often_as_its_recipe_says(rate, at):
+def test_a_rate_decays_to_zero_once_or_twice_as_configured(rate, at):
     recipe = ExpertRecipe(hyperparameters={"n_steps": 32, "batch_size": 32, "learning_rate": rate})
     model = build(make_task("CartPole-v1"), recipe, make_vec_env(make_task("CartPole-v1"), recipe, 0), 0)
     assert {remaining: model.lr_schedule(remaining) for remaining in at} == pytest.approx(at)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_called(algorithm):
+def test_optimisers_have_the_settings_of_stable_baselines3(algorithm):
     task = make_task("Pendulum-v1" if algorithm != "dqn" else "CartPole-v1")
     recipe = ExpertRecipe(algorithm=algorithm, num_envs=1)
     env = make_vec_env(task, recipe, seed=0)
@@ -186,7 +186,7 @@ def test_optimisers_have_the_settings_of_stable_baselines3_but_for_how_they_are_
             assert type(own) is type(stock) and (own.defaults.get("fused") is True) == (algorithm != "a2c")
 
 
-def test_the_cost_is_taken_off_the_training_reward_alone():
+def test_the_cost_is_subtracted_from_the_training_reward_only():
     task = make_task("CartPole-v1", name="restraint/cartpole", family="restraint", kwargs={"limit": 100.0})
     recipe = ExpertRecipe(algorithm="ppo", num_envs=1, cost_weight=0.25)
     env = make_vec_env(task, recipe, seed=0)
@@ -200,7 +200,7 @@ def test_the_cost_is_taken_off_the_training_reward_alone():
 
 
 @pytest.mark.parametrize("algorithm", ["td3", "sac", "dqn"])
-def test_an_expert_keeps_the_weights_that_act_and_plays_as_with_all_of_them(algorithm, tmp_path):
+def test_an_expert_keeps_only_the_acting_weights_and_plays_the_same(algorithm, tmp_path):
     task = make_task("MountainCar-v0" if algorithm == "dqn" else "Pendulum-v1")
     recipe = ExpertRecipe(algorithm=algorithm, env_steps=300, num_envs=1)
     training = Training(task, recipe, seed=1)

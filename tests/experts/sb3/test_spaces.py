@@ -47,12 +47,12 @@ def mean_return(policy, task, episodes=20):
 
 
 @pytest.mark.parametrize("name", ["FromOne", "SeenFromTwo", "Pairs", "Reuses", "Drifts"])
-def test_experts_learn_whatever_the_space_is_like(name):
+def test_experts_learn_in_every_kind_of_space(name):
     task = odd(name)
     assert mean_return(trained(task, PPO), task) > 6.5  # of 8; chance gets 4
 
 
-def test_dqn_counts_from_the_start_too():
+def test_dqn_supports_discrete_spaces_with_a_start():
     task = odd("FromOne")
     assert mean_return(trained(task, DQN), task) > 6  # of 8; chance gets 4
 
@@ -86,14 +86,14 @@ def test_ppo_with_rollouts_of_one_step_plays_what_it_has_learnt():
     assert mean_return(policy, odd("Signs")) >= 0
 
 
-def test_whole_numbers_are_drawn_evenly_up_to_both_bounds():
+def test_integers_are_sampled_uniformly_including_both_bounds():
     space, rng = gym.spaces.Box(-2, 2, (1,), np.int8), np.random.default_rng(0)
     drawn = [int(sample(space, rng, odd("Signs"))[0]) for _ in range(5_000)]
     counts = np.bincount(np.array(drawn) + 2)
     assert len(counts) == 5 and counts.min() > 850
 
 
-def test_random_actions_begin_where_the_space_does():
+def test_random_actions_start_at_the_spaces_start():
     task = odd("FromOne")
     [episode] = rollout(RandomPolicy(), {task: [0]}, keep_steps=True)
     assert set(episode.steps["actions"]) == {1, 2}
@@ -116,6 +116,6 @@ def test_resuming_keeps_the_translation(tmp_path):
 @pytest.mark.parametrize(
     "name, words", [("Unbounded", "no bounds to choose between: register"), ("Instructed", "learns from numbers alone")]
 )
-def test_what_cannot_be_learnt_names_the_way_out(name, words):
+def test_unsupported_spaces_get_a_remedy(name, words):
     with pytest.raises(GatitoError, match=words):
         Translator(make_task(f"tests.environments:{name}-v0"))

@@ -33,7 +33,7 @@ def returns(player, task, seeds=(0,)):
     return [episode.total_return for episode in play(player, task, seeds).values()]
 
 
-def test_the_first_action_that_ends_best_is_done():
+def test_the_first_action_with_the_best_outcome_is_chosen():
     """The policy falls into the trap at the first place, but knows its way from there on."""
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
     assert returns(player, CORRIDOR) == [1]
@@ -42,7 +42,7 @@ def test_the_first_action_that_ends_best_is_done():
     assert returns(trying(player, horizon=3), CORRIDOR) == [1]  # the prize is out of sight
 
 
-def test_where_nothing_is_better_the_policy_has_its_way():
+def test_the_policys_action_is_kept_if_nothing_is_better():
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 9})
     player = Written(lambda seen: [0.0, 1.0])
     tried = Watched(trying(player, horizon=2))
@@ -66,7 +66,7 @@ def test_discrete_candidates_are_all_different_and_the_policys_own_comes_first()
     assert len(others) > 10
 
 
-def test_candidates_are_drawn_as_the_policy_would():
+def test_candidates_are_sampled_from_the_policy():
     """Of three actions two are tried: the others by their chances, .1 and .3 of .4."""
     logits = torch.tensor([[0.6, 0.1, 0.3]]).log().repeat(2, 1)
     choose = _first_and_others(2, distinct=True)
@@ -77,14 +77,14 @@ def test_candidates_are_drawn_as_the_policy_would():
     assert np.mean([each == 2 for each in second]) == pytest.approx(0.75, abs=0.04)
 
 
-def test_continuous_candidates_are_the_most_likely_action_and_draws():
+def test_continuous_candidates_are_the_greedy_action_and_samples():
     logits = torch.randn(2, 1, 3, 8, generator=torch.manual_seed(0)).repeat(1, 4, 1, 1).flatten(0, 1)
     distribution = Binned(logits)
     chosen = _first_and_others(4, distinct=False)(distribution, [np.random.default_rng(row) for row in range(8)])
     assert torch.equal(chosen[::4], distribution.mode()[::4]) and len(chosen.unique(dim=0)) > 4
 
 
-def test_a_flattering_winner_is_refused_if_it_must_win_every_time():
+def test_a_lucky_candidate_is_rejected_if_it_must_win_every_confirmation():
     """Safe pays .5; the lottery .3 on average, and more than .5 in 42 of 100 draws: twice 18 %, four times 3 %."""
     player = Written(lambda seen: [1.0, 0.0])
 
@@ -98,14 +98,14 @@ def test_a_flattering_winner_is_refused_if_it_must_win_every_time():
     assert gambled(confirmation_rollouts=1, rollouts=20) < 0.05
 
 
-def test_futures_that_are_compared_share_their_luck():
+def test_compared_rollouts_share_random_numbers():
     """A tenth more by action 1 is a tenth of what chance makes: it is seen in every single comparison."""
     task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
     episodes = play(trying(Written(lambda seen: [1.0, 0.0])), task, range(40)).values()
     assert all(episode.steps["actions"][0] == 1 for episode in episodes)
 
 
-def test_each_environment_that_is_played_has_clones_of_its_own():
+def test_each_environment_has_its_own_clones():
     simulator, played, rngs = (
         Simulator(COUNTER, InferenceCost()),
         [make_env(COUNTER) for _ in range(2)],
@@ -127,14 +127,14 @@ def test_each_environment_that_is_played_has_clones_of_its_own():
     assert simulator.reached(0).origin is played[1]
 
 
-def test_a_decision_is_worth_what_its_futures_brought():
+def test_a_decisions_value_is_the_mean_of_its_rollouts():
     watched = Watched(trying(Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])))
     play(watched, CORRIDOR, [0])
     assert [decision.values.tolist() for decision in watched.decisions] == [[10 * 0.9**3], [10 * 0.9**2], [9], [10]]
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_thinking_does_not_disturb_what_is_played(deterministic):
+def test_planning_does_not_change_the_played_episode(deterministic):
     player = Written(lambda seen: [-1e4, 0.0, 1e4])  # 2 pays most: nothing else wins
     tried = trying(player, deterministic=deterministic, horizon=1)
     tried.name = player.name
@@ -143,7 +143,7 @@ def test_thinking_does_not_disturb_what_is_played(deterministic):
 
 
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
-def test_what_is_drawn_later_is_not_known_before(task, known):
+def test_planning_does_not_foresee_random_events(task, known):
     player = Written(lambda seen: [0.0, 0.0, 9.0] if task is COUNTER else [0.0, 9.0])
     [episode] = play(trying(player), task, [3]).values()
     played = {tuple(row) for row in episode.steps["observations"][:-1]}
@@ -153,7 +153,7 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
 
 
 @pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}, {"name": "gato"}])
-def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings):
+def test_the_policy_state_after_planning_depends_on_the_played_episode_only(settings):
     model = {"image_frames": 0, "grid_size": 0, "text_length": 0, "vector_width": 4} if "name" in settings else {}
     player = Watched(trying(made_up(**settings | model), horizon=2))
     [episode] = play(player, COUNTER, [1]).values()
@@ -186,7 +186,7 @@ class Forced:
         return self._policy.act(inputs, state, select)
 
 
-def test_what_was_spent_is_counted():
+def test_inference_cost_is_counted():
     player = Written(lambda seen: [2.0, 1.0, 0.0])
     tried = trying(player, horizon=3)
     task = make_task(kwargs={"length": 20})
@@ -202,14 +202,14 @@ def test_what_was_spent_is_counted():
 
 
 @pytest.mark.parametrize("settings", [{}, {"deterministic": False, "rollouts": 2}])
-def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
+def test_an_episode_does_not_depend_on_parallel_episodes(settings):
     player = Written(lambda seen: [0.0, 0.3, float(seen[0] % 2)])
     plays = [play(trying(player, horizon=3, **settings), COUNTER, range(7), envs_per_task=count) for count in (1, 3, 7)]
     assert same(plays[0], plays[1]) and same(plays[0], plays[2])
 
 
 @pytest.mark.parametrize("task", ["Pendulum-v1", "tests.environments:Target-v0"])
-def test_continuous_actions_are_tried(task):
+def test_continuous_actions_are_supported(task):
     task = make_task(task, horizon=20)
     player = made_up(bins=16)
     plain, better = (
@@ -218,7 +218,7 @@ def test_continuous_actions_are_tried(task):
     assert better > plain + 2
 
 
-def test_what_cannot_work_is_refused_in_one_line():
+def test_invalid_settings_get_one_line():
     target = make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [
         ({"candidates": 1}, plain_codec(), [], "amplifier.candidates must be at least 2, not 1"),
@@ -269,7 +269,7 @@ def counting(monkeypatch):
     return open_ones, maker("played")
 
 
-def test_imagined_environments_are_closed(monkeypatch):
+def test_clones_are_closed(monkeypatch):
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
     player.close = lambda: None
     tried = trying(player)
@@ -283,7 +283,7 @@ def test_imagined_environments_are_closed(monkeypatch):
     assert open_ones == {"played": 0, "simulator": 0}
 
 
-def test_imagined_environments_are_closed_with_those_that_they_imagine(monkeypatch):
+def test_clones_are_closed_with_their_environments(monkeypatch):
     open_ones, make = counting(monkeypatch)
     simulator = Simulator(CORRIDOR, InferenceCost())
     for _ in range(3):

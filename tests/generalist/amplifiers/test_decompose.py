@@ -40,7 +40,7 @@ COMPOUND, FORWARD, DONE = [*COMPOUND, "OpenTwoDoors", "SynthSeq"], 2, 6
         ("go to the ball behind you after you open a door", [("open a door", "b"), ("go to the ball behind you", "a")]),
     ],
 )
-def test_a_mission_is_split_into_its_instructions_in_the_order_of_doing(mission, parts):
+def test_a_mission_is_split_into_its_instructions_in_order_of_execution(mission, parts):
     assert [(part.text, part.path) for part in split(mission)] == parts
 
 
@@ -73,7 +73,7 @@ def at(instruction, path):
     return instruction
 
 
-def test_drawn_missions_of_every_level_are_split_as_the_environment_has_them():
+def test_sampled_missions_of_every_level_are_split_like_the_environments():
     suite = yaml.safe_load((ROOT / "conf/suite/babyai.yaml").read_text())["tasks"].values()
     names = [settings["env_id"].removeprefix("BabyAI-").removesuffix("-v0") for settings in suite]
     assert len(names) == 39
@@ -150,7 +150,7 @@ def decomposed(policy, judge=fulfilled, forget=True):
 
 
 @pytest.mark.parametrize("joined", ["p, then q", "q after you p", "p and q"])
-def test_parts_are_shown_in_order_and_each_begins_anew(joined):
+def test_instructions_are_shown_in_order_and_each_starts_a_new_context(joined):
     table, listener = Table(joined), Listener()
     policy = decomposed(listener)
     _, state = policy.act([table.inputs(True)], policy.initial_state(1))
@@ -171,7 +171,7 @@ def test_parts_are_shown_in_order_and_each_begins_anew(joined):
     assert decision.values is None
 
 
-def test_the_memory_goes_on_with_forget_off():
+def test_the_context_continues_with_forget_off():
     table, listener = Table("p, then q"), Listener()
     policy = decomposed(listener, forget=False)
     _, state = policy.act([table.inputs(True)], policy.initial_state(1))
@@ -180,7 +180,7 @@ def test_the_memory_goes_on_with_forget_off():
     assert listener.shown == [[("p", True, 0)], [("q", False, 0.5)]]
 
 
-def test_only_success_counts_and_what_was_done_by_the_way_is_skipped():
+def test_only_success_counts_and_completed_instructions_are_skipped():
     table, listener = Table("p and q, then r and s"), Listener()
     policy = decomposed(listener)
     tree = table.trees[0]
@@ -198,7 +198,7 @@ def test_only_success_counts_and_what_was_done_by_the_way_is_skipped():
     assert [shown[0] for [shown] in listener.shown] == ["p", "p", "p", "p", "r", "r", "s"]
 
 
-def test_every_env_has_its_own_progress_and_a_new_episode_begins_with_its_first_part():
+def test_every_environment_has_its_own_progress():
     table, listener = Table("p, then q", "r, then s"), Listener()
     policy = decomposed(listener)
     _, state = policy.act([table.inputs(True)], policy.initial_state(2))
@@ -217,7 +217,7 @@ def test_every_env_has_its_own_progress_and_a_new_episode_begins_with_its_first_
     assert policy.cost.seconds >= policy.cost.network_seconds > 0
 
 
-def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
+def test_the_budget_moves_on_by_steps_or_at_the_action_done():
     def play(listener, mission, steps):
         table, policy = Table(mission), decomposed(listener, Budget(3))
         state = policy.initial_state(1)
@@ -230,7 +230,7 @@ def test_a_budget_goes_round_by_the_clock_or_at_the_word_done():
     assert play(Listener(DONE), "p", 4) == play(Listener(), "p", 4) == "Pppp"
 
 
-def test_an_episode_is_given_up_when_a_part_has_had_its_steps():
+def test_an_episode_is_truncated_when_an_instruction_has_used_its_steps():
     table, listener = Table("p, then q"), Listener()
     policy = Decomposed(listener, fulfilled, forget=True, kinds={}, abandon_after=3)
     state, gone = policy.initial_state(1), []
@@ -252,7 +252,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("judge", ["environment", "budget"])
-def test_a_simple_mission_is_played_as_by_the_generalist_itself(folder, judge):
+def test_a_single_instruction_is_played_like_the_generalist(folder, judge):
     task = level("GoToLocal", horizon=20)
     amplified = Decompose(judge=judge, part_steps=2).policy(folder, [task], "generalist")
     plays = [
@@ -265,7 +265,7 @@ def test_a_simple_mission_is_played_as_by_the_generalist_itself(folder, judge):
     assert amplified.distribution_kind == {task.name: "logits"}
 
 
-def test_recordings_have_the_whole_mission_and_the_networks_distribution(folder):
+def test_recordings_contain_the_whole_mission_and_the_networks_distribution(folder):
     task = level("OpenTwoDoors", horizon=20)
     policy = Decompose(judge="budget", part_steps=2).policy(folder, [task], "generalist")
     [episode] = rollout(policy, {task: [0]}, keep_steps=True)
@@ -276,7 +276,7 @@ def test_recordings_have_the_whole_mission_and_the_networks_distribution(folder)
     assert policy.cost.decisions == policy.cost.forward_passes == episode.length
 
 
-def test_a_codec_that_tells_no_distribution_is_not_said_to(tmp_path):
+def test_a_codec_without_distributions_records_none(tmp_path):
     task = level("GoToLocal")
     model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=1024)
     save_network(tmp_path, make_network(model, plain_codec(name="gato")), {})
@@ -317,7 +317,7 @@ class Soloist:
 
 
 @pytest.mark.parametrize("name", ["GoToSeq", "OpenDoorsOrderN4", "OpenTwoDoors"])
-def test_who_can_do_one_instruction_alone_carries_out_missions_of_several(name):
+def test_a_single_instruction_policy_completes_missions_of_several(name):
     task = level(name)
     episodes = list(rollout(decomposed(Soloist()), {task: range(20)}, envs_per_task=5))
     assert sum(episode.success for episode in episodes) >= 18
@@ -335,12 +335,12 @@ def test_who_can_do_one_instruction_alone_carries_out_missions_of_several(name):
         ({}, make_task(), r"task toy/counter has none: leave it out with ida.tasks=\[…\]\.$"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(options, task, words):
+def test_invalid_settings_get_one_line(options, task, words):
     with pytest.raises(GatitoError, match=words):
         make_amplifier({"name": "decompose", **options}).check([task] if task else [], MODEL, plain_codec())
 
 
-def test_the_configuration_is_the_dataclass_and_nothing_is_made():
+def test_the_amplifier_makes_no_artifacts():
     amplifier = make_amplifier({"name": "decompose"})
     assert amplifier == Decompose()
     amplifier.check([level("GoToLocal"), level("BossLevel")], MODEL, plain_codec())

@@ -81,7 +81,7 @@ def same_weights(one, other):
     return all(torch.equal(values, other[name]) for name, values in one.items())
 
 
-def test_a_bad_start_becomes_as_good_as_can_be(tmp_path):
+def test_ppo_reaches_the_optimum_from_a_bad_start(tmp_path):
     start = generalist(tmp_path, favourite=0)
     assert mean_return(start.folder, COUNTER) == 0
     folder = train(
@@ -108,7 +108,7 @@ def test_a_bad_start_becomes_as_good_as_can_be(tmp_path):
     assert lines[-1]["charts/episodic_return/toy/counter"] > 8 > 2 > lines[1]["charts/episodic_return/toy/counter"]
 
 
-def test_several_tasks_are_learnt_at_once_from_nothing_and_what_is_needed_is_remembered(tmp_path):
+def test_several_tasks_with_memory_are_learned_at_once_from_scratch(tmp_path):
     """Discrete and continuous actions, with an end and cut off; one of the tasks cannot be solved without a memory."""
     settings = {"num_envs": 8, "rollout_length": 40, "learning_rate": 3e-3, "entropy_weight": 0.01, "select_every": 10}
     folder = train(tmp_path, tasks=[RECALL, TARGET], env_steps=12_800, select_episodes=5, **settings)
@@ -116,7 +116,7 @@ def test_several_tasks_are_learnt_at_once_from_nothing_and_what_is_needed_is_rem
     assert mean_return(folder, TARGET) >= -5.001  # what the middles of the nearest bins give; -22 at random
 
 
-def test_a_heavy_anchor_keeps_the_policy(tmp_path):
+def test_a_large_kl_weight_preserves_the_policy(tmp_path):
     start = generalist(tmp_path, favourite=0)
     moved = {}
     for weight in (0.0, 1e4):
@@ -128,7 +128,7 @@ def test_a_heavy_anchor_keeps_the_policy(tmp_path):
     assert moved[0.0][-1] > 0.3 and max(moved[1e4]) < 0.02
 
 
-def test_the_critic_warms_up_while_the_policy_stays_what_it_was(tmp_path):
+def test_the_critic_warms_up_while_the_policy_is_fixed(tmp_path):
     start = generalist(tmp_path, favourite=2)
     training = module._Training(learner(tmp_path, start, critic_learning_rate=1e-2, env_steps=400, critic_warmup=3), 1)
     before = {name: values.clone() for name, values in training._network.state_dict().items()}
@@ -145,7 +145,7 @@ def test_the_critic_warms_up_while_the_policy_stays_what_it_was(tmp_path):
     assert explained[-1] > max(0.5, explained[0])
 
 
-def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     """Episodes end where updates begin, so that none is under way at a checkpoint; selection is killed too."""
     start = generalist(tmp_path, favourite=0)
     whole = train(tmp_path / "whole", start, env_steps=100)
@@ -170,7 +170,7 @@ def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatc
     assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
 
 
-def test_an_episode_under_way_at_a_checkpoint_is_left_and_the_rest_taken_up(tmp_path):
+def test_resuming_abandons_episodes_in_progress_and_keeps_the_rest(tmp_path):
     """Twice from one checkpoint is twice the same, and the counters go on from there."""
     made = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=200, rollout_length=8)
     training = module._Training(made, threads=1)
@@ -188,7 +188,7 @@ def test_an_episode_under_way_at_a_checkpoint_is_left_and_the_rest_taken_up(tmp_
     assert [line["step"] for line in read_log(folders[0] / "log.jsonl")] == [16 * number for number in range(13)]
 
 
-def test_the_start_is_kept_where_nothing_better_comes(tmp_path, monkeypatch):
+def test_the_initial_weights_are_kept_if_nothing_is_better(tmp_path, monkeypatch):
     scores = iter([5.0, 4.0, 3.0, 2.0, 1.0])
     monkeypatch.setattr(module, "try_out", lambda *args: ({COUNTER.name: [next(scores)]}, 1))
     start = generalist(tmp_path, favourite=1)
@@ -200,7 +200,7 @@ def test_the_start_is_kept_where_nothing_better_comes(tmp_path, monkeypatch):
     assert load_network(folder).codec.discount == 0.9
 
 
-def test_gains_are_in_units_of_the_start_and_a_large_one_is_not_all_that_counts():
+def test_gains_are_relative_to_the_initial_scores_and_bounded():
     tasks = [make_task(name="toy/a"), make_task(name="toy/b"), make_task(name="toy/c", metric="success")]
     trial = Trial.of(tasks, {"toy/a": [-200.0, -200.0], "toy/b": [0.0, 0.0], "toy/c": [0.0, 1.0]})
     assert trial.units == {"toy/a": 200, "toy/b": 1, "toy/c": 1}
@@ -214,7 +214,7 @@ def test_gains_are_in_units_of_the_start_and_a_large_one_is_not_all_that_counts(
 @pytest.mark.parametrize(
     ("what", "line"), [("nan", "the loss became NaN"), ("critic", "the critic's errors have grown")]
 )
-def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_path, monkeypatch, what, line):
+def test_diverging_training_gets_one_line_and_keeps_its_checkpoint(tmp_path, monkeypatch, what, line):
     if what == "nan":
         original, calls = module.make_minibatches, []
 
@@ -252,13 +252,13 @@ def test_learning_that_diverges_ends_with_a_line_and_keeps_its_checkpoint(tmp_pa
     ],
     ids=str,
 )
-def test_what_cannot_work_is_refused_in_a_line(settings, codec, line):
+def test_invalid_settings_get_one_line(settings, codec, line):
     with pytest.raises(GatitoError, match=line) as error:
         Finetune(**settings).check([COUNTER, TARGET], MODEL, replace(CODEC, **codec))
     assert "\n" not in str(error.value)
 
 
-def test_tasks_with_illegal_actions_are_refused_in_a_line():
+def test_tasks_with_action_masks_are_rejected():
     masked = make_task("tests.environments:Masked-v0")
     with pytest.raises(GatitoError, match="amplifier finetune cannot take task toy/masked.*action_mask") as error:
         Finetune().check([COUNTER, masked], MODEL, CODEC)
@@ -268,7 +268,7 @@ def test_tasks_with_illegal_actions_are_refused_in_a_line():
     Finetune().check([make_task("tests.environments:Exits-v0")], MODEL, CODEC)  # it fails later, and alone
 
 
-def test_what_can_work_is_not_refused():
+def test_valid_settings_are_accepted():
     Finetune().check([COUNTER, TARGET], MODEL, CODEC)
     Finetune().check(
         [COUNTER], replace(MODEL, kind="perceptron", context_length=1), replace(CODEC, continuous="regression")
@@ -279,13 +279,13 @@ def test_what_can_work_is_not_refused():
         multitask_ppo(options, Suite("toy", (COUNTER, TARGET)), CODEC, 5_000)
 
 
-def test_a_task_that_the_network_was_never_told_of_is_refused(tmp_path):
+def test_a_task_unknown_to_the_network_is_rejected(tmp_path):
     start = generalist(tmp_path, replace(CODEC, conditioning="task_id"))
     with pytest.raises(GatitoError, match="no task embedding for toy/recall"):
         train(tmp_path, start, tasks=[COUNTER, RECALL])
 
 
-def test_demonstrations_go_with_the_network(tmp_path):
+def test_demonstrations_are_kept_with_the_network(tmp_path):
     shown = {COUNTER.name: prompt_of(COUNTER)}
     start = Artifact(tmp_path / "start", "generalist", {})
     start.start()
@@ -295,7 +295,7 @@ def test_demonstrations_go_with_the_network(tmp_path):
     assert (kept[COUNTER.name].observations == shown[COUNTER.name].observations).all()
 
 
-def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path):
+def test_the_amplifier_trains_a_player_once_and_reports_its_cost(tmp_path):
     amplifier = make_amplifier({"name": "finetune", **SHORT, "env_steps": 600, "kl_weight": 0, "learning_rate": 3e-3})
     start, where = generalist(tmp_path, favourite=0), setting(tmp_path)
     artifact = amplifier.artifact(start, where)
@@ -315,7 +315,7 @@ def test_the_amplifier_makes_a_player_once_and_says_what_playing_costs(tmp_path)
     assert policy.cost.seconds >= policy.cost.network_seconds > 0 and policy.cost.simulator_steps == 0
 
 
-def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
+def test_a_failing_task_ends_the_training_with_one_line(tmp_path):
     broken = make_task("tests.environments:Raises-v0")
     where = setting(tmp_path, [COUNTER, broken])
     with pytest.raises(GatitoError, match="finetune stopped because task toy/raises failed: the env"):
@@ -323,7 +323,7 @@ def test_a_task_that_fails_is_named_and_ends_the_training_with_a_line(tmp_path):
     assert broken.name in where.run.failures and COUNTER.name not in where.run.failures
 
 
-def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
+def test_the_control_respects_its_step_budget(tmp_path):
     suite = Suite("toy", (COUNTER, RECALL))
     run = make_run(tmp_path / "runs" / "r", suite)
     options = MultitaskConfig(num_envs=2, rollout_length=10, select_episodes=2, critic_warmup=2)
@@ -340,7 +340,7 @@ def test_the_control_takes_no_more_steps_than_it_may(tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("continuous", ["bins", "normal"])
-def test_a_sharpened_start_does_what_it_did_and_is_surer_of_it(tmp_path, continuous):
+def test_sharpening_keeps_greedy_actions_and_lowers_entropy(tmp_path, continuous):
     start = generalist(tmp_path, replace(CODEC, continuous=continuous, bins=64), [COUNTER, TARGET])
     before, after = (sharpened(start.folder, temperature).heads for temperature in (1, 0.5))
     hidden = torch.randn(50, MODEL.width, generator=torch.Generator().manual_seed(0))

@@ -35,7 +35,7 @@ def test_a_reward_several_steps_away_is_found(selection, length, simulations):
     assert returns(searching(player, task, selection=selection, num_simulations=2), task) == [1]
 
 
-def test_nothing_is_worth_anything_beyond_an_end():
+def test_values_after_a_terminal_state_are_zero():
     """Every place is worth 100 or -100, where there is one: an end without a reward is avoided or sought."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3})
     for value, right in ((100.0, 1), (-100.0, 0)):
@@ -44,7 +44,7 @@ def test_nothing_is_worth_anything_beyond_an_end():
         assert episode.steps["actions"][0] == right
 
 
-def test_beyond_a_cut_there_is_what_the_critic_foresees():
+def test_the_critic_estimates_the_value_after_a_truncation():
     """Both actions lead to place 1, which is worth 100; one is cut off there, with a reward of 1."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3, "cut": True})
     player = Written(lambda seen: [0.0, 0.0], lambda seen: 100.0 if seen[0] == 1 else 0.0)
@@ -54,7 +54,7 @@ def test_beyond_a_cut_there_is_what_the_critic_foresees():
     assert 0.9 * 100 < watched.decisions[0].values < 1 + 0.9 * 100  # both actions' values, by the improved policy
 
 
-def test_a_choice_and_the_policys_own_are_tried_with_the_same_luck():
+def test_the_chosen_action_and_the_policys_are_confirmed_with_shared_random_numbers():
     """The critic sees nothing, and visits have luck of their own: without the futures, it is a toss."""
     task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
     taken = {}
@@ -71,7 +71,7 @@ def test_a_choice_and_the_policys_own_are_tried_with_the_same_luck():
     assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())  # and worse, worse
 
 
-def test_a_choice_that_loses_in_fresh_futures_is_not_done():
+def test_a_choice_that_loses_its_confirmation_rollouts_is_not_played():
     """The critic believes in action 1, whose end pays less than 1 within the horizon."""
     player = Written(lambda seen: [1.0, 0.0], lambda seen: 50.0 if seen[0] == 1 else 0.0)
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 15})
@@ -83,7 +83,7 @@ def test_a_choice_that_loses_in_fresh_futures_is_not_done():
 
 
 @pytest.mark.parametrize("proofs, gambled", [(0, 0.42), (1, 0.42**2), (3, 0.42**4)])
-def test_a_gamble_must_win_every_time(proofs, gambled):
+def test_a_gamble_must_win_every_confirmation(proofs, gambled):
     """It pays less on average than the policy's own action, and more in 42 of 100 draws."""
     task = make_task("tests.environments:Lottery-v0")
     player = searching(
@@ -95,7 +95,7 @@ def test_a_gamble_must_win_every_time(proofs, gambled):
 
 
 @pytest.mark.parametrize("length, wins", [(20, True), (23, False)])
-def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
+def test_a_choice_that_wins_its_confirmation_rollouts_is_played(length, wins):
     """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
@@ -103,7 +103,7 @@ def test_a_choice_that_wins_in_fresh_futures_is_done(length, wins):
     assert returns(doubting, task, range(3)) == [10 if wins else 1] * 3
 
 
-def test_beyond_the_horizon_of_a_future_there_is_what_the_critic_foresees():
+def test_the_critic_estimates_the_value_at_a_rollouts_horizon():
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 20})
     for value, right in ((9.0, 1), (0.0, 0)):
         player = Written(
@@ -119,7 +119,7 @@ COUNTER = make_task(kwargs={"length": 9})
 
 
 @pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"confirmation_rollouts": 1, "value_scale": 0.0}])
-def test_thinking_does_not_disturb_what_is_played(settings):
+def test_planning_does_not_change_the_played_episode(settings):
     """A policy that is quite sure does the same with and without; the numbers that the game draws are the same too."""
     player = Written(lambda seen: [0.0, 1e4, 0.0])
     thinking = searching(player, COUNTER, num_simulations=9, max_num_considered_actions=3, **settings)
@@ -129,7 +129,7 @@ def test_thinking_does_not_disturb_what_is_played(settings):
 
 
 @pytest.mark.parametrize("task, known", [(COUNTER, False), (CORRIDOR, True)])
-def test_what_is_drawn_later_is_not_known_before(task, known):
+def test_planning_does_not_foresee_random_events(task, known):
     player = Written(lambda seen: [0.0, 9.0, 0.0] if task is COUNTER else [0.0, 9.0])
     thinking = searching(player, task, num_simulations=9, max_num_considered_actions=3, confirmation_rollouts=1)
     [episode] = play(thinking, task, [3]).values()
@@ -146,7 +146,7 @@ def test_what_is_drawn_later_is_not_known_before(task, known):
 
 @pytest.mark.parametrize("settings", [{}, {"previous_actions": True}, {"name": "jat"}])
 @pytest.mark.parametrize("proofs", [0, 1])
-def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, proofs):
+def test_the_policy_state_after_planning_depends_on_the_played_episode_only(settings, proofs):
     thinking = searching(
         made_up(critic=1.0, **settings),
         COUNTER,
@@ -164,13 +164,13 @@ def test_afterwards_the_memory_is_that_of_the_played_episode_alone(settings, pro
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_it_is_remembered_what_was_done_not_what_the_policy_would_have_done():
+def test_the_policy_state_has_the_executed_action():
     player = Watched(searching(Written(lambda seen: [1.0, 0.0]), num_simulations=100))
     play(player, CORRIDOR, [0])
     assert player.memory.memory[0] == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1))
 
 
-def test_every_node_remembers_what_was_tried_on_the_way_to_it():
+def test_every_node_has_the_policy_state_of_its_path():
     """All is lost, and seen to be, from the first 0 on."""
     player = Watched(
         searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), confirmation_rollouts=1)
@@ -183,7 +183,7 @@ def test_every_node_remembers_what_was_tried_on_the_way_to_it():
         assert [lost for _, lost, _ in memory] == [0 in done[:step] for step in range(len(done))]
 
 
-def test_what_was_spent_is_counted():
+def test_inference_cost_is_counted():
     player = Written(lambda seen: [2.0, 1.0, 0.0])
     thinking = searching(player, COUNTER, num_simulations=8, max_num_considered_actions=3)
     play(thinking, COUNTER, range(4), envs_per_task=2)
@@ -197,7 +197,7 @@ def test_what_was_spent_is_counted():
 
 
 @pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"confirmation_rollouts": 1}])
-def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
+def test_an_episode_does_not_depend_on_parallel_episodes(settings):
     player = Written(lambda seen: [0.0, 0.3, 0.6], lambda seen: math.sin(9 * seen[0]))
     plays = []
     for count in (1, 3, 7):
@@ -209,7 +209,7 @@ def test_an_episode_is_the_same_whatever_is_played_beside_it(settings):
 
 
 @pytest.mark.parametrize("proofs", [0, 1])
-def test_continuous_actions_are_searched_among_draws(proofs):
+def test_continuous_actions_are_searched_among_samples(proofs):
     """The critic is worthless, but the next reward says which of the draws is best."""
     task = make_task("tests.environments:Target-v0")
     player = made_up(critic=1.0, bins=16)
@@ -231,7 +231,7 @@ def test_pendulum_is_searched():
     assert episode.length == 5 and 4 * 8 < thinking.cost.simulator_steps <= 4 * 8 + 4
 
 
-def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
+def test_noise_explores_first_actions_but_not_the_targets():
     player = Written(lambda seen: [0.1, 0.0])
     task = make_task("tests.environments:Lottery-v0")
     episodes = play(
@@ -241,7 +241,7 @@ def test_noise_tries_other_first_actions_and_what_is_to_be_learnt_is_without():
     assert 15 < actions.sum() < 45 and not labels.any()
 
 
-def test_what_noise_tries_must_win_in_fresh_futures_too():
+def test_actions_chosen_by_noise_need_confirmation_too():
     """This policy loses its way, so that the trap is the best that it can do."""
     player = Written(lambda seen: [0.1, 0.0])
     for proofs in (0, 1):
@@ -252,7 +252,7 @@ def test_what_noise_tries_must_win_in_fresh_futures_too():
         assert any(firsts) == (proofs == 0)
 
 
-def test_what_cannot_work_is_refused_in_one_line():
+def test_invalid_settings_get_one_line():
     step, target = plain_codec(critic=0.5), make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [
         (

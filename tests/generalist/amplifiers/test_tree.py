@@ -21,13 +21,13 @@ def visited():
     return made
 
 
-def test_an_action_that_was_not_visited_is_given_the_mixed_value():
+def test_unvisited_actions_have_the_mixed_value():
     """Equation 33: (1 + 3 (.5 * 2 + .3 * 0) / .8) / (1 + 3)."""
     np.testing.assert_allclose(visited().complete_qvalues(ONE, ROOT), [[2, 0, 1.1875]])
     np.testing.assert_allclose(tree([3.0, 0.0], value=-7.0).complete_qvalues(ONE, ROOT), [[-7, -7]])
 
 
-def test_values_speak_against_the_prior_by_equation_8():
+def test_values_are_weighted_against_the_prior_by_equation_8():
     """(50 + 2) * .1 times the values on the scale from -1 to 3."""
     made = visited()
     nats = 5.2 * np.array([[0.75, 0.25, 0.546875]])
@@ -49,7 +49,7 @@ def test_visits_follow_the_improved_policy():
     assert made.interior_action_selection(ONE, ROOT) == [2]
 
 
-def test_puct_adds_a_bonus_to_what_was_seldom_visited():
+def test_puct_adds_a_bonus_to_rarely_visited_actions():
     """.75 + b .5 / 3, .25 + b .3 / 2, .547 + b .2 with b = 1.25 sqrt(3): 1.11, .57, .98."""
     made = visited()
     assert made.puct_action_selection(ONE, ROOT) == [0]
@@ -70,7 +70,7 @@ def nodes(made, *steps):
     return paths
 
 
-def test_returns_are_discounted_on_their_way_up():
+def test_backed_up_returns_are_discounted():
     made = tree([0.0, 0.0], value=1.0)
     nodes(made, (0, 1.0, 4.0, False), (1, 2.0, 10.0, False))
     assert made.children_visits[0, 0].tolist() == [2, 0] and made.children_visits[0, 1].tolist() == [0, 1]
@@ -81,7 +81,7 @@ def test_returns_are_discounted_on_their_way_up():
     assert (made.min_value[0], made.max_value[0]) == (-3, 7)
 
 
-def test_an_end_is_visited_again_and_not_left():
+def test_a_terminal_node_can_be_visited_again():
     made = tree([0.0, 0.0])
     nodes(made, (1, 3.0, 0.0, True))
     for count in (1, 2):
@@ -91,7 +91,7 @@ def test_an_end_is_visited_again_and_not_left():
         made.backward(paths, 0.5)
 
 
-def test_trees_side_by_side_are_each_as_alone():
+def test_parallel_trees_are_independent():
     rng = np.random.default_rng(0)
     logits, values = rng.normal(size=(5, 3)), rng.normal(size=5)
     outcomes = rng.normal(size=(5, 12, 5))  # reward, value and logits of each node to come

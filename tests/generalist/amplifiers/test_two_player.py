@@ -48,7 +48,7 @@ def streams(count):
         ("04136", 5),  # o wins by the row in the middle
     ],
 )
-def test_wins_and_threats_are_found_without_any_knowledge(selection, moves, best):
+def test_wins_and_threats_are_found_without_a_prior(selection, moves, best):
     board = make_board("tic_tac_toe")
     found = search(board, [after(board, moves)], ignorant(board), silent(selection, 200), streams(1))
     assert found.actions.tolist() == [best] == found.action_weights.argmax(axis=1).tolist()
@@ -56,7 +56,7 @@ def test_wins_and_threats_are_found_without_any_knowledge(selection, moves, best
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_values_are_of_the_player_to_move(selection):
+def test_values_are_from_the_view_of_the_player_to_move(selection):
     board = make_board("tic_tac_toe")
     # x to move can win at 8; o to move cannot stop x, who threatens 5, 6 and 8; the empty board is a draw.
     states = [after(board, moves) for moves in ("0341", "01473", "")]
@@ -66,7 +66,7 @@ def test_values_are_of_the_player_to_move(selection):
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_with_exact_knowledge_it_cannot_be_beaten_from_any_position(selection):
+def test_with_exact_values_it_never_loses(selection):
     board, positions = make_board("tic_tac_toe"), tic_tac_toe_positions()
     states = []
     for mine, theirs in positions.squares:
@@ -83,7 +83,7 @@ def test_with_exact_knowledge_it_cannot_be_beaten_from_any_position(selection):
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("name", GAMES)
-def test_never_an_illegal_move(name, selection):
+def test_illegal_moves_are_never_chosen(name, selection):
     """Games of noisy searches whose priors insist on what is illegal."""
     board, rngs = make_board(name), streams(4)
     states = [board.game.new_initial_state() for _ in rngs]
@@ -104,7 +104,7 @@ def test_never_an_illegal_move(name, selection):
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_a_mirrored_position_is_searched_alike(selection):
+def test_a_mirrored_position_has_the_mirrored_search(selection):
     board = make_board("connect_four")
 
     def central(states):  # prefers columns near the centre, alike on both sides, but for nothing to be equal
@@ -121,7 +121,7 @@ def test_a_mirrored_position_is_searched_alike(selection):
     np.testing.assert_allclose(one.values, other.values, atol=1e-9)
 
 
-def test_games_side_by_side_do_not_change_each_other():
+def test_parallel_games_are_independent():
     board, config = make_board("connect_four"), TwoPlayerSearch(24)
     states = [after(board, moves) for moves in ("", "33", "0123456")]
     together = search(board, states, ignorant(board), config, streams(3))
@@ -138,7 +138,7 @@ def test_sequential_halving_as_a_schedule():
     assert considered_visits(3, 2) == [0, 0]
 
 
-def test_a_finished_game_and_bad_settings_are_refused():
+def test_finished_games_and_invalid_settings_are_rejected():
     board = make_board("tic_tac_toe")
     with pytest.raises(GatitoError, match=r"cannot search xxx/oo\./\.\.\.: the game is over"):
         search(board, [after(board, "03142")], ignorant(board), TwoPlayerSearch(), streams(1))

@@ -47,7 +47,7 @@ def test_one_network_per_task_learns_its_expert(agent, recordings, tmp_path):
     assert np.abs(np.concatenate(aimed) - [0.5, 5.0]).max() < 0.5
 
 
-def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks_sizes(recordings, tmp_path):
+def test_a_specialist_has_the_generalists_network_and_a_clone_is_an_mlp(recordings, tmp_path):
     specialist = train("specialist", recordings, tmp_path, updates=2)[0]
     clone, target = train("clone", recordings, tmp_path, updates=2)
     assert load_network(specialist.artifact.folder).model == MODEL
@@ -57,7 +57,7 @@ def test_a_specialist_is_the_generalists_network_and_a_clone_an_mlp_of_its_tasks
     assert load_network(target.artifact.folder).codec.action_dimensions == 2
 
 
-def test_what_each_network_cost_is_measured(recordings, tmp_path):
+def test_each_networks_cost_is_measured(recordings, tmp_path):
     for agent in ("clone", "specialist"):
         for student in train(agent, recordings, tmp_path, updates=3):
             facts = read_manifest(student.artifact.folder)["facts"]["cost"]
@@ -86,13 +86,13 @@ def test_what_each_network_cost_is_measured(recordings, tmp_path):
         ({"updates": 1000, "batch_size": 1}, {}, (333, 1)),  # less than a window a step
     ],
 )
-def test_a_share_of_the_training_has_as_many_windows_as_the_mixture_gives_the_task(config, weights, expected):
+def test_a_specialist_trains_on_the_tasks_share_of_sequences(config, weights, expected):
     tasks = "abcde" if not weights and config["batch_size"] == 64 else "abc"
     share = for_one_task(DistillConfig(**config, weights=weights), "a", list(tasks))
     assert (share.updates, share.batch_size, share.weights) == (*expected, {})
 
 
-def test_a_perceptron_sees_one_step_alone():
+def test_a_perceptron_uses_a_single_step():
     torch.manual_seed(0)
     model = Perceptron(CLONE)
     tokens = torch.randn(2, 5, 32)
@@ -107,7 +107,7 @@ def test_a_perceptron_sees_one_step_alone():
         ModelConfig(kind="transfomer").check()
 
 
-def test_retrieval_plays_the_action_of_the_nearest_observation_on_the_scale_of_the_data():
+def test_retrieval_plays_the_action_of_the_nearest_normalised_observation():
     policy = RetrievalPolicy(np.array([[0.0, 0.0], [100.0, 1.0]], np.float32), np.array([0, 1]), 2)
     asked = np.array([[60.0, 0.1], [40.0, 0.9]], np.float32)  # unscaled, column one alone would decide
     rngs = [stream("a", i) for i in range(2)]
@@ -116,7 +116,7 @@ def test_retrieval_plays_the_action_of_the_nearest_observation_on_the_scale_of_t
     assert decision.actions.tolist() == [0, 1]
 
 
-def test_retrieval_knows_its_recording_by_heart(recordings, tmp_path):
+def test_retrieval_reproduces_its_recording(recordings, tmp_path):
     folders = {}
     for task in SUITE:
         artifact = retrieval_artifact(make_run(tmp_path / "runs" / "r"), task.name, recordings[task.name])
@@ -130,6 +130,6 @@ def test_retrieval_knows_its_recording_by_heart(recordings, tmp_path):
     assert cost["flops"] == 0 and cost["parameters"] > cost["env_steps"] > 0
 
 
-def test_unknown_controls_are_refused():
+def test_unknown_controls_are_rejected():
     with pytest.raises(GatitoError, match=r"unknown controls\.agents 'clon'\. Did you mean 'clone'\?"):
         ControlsConfig(["clon"]).check()

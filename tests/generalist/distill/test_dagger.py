@@ -61,7 +61,7 @@ def test_the_learner_acts_and_the_teacher_labels():
 
 
 @pytest.mark.parametrize("longest, patience, length", [(2, 99, 2), (99, 3, 3), (99, 99, 99)])
-def test_an_episode_ends_where_the_teacher_knows_no_further_or_it_gets_long(longest, patience, length):
+def test_an_episode_ends_when_the_teacher_stops_or_at_the_step_limit(longest, patience, length):
     policy = TeacherLabelled(Always(0), Always(2, patience), longest)
     # Several episodes one after another in one lane: each is counted from its own beginning.
     played = list(rollout(policy, {TASK: [5, 5, 5]}, envs_per_task=1, keep_steps=True))
@@ -98,7 +98,7 @@ class Teacher:
         return Always(self.action)
 
 
-def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_path, monkeypatch):
+def test_each_round_is_played_by_the_current_network_and_learned(tmp_path, monkeypatch):
     drawn = []
     original = module.Mixture.__init__
 
@@ -129,7 +129,7 @@ def test_each_round_is_played_by_the_network_as_it_is_then_and_learnt_from(tmp_p
     assert manifest["facts"]["cost"]["env_steps"] > steps
 
 
-def test_what_is_killed_anywhere_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     """At every optimiser step, including those after a DAgger round."""
     expected = load_network(parts(tmp_path / "a", ema=0.9)().folder).state_dict()
     resume = parts(tmp_path / "b", ema=0.9)
@@ -174,7 +174,7 @@ def test_the_network_is_the_average_of_its_last_weights(tmp_path):
         torch.testing.assert_close(values, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_what_the_expert_says_in_practice_is_learnt(tmp_path):
+def test_expert_labels_of_dagger_rounds_are_learned(tmp_path):
     """Recorded, it always did one thing; asked about the learner's own steps, it says another."""
     made = parts(tmp_path, teacher=1, dagger=replace(DAGGER, rounds=1, share=1.0), updates=150, learning_rate=5e-3)()
 
@@ -186,6 +186,6 @@ def test_what_the_expert_says_in_practice_is_learnt(tmp_path):
     assert share(made.folder, 1) == 1
 
 
-def test_practice_of_which_nothing_comes_ends_with_its_line(tmp_path):
+def test_an_empty_dagger_round_gets_one_line(tmp_path):
     with pytest.raises(GatitoError, match="the expert has left"):
         parts(tmp_path, teacher=None)()

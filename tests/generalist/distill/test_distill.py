@@ -87,7 +87,7 @@ def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(
     assert min(returns["toy/target"]) > -20 * 0.1  # 20 steps, within a twentieth of each bound
 
 
-def test_a_distillation_that_is_killed_ends_with_the_weights_of_one_that_is_not(recordings, tmp_path, monkeypatch):
+def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path, monkeypatch):
     undisturbed = run(recordings, tmp_path / "undisturbed")
     weights = load_network(undisturbed.folder).state_dict()
     lines = [line["distill/loss"] for line in read_log(undisturbed.folder / "log.jsonl")]
@@ -130,7 +130,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(record
     assert all(bool(values.isfinite().all()) for values in saved["network"].values())
 
 
-def test_a_finished_generalist_is_not_trained_again_and_other_settings_are(recordings, tmp_path):
+def test_a_finished_generalist_is_retrained_only_with_other_settings(recordings, tmp_path):
     first = run(recordings, tmp_path)
     finished = json.loads((first.folder / "manifest.json").read_text())["finished"]
     again = run(recordings, tmp_path)
@@ -139,7 +139,7 @@ def test_a_finished_generalist_is_not_trained_again_and_other_settings_are(recor
     assert run(recordings, tmp_path, loss="nll").fingerprint != first.fingerprint
 
 
-def test_the_learning_rate_warms_up_and_falls_by_a_cosine_to_a_tenth():
+def test_the_learning_rate_warms_up_and_decays_by_a_cosine_to_a_tenth():
     config = DistillConfig(updates=110, warmup=10, learning_rate=1.0)
     assert learning_rate(0, config) == pytest.approx(0.1)
     assert learning_rate(9, config) == pytest.approx(1.0)
@@ -172,7 +172,7 @@ def test_tasks_are_mixed_by_their_weights(recordings):
         mixture(recordings, [1.0, -1.0])
 
 
-def test_a_batch_depends_on_seed_and_step_alone(recordings):
+def test_a_batch_depends_on_seed_and_update_only(recordings):
     first, second = mixture(recordings, [1.0, 1.0]), mixture(recordings, [1.0, 1.0])
     first.batch(0)
     another_seed = mixture(recordings, [1.0, 1.0], seed=1)
@@ -181,7 +181,7 @@ def test_a_batch_depends_on_seed_and_step_alone(recordings):
     assert not torch.equal(vectors(first.batch(7)), vectors(another_seed.batch(7)))
 
 
-def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
+def test_sequences_are_consecutive_steps_with_their_targets(recordings):
     batch = mixture(recordings, [1.0, 0.0]).batch(0)
     for row, index in enumerate(batch.targets.discrete):
         valid = batch.targets.valid[index]
@@ -191,7 +191,7 @@ def test_windows_hold_consecutive_steps_with_their_own_targets(recordings):
         assert (vectors(batch)[index, ~valid] == 0).all()
 
 
-def test_steps_without_memory_come_from_anywhere_with_their_own_targets(recordings):
+def test_steps_without_memory_are_sampled_from_anywhere_with_their_targets(recordings):
     batch = mixture(recordings, [1.0, 0.0], plain_codec(memory="partial")).batch(0)
     assert batch.targets.valid.all()  # no window ends with an episode
     counters = vectors(batch)[batch.targets.discrete, :, 1]
@@ -199,7 +199,7 @@ def test_steps_without_memory_come_from_anywhere_with_their_own_targets(recordin
     assert torch.equal(batch.targets.probabilities.argmax(dim=-1), (counters % 2).long())
 
 
-def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
+def test_only_solved_episodes_are_learned_if_there_are_any(recordings):
     recorded = Trajectories(recordings[SUITE.tasks[0].name].folder)
     every = range(len(recorded))
     starts = recorded.ends - recorded.lengths
@@ -231,12 +231,12 @@ def test_solved_episodes_alone_are_learnt_from_where_there_are_any(recordings):
         ({"held_out": ["target", "toy/counter"]}, "distill.held_out leaves no task to learn"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings, words):
+def test_incompatible_settings_are_rejected(settings, words):
     with pytest.raises(GatitoError, match=words):
         DistillConfig(**settings).check([task.name for task in SUITE], MODEL)
 
 
-def test_changing_the_mission_changes_what_the_network_does(tmp_path):
+def test_changing_the_mission_changes_the_actions(tmp_path):
     """Sights tell nothing in this environment: only who reads the mission knows what to do."""
     import numpy as np
 
@@ -278,7 +278,7 @@ def test_changing_the_mission_changes_what_the_network_does(tmp_path):
     assert np.mean([(episode.steps["actions"] == 0).mean() for episode in lied_to]) > 0.95
 
 
-def test_helpers_draw_the_same_batches_in_place_of_who_learns(recordings, tmp_path, monkeypatch):
+def test_loader_processes_sample_the_same_batches_as_the_trainer(recordings, tmp_path, monkeypatch):
     drawn, original = [], Mixture.batch
     monkeypatch.setattr(Mixture, "batch", lambda *given: (drawn.append(given[1]), original(*given))[1])
     alone = run(recordings, tmp_path / "alone")

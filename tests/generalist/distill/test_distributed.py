@@ -51,7 +51,7 @@ def test_two_processes_have_the_learning_curve_of_one_on_the_same_batches(tmp_pa
     assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
 
 
-def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
+def test_a_missing_gpu_gets_one_line(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(GatitoError, match="torch finds no GPU: set distill.device=cpu"):
         Ranks.join("cuda")
@@ -72,6 +72,6 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
         ({"dagger": DaggerConfig(rounds=100)}, "distill.dagger.rounds must be at least 0 and at most 99, not 100"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings, words):
+def test_invalid_settings_are_rejected(settings, words):
     with pytest.raises(GatitoError, match=words):
         DistillConfig(**settings).check(["toy/counter"], ModelConfig(context_length=4))

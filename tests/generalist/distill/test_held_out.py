@@ -12,7 +12,7 @@ ROUND = ["ida.rounds=1", "amplifier=scale", "amplifier.members=1", "ida.experts_
 ROUND += ["ida.updates=2", "ida.control=false", "ida.episodes=2"]
 
 
-def test_a_held_out_task_is_scored_and_amplified_and_never_learnt_from_its_expert(tmp_path):
+def test_a_held_out_task_is_scored_and_amplified_but_its_expert_is_never_distilled(tmp_path):
     done = gatito(*COMMAND, *ROUND, "name=r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "r"
@@ -47,6 +47,6 @@ def test_a_held_out_tasks_weight_decides_a_round_and_not_its_start(tmp_path):
 
 
 @pytest.mark.parametrize("conditioning", ["prompt", "task_id"])
-def test_nothing_would_tell_a_held_out_task_from_others(gatito_inside, conditioning):
+def test_held_out_tasks_need_distinguishable_observations(gatito_inside, conditioning):
     told = gatito_inside(*COMMAND, f"codec.conditioning={conditioning}")
     fails_with(told, "held-out tasks have no demonstrations or embeddings", "codec.conditioning=none")

@@ -66,7 +66,7 @@ def made(tmp_path_factory):
     return ida
 
 
-def test_the_generalist_learns_what_its_amplified_self_does(made):
+def test_the_generalist_learns_from_its_amplified_self(made):
     """From random weights: no expert teaches it, and it comes to what no expert did."""
     amplified = [each for each in made.rounds if each.side == "amplified"]
     assert [each.number for each in amplified] == [1, 2]
@@ -75,7 +75,7 @@ def test_the_generalist_learns_what_its_amplified_self_does(made):
     assert returns(made.start) < 1.9 and returns(amplified[-1].student) == 2.0
 
 
-def test_a_control_has_the_compute_and_no_amplifier(made):
+def test_the_control_has_equal_compute_and_no_amplifier(made):
     amplified, control = made.rounds[:2]
     cost = Cost.read(amplified.plays[TASK.name].folder)
     assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.env_steps
@@ -87,13 +87,13 @@ def test_a_control_has_the_compute_and_no_amplifier(made):
     assert ours.flops == pytest.approx(theirs.flops, rel=0.01)  # padding differs
 
 
-def test_rounds_that_are_there_are_not_made_again(made, monkeypatch):
+def test_finished_rounds_are_not_repeated(made, monkeypatch):
     monkeypatch.setattr(recording, "rollout", None)
     monkeypatch.setattr("generalist.distill.train.fit", None)
     make_rounds(replace(made))
 
 
-def test_a_killed_round_goes_on_to_the_same_weights(made, tmp_path, monkeypatch):
+def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch):
     from generalist.distill import train as fit
 
     calls = {"left": 3}
@@ -118,7 +118,7 @@ def test_a_killed_round_goes_on_to_the_same_weights(made, tmp_path, monkeypatch)
         assert weights[0] == weights[1]
 
 
-def test_what_decides_a_round_decides_its_fingerprint(made):
+def test_a_rounds_fingerprint_depends_on_its_settings(made):
     def fingerprints(**changes):
         config = replace(CONFIG, **changes.pop("config", {}))
         return [each.student.fingerprint for each in replace(made, config=config, **changes).rounds]
@@ -131,7 +131,7 @@ def test_what_decides_a_round_decides_its_fingerprint(made):
     assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
 
 
-def test_students_may_look_back_further(tmp_path):
+def test_students_may_have_a_longer_context(tmp_path):
     ida = make_ida(tmp_path, replace(CONFIG, rounds=2, context_length=8, updates=4))
     make_rounds(ida)
     assert load_network(ida.start.folder).model.context_length == 4
@@ -142,7 +142,7 @@ def test_students_may_look_back_further(tmp_path):
     assert replace(ida, config=replace(ida.config, batch_size=6)).distill.batch_size == 6
 
 
-def test_where_success_is_the_metric_only_solved_play_is_learnt_from(made):
+def test_tasks_scored_by_success_learn_from_solved_episodes_only(made):
     suite = Suite("toy", (replace(TASK, metric="success"),))
     run = replace(made.run, suite=suite)
     told = [replace(made, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
@@ -155,7 +155,7 @@ def test_a_plan_of_rounds_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_only_the_newest_rounds_are_learnt_from(made):
+def test_students_learn_from_the_newest_rounds_only(made):
     rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
     assert [list(round_.training_plays) for round_ in rounds] == [[1], [1], [2], [2]]
     assert [list(round_.training_plays) for round_ in made.rounds] == [[1], [1], [1, 2], [1, 2]]
@@ -163,7 +163,7 @@ def test_only_the_newest_rounds_are_learnt_from(made):
     assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
 
 
-def test_who_gives_up_while_recording_is_scored_to_the_end(made):
+def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made):
     """A test episode that is given up would count as failed, whatever might have become of it."""
     ida = replace(made, options={"name": "decompose", "abandon_after": 3})
     assert ida.scored_options == {"name": "decompose"}
@@ -180,7 +180,7 @@ def test_who_gives_up_while_recording_is_scored_to_the_end(made):
     assert takes and takes[0].load.__self__.options == {"name": "decompose", "abandon_after": 3}
 
 
-def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
+def test_other_tasks_are_not_amplified(tmp_path):
     suite = Suite("toy", (TASK, OTHER))
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
     make_rounds(ida)
@@ -196,7 +196,7 @@ def test_tasks_that_are_not_amplified_are_left_alone(tmp_path):
         replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
 
 
-def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monkeypatch):
+def test_every_shard_of_every_round_has_its_own_episodes(made, tmp_path, monkeypatch):
     most = replace(CONFIG, rounds=20, shards=MOST_SHARDS // 20)
     most.check()
     ida, takes = replace(made, config=most, run=replace(made.run, folder=tmp_path / "r")), []
@@ -210,7 +210,7 @@ def test_every_shard_of_every_round_has_episodes_of_its_own(made, tmp_path, monk
     episode_seed(Purpose.AMPLIFIED, firsts[-1] + SEEDS_PER_SHARD - 1)  # the last one is in range
 
 
-def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_another(made):
+def test_stochastic_networks_sample_actions_in_every_round(made):
     drawing, shares = replace(made, deterministic=False), {}
     for likely, other in zip(made.rounds, drawing.rounds, strict=True):
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
@@ -222,7 +222,7 @@ def test_networks_that_are_to_draw_do_so_in_every_round_and_their_play_is_anothe
     assert min(shares[False]) > 0.2 > min(shares[True])
 
 
-def test_an_ensemble_draws_from_the_mean_of_its_members():
+def test_an_ensemble_samples_from_its_members_mean():
     rows, rngs = 4000, [np.random.default_rng(number) for number in range(4000)]
     sure, unsure = (np.log(np.tile(each, (rows, 1))) for each in ([0.98, 0.01, 0.01], [0.02, 0.49, 0.49]))
     told = [
@@ -234,13 +234,13 @@ def test_an_ensemble_draws_from_the_mean_of_its_members():
     assert set(decide_by_mixture(TASK, told).actions) == {0}
 
 
-def test_rounds_from_a_weak_start_see_no_more_of_the_experts_than_it_did(made):
+def test_rounds_from_a_weak_start_use_the_starts_expert_data_only(made):
     weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
     assert (weak.distill.data, weak.distill.dagger.share) == (0.1, 0.5)
     assert replace(weak, config=replace(weak.config, start="trained")).distill.data == 1
 
 
-def test_the_start_is_what_it_is_said_to_be():
+def test_the_start_is_the_configured_one():
     assert replace(CONFIG, start="trained").first(DISTILL) == DISTILL
     assert replace(CONFIG, start="weak").first(DISTILL) == replace(DISTILL, data=0.1)
     assert replace(CONFIG, start="random").first(DISTILL).milestones == [0]
@@ -258,7 +258,7 @@ def test_the_start_is_what_it_is_said_to_be():
         ({"experts_share": 0.5}, "ida.start=random uses no experts: set ida.experts_share=0"),
     ],
 )
-def test_settings_that_cannot_work_get_one_line(changes, line):
+def test_invalid_settings_get_one_line(changes, line):
     with pytest.raises(GatitoError, match=line):
         replace(CONFIG, **changes).check()
 
@@ -274,7 +274,7 @@ class Drawing(Always):
         ], state
 
 
-def test_the_best_of_several_tries_of_every_start_is_kept(tmp_path):
+def test_the_best_of_several_episodes_per_start_is_kept(tmp_path):
     ida = make_ida(tmp_path)
     played = {}
     for tries in (1, 5):
@@ -298,7 +298,7 @@ LOOP = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("amplifier", ["best_of_n", "search", "self_imitation", "scale", "finetune"])
-def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
+def test_every_amplifier_runs_from_the_command_line(tmp_path, amplifier):
     """And is there again, with nothing made anew, when the command is given once more."""
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = {
@@ -322,7 +322,7 @@ def test_every_amplifier_goes_through_the_command_line(tmp_path, amplifier):
     assert before == {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
 
 
-def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
+def test_discarded_episodes_count_as_compute(tmp_path):
     """A control of equal compute plays as many steps as all tries took together."""
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1), {"name": "self_imitation", "tries": 3})
     make_rounds(ida)
@@ -333,7 +333,7 @@ def test_tries_of_which_nothing_is_kept_are_compute_all_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_rounds_have_to_beat_is_scored_beside_released_experts(tmp_path):
+def test_the_control_is_scored_with_released_experts(tmp_path):
     """It has the environment steps of the experts' recipes, although no expert is trained here."""
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.env_steps=6000"]

@@ -66,19 +66,19 @@ def right_actions(made):
 
 
 @pytest.mark.parametrize("conditioning, least, most", [("none", 0.3, 0.7), ("task_id", 1, 1), ("prompt", 0.99, 1)])
-def test_only_who_is_told_which_task_it_is_tells_twins_apart(tmp_path, conditioning, least, most):
+def test_only_task_conditioning_distinguishes_identical_tasks(tmp_path, conditioning, least, most):
     made = learn(tmp_path, plain_codec(conditioning=conditioning, prompt_steps=4), prompts=0.5)
     assert least <= right_actions(made) <= most
 
 
-def test_a_network_without_its_demonstrations_says_so(tmp_path):
+def test_a_network_without_its_demonstrations_is_rejected(tmp_path):
     made = learn(tmp_path, plain_codec(conditioning="prompt"), updates=2)
     with pytest.raises(GatitoError, match="no demonstration of task toy/counter: distil with this task"):
         NetworkPolicy.load(made.folder, [make_task()])
 
 
 @torch.no_grad()
-def test_a_prompt_is_seen_the_same_cached_and_uncached_well_beyond_the_window():
+def test_prompts_give_the_same_outputs_cached_and_uncached_beyond_the_context():
     torch.manual_seed(0)
     model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in model.parameters():
@@ -101,7 +101,7 @@ def test_a_prompt_is_seen_the_same_cached_and_uncached_well_beyond_the_window():
 
 
 @torch.no_grad()
-def test_a_prompt_is_equally_near_at_every_step_of_an_episode():
+def test_a_prompt_has_the_same_distance_at_every_step():
     """One layer: the hidden state depends on the window and the prompt alone, however late it is."""
     torch.manual_seed(0)
     model = Transformer(ModelConfig(layers=1, heads=4, width=64, feedforward=128, context_length=8))
@@ -113,7 +113,7 @@ def test_a_prompt_is_equally_near_at_every_step_of_an_episode():
     assert (late - model(tokens)[:, -1]).abs().max() > 0.01
 
 
-def test_prompts_come_from_other_episodes_than_the_one_that_is_shown_for_scores(tmp_path):
+def test_training_prompts_are_not_the_evaluation_prompt(tmp_path):
     task = TWINS[0]
     recording = Trajectories(record(tmp_path, task, Twin()).folder)
     assert held_out(recording) == 2
@@ -152,7 +152,7 @@ def window(actions, before=None):
     )
 
 
-def test_the_previous_action_is_what_was_done_and_missing_where_an_episode_begins():
+def test_the_previous_action_is_the_executed_one_and_missing_at_episode_starts():
     codec = small_network(plain_codec(previous_actions=True, previous_action_dropout=0.0), 32)
     rngs = [np.random.default_rng(0)] * 2
     batch = codec.collate([window([2, 1, 0]), window([1, 1], before=(np.array(2), 0.5))], 3, rngs)
@@ -162,7 +162,7 @@ def test_the_previous_action_is_what_was_done_and_missing_where_an_episode_begin
     assert batch.previous[1, :2, :3].argmax(dim=-1).tolist() == [2, 1]
 
 
-def test_previous_actions_are_dropped_for_whole_windows_at_the_stated_rate():
+def test_previous_actions_are_dropped_for_whole_sequences_at_the_stated_rate():
     codec = small_network(plain_codec(previous_actions=True, previous_action_dropout=0.3), 32)
     rngs = [np.random.default_rng(seed) for seed in range(500)]
     batch = codec.collate([window([2, 1, 0]) for _ in rngs], 3, rngs)
@@ -172,7 +172,7 @@ def test_previous_actions_are_dropped_for_whole_windows_at_the_stated_rate():
 
 
 @torch.no_grad()
-def test_while_acting_the_previous_action_is_the_lanes_own():
+def test_while_acting_the_previous_action_is_that_of_the_same_environment():
     torch.manual_seed(0)
     network = make_network(MODEL, plain_codec(previous_actions=True, previous_action_dropout=0.0)).eval()
     for parameter in network.parameters():
@@ -194,7 +194,7 @@ def test_while_acting_the_previous_action_is_the_lanes_own():
         assert network.heads.decide(task, hidden).actions.tolist() == done.tolist()
 
 
-def test_regression_is_squared_error_in_units_of_the_actions_range():
+def test_regression_is_squared_error_relative_to_the_action_range():
     task = make_task("tests.environments:Target-v0")  # bounds -1 to 1 and 0 to 10
     codec = small_network(plain_codec(continuous="regression"), 8)
     labels = np.array([[0.5, 5.0]], np.float32)
@@ -216,6 +216,6 @@ def test_regression_is_squared_error_in_units_of_the_actions_range():
         ({"prompt_steps": 0}, "codec.prompt_steps must be at least 1"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings, words):
+def test_incompatible_settings_are_rejected(settings, words):
     with pytest.raises(GatitoError, match=words):
         small_network(plain_codec(**settings), 8)

@@ -47,19 +47,19 @@ def recording(folder, rewards, terminated):
     return Trajectories(folder)
 
 
-def test_returns_are_discounted_sums_of_what_follows(tmp_path):
+def test_returns_are_discounted_sums_of_later_rewards(tmp_path):
     returns = returns_to_go(recording(tmp_path / "a", [1, 2, 4], terminated=True), 0.5)
     np.testing.assert_allclose(returns, [1 + 1 + 1, 2 + 2, 4])
 
 
-def test_returns_that_a_time_limit_cuts_off_are_not_known(tmp_path):
+def test_returns_of_truncated_episodes_are_unknown(tmp_path):
     """Half of what counts lies beyond the end: one step before it at a discount of a half, ln 2 / 0.01 at 0.99."""
     returns = returns_to_go(recording(tmp_path / "a", [1.0] * 200, terminated=False), 0.99)
     assert np.isnan(returns[-68:]).all() and np.isfinite(returns[:131]).all()
     assert returns[0] == pytest.approx((1 - 0.99**200) / 0.01, rel=1e-4)
 
 
-def test_two_hot_vectors_have_the_mean_that_is_asked_for():
+def test_two_hot_vectors_have_the_given_mean():
     critic, returns = Critic(4), torch.tensor([-2e4, -300.5, -1.0, 0.0, 0.3, 17.0, 499.0])
     wanted = critic.two_hot(returns)
     assert ((wanted > 0).sum(dim=1) <= 2).all()
@@ -67,11 +67,11 @@ def test_two_hot_vectors_have_the_mean_that_is_asked_for():
     assert critic.two_hot(torch.tensor([1e9])).argmax() == len(critic.points) - 1
 
 
-def test_an_untaught_critic_expects_nothing():
+def test_an_untrained_critic_predicts_zero():
     assert (Critic(8)(torch.randn(50, 8)) == 0).all()
 
 
-def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
+def test_a_trained_critic_predicts_the_returns_of_its_data(tmp_path):
     """Counter's rewards are the actions: two per step, until an end that the observation does not tell."""
     artifact = record(tmp_path, TASK, Always(2), episodes=20)
     config = DistillConfig(updates=150, batch_size=8, sequence_length=4, warmup=5, learning_rate=5e-3)
@@ -106,7 +106,7 @@ def test_a_network_foresees_the_returns_of_what_it_learnt(tmp_path):
     assert seen[0] == pytest.approx(known[np.cumsum([0, *recorded.lengths[:-1]])].mean(), rel=0.2)
 
 
-def test_steps_of_unknown_returns_are_not_learnt_from():
+def test_steps_with_unknown_returns_have_no_critic_loss():
     codec = small_network(CODEC, 8)
     labels = np.zeros(3, np.int64)
     window = Window(TASK, np.zeros((3, 2), np.float32), labels, None, labels, np.zeros(3))
@@ -130,6 +130,6 @@ def test_steps_of_unknown_returns_are_not_learnt_from():
         (1.5, "codec.discount must be at least 0 and at most 1, not 1.5"),
     ],
 )
-def test_a_critic_of_returns_without_end_is_refused(discount, line):
+def test_a_critic_of_unbounded_returns_is_rejected(discount, line):
     with pytest.raises(FatalError, match=line):
         plain_codec(critic=0.5, discount=discount).check()

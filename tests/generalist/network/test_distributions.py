@@ -34,7 +34,7 @@ def normal(mean, std):
     return Normal(torch.tensor(mean), torch.tensor(std))
 
 
-def test_a_categorical_worked_by_hand():
+def test_a_categorical_distribution_matches_a_hand_computation():
     one = Categorical(torch.tensor([[0.25, 0.75, 0.0]]).log() + 3)  # the third is ruled out
     other = Categorical(torch.tensor([[0.5, 0.5, 0.0]]).log())
     assert one.mode().tolist() == [1]
@@ -44,7 +44,7 @@ def test_a_categorical_worked_by_hand():
     np.testing.assert_allclose(Categorical.mixture([one, other]).logits.exp(), [[0.375, 0.625, 0.0]])
 
 
-def test_bins_add_up_over_dimensions():
+def test_log_probabilities_of_bins_sum_over_dimensions():
     one, other = Binned(logits(2, 3, 8)), Binned(logits(2, 3, 8) ** 2)
     parts = [(Categorical(one.logits[:, each]), Categorical(other.logits[:, each])) for each in range(3)]
     torch.testing.assert_close(one.entropy(), sum(part.entropy() for part, _ in parts))
@@ -54,7 +54,7 @@ def test_bins_add_up_over_dimensions():
     torch.testing.assert_close(Binned(logits(1, 1, 4)).mode() % 0.5, torch.tensor([[0.25]]).double())
 
 
-def test_a_normal_against_the_closed_forms():
+def test_a_normal_distribution_matches_closed_forms():
     one, other = normal([[0.25, -3.0]], [[0.5, 0.01]]), normal([[0.0, -3.0]], [[1.0, 0.02]])
     chosen = torch.tensor([[0.5, -3.0]])
     first, second = -0.125 - math.log(0.5 * math.sqrt(2 * math.pi)), -math.log(0.01 * math.sqrt(2 * math.pi))
@@ -66,7 +66,7 @@ def test_a_normal_against_the_closed_forms():
     assert mixed.mean.item() == 0 and mixed.std.item() == pytest.approx(math.sqrt(0.5 * (0.36 + 0.64) + 1))
 
 
-def test_a_continuous_action_is_the_mean_itself_and_a_sample_is_of_the_normal_itself():
+def test_greedy_continuous_actions_are_the_mean_and_samples_are_normal():
     """Not the middle of a bin of 1/128: of a network that is almost sure, both are as fine as the grid."""
     fine = normal([[0.1234567, 2.0]], [[1e-6, 1e-6]])
     for actions in (fine.mode(), fine.sample(rngs(1)).clamp(-1, 1)):
@@ -80,7 +80,7 @@ def test_a_continuous_action_is_the_mean_itself_and_a_sample_is_of_the_normal_it
 
 
 @pytest.mark.parametrize("kind", ["normal", "deterministic"])
-def test_the_last_bits_of_a_float_do_not_move_an_action(kind):
+def test_floating_point_noise_does_not_change_an_action(kind):
     mean = logits(1000, 2).clamp(-1, 1) / 2
     mean = (mean * 1024).floor() / 1024 + 1e-4  # not on the edge between two steps
     jitter = mean * (1 + 1e-6)
@@ -103,7 +103,7 @@ def test_the_last_bits_of_a_float_do_not_move_an_action(kind):
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_each_row_samples_from_its_own_stream(distribution):
+def test_each_row_samples_from_its_own_random_stream(distribution):
     together = sample(distribution, rngs(6))
     values = vars(distribution)
     for row in range(6):
@@ -120,13 +120,13 @@ def test_samples_have_the_frequencies_of_the_distribution():
     np.testing.assert_allclose([(drawn == middle).double().mean() for middle in drawn.unique()], shares, atol=0.03)
 
 
-def test_what_is_recorded_of_a_normal_is_in_the_environments_units():
+def test_recorded_normal_distributions_are_in_the_environments_units():
     told = normal([[0.0, 0.5]], [[0.5, 0.1]]).parameters(TARGET)
     np.testing.assert_allclose(told, [[[0.0, 7.5], [0.5, 0.5]]])
     assert Deterministic(torch.zeros(1, 2)).parameters(TARGET) is None
 
 
-def test_actions_come_back_within_their_bounds():
+def test_decoded_actions_are_within_their_bounds():
     space = spaces(make_task("Pendulum-v1"))[1]
     chosen = torch.tensor([[-1.0], [1.0], [0.3]])
     actions = environment_actions(make_task("Pendulum-v1"), chosen)

@@ -51,7 +51,7 @@ def hidden(network: Network, chosen: list[Window], length: int = LENGTH) -> torc
 
 
 @torch.no_grad()
-def test_steps_that_show_all_see_themselves_alone_and_views_see_the_past():
+def test_fully_observed_steps_attend_to_themselves_and_partial_views_to_the_past():
     network, every = made("partial"), windows()
     together = hidden(network, every)
     all_see = hidden(made("all"), every)
@@ -65,7 +65,7 @@ def test_steps_that_show_all_see_themselves_alone_and_views_see_the_past():
 @torch.no_grad()
 @pytest.mark.parametrize("conditioning", ["none", "prompt"])
 @pytest.mark.parametrize("memory", ["all", "partial"])
-def test_acting_sees_what_learning_saw(memory, conditioning):
+def test_acting_attends_to_the_same_steps_as_training(memory, conditioning):
     network, every, prompts = made(memory, conditioning), windows(), {}
     if conditioning == "prompt":
         prompts = {each.task.name: parts_of(each, slice(0, 3)) for each in every}
@@ -86,13 +86,13 @@ def test_acting_sees_what_learning_saw(memory, conditioning):
 
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"step"}))
-def test_other_networks_see_everything(name):
+def test_memory_all_attends_to_every_earlier_step(name):
     with pytest.raises(GatitoError, match="codec.memory=partial: .* set codec.memory=all"):
         network_class(name).check_task(plain_codec(name, memory="partial"), SEEN, 64)
 
 
 @torch.no_grad()
-def test_a_prompt_is_seen_by_steps_that_remember_nothing():
+def test_steps_without_memory_attend_to_the_prompt():
     network, (plain, _, other) = made("partial", "prompt"), windows()
     shown = replace(plain, prompt=parts_of(other, slice(0, 3)))
     told = hidden(network, [plain, shown])
@@ -104,7 +104,7 @@ def test_a_prompt_is_seen_by_steps_that_remember_nothing():
 
 @torch.no_grad()
 @pytest.mark.parametrize("task", [SEEN, VIEWED], ids=lambda task: task.name)
-def test_a_lane_goes_on_from_where_another_was(task):
+def test_an_environment_continues_from_anothers_state(task):
     network, [window] = made("partial"), [each for each in windows() if each.task == task][:1]
     policy = NetworkPolicy(network)
     state = policy.initial_state(2)

@@ -24,12 +24,12 @@ def change_shape(folder, change):
     (folder / SHAPE).write_text(json.dumps(shape))
 
 
-def test_a_saved_network_has_its_shape(folder):
+def test_a_saved_network_has_the_same_architecture(folder):
     assert read_shape(folder) == (TINY, CodecConfig(name="jat"), ["toy/a"])
     assert load_network(folder).model == TINY
 
 
-def test_a_setting_that_is_newer_than_the_file_has_its_default(folder):
+def test_settings_missing_from_an_older_file_have_their_defaults(folder):
     change_shape(folder, lambda shape: shape["codec"].pop("bins"))
     assert read_shape(folder)[1] == CodecConfig(name="jat")
 
@@ -42,7 +42,7 @@ def test_a_setting_that_is_newer_than_the_file_has_its_default(folder):
         ({"layers": 0}, "model.layers must be at least 1, not 0."),
     ],
 )
-def test_a_shape_of_another_version_is_refused_in_one_line(folder, old, line):
+def test_an_architecture_of_another_version_is_rejected(folder, old, line):
     change_shape(folder, lambda shape: shape["model"].update(old))
     with pytest.raises(FatalError) as error:
         load_network(folder)

@@ -51,7 +51,7 @@ def codec():
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_observations_come_back_exactly(codec, task):
+def test_observations_are_decoded_exactly(codec, task):
     StepNetwork.check_task(codec.codec, task, 32)
     space, _ = spaces(task)
     space.seed(0)
@@ -64,7 +64,7 @@ def test_observations_come_back_exactly(codec, task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_actions_come_back_from_their_own_targets(codec, task):
+def test_actions_are_recovered_from_their_targets(codec, task):
     """Discrete ones exactly, continuous ones to half a bin."""
     _, space = spaces(task)
     space.seed(0)
@@ -80,7 +80,7 @@ def test_actions_come_back_from_their_own_targets(codec, task):
         assert all(space.contains(action) for action in back)
 
 
-def test_bins_of_a_normal_distribution_against_the_closed_form():
+def test_bins_of_a_normal_distribution_match_the_closed_form():
     from math import erf
 
     probabilities = binned(torch.tensor(128.0).double(), torch.tensor(10.0).double(), 256)
@@ -90,7 +90,7 @@ def test_bins_of_a_normal_distribution_against_the_closed_form():
 
 
 @pytest.mark.parametrize("mean", [0.0, 3.4, 250.0, 256.0])
-def test_the_most_likely_bin_has_the_mean_in_it_also_near_the_bounds(mean):
+def test_the_most_likely_bin_contains_the_mean_even_near_the_bounds(mean):
     probabilities = binned(torch.tensor(mean), torch.tensor(60.0), 256)
     assert abs(int(probabilities.argmax()) + 0.5 - mean) <= 0.5 + 1e-6
 
@@ -116,7 +116,7 @@ def test_targets_of_a_gaussian_are_in_bins(codec):
 
 
 @pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
-def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbours_have(continuous):
+def test_a_sequences_loss_does_not_depend_on_other_sequences(continuous):
     torch.manual_seed(0)
     codec = small_network(plain_codec(continuous=continuous), 32)
     rng = np.random.default_rng(0)
@@ -142,7 +142,7 @@ def test_a_windows_loss_is_its_own_whatever_dimensions_and_lengths_its_neighbour
         )
 
 
-def test_a_normal_distribution_costs_its_divergence_weighed_by_its_own_deviation():
+def test_the_loss_of_a_normal_distribution_is_its_divergence_weighted_by_its_deviation():
     """Against torch's own divergence; in the units of half an action's range."""
     output = NormalOutput(256, 0.5)
     numbers = torch.tensor([[0.25, 1.0], [-0.5, 2.5]], dtype=torch.float64, requires_grad=True)
@@ -159,13 +159,13 @@ def test_a_normal_distribution_costs_its_divergence_weighed_by_its_own_deviation
     torch.testing.assert_close(slope[:, 0].float(), ((own.mean - theirs.mean) / deviations).float())
 
 
-def test_actions_that_a_task_lacks_have_no_probability(codec):
+def test_actions_outside_a_tasks_space_have_zero_probability(codec):
     logits = codec.heads.discrete_logits(torch.randn(2, 5, 32), torch.tensor([3, 18]))
     assert (logits[0, :, 3:] == -torch.inf).all() and logits[0, :, :3].isfinite().all()
     assert logits[1].isfinite().all()
 
 
-def test_padding_and_neighbours_do_not_change_a_token(codec):
+def test_padding_and_other_sequences_do_not_change_a_token(codec):
     rng = np.random.default_rng(0)
     short = {"vector": rng.normal(size=(1, 2, 4)).astype(np.float32)}
     long = {"vector": rng.normal(size=(3, 5, 10)).astype(np.float32)}
@@ -174,7 +174,7 @@ def test_padding_and_neighbours_do_not_change_a_token(codec):
     torch.testing.assert_close(alone, among)
 
 
-def test_waves_show_a_centimetre_in_a_metre():
+def test_fourier_features_resolve_a_centimetre_in_a_metre():
     """A step of 0.01 moves a token by a share of itself that a linear layer can read."""
     vectors = np.float32([[[[0.6, 0.1, -0.2]], [[0.61, 0.1, -0.2]]]])
     shares = []
@@ -187,7 +187,7 @@ def test_waves_show_a_centimetre_in_a_metre():
 
 
 @pytest.mark.parametrize("task", RICH, ids=lambda task: task.name)
-def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
+def test_images_grids_and_texts_are_encoded_exactly_and_compactly(codec, task):
     StepNetwork.check_task(codec.codec, task, 32)
     observations = play(task)
     parts = split_modalities(task, observations)
@@ -197,7 +197,7 @@ def test_images_grids_and_texts_come_back_exactly_and_are_cheap(codec, task):
     np.testing.assert_array_equal(back, observations)
 
 
-def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
+def test_each_modality_affects_its_own_token_only(codec):
     """A batch of three tasks; changing one part of one step moves that step's token alone."""
     codec.eval()
     instructed, film, cartpole = play(RICH[0], 6)[:6], play(RICH[1], 6)[:6], np.zeros((6, 4), np.float32)
@@ -223,7 +223,7 @@ def test_every_kind_of_part_reaches_its_own_token_and_no_other(codec):
         assert torch.equal(moved, expected), kind
 
 
-def test_pixels_are_seen_from_minus_one_to_one():
+def test_pixels_are_scaled_to_minus_one_to_one():
     torch.manual_seed(0)
     encoder = ImageEncoder(4, 84, 16)
     images = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
@@ -231,7 +231,7 @@ def test_pixels_are_seen_from_minus_one_to_one():
 
 
 @pytest.mark.parametrize("text", ["bytes", "words"])
-def test_while_acting_texts_are_read_once_and_mean_the_same(text):
+def test_texts_are_encoded_once_while_acting_with_the_same_result(text):
     torch.manual_seed(0)
     codec = small_network(plain_codec(text=text), 32)
     observations = play(RICH[0], 12)
@@ -258,7 +258,7 @@ def differ(one, other):
 
 
 @pytest.mark.parametrize("make", [lambda: ByteEncoder(64, 32), lambda: WordEncoder(32)], ids=["bytes", "words"])
-def test_what_a_text_says_hangs_on_the_order_of_its_words_and_letters_and_on_no_other_text(make):
+def test_a_texts_encoding_depends_on_the_order_of_its_words_and_letters_only(make):
     torch.manual_seed(0)
     read = make().eval()
     orders = ["go to a ball, then open a door", "open a door, then go to a ball"]
@@ -270,7 +270,7 @@ def test_what_a_text_says_hangs_on_the_order_of_its_words_and_letters_and_on_no_
         assert all(differ(one, other) for other in together[:number]), texts[number]
 
 
-def test_words_are_read_alike_wherever_they_stand_in_a_text():
+def test_a_words_encoding_does_not_depend_on_its_position():
     torch.manual_seed(0)
     read = WordEncoder(32).eval()
     one, spaced, other = read(as_bytes("open the door", "   open the   door", "open the doors"))
@@ -278,18 +278,18 @@ def test_words_are_read_alike_wherever_they_stand_in_a_text():
     assert differ(one, other)
 
 
-def test_a_way_of_reading_is_part_of_what_decides_unless_it_is_the_first_one():
+def test_a_text_encoder_other_than_the_default_changes_the_fingerprint():
     assert "text" not in decisive(plain_codec())  # or no earlier network would be found again
     assert decisive(plain_codec(text="words")) == decisive(plain_codec()) | {"text": "words"}
 
 
-def test_a_codec_without_an_encoder_refuses_what_it_would_carry():
+def test_a_codec_without_an_encoder_rejects_its_modality():
     for task, setting in ((RICH[0], "grid_size"), (RICH[0], "text_length"), (RICH[1], "image_frames")):
         with pytest.raises(GatitoError, match=f"task {task.name} has .*codec.{setting}"):
             StepNetwork.check_task(plain_codec(**{setting: 0}), task, 32)
 
 
-def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
+def test_a_present_zero_differs_from_a_missing_value(codec):
     items = [{"vector": np.zeros((1, 1, size), np.float32)} for size in (4, 5)]
     tokens = codec.observation_encoder(collate(items, 1))
     assert (tokens[0] - tokens[1]).abs().max() > 0.01
@@ -305,16 +305,16 @@ def test_a_zero_that_is_there_differs_from_one_that_is_not(codec):
         ({}, "Blackjack-v1", "task toy/blackjack: observations of kind Tuple.* are not supported.*FlattenObservation"),
     ],
 )
-def test_a_task_that_does_not_fit_is_refused_with_the_setting_to_raise(settings, env_id, words):
+def test_a_task_that_exceeds_a_limit_is_rejected_with_the_setting_to_raise(settings, env_id, words):
     with pytest.raises(GatitoError, match=words):
         StepNetwork.check_task(plain_codec(**settings), make_task(env_id, horizon=10), 32)
 
 
-def test_an_unknown_way_of_reading_names_the_valid_ones():
+def test_an_unknown_text_encoder_gets_the_valid_names():
     with pytest.raises(GatitoError, match="unknown codec.text 'word'. Did you mean 'words'"):
         small_network(plain_codec(text="word"), 32)
 
 
-def test_an_unknown_codec_names_the_valid_ones():
+def test_an_unknown_codec_gets_the_valid_names():
     with pytest.raises(GatitoError, match="unknown codec 'stp'. Did you mean 'step'"):
         small_network(plain_codec(name="stp"), 32)

@@ -17,7 +17,7 @@ def model():
 
 
 @torch.no_grad()
-def test_cached_decoding_equals_uncached_well_beyond_the_window(model):
+def test_cached_decoding_equals_uncached_decoding_beyond_the_context(model):
     tokens = torch.randn(5, 50, 64)
     whole = model(tokens)
     cache = model.new_cache(5)
@@ -28,7 +28,7 @@ def test_cached_decoding_equals_uncached_well_beyond_the_window(model):
 
 
 @torch.no_grad()
-def test_lanes_come_and_go_without_touching_each_other(model):
+def test_environments_can_join_and_leave_a_batch_independently(model):
     """Three environments: one plays on, one begins a second episode at step 11, one is absent now and then."""
     tokens = torch.randn(3, 30, 64)
     cache = model.new_cache(3)
@@ -50,7 +50,7 @@ def test_lanes_come_and_go_without_touching_each_other(model):
 
 
 @torch.no_grad()
-def test_chunks_of_any_length_equal_whole_sequences_while_lanes_come_and_go(model):
+def test_chunks_of_any_length_equal_whole_sequences_as_environments_join_and_leave(model):
     """Chunks of 1 to 20 tokens over a window of 8, padded to the longest, and single tokens; number 1 begins again."""
     rng = np.random.default_rng(0)
     tokens = torch.randn(3, 300, 64)
@@ -82,7 +82,7 @@ def test_chunks_of_any_length_equal_whole_sequences_while_lanes_come_and_go(mode
 
 
 @torch.no_grad()
-def test_attention_sees_the_past_within_its_windows_and_nothing_else(model):
+def test_attention_covers_the_past_within_the_context_only(model):
     tokens = torch.randn(1, 40, 64)
     base = model(tokens)
     changed = tokens.clone()
@@ -95,7 +95,7 @@ def test_attention_sees_the_past_within_its_windows_and_nothing_else(model):
 
 
 @torch.no_grad()
-def test_positions_are_relative_also_late_in_an_episode(model):
+def test_positions_are_relative_late_in_an_episode(model):
     tokens = torch.randn(1, 8, 64)
     cache = model.new_cache(1)
     env_id = torch.tensor([0])
@@ -116,7 +116,7 @@ def test_positions_are_relative_also_late_in_an_episode(model):
 
 
 @pytest.mark.parametrize("sizes, words", [({"heads": 5}, "multiple of 2"), ({"layers": 0}, "at least 1")])
-def test_sizes_that_do_not_fit_are_refused(sizes, words):
+def test_invalid_sizes_are_rejected(sizes, words):
     with pytest.raises(GatitoError, match=words):
         Transformer(ModelConfig(**sizes))
 
@@ -128,7 +128,7 @@ def test_a_network_that_has_acted_can_be_trained(model):
 
 
 @torch.no_grad()
-def test_a_token_that_sees_itself_alone_is_a_sequence_of_one():
+def test_a_token_that_attends_to_itself_only_is_a_sequence_of_one():
     torch.manual_seed(0)
     model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in model.parameters():
@@ -139,7 +139,7 @@ def test_a_token_that_sees_itself_alone_is_a_sequence_of_one():
 
 
 @torch.no_grad()
-def test_each_sequence_looks_back_as_far_as_it_is_told():
+def test_each_sequence_attends_to_its_own_context_length():
     torch.manual_seed(0)
     sizes = {"layers": 2, "heads": 4, "width": 64, "feedforward": 128}
     model, short = (Transformer(ModelConfig(**sizes, context_length=window)) for window in (8, 3))

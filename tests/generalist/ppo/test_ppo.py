@@ -38,7 +38,7 @@ def collector_for(network, tasks=TASKS, num_envs=3, prompts=None):
     return RolloutCollector(contexts, num_envs, 0, network.codec.discount, prompts or {})
 
 
-def test_advantages_worked_by_hand():
+def test_advantages_match_a_hand_computation():
     rewards, values = np.array([1.0, 0.0, 2.0]), np.array([0.5, 1.0, 0.2])
     # Errors 1 + .5 - .5 = 1, 0 + .1 - 1 = -.9, and 2 - .2 = 1.8 where that was the end, 2 + .5 * 4 - .2 = 3.8 where
     # it was not; each counts a quarter in the step before.
@@ -46,7 +46,7 @@ def test_advantages_worked_by_hand():
     assert gae(rewards, values, 4.0, 0.5, 0.5) == pytest.approx([1.0125, 0.05, 3.8])
 
 
-def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
+def test_truncated_episodes_are_bootstrapped_and_terminated_ones_are_not():
     network = network_of()
     critic = network.critic
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_what_was_cut_off_goes_on_by_the_critic_and_what_ended_does_not():
     ],
     ids=str,
 )
-def test_ratios_are_1_and_values_the_same_before_anything_is_learnt(model, codec):
+def test_ratios_are_1_and_values_equal_before_the_first_update(model, codec):
     """Over three collections, whose ends fall into episodes, shorter and longer than the window."""
     network = network_of(replace(MODEL, **model), **codec)
     prompts = {task.name: prompt_of(task) for task in TASKS} if codec.get("conditioning") == "prompt" else {}
@@ -109,7 +109,7 @@ def prompt_of(task):
     return collector.collect(NetworkPolicy(network), 3, ["demonstration"]).segments[0].window
 
 
-def test_what_is_read_again_is_what_an_unbroken_memory_knows():
+def test_recomputed_outputs_equal_those_of_an_uninterrupted_context():
     """An episode met in three collections is one to the network, where its window is as long."""
     network = network_of(replace(MODEL, context_length=32))
     collector = collector_for(network, [TARGET], num_envs=1)
@@ -125,7 +125,7 @@ def test_what_is_read_again_is_what_an_unbroken_memory_knows():
     assert now.detach().numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_episodes_are_of_training_seeds_and_each_is_new(monkeypatch):
+def test_episodes_use_new_training_seeds(monkeypatch):
     seen = []
     original = type(make_env_of(COUNTER)).reset
 
@@ -146,7 +146,7 @@ def make_env_of(task):
     return make_env(task)
 
 
-def test_what_is_chosen_is_weighed_task_by_task_and_put_back_in_order():
+def test_samples_are_weighted_per_task_and_restored_in_order():
     """Steps of a discrete and a continuous task by turns, against each distribution by itself."""
     network, others = network_of(continuous="normal"), network_of(continuous="normal")
     torch.nn.init.normal_(others.heads.continuous[-1].weight, std=0.3)
@@ -168,7 +168,7 @@ def test_what_is_chosen_is_weighed_task_by_task_and_put_back_in_order():
     assert all(torch.isfinite(each.grad).all() for each in network.parameters() if each.grad is not None)
 
 
-def test_the_clipped_surrogate_worked_by_hand():
+def test_the_clipped_surrogate_matches_a_hand_computation():
     """Ratios of 2 and of 1/2: what has gone far enough the right way is cut, what has gone the wrong way is not."""
     network = network_of()
     collector = collector_for(network, [RECALL])
@@ -188,7 +188,7 @@ def test_the_clipped_surrogate_worked_by_hand():
         assert float(values["kl"]) == pytest.approx(ratio - 1 - np.log(ratio), abs=1e-4)
 
 
-def test_the_spread_of_returns_is_that_of_all_of_them():
+def test_the_standard_deviation_of_returns_is_over_all_of_them():
     values = np.random.default_rng(0).normal(3, 7, 100)
     spread = Spread()
     assert spread.deviation == 1
@@ -197,7 +197,7 @@ def test_the_spread_of_returns_is_that_of_all_of_them():
     assert spread.deviation == pytest.approx(values.std())
 
 
-def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
+def test_advantages_and_critic_targets_have_the_same_scale_in_every_task():
     """Rewards of one task a thousand times as large: what policy and critic learn stays the same."""
     network = network_of()
     config = PPOConfig(minibatches=1)
@@ -219,7 +219,7 @@ def test_advantages_and_the_critics_targets_are_of_one_size_in_every_task():
     assert float(dealt[0].advantages.std(correction=0)) == pytest.approx(1, abs=1e-3)
 
 
-def test_an_update_ends_where_the_policy_has_moved_enough():
+def test_an_update_stops_at_the_kl_limit():
     network = network_of()
     collector = collector_for(network)
     met = collector.collect(NetworkPolicy(network), 20, ["test"])
@@ -232,7 +232,7 @@ def test_an_update_ends_where_the_policy_has_moved_enough():
     assert updates[0.0] == 10 and updates[1e-4] == 2  # the second is looked at, and not taken
 
 
-def test_a_loss_that_is_no_number_leaves_the_weights():
+def test_a_nan_loss_does_not_change_the_weights():
     network = network_of()
     collector = collector_for(network)
     met = collector.collect(NetworkPolicy(network), 10, ["test"])
@@ -245,7 +245,7 @@ def test_a_loss_that_is_no_number_leaves_the_weights():
     assert all(torch.equal(values, before[name]) for name, values in network.state_dict().items())
 
 
-def test_windows_hold_what_was_seen_and_done():
+def test_sequences_contain_the_observations_and_actions():
     network = network_of()
     collector = collector_for(network, [COUNTER], num_envs=1)
     first, *_ = collector.collect(NetworkPolicy(network), 12, ["test"]).segments

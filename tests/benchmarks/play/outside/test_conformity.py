@@ -87,6 +87,6 @@ def test_good_policies_pass(policy):
         (Policy, "is not an agent|raised"),
     ],
 )
-def test_what_is_wrong_is_named(policy, words):
+def test_each_violation_is_named(policy, words):
     with pytest.raises(GatitoError, match=words):
         check_policy(policy, COUNTER)

@@ -66,7 +66,7 @@ def test_classes_objects_and_functions_become_policies(found):
     assert returns(found) == [10, 10, 10]
 
 
-def test_each_environment_has_an_actor_of_its_own_whose_reset_is_called_at_the_start_of_an_episode():
+def test_each_environment_has_its_own_actor_which_is_reset_per_episode():
     assert returns(Single) == [0 + 1 + 2 + 2 + 2] * 3
     assert returns(Single, most=1) == [0 + 1 + 1 + 1 + 1] * 3
 
@@ -75,7 +75,7 @@ def test_options_reach_the_function_of_tasks():
     assert returns(load, action=1) == [5, 5, 5]
 
 
-def test_act_is_given_the_extras_that_it_names():
+def test_act_receives_the_extras_that_it_names():
     given = []
 
     def act(observation, reward, rng, env, task, action_mask):
@@ -88,7 +88,7 @@ def test_act_is_given_the_extras_that_it_names():
     assert given[3][2:] == (np.random.Generator, (7, 3), COUNTER, None)
 
 
-def test_observations_are_as_the_environment_gives_them():
+def test_observations_are_the_environments_own():
     task = make_task("BabyAI-GoToLocal-v0", family="babyai", name="babyai/go-to-local", metric="success")
     seen = []
 
@@ -110,12 +110,12 @@ def test_observations_are_as_the_environment_gives_them():
         (lambda tasks: None, "an object of type NoneType is not an agent"),
     ],
 )
-def test_other_things_are_refused(found, words):
+def test_other_things_are_rejected(found, words):
     with pytest.raises(FatalError, match=words):
         as_policy("mine", found, [COUNTER])
 
 
-def test_options_that_the_agent_does_not_have_are_refused():
+def test_options_that_the_agent_does_not_have_are_rejected():
     with pytest.raises(FatalError, match="has no parameter speed; it has tasks, action"):
         returns(load, speed=3)
     with pytest.raises(FatalError, match="takes no options"):
@@ -148,7 +148,7 @@ def test_wrong_actions_are_named_with_task_seed_and_step(task, action, words):
     assert f"agent mine chose an action in task {task.name}, an episode seeded 5, step 1 that" in str(caught.value)
 
 
-def test_floats_that_are_beyond_a_bound_by_rounding_are_clipped():
+def test_floats_that_exceed_a_bound_by_rounding_are_clipped():
     def act(observation):
         return np.array([1 + 1e-7, 10 + 1e-5])
 
@@ -184,12 +184,12 @@ class Batch(Twos):
         (lambda answer: ([None], 0), "returned NoneType"),
     ],
 )
-def test_wrong_answers_to_a_batch_are_refused(change, words):
+def test_wrong_answers_to_a_batch_are_rejected(change, words):
     with pytest.raises(GatitoError, match=words):
         returns(Batch(change))
 
 
-def test_an_illegal_action_is_refused():
+def test_an_illegal_action_is_rejected():
     class Masked(gym.Env):
         observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
         action_space = gym.spaces.Discrete(3, start=1)
@@ -228,12 +228,12 @@ def test_an_agent_that_takes_too_long_is_stopped():
         ({"load": "x:y", "num_envs": 0}, "num_envs must be at least 1"),
     ],
 )
-def test_wrong_entries_are_refused(entry, words):
+def test_wrong_entries_are_rejected(entry, words):
     with pytest.raises(FatalError, match=words):
         AgentConfig.parse("mine", entry)
 
 
-def test_an_agent_is_another_one_when_its_code_files_or_options_change(tmp_path, monkeypatch):
+def test_an_agents_fingerprint_depends_on_its_code_files_and_options(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     code, weights = tmp_path / "brought.py", tmp_path / "weights"
     code.write_text("def act(observation):\n    return 2\n")

@@ -76,7 +76,7 @@ def squares_of(name, text):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_both_players_see_their_own_pieces_first_and_the_same_direction_of_play(name):
+def test_both_players_have_canonical_views(name):
     board = make_board(name)
     for seed in range(10):
         rng = np.random.default_rng(seed)
@@ -113,7 +113,7 @@ def test_an_action_means_the_same_to_both_players():
                 assert own[divmod(action, 3 if name == "tic_tac_toe" else 5)] == 1 and own.sum() == 1
 
 
-def test_the_same_game_is_worth_the_opposite_to_the_other_colour():
+def test_the_other_colour_has_the_negated_value():
     env, moves = make_env(game("connect_four", "self")), [3, 0, 3, 0, 3, 0, 3]
     outcomes = {}
     for seed in range(20):
@@ -134,7 +134,7 @@ def test_a_mirrored_position_has_mirrored_values():
         assert values == {6 - column: value for column, value in mirrored.items()}
 
 
-def test_the_solver_knows_the_known_values():
+def test_the_solver_reproduces_known_values():
     board = make_board("connect_four")
     solve = make_solver(board)
     # Allis 1988: the first player wins by the centre alone; Pons 2015 gives the sizes.
@@ -187,7 +187,7 @@ def test_a_stronger_opponent_wins_more():
     assert mean("mcts-100") < -0.9 < mean("mcts-10") < -0.5 < mean("random")
 
 
-def test_the_seed_decides_everything_and_both_colours_and_all_opponents_are_met():
+def test_the_seed_determines_the_game_and_all_colours_and_opponents_occur():
     env, again = (make_env(game("hex_5x5", ["random", "mcts-10"])) for _ in range(2))
     met, games = set(), set()
     for seed in range(20):
@@ -201,7 +201,7 @@ def test_the_seed_decides_everything_and_both_colours_and_all_opponents_are_met(
     assert len(met) == 4 and len(games) == 20
 
 
-def test_a_clone_keeps_the_game_and_draws_other_answers():
+def test_a_clone_keeps_the_game_and_samples_new_replies():
     task = game("connect_four", ["random", "mcts-10"])
     env, clone = make_env(task), make_env(task)
     env.reset(seed=3)
@@ -224,7 +224,7 @@ def test_a_clone_keeps_the_game_and_draws_other_answers():
     np.testing.assert_array_equal(first_legal(clone, 3), first_legal(env, 3))
 
 
-def test_a_clone_is_cut_off_when_its_original_would_be():
+def test_a_clone_is_truncated_at_the_same_step():
     env = make_env(game("connect_four", "self", horizon=5))
     env.reset(seed=0)
     for column in (0, 1, 2):
@@ -268,7 +268,7 @@ def test_a_move_after_the_end_is_illegal():
         ({"name": "hex_5x5", "opponent": ["random", "perfect"]}, "unknown game with a solver 'hex_5x5'"),
     ],
 )
-def test_bad_settings_are_refused_in_one_line(settings, text):
+def test_invalid_settings_get_one_line(settings, text):
     with pytest.raises(GatitoError, match=text) as error:
         game(**settings)
     assert "\n" not in str(error.value)
@@ -289,7 +289,7 @@ def test_a_missing_package_names_the_extra(module, settings, monkeypatch):
         cached.cache_clear()
 
 
-def test_pictures_and_texts_show_the_board():
+def test_images_and_texts_show_the_board():
     env = make_env(game("tic_tac_toe", "self"), "ansi")
     env.reset(seed=0)
     env.step(4)

@@ -9,7 +9,7 @@ from benchmarks.tasks.games.boards import after, make_board
 from benchmarks.tasks.games.solvers import make_solver
 
 
-def test_the_fixed_positions_are_solved_as_their_file_says():
+def test_the_files_values_equal_the_solvers():
     fixed, board = positions.load(), make_board("connect_four")
     solve = make_solver(board)
     for row in np.random.default_rng(0).choice(len(fixed.moves), 40, replace=False):
@@ -19,7 +19,7 @@ def test_the_fixed_positions_are_solved_as_their_file_says():
         assert [values[column] for column in sorted(values)] == fixed.values[row][fixed.action_masks[row]].tolist()
 
 
-def test_the_fixed_positions_are_of_all_plies_and_all_different_and_the_choice_matters():
+def test_the_positions_cover_all_plies_are_distinct_and_critical():
     fixed = positions.load()
     assert len(fixed.moves) == positions.COUNT and positions.FILE.stat().st_size < 200_000
     keys = {min(seen.tobytes(), seen[:, :, ::-1].tobytes()) for seen in fixed.observations}
@@ -32,13 +32,13 @@ def test_the_fixed_positions_are_of_all_plies_and_all_different_and_the_choice_m
     assert set(np.nanmax(signs, axis=1)) == {0, 1}
 
 
-def test_the_file_can_be_made_again():
+def test_the_file_can_be_reproduced():
     """As many positions as are made in a second, by a fresh draw: each must be in the file."""
     known = set(positions.load().moves)
     assert {line.split(",")[0] for line in positions.make(20).splitlines()[1:]} <= known
 
 
-def test_all_of_tic_tac_toe_is_seen_as_in_its_games():
+def test_tic_tac_toe_positions_equal_those_in_games():
     board, every = make_board("tic_tac_toe"), positions.tic_tac_toe_positions()
     seen = {
         observation.tobytes(): mask for observation, mask in zip(every.observations, every.action_masks, strict=True)

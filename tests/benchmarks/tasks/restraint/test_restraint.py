@@ -54,7 +54,7 @@ def test_observations_are_babyais_and_every_step_has_a_cost(env_id):
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
-def test_an_episode_follows_from_its_seed_alone(env_id):
+def test_an_episode_depends_on_its_seed_only(env_id):
     used, fresh = make_env(world(env_id)), make_env(world(env_id))
     first, other = seeds(Purpose.RECORDING, 2)
     list(walk(used, other))
@@ -66,7 +66,7 @@ def test_an_episode_follows_from_its_seed_alone(env_id):
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
-def test_what_causes_the_cost_can_be_seen(env_id):
+def test_the_cause_of_the_cost_is_observed(env_id):
     """The same observation never goes with different costs of the same action, in whatever episodes."""
     env = make_env(world(env_id))
     costs = {}
@@ -116,7 +116,7 @@ def test_worlds_can_be_cloned(env_id):
     assert copy.unwrapped.outcomes(copy.unwrapped.state, 2) == env.unwrapped.outcomes(env.unwrapped.state, 2)
 
 
-def test_clones_do_not_know_how_the_traffic_will_move():
+def test_clones_do_not_foresee_the_traffic():
     task = world("Restraint-Traffic-v0")
     env, copy = make_env(task), make_env(task)
     env.reset(seed=1)
@@ -129,7 +129,7 @@ def test_clones_do_not_know_how_the_traffic_will_move():
 
 
 @pytest.mark.parametrize("env_id", [env_id for env_id in WORLDS if env_id not in CHANCE])
-def test_in_every_layout_the_shortest_way_costs_and_another_does_not(env_id):
+def test_every_layout_has_a_shortest_path_with_cost_and_another_without(env_id):
     env = make_env(world(env_id))
     harmless = 0
     for purpose in (Purpose.RECORDING, Purpose.TEST):
@@ -156,7 +156,7 @@ def test_only_test_and_held_out_seeds_have_test_layouts():
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
-def test_a_picture_can_be_drawn(env_id):
+def test_rendering_works(env_id):
     env = make_env(world(env_id), render_mode="rgb_array")
     for seed in (0, 1, 2):
         env.reset(seed=seed)
@@ -210,7 +210,7 @@ def test_the_fuel_gauge_falls_to_zero_and_burning_more_costs():
         ("Restraint-Vases-v0", {"vases": 3}, "takes no arguments; remove 'vases'"),
     ],
 )
-def test_what_has_no_cost_is_refused_in_one_line(env_id, kwargs, words):
+def test_environments_without_a_cost_get_one_line(env_id, kwargs, words):
     with pytest.raises(GatitoError, match=words) as error:
         world(env_id, kwargs=kwargs)
     assert "\n" not in str(error.value)

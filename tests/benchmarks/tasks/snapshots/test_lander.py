@@ -15,7 +15,7 @@ def fall(env):
 
 
 @pytest.mark.parametrize("still, near", [(0, 0.2), (10, 1e-3), (23, 1e-3)])
-def test_a_lander_on_the_ground_comes_to_rest_as_it_would_have(still, near):
+def test_a_restored_lander_on_the_ground_comes_to_rest_at_the_same_step(still, near):
     """Told as soon as both legs touch the ground, and once it has lain still for a while."""
     lunar_lander = pytest.importorskip("gymnasium.envs.box2d.lunar_lander")
     task = task_of("LunarLander-v3", horizon=400)
@@ -43,7 +43,7 @@ def test_a_lander_on_the_ground_comes_to_rest_as_it_would_have(still, near):
 
 
 @pytest.mark.parametrize("touching", [False, True])
-def test_a_lander_in_the_air_goes_on_as_it_would_have_whatever_its_clone_did_before(touching):
+def test_a_restored_lander_in_the_air_continues_like_the_original(touching):
     task = task_of("LunarLander-v3", horizon=200)
     env, other = make_env(task), make_env(task)
     env.reset(seed=6)
@@ -64,7 +64,7 @@ def test_a_lander_in_the_air_goes_on_as_it_would_have_whatever_its_clone_did_bef
     assert abs(len(flights[0]) - len(rest)) < 5 and flights[0][-1][1] == rest[-1][1] == -100
 
 
-def test_a_lander_that_was_never_seeded_comes_back():
+def test_an_unseeded_lander_can_be_restored():
     env = make_env(task_of("LunarLander-v3"))
     env.reset()
     observation = play(env, [2, 1, 0])[-1][0]

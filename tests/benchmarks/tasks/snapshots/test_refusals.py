@@ -49,7 +49,7 @@ for _class in (Global, Locked, Contains):
         ("Contains", "a copy of its Rebuilt would begin anew"),
     ],
 )
-def test_what_cannot_be_cloned_is_refused_in_one_line(name, reason):
+def test_environments_that_cannot_be_cloned_get_one_line(name, reason):
     words = (
         rf"^the environment of task toy/{name.lower()} cannot be cloned \({reason}\): leave the task out with tasks=\["
     )
@@ -59,5 +59,5 @@ def test_what_cannot_be_cloned_is_refused_in_one_line(name, reason):
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "babyai/GoToLocal", "LunarLander-v3", "sticky/Seaquest"])
-def test_what_can_be_cloned_is_not_refused(name):
+def test_cloneable_environments_are_accepted(name):
     check(task_of(name))

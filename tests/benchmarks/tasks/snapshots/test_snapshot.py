@@ -31,7 +31,7 @@ STOCHASTIC = ["Counter-v0", "LunarLander-v3", "sticky/Seaquest"]
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_where_nothing_is_drawn_the_future_comes_back_bit_for_bit(name):
+def test_deterministic_environments_continue_identically(name):
     task = task_of(name)
     env, unused, elsewhere = make_env(task), make_env(task), make_env(task)
     observation = begin(env)
@@ -47,7 +47,7 @@ def test_where_nothing_is_drawn_the_future_comes_back_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_what_is_still_to_be_drawn_is_drawn_anew(name):
+def test_clones_sample_new_random_numbers(name):
     task = task_of(name, horizon=60)
     env, other = make_env(task), make_env(task)
     observation = begin(env)
@@ -63,7 +63,7 @@ def test_what_is_still_to_be_drawn_is_drawn_anew(name):
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_a_future_that_was_not_played_yet_is_not_known_either(name):
+def test_clones_do_not_know_the_original_future(name):
     env = make_env(task_of(name, horizon=60))
     begin(env)
     state = save(env)
@@ -75,7 +75,7 @@ def test_a_future_that_was_not_played_yet_is_not_known_either(name):
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_saving_leaves_the_episode_as_it_is(name):
+def test_saving_does_not_change_the_episode(name):
     task = task_of(name, horizon=60)
     env, saved = make_env(task), make_env(task)
     actions = actions_of(env, 40, seed=1)
@@ -102,7 +102,7 @@ def test_a_clone_can_be_cloned(name):
     np.testing.assert_equal(play(env, actions), future)
 
 
-def test_the_action_that_sticks_belongs_to_the_state():
+def test_the_sticky_action_is_part_of_the_state():
     pytest.importorskip("ale_py")
     pytest.importorskip("cv2")
     task = make_task("ALE/Breakout-v5", family="atari", kwargs={"repeat_action_probability": 0.5})
@@ -121,7 +121,7 @@ def test_the_action_that_sticks_belongs_to_the_state():
     assert len({picture.tobytes() for picture in pictures[0]}) > 1  # it goes on leftwards for a random while
 
 
-def test_how_an_emulator_writes_its_stream_is_read_right_whatever_its_length():
+def test_emulator_streams_of_any_length_are_parsed():
     env = make_env(task_of("sticky/Seaquest"))
     env.reset(seed=0)
     state = save(env)
@@ -133,7 +133,7 @@ def test_how_an_emulator_writes_its_stream_is_read_right_whatever_its_length():
     assert len(places) == 1
 
 
-def test_attributes_of_a_maze_that_are_one_object_stay_one():
+def test_shared_objects_of_a_maze_stay_shared():
     env = make_env(task_of("babyai/GoToLocal"))
     env.reset(seed=0)
     level = env.unwrapped
@@ -144,7 +144,7 @@ def test_attributes_of_a_maze_that_are_one_object_stay_one():
 
 
 @pytest.mark.parametrize("name", ["babyai/BossLevel", "mujoco/HalfCheetah-v5", "Acrobot-v1"])
-def test_what_a_clone_leaves_behind_needs_no_garbage_collection(name):
+def test_clones_create_no_reference_cycles(name):
     """Thousands are made in a thought, and nothing is collected meanwhile."""
     env, other = make_env(task_of(name)), make_env(task_of(name))
     begin(env)
@@ -157,7 +157,7 @@ def test_what_a_clone_leaves_behind_needs_no_garbage_collection(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["mujoco", "metaworld", "babyai"])
-def test_every_task_of_a_family_comes_back(family):
+def test_every_task_of_a_family_can_be_restored(family):
     for name in every(family):
         task = task_of(f"{family}/{name}", horizon=40)
         env, unused = make_env(task), make_env(task)
@@ -202,7 +202,7 @@ class Nested(Counter):
 gym.register("Nested-v0", entry_point=Nested, max_episode_steps=100)
 
 
-def test_streams_are_replaced_wherever_they_are():
+def test_random_streams_are_replaced_everywhere():
     env = make_env(make_task("Nested-v0", kwargs={"length": 100}))
     env.reset(seed=0)
     unplayed = save(env)
@@ -219,7 +219,7 @@ def test_streams_are_replaced_wherever_they_are():
     np.testing.assert_equal(play(env, [0] * 5), guess)
 
 
-def test_a_state_of_another_task_is_not_taken():
+def test_a_state_of_another_task_is_rejected():
     cartpole, pendulum = make_env(task_of("CartPole-v1")), make_env(task_of("Pendulum-v1"))
     cartpole.reset(seed=0)
     pendulum.reset(seed=0)

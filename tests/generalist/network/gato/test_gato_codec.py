@@ -69,7 +69,7 @@ def collate(network, windows, length):
     return network.collate(windows, length, [np.random.default_rng(number) for number in range(len(windows))])
 
 
-def test_positions_are_drawn_in_training_alone():
+def test_positions_are_sampled_in_training_only():
     network = make()
     window = play(FILM, 2)
     assert torch.equal(*(collate(network, [window], 80 + extra).sequences.positions for extra in range(2)))
@@ -78,7 +78,7 @@ def test_positions_are_drawn_in_training_alone():
     assert not torch.equal(first, second)
 
 
-def test_what_is_predicted_by_hand():
+def test_the_predicted_tokens_match_a_hand_made_list():
     """Labels of steps 0 and 1 were done; of step 2 neither number was, so its second is not asked for."""
     network = make()
     window = play(TARGET, 3)
@@ -93,7 +93,7 @@ def test_what_is_predicted_by_hand():
     assert done.tolist() == action_tokens(TARGET, window.actions[2:], WORDS)[0].tolist() != labels[2].tolist()
 
 
-def test_every_token_of_text_is_predicted_but_a_sequences_first():
+def test_every_text_token_is_predicted_except_the_first_of_a_sequence():
     network = make()
     window = play(INSTRUCTED, 3)
     batch = collate(network, [window], 512)
@@ -130,7 +130,7 @@ def test_distributions_are_soft_targets_in_every_dimension():
     assert len(targets.ids.at) == 0
 
 
-def test_the_loss_of_a_network_that_knows_nothing_is_the_logarithm_of_the_vocabulary():
+def test_the_loss_of_an_untrained_network_is_the_logarithm_of_the_vocabulary_size():
     network = make()
     torch.nn.init.zeros_(network.head.weight)
     window = play(TARGET, 3)
@@ -143,7 +143,7 @@ def test_the_loss_of_a_network_that_knows_nothing_is_the_logarithm_of_the_vocabu
     assert network.loss(collate(network, [soft], 20))["loss"].item() == pytest.approx(2 * nats, rel=1e-5)
 
 
-def test_windows_are_cut_to_whole_steps_and_every_step_has_its_turn():
+def test_sequences_are_cut_to_whole_steps_and_cover_every_step():
     network = make()
     window = play(INSTRUCTED, 6)
     assert network.steps_in(INSTRUCTED, 310) == 2 and network.steps_in(TARGET, 310) == 51
@@ -173,7 +173,7 @@ def decode(network, window, length):
 
 @pytest.mark.parametrize("settings", [{}, {"conditioning": "task_id"}, {"conditioning": "prompt"}], ids=str)
 @torch.no_grad()
-def test_acting_equals_teacher_forcing_beyond_the_window_while_lanes_come_and_go(settings):
+def test_acting_equals_teacher_forcing_beyond_the_context_as_environments_join_and_leave(settings):
     """Cached, decoded token by token, tasks side by side; then all of what was done, uncached and at once."""
     tasks = [COUNTER, TARGET, INSTRUCTED, FILM]
     network = make(window=400, tasks=[task.name for task in tasks], **settings)
@@ -221,7 +221,7 @@ def cut(window, steps):
 
 
 @torch.no_grad()
-def test_no_token_is_seen_early_and_padding_by_nobody():
+def test_tokens_attend_neither_to_later_tokens_nor_to_padding():
     network = make(spread=0.2)  # no attention may be so sharp that it overlooks a token
     windows = [play(TARGET, 4), play(FILM, 3)]
     batch = collate(network, windows, 130)
@@ -260,23 +260,23 @@ def test_no_token_is_seen_early_and_padding_by_nobody():
         ({}, make_task("tests.environments:Unbounded-v0"), 64, "cannot carry actions Box"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_way_out(settings, task, window, words):
+def test_oversized_inputs_are_rejected_with_a_remedy(settings, task, window, words):
     with pytest.raises(GatitoError, match=words):
         GatoNetwork.check_task(plain_codec("gato", **settings), task, window)
 
 
-def test_what_just_fits_is_not_refused():
+def test_inputs_of_the_maximum_size_are_accepted():
     GatoNetwork.check_task(CONFIG, INSTRUCTED, 210)
     GatoNetwork.check_task(plain_codec("gato", conditioning="prompt"), FILM, 76)
 
 
-def test_settings_that_mean_nothing_here_are_refused_by_the_network_too():
+def test_settings_without_effect_are_rejected_by_the_network_too():
     for setting, words in (({"previous_actions": True}, "previous_actions=false"), ({"text": "words"}, "text=bytes")):
         with pytest.raises(GatitoError, match=words):
             small_network(plain_codec("gato", **setting), 32)
 
 
-def test_a_demonstration_comes_first_shows_labels_fills_half_and_is_not_predicted():
+def test_a_demonstration_precedes_the_sequence_and_is_not_predicted():
     network = make(conditioning="prompt", prompt_steps=3)
     window, prompt = play(TARGET, 4), play(TARGET, 5, seed=9)
     window = replace(window, prompt=prompt)

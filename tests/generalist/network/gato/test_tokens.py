@@ -22,7 +22,7 @@ from tests.environments import MISSIONS
 from tests.generalist.network.gato.test_gato_codec import COUNTER, INSTRUCTED, TARGET, TASKS, WORDS, collate, make, play
 
 
-def test_mu_law_and_bins_by_hand():
+def test_mu_law_and_bins_match_a_hand_computation():
     """log(101) / log(25601) = 0.45468: (1 + 0.45468) / 2 * 1024 = 744.8."""
     values = np.array([-1e9, -256.0, -1.0, 0.0, 1.0, 256.0, np.inf])
     squashed = mu_law(torch.from_numpy(values)).numpy()
@@ -32,7 +32,7 @@ def test_mu_law_and_bins_by_hand():
     assert to_bins(np.array([-1.0, -0.999, -0.998, 0.9981, 1.0]), 1024).tolist() == [0, 0, 1, 1023, 1023]
 
 
-def test_texts_are_read_in_words_and_come_back():
+def test_texts_are_tokenised_by_words_and_decoded_exactly():
     assert len(read_text(b"go to the red ball")) == 5
     assert read_text(b"thereby") == (*read_text(b"the"), *b"reby")
     assert read_text(b"") == ()
@@ -41,7 +41,7 @@ def test_texts_are_read_in_words_and_come_back():
         assert max(read_text(text)) < WORDS.discrete
 
 
-def test_each_kind_of_token_has_ids_of_its_own():
+def test_each_kind_of_token_has_its_own_ids():
     assert WORDS.continuous - WORDS.discrete == 1024
     assert (WORDS.separator, WORDS.patch, WORDS.size) == tuple(WORDS.continuous + 1024 + each for each in range(3))
 
@@ -62,7 +62,7 @@ def test_the_order_of_a_time_step():
     assert steps.lengths.tolist() == [len(read_text(mission)) + 150 for mission in missions]
 
 
-def test_places_count_an_observations_tokens_and_are_the_same_for_all_others():
+def test_positions_count_an_observations_tokens_and_are_constant_for_others():
     network = make()
     batch = collate(network, [play(TARGET, 2), play(COUNTER, 1)], 14)
     last = network.places.num_embeddings - 1
@@ -72,7 +72,7 @@ def test_places_count_an_observations_tokens_and_are_the_same_for_all_others():
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_actions_come_back_and_are_valid(task):
+def test_decoded_actions_are_exact_and_valid(task):
     space = spaces(task)[1]
     space.seed(0)
     actions = np.stack([np.asarray(space.sample()) for _ in range(50)])

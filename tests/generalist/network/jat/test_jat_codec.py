@@ -88,7 +88,7 @@ def codec():
     return small_network(JAT, 32)
 
 
-def test_observations_and_what_was_done_follow_each_other_by_turns(codec):
+def test_observation_and_action_tokens_alternate(codec):
     played = window(COUNTER, 3)
     tokens = tokens_of(codec, played, length=7)  # of an odd number of tokens, the last holds no step
     assert tokens.shape == (1, 6, 32)
@@ -101,7 +101,7 @@ def test_observations_and_what_was_done_follow_each_other_by_turns(codec):
     assert (codec.steps_in(COUNTER, 7), codec.steps_in(COUNTER, 8)) == (3, 4)
 
 
-def test_observation_tokens_answer_with_actions_and_action_tokens_foresee(codec):
+def test_observation_tokens_predict_actions_and_action_tokens_predict_observations(codec):
     batch = batch_of(codec, window(TARGET, 3))  # a fourth step is padding
     for name, expected in (("action_loss", [0, 2, 4]), ("observation_loss", [1, 3])):
         states = torch.randn(1, 8, 32, requires_grad=True)
@@ -110,7 +110,7 @@ def test_observation_tokens_answer_with_actions_and_action_tokens_foresee(codec)
         assert states.grad[0].abs().sum(dim=1).nonzero()[:, 0].tolist() == expected, name
 
 
-def test_the_loss_by_hand(codec):
+def test_the_loss_matches_a_hand_computation(codec):
     """Three steps; it always answers 0, the middle of each action, and foresees 1 for every number."""
     for part in (codec.heads.continuous[2], codec.next_observation.vector):
         torch.nn.init.zeros_(part.weight)
@@ -135,7 +135,7 @@ def test_the_loss_by_hand(codec):
     assert set(without_trunk(plain).loss(batch_of(plain, played))) == {"loss", "accuracy"}
 
 
-def test_discrete_parts_cells_and_pixels_are_foreseen_by_hand(codec):
+def test_predictions_of_discrete_entries_cells_and_pixels_match_hand_computed_losses(codec):
     assert choices(spaces(LAKE)[0]).tolist() == [1] * 16
     assert choices(spaces(INSTRUCTED)[0]).tolist() == [1] * 4
     for part in (
@@ -158,13 +158,13 @@ def test_discrete_parts_cells_and_pixels_are_foreseen_by_hand(codec):
 
 
 @pytest.mark.parametrize("size", [36, 64, 77, 84, 86])
-def test_images_of_any_size_are_decoded_to_their_size(size):
+def test_images_are_decoded_to_their_own_size(size):
     images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     assert ImageDecoder(3, size, 16)(ImageEncoder(3, size, 16)(images)).shape == images.shape
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_a_reward_enters_with_the_observation_after_it(codec, task):
+def test_a_reward_is_an_input_of_the_next_observation(codec, task):
     played = window(task, 4)
     before = tokens_of(codec, played)
     for other, expected in (
@@ -177,7 +177,7 @@ def test_a_reward_enters_with_the_observation_after_it(codec, task):
 
 
 @torch.no_grad()
-def test_padding_and_neighbours_change_nothing():
+def test_padding_and_other_sequences_do_not_change_outputs():
     made = network()
     windows = [window(task, steps) for task, steps in zip(TASKS, (3, 6, 1, 4, 5), strict=True)]
     among = made.hidden(batch_of(made, *windows, length=12))
@@ -194,7 +194,7 @@ def test_padding_and_neighbours_change_nothing():
 
 @torch.no_grad()
 @pytest.mark.parametrize("task", [COUNTER, TARGET], ids=lambda task: task.name)
-def test_an_answer_knows_neither_its_own_action_nor_what_follows(task):
+def test_a_prediction_depends_neither_on_its_own_action_nor_on_later_steps(task):
     made = network(context_length=16)
     played = window(task, 5)
     before = made.hidden(batch_of(made, played, length=10))
@@ -229,7 +229,7 @@ def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, con
 
 
 @torch.no_grad()
-def test_a_prompt_is_seen_by_its_own_window_alone_and_is_kept_with_the_weights(recordings, tmp_path):  # noqa: F811
+def test_only_its_own_sequence_attends_to_a_prompt_and_prompts_are_saved_with_the_weights(recordings, tmp_path):  # noqa: F811
     from benchmarks.play.trajectories import Trajectories
 
     made = network(replace(JAT, conditioning="prompt"))
@@ -284,13 +284,13 @@ def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recording
         ({}, make_task("tests.environments:Unbounded-v0"), 32, "codec jat cannot carry actions Box"),
     ],
 )
-def test_what_cannot_be_carried_is_refused_with_the_setting_to_change(settings, task, size, words):
+def test_unsupported_spaces_are_rejected_with_the_setting_to_change(settings, task, size, words):
     with pytest.raises(GatitoError, match=words) as error:
         JatNetwork.check_task(replace(JAT, **settings), task, size)
     assert "\n" not in str(error.value)
 
 
-def test_a_weight_on_observations_needs_a_codec_that_foresees_them():
+def test_an_observation_loss_needs_a_codec_that_predicts_observations():
     for task in TASKS:
         JatNetwork.check_task(JAT, task, 2)
     with pytest.raises(GatitoError, match="codec step predicts no observations.*codec=jat"):
