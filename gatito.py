@@ -150,7 +150,7 @@ def _run_stages(config: Config, folder: Path) -> None:
     skipped = set() if config.generalist.source == "train" else plan.generalist.skipped_stages()
     stages = [stage for name, stage in _STAGES.items() if name in config.stages and name not in skipped]
     made = [stage.name for stage in stages if stage.of_run]
-    failures.recall(folder, made)
+    failures.recall(folder, made, plan.experts.is_finished)
     try:
         _look_ahead(plan, made)
         for stage in stages:

@@ -97,6 +97,16 @@ class Experts:
             for task in self.run.survivors("record")
         }
 
+    def is_finished(self, stage: str, name: str) -> bool:
+        """Whether the expert of a task, or its recording, is there: the result of the stage of that name."""
+        tasks = [task for task in self.run.survivors() if task.name == name]
+        if stage == "experts":
+            return all(self.artifact(task).is_complete() for task in tasks)
+        if stage == "record":
+            recordings = self.recordings()
+            return all(recordings[task.name].is_complete() for task in tasks if task.name in recordings)
+        return False
+
     def agent(self) -> Agent:
         """The experts as an agent to be scored; experts that are datasets are scored by their recordings."""
         artifacts, recordings, tasks = self.artifacts(), self.recordings(), self.run.survivors("evaluate").tasks

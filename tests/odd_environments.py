@@ -1,5 +1,8 @@
 """Small learnable environments, each odd in one way. Registered on import, as ``tests.odd_environments:<id>``."""
 
+import collections
+import contextlib
+import itertools
 import time
 
 import gymnasium as gym
@@ -168,11 +171,19 @@ class OldReset(Signs):
 
 
 class Hangs(Signs):
-    """Never comes back from its third step, or a reset, or takes a while in every step."""
+    """Never comes back from its third step or a reset, catching whatever is raised or not even that, or is slow."""
 
     def __init__(self, where="step"):
         super().__init__()
         self._where = where
+        while where == "init":
+            time.sleep(1)
+
+    def close(self):
+        if self._where == "raise in close":
+            raise OSError("no")
+        while self._where == "close":
+            time.sleep(1)
 
     def reset(self, **arguments):
         while self._where == "reset":
@@ -185,6 +196,11 @@ class Hangs(Signs):
                 time.sleep(60)
             except Exception:
                 continue
+        while self._where == "deaf" and self.steps == 2:
+            with contextlib.suppress(BaseException):
+                time.sleep(60)
+        if self._where == "native" and self.steps == 2:
+            collections.deque(itertools.repeat(0), maxlen=0)  # for ever, in one call that no signal interrupts
         end = time.monotonic() + 0.7
         while self._where == "every" and time.monotonic() < end:
             pass

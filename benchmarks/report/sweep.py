@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,7 @@ class Sweep:
         Raises:
             FatalError: if a file is damaged.
         """
-        jobs = sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
-        for job in jobs:
+        for job in _jobs(folder):
             if not (job / _OUTCOME).exists():
                 self.failures.append(f"run {job.name} of the sweep ended early; its messages are below {folder}.")
                 continue
@@ -141,6 +140,13 @@ class Sweep:
                 report_together(runs, runs[0].parent / name, self.reported[0].tracking)
 
 
+def _jobs(folder: Path) -> list[Path]:
+    """The folders of a sweep's runs, in their order: by number, as ``conf/config.yaml`` names them, or by any name."""
+    numbered = [path for path in folder.glob("*") if path.name.isdigit()]
+    named = {path.parent for path in folder.rglob(_OUTCOME)} - set(numbered)
+    return [*sorted(numbered, key=lambda path: int(path.name)), *sorted(named)]
+
+
 class SweepFolder:
     """A Hydra callback, named in ``conf/config.yaml``, that remembers the folder of this process's sweep.
 
@@ -153,6 +159,10 @@ class SweepFolder:
     def on_multirun_start(self, config: Any, **_: Any) -> None:  # noqa: ANN401
         """Called by Hydra in the starting process, before the first run of the sweep."""
         SweepFolder.current = Path(config.hydra.sweep.dir).absolute()
+        for job in _jobs(SweepFolder.current):  # of an earlier sweep in this folder, which hydra.sweep.dir may name
+            (job / _OUTCOME).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something else
+                job.rmdir()
 
     def _ignore(self, **_: Any) -> None:  # noqa: ANN401
         """Do nothing: Hydra calls all methods of a callback."""

@@ -1,7 +1,7 @@
 """The tasks and outside agents of a run that failed, with stage and reason. The run continues without them."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Failures:
         self._stage = _READING
         self._tasks = list(tasks)
         self._failed: dict[str, Failure] = {}
+        self._left: dict[str, Failure] = {}  # of an earlier command, of which this one says nothing
 
     @property
     def stage(self) -> str:
@@ -99,22 +100,39 @@ class Failures:
         failed = self._until(stage or _ORDER[-1])
         return Suite(suite.name, tuple(task for task in suite if task.name not in failed))
 
-    def recall(self, folder: Path, stages: Collection[str]) -> None:
-        """Restore failures of an earlier command of this run, in stages that are needed now and not run again."""
+    def recall(
+        self, folder: Path, stages: Collection[str], finished: Callable[[str, str], bool] = lambda stage, task: False
+    ) -> None:
+        """Take over the failures of an earlier command of this run.
+
+        One in a stage that is needed now and not run again counts, unless what failed is finished by now. Those of
+        tasks that were not asked for, and in stages after the ones that were, stay in the file and do not count.
+
+        Args:
+            folder: the run's.
+            stages: that this command makes.
+            finished: whether a stage's result for a task is there all the same, such as an expert out of a release.
+        """
         last = max((_ORDER.index(stage) for stage in stages), default=0)
         for task, failure in _read(folder).items():
-            if task.startswith(_AGENT) and "evaluate" not in stages:
-                self._agents[task.removeprefix(_AGENT)] = failure.line
-            needed = 0 < _ORDER.index(failure.stage) < last and failure.stage not in stages
-            if needed and task in self._tasks:
+            place = _ORDER.index(failure.stage)
+            if task.startswith(_AGENT):
+                if "evaluate" not in stages:
+                    self._agents[task.removeprefix(_AGENT)] = failure.line
+            elif task not in self._tasks or last < place < _ORDER.index("report"):  # what follows concerns no result
+                self._left[task] = failure
+            elif 0 < place < last and failure.stage not in stages and not finished(failure.stage, task):
                 self._failed.setdefault(task, failure)
 
     def write(self, folder: Path) -> None:
-        """Write the failures into the run's folder; without failures, there is no file."""
-        failed = self._failed | {f"{_AGENT}{agent}": Failure("evaluate", line) for agent, line in self._agents.items()}
-        if failed:
-            write_json(folder / FAILURES, {name: asdict(failure) for name, failure in failed.items()})
-        elif (folder / FAILURES).exists():  # without a file, a read-only run needs no write
+        """Write them into the run's folder, if they are not there; without any, there is no file."""
+        agents = {f"{_AGENT}{agent}": Failure("evaluate", line) for agent, line in self._agents.items()}
+        known = self._left | self._failed | agents
+        if known == _read(folder):  # a run that can only be read can be shown
+            return
+        if known:
+            write_json(folder / FAILURES, {name: asdict(failure) for name, failure in known.items()})
+        else:
             (folder / FAILURES).unlink()
 
     def stop_if_none_is_left(self) -> None:

@@ -1,7 +1,8 @@
 """Parallel jobs: one process per job with one torch thread, and isolated failures.
 
 If a process dies (a crash in native code, or out of memory), only its current job is lost: its task fails, and the
-others continue. Jobs write their progress to a shared memory map, the board.
+others continue. A process that hangs in an environment is killed, and that environment's task fails. Jobs write their
+progress to a shared memory map, the board.
 """
 
 import faulthandler
@@ -30,6 +31,8 @@ from benchmarks.base import console
 from benchmarks.base.errors import FatalError, GatitoError, gatito_error, one_line
 from benchmarks.base.plugins import load_plugins, loaded_plugins
 from benchmarks.runs.failures import Failures
+from benchmarks.runs.watchman import Watchman, watching
+from benchmarks.tasks.watch import WATCH
 
 _POLL_SECONDS = 0.3
 _TEMPORARY = "gatito-board-"
@@ -133,14 +136,14 @@ def run_jobs(
         elif outcome.death is None:
             raise error
 
-    with _progress_board(jobs, on_poll) as board:
-        with closing(_outcomes(function, jobs, board, workers)) as ended:
+    with _progress_board(jobs, on_poll) as board, watching() as watchman:
+        with closing(_outcomes(function, jobs, board, workers, watchman)) as ended:
             for job, outcome in ended:
                 if outcome.death is None:
                     settle(job, outcome)
                 else:
                     died.append(job)
-        with closing(_outcomes(function, died, board, workers=1)) as ended:
+        with closing(_outcomes(function, died, board, 1, watchman)) as ended:
             for job, outcome in ended:
                 settle(job, outcome)
     if bugs:
@@ -200,7 +203,11 @@ _idle: list[ProcessPoolExecutor] = []  # pools of one process, kept for the next
 
 
 def _outcomes(
-    function: Callable[..., Any], jobs: Sequence[Job], board: Mapping[Job, tuple[Path, int]], workers: int
+    function: Callable[..., Any],
+    jobs: Sequence[Job],
+    board: Mapping[Job, tuple[Path, int]],
+    workers: int,
+    watchman: Watchman,
 ) -> Generator[tuple[Job, _Outcome], None, None]:
     """Yield each job when it ends. If closed early, also by Ctrl-C, the working processes are killed."""
     waiting = list(reversed(jobs))
@@ -209,6 +216,7 @@ def _outcomes(
         while waiting or working:
             while waiting and len(working) < max(1, workers):
                 job = waiting.pop()
+                watchman.begin(_sight_file(*board[job]))
                 with _uninterrupted():
                     parent = _Parent(os.getpid(), Path.cwd(), loaded_plugins())
                     pool, future = _submit(_job, function, job.arguments, board[job], parent)
@@ -217,10 +225,11 @@ def _outcomes(
                 job, pool = working[future]
                 try:
                     outcome = future.result()
-                except TerminatedWorkerError as error:
-                    outcome = _Outcome(death=_cause(error, _crash_file(*board[job])))
-                else:
                     _idle.append(pool)
+                except TerminatedWorkerError as error:
+                    hung = watchman.end(_sight_file(*board[job]))
+                    outcome = _Outcome(error=hung, death=None if hung else _cause(error, _crash_file(*board[job])))
+                watchman.end(_sight_file(*board[job]))
                 del working[future]
                 yield job, outcome
     finally:
@@ -275,7 +284,8 @@ def _job(
     crash = _crash_file(*place).open("w", encoding="utf-8")
     faulthandler.enable(crash, all_threads=False)  # records where native code crashes; loky would print it
     try:
-        return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
+        with WATCH.shown_in(_sight_file(*place)):
+            return _Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
     except (Exception, SystemExit) as error:
         known = gatito_error(error)
         if known is not None and not isinstance(known, FatalError):
@@ -290,6 +300,10 @@ def _job(
 
 def _crash_file(board: Path, place: int) -> Path:
     return board.with_name(f"crash-{place}")
+
+
+def _sight_file(board: Path, place: int) -> Path:
+    return board.with_name(f"sight-{place}")
 
 
 def _cause(error: TerminatedWorkerError, crash: Path) -> str:

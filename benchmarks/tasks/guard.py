@@ -29,6 +29,7 @@ _OLD_API = (
     "(observation, reward, terminated, truncated, info)"
 )
 _warned: set[str] = set()  # tasks whose bounds this process has told of
+_badly_closed: set[str] = set()  # tasks of whose close() it has told
 
 
 class Guarded(gym.Wrapper):
@@ -56,7 +57,7 @@ class Guarded(gym.Wrapper):
         self._space = env.observation_space
         self._conform = _known(conformer, self._space, "observations", "Box, Discrete, Text and Dict of them", task)
         self._copied = _known(action_copier, env.action_space, "actions", "Discrete and Box", task)
-        self._stopwatch = Stopwatch(task.step_seconds, task.episode_seconds)
+        self._stopwatch = Stopwatch(task.name, task.step_seconds, task.episode_seconds)
         self._checks_bounds = task.family == "registered"  # the other families' bounds are known to be rough
         self._seed: int | None = None
         self._steps = 0
@@ -124,6 +125,19 @@ class Guarded(gym.Wrapper):
         if self._checks_bounds and self._steps % _BOUNDS_EVERY == 1:
             self._look_at_bounds(observation)
         return observation, reward, terminated, truncated, info
+
+    def close(self) -> None:
+        """As the environment's own. What was played counts: one that raises or hangs here is told of and left."""
+        try:
+            with WATCH.timed(self._stopwatch):
+                super().close()
+        except (Exception, SystemExit, OutOfTimeError) as error:
+            if self.task not in _badly_closed:
+                _badly_closed.add(self.task)
+                words = (
+                    "took too long" if isinstance(error, OutOfTimeError) else f"raised {type(error).__name__}: {error}"
+                )
+                console.warn(f"the environment of task {self.task} {words} in close(): it is left as it is.")
 
     def _check_info(self, info: Any) -> None:  # noqa: ANN401
         success_of(info)

@@ -1,11 +1,14 @@
 """What a task is, how a suite's YAML becomes tasks, and how a task becomes an environment."""
 
 import functools
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import gymnasium as gym
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse
 
 from benchmarks.base.artifacts import digest
 from benchmarks.base.errors import FatalError, GatitoError, unknown
@@ -14,6 +17,9 @@ from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks.guard import Guarded
 from benchmarks.tasks.metrics import METRICS
+from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
+
+_MAKING_SECONDS = 60  # that an environment may at least take to be made: it may import large packages
 
 
 class Family(Protocol):
@@ -214,10 +220,20 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
     """A fresh environment of the task, with its time limit; ``render_mode`` as Gymnasium has it.
 
     Raises:
-        GatitoError: if a package that it needs is missing (the line names the extra to install).
+        GatitoError: if a package that it needs is missing (the line names the extra to install), or it takes too long.
     """
+    stopwatch = Stopwatch(task.name, max(task.step_seconds, _MAKING_SECONDS), math.inf)
+    family = FAMILIES.load(task.family)
     try:
-        return Guarded(FAMILIES.load(task.family).make(task, render_mode), task)
+        with WATCH.timed(stopwatch):
+            env = family.make(task, render_mode)
+        return Guarded(env, task)
+    except OutOfTimeError:
+        raise GatitoError(
+            f"the environment of task {task.name} was not made within {stopwatch.call_limit:g} seconds. Mend the "
+            "environment, or leave the task out with tasks=[…], and run the same command again.",
+            task.name,
+        ) from None
     except GatitoError as error:
         error.task = task.name
         raise
@@ -260,8 +276,8 @@ def _task_name(key: str) -> str:
 def check_suite_file(suite: Any) -> None:  # noqa: ANN401
     """Refuse a suite's file, as plain containers with unresolved interpolations, without a name or tasks.
 
-    One that asks for environment variables is refused as well: their values, such as keys, would be written into
-    configs, manifests and pages.
+    One that calls a resolver (``${oc.env:NAME}``, however it is spelled) is refused as well: the values of environment
+    variables, such as keys, would be written into configs, manifests and pages.
 
     Raises:
         FatalError: naming what is missing, or the line.
@@ -271,22 +287,28 @@ def check_suite_file(suite: Any) -> None:  # noqa: ANN401
         raise FatalError(
             f"the suite's file has no {' and no '.join(missing)}: it needs a line name: NAME and tasks under tasks:."
         )
-    _refuse_environment_variables(suite)
+    _refuse_resolvers(suite)
 
 
-def _refuse_environment_variables(suite: object) -> None:
+def _refuse_resolvers(suite: object) -> None:
     if isinstance(suite, Mapping):
         for key, value in suite.items():
-            _refuse_environment_variables(key)
-            _refuse_environment_variables(value)
+            _refuse_resolvers(key)
+            _refuse_resolvers(value)
     elif isinstance(suite, list | tuple):
         for value in suite:
-            _refuse_environment_variables(value)
-    elif isinstance(suite, str) and "oc.env" in suite and "${" in suite:
+            _refuse_resolvers(value)
+    elif isinstance(suite, str) and "${" in suite and _calls_resolver(parse(suite)):
         raise FatalError(
-            f"the suite asks for an environment variable ({suite!r}), whose value would be written into its results: "
-            "write the value itself, or give it on the command line."
+            f"the suite asks for an environment variable, or computes a value ({suite!r}), which would be written into "
+            "its results: write the value itself, or give it on the command line."
         )
+
+
+def _calls_resolver(node: Any) -> bool:  # noqa: ANN401 (of a grammar's tree)
+    if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+        return True
+    return any(_calls_resolver(child) for child in getattr(node, "children", None) or ())
 
 
 def full_names(chosen: Sequence[str], names: Sequence[str], where: str = "task") -> list[str]:

@@ -4,19 +4,24 @@ A timer ticks once a second while environments are used. A tick that finds an en
 that call and its episode; arming a timer for every step would cost as much as the step. Ticks, not clock readings, are
 counted, so that a process that was suspended has not used up its time.
 
-The tick interrupts Python code. Native code is not interrupted: the watchdog of :mod:`faulthandler`, which needs no
-interpreter, then ends the process, and its task is listed as one whose worker process died.
+The tick interrupts Python code. Native code is not interrupted, nor is Python code that catches whatever is raised. So
+a process that works for another one shows it in shared memory which environment it is in and in which call, and the
+other one kills it if that does not change for too long (see :mod:`benchmarks.runs.parallel`).
 """
 
 import atexit
-import faulthandler
+import contextlib
+import json
+import mmap
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_GRACE_SECONDS = 30  # in which Python code gets the chance to be interrupted, before the process is ended
+GRACE_SECONDS = 10  # in which Python code gets the chance to be interrupted, before its process is killed
+_KINDS = 255  # of environments that one process can tell apart; further ones share the last place
 
 
 class OutOfTimeError(BaseException):
@@ -28,18 +33,22 @@ class Stopwatch:
     """The time that one environment takes.
 
     Attributes:
+        task: the task's name.
         call_limit: seconds that one call of ``step`` or ``reset`` may take.
         episode_limit: seconds that all calls of an episode may take.
         calls: number of calls so far.
         in_call: seconds that the current call has taken.
         in_episode: seconds that the calls of the episode have taken.
+        place: of its task among those that this process shows, from the first call on.
     """
 
+    task: str
     call_limit: float
     episode_limit: float
     calls: int = 0
     in_call: int = 0
     in_episode: int = 0
+    place: int | None = None
 
 
 class _Watch:
@@ -51,9 +60,11 @@ class _Watch:
 
     def __init__(self) -> None:
         self.inside: Stopwatch | None = None
-        self._runs = self._wanted = self._armed = False
+        self._runs = self._wanted = False
         self._last: tuple[int, int] | None = None
-        self._null = None
+        self._shown: mmap.mmap | bytearray = bytearray(2)  # the place of a task, and its call, or 0 between calls
+        self._tasks: list[tuple[str, float]] = []
+        self._file: Path | None = None
         if hasattr(signal, "setitimer"):
             atexit.register(self._stop)  # a tick after the last handler would end the process
 
@@ -62,15 +73,51 @@ class _Watch:
         self._wanted = True
         if not self._runs:
             self._start()
+        if stopwatch.place is None:
+            stopwatch.place = self._place(stopwatch)
         stopwatch.calls += 1
         self.inside = stopwatch
+        self._shown[0] = stopwatch.place
+        self._shown[1] = stopwatch.calls % 255 + 1
 
     def leave(self) -> None:
         """End a call."""
         self.inside = None
-        if self._armed:
-            faulthandler.cancel_dump_traceback_later()
-            self._armed = False
+        self._shown[1] = 0
+
+    @contextlib.contextmanager
+    def timed(self, stopwatch: Stopwatch) -> Iterator[None]:
+        """One call, where a microsecond more does not matter."""
+        try:
+            self.enter(stopwatch)
+            yield
+        finally:
+            self.leave()
+
+    @contextlib.contextmanager
+    def shown_in(self, file: Path) -> Iterator[None]:
+        """Show another process, by a file, where this one is; it reads it with :meth:`Sight.read`."""
+        file.write_bytes(bytes(2))
+        with file.open("r+b") as opened:
+            self._shown = mmap.mmap(opened.fileno(), 2)
+        self._file = file
+        self._write_tasks()
+        try:
+            yield
+        finally:
+            self._shown, self._file = bytearray(2), None
+
+    def _place(self, stopwatch: Stopwatch) -> int:
+        kind = stopwatch.task, stopwatch.call_limit
+        if kind not in self._tasks:
+            self._tasks.append(kind)
+            self._write_tasks()
+        return min(self._tasks.index(kind), _KINDS)
+
+    def _write_tasks(self) -> None:
+        if self._file is not None:
+            text = json.dumps({"process": os.getpid(), "tasks": self._tasks})
+            _tasks_file(self._file).write_text(text, encoding="utf-8")
 
     def _start(self) -> None:
         if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
@@ -99,12 +146,40 @@ class _Watch:
         stopwatch.in_episode += 1
         if stopwatch.in_call >= stopwatch.call_limit or stopwatch.in_episode >= stopwatch.episode_limit:
             raise OutOfTimeError
-        if stopwatch.call_limit < float("inf"):
-            if self._null is None:
-                self._null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (the watchdog writes to it)
-            seconds = stopwatch.call_limit + _GRACE_SECONDS
-            faulthandler.dump_traceback_later(seconds, exit=True, file=self._null)
-            self._armed = True
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a process shows of the environments that it is in.
+
+    Attributes:
+        process: its number.
+        task: whose environment it is in; None: in none.
+        limit: seconds that a call of that environment may take.
+        call: changes from call to call.
+    """
+
+    process: int
+    task: str | None
+    limit: float
+    call: int
+
+    @staticmethod
+    def read(file: Path) -> "Sight | None":
+        """None: nothing is shown there, or it is being written."""
+        try:
+            place, call = file.read_bytes()
+            known = json.loads(_tasks_file(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if call == 0 or place >= len(known["tasks"]):
+            return Sight(known["process"], None, float("inf"), 0)
+        task, limit = known["tasks"][place]
+        return Sight(known["process"], task, limit, call)
+
+
+def _tasks_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
 
 
 WATCH = _Watch()

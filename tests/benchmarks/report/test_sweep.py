@@ -5,9 +5,10 @@ import pickle
 
 import cloudpickle
 import pytest
+from omegaconf import OmegaConf
 
 from benchmarks.base.errors import GatitoError, TasksFailedError
-from benchmarks.report.sweep import Sweep, SweepRun
+from benchmarks.report.sweep import Sweep, SweepFolder, SweepRun
 from benchmarks.runs.tracking import TrackingConfig
 from tests.conftest import gatito
 
@@ -34,6 +35,30 @@ def test_results_of_runs_are_collected_in_order(tmp_path, capsys):
     assert "run 11 of the sweep ended early" in gathered.failures[2] and len(gathered.failures) == 3
     assert [run.folder.name for run in gathered.reported] == [f"run{job}" for job in (0, 1, *range(3, 10))]
     assert gathered.reported[0].tracking == TrackingConfig("none", mode="offline")
+
+
+def test_folders_of_runs_may_have_any_names(tmp_path):
+    """``hydra.sweep.subdir`` is the user's to set, and may hold slashes."""
+    for name in ("seed=0", "a/b"):
+        sweep = Sweep(failures=[f"{name} broke"])
+        sweep.leave(tmp_path / name)
+    gathered = Sweep()
+    gathered.gather(tmp_path)
+    assert gathered.failures == ["a/b broke", "seed=0 broke"]
+
+
+def test_what_an_earlier_sweep_left_in_the_same_folder_is_not_gathered(tmp_path):
+    for job in range(3):
+        Sweep(failures=["earlier"]).leave(tmp_path / str(job))
+    SweepFolder().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    try:
+        assert SweepFolder.current == tmp_path
+        Sweep().leave(tmp_path / "0")
+        gathered = Sweep()
+        gathered.gather(tmp_path)
+        assert gathered.failures == []
+    finally:
+        SweepFolder.current = None
 
 
 def test_a_launcher_can_send_a_run_to_another_process():

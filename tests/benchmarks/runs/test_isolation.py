@@ -186,3 +186,46 @@ def test_earlier_failures_are_remembered_and_not_retried(tmp_path):
         assert [task for task in ("toy/a", "toy/b") if task in later] == expected, stages
     Failures([]).write(tmp_path)
     assert read_failures(tmp_path) == {}
+
+
+def test_what_failed_and_is_finished_by_now_is_forgotten(tmp_path):
+    failures = Failures(["toy/a", "toy/b"])
+    failures.stage = "experts"
+    failures.add("toy/a", "why")
+    failures.add("toy/b", "why")
+    failures.write(tmp_path)
+    later = Failures(["toy/a", "toy/b"])
+    later.recall(tmp_path, ["evaluate"], lambda stage, task: (stage, task) == ("experts", "toy/a"))
+    assert "toy/a" not in later and "toy/b" in later
+    later.write(tmp_path)
+    assert set(read_failures(tmp_path)) == {"toy/b"}
+
+
+def test_a_command_leaves_the_failures_of_which_it_says_nothing(tmp_path):
+    failures = Failures(["toy/a", "toy/b", "toy/c"])
+    failures.stage = "experts"
+    failures.add("toy/a", "why")
+    failures.add("toy/b", "why")
+    failures.stage = "evaluate"
+    failures.add("toy/c", "why")
+    failures.write(tmp_path)
+    mended = Failures(["toy/a"])  # tasks=[a] stages=[experts]
+    mended.recall(tmp_path, ["experts"])
+    assert len(mended) == 0
+    mended.write(tmp_path)
+    assert set(read_failures(tmp_path)) == {"toy/b", "toy/c"}
+    whole = Failures(["toy/a", "toy/b", "toy/c"])  # stages=[report]
+    whole.recall(tmp_path, ["report"])
+    assert [task for task in ("toy/a", "toy/b", "toy/c") if task in whole] == ["toy/b", "toy/c"]
+
+
+def test_failures_that_are_in_the_file_are_not_written_again(tmp_path):
+    failures = Failures(["toy/a"])
+    failures.stage = "experts"
+    failures.add("toy/a", "why")
+    failures.write(tmp_path)
+    before = (tmp_path / "failures.json").stat().st_ino
+    again = Failures(["toy/a"])
+    again.recall(tmp_path, ["report"])
+    again.write(tmp_path)
+    assert (tmp_path / "failures.json").stat().st_ino == before

@@ -13,7 +13,8 @@ from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.runs import parallel
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, run_jobs
-from tests.conftest import ROOT
+from benchmarks.tasks import make_env
+from tests.conftest import ROOT, make_task
 
 
 def work(*, task, does, report, folder=None):
@@ -68,6 +69,36 @@ def test_failed_jobs_are_reported_and_others_finish(workers, capfd):
     assert told["d"] == "d cannot continue: fix it."
     warned = capfd.readouterr().err
     assert warned.count("the others continue") == 3 and len(warned.splitlines()) == 3
+
+
+def play(*, report, where, tasks):
+    for name in tasks:
+        task = make_task(
+            "tests.odd_environments:Hangs-v0",
+            f"toy/{name}",
+            kwargs={"where": where if name == "bad" else "nowhere"},
+            step_seconds=1,
+        )
+        env = make_env(task)
+        env.reset(seed=0)
+        for _ in range(3):
+            env.step(1)
+    return "played"
+
+
+@pytest.mark.parametrize("where", ["native", "deaf"])
+def test_a_process_that_cannot_be_interrupted_is_killed_and_its_task_named(where, monkeypatch):
+    monkeypatch.setattr("benchmarks.runs.watchman.GRACE_SECONDS", 1)
+    made = [
+        Job("play", 1, {"where": where, "tasks": ["good", "bad"]}),  # of several tasks
+        Job("play", 1, {"where": where, "tasks": ["good"]}, "toy/good"),
+    ]
+    failures = Failures(["toy/good", "toy/bad"])
+    begun = time.monotonic()
+    results = run_jobs(play, made, workers=1, failures=failures)
+    assert results == {made[1]: "played"} and "toy/good" not in failures
+    assert "task toy/bad did not come back from a call within 1 seconds" in failures.line("toy/bad")
+    assert time.monotonic() - begun < 60  # not tried again
 
 
 def test_a_dying_process_fails_only_its_job_which_is_retried(tmp_path):

@@ -153,6 +153,25 @@ def test_an_environment_that_hangs_is_interrupted(where, words):
             env.step(0)
 
 
+def test_an_environment_that_hangs_as_it_is_made_is_interrupted(monkeypatch):
+    monkeypatch.setattr("benchmarks.tasks.task._MAKING_SECONDS", 1)
+    with pytest.raises(GatitoError, match="task toy/hangs was not made within 1 seconds") as error:
+        make_env(odd("Hangs", kwargs={"where": "init"}, step_seconds=1))
+    assert error.value.task == "toy/hangs"
+
+
+@pytest.mark.parametrize(
+    "where, words", [("close", "took too long in close"), ("raise in close", "raised OSError: no")]
+)
+def test_an_environment_that_cannot_be_closed_is_told_of_once_and_left(where, words, capsys):
+    for _ in range(2):
+        env = make_env(odd("Hangs", name=f"toy/{where.partition(' ')[0]}", kwargs={"where": where}, step_seconds=1))
+        env.reset(seed=0)
+        env.close()
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("in close()") == 1 and words in told
+
+
 def test_outside_the_main_thread_there_is_no_time_limit():
     lengths = []
 

@@ -127,12 +127,14 @@ X = {"env_id": "CartPole-v1", "horizon": None}
         {"name": "${oc.env:HOME}", "tasks": {"a-x": X}},
         {"name": "s", "tasks": {"a-x": X | {"kwargs": {"path": ["x", "${ oc.env:TOKEN,none}"]}}}},
         {"name": "s", "tasks": {"a-x": X | {"source": "by ${oc.decode:${oc.env:TOKEN}}"}}},
+        {"name": "s", "tasks": {"a-x": X | {"source": "${oc.${name}:TOKEN}"}}},
+        {"name": "oc.env", "tasks": {"a-x": X | {"source": "${${suite.name}:TOKEN}"}}},
     ],
 )
 def test_a_suite_must_not_use_environment_variables(suite):
     with pytest.raises(FatalError, match="asks for an environment variable"):
         check_suite_file(suite)
-    check_suite_file({"name": "${label}", "tasks": {"a-x": X}})
+    check_suite_file({"name": "${label}", "tasks": {"a-x": X | {"env_id": "toys:${name}-v0"}}})
 
 
 @pytest.mark.parametrize(
