@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.scoring.scores import Gate, fraction, gate, metric_value, samples_by_task
+from benchmarks.scoring.statistics import standard_error
 from tests.conftest import agent_id, make_results
 
 VALUES = {"x": {"random": {0: [1, 2], 1: [3, 4]}, "expert": {0: [5, 6], 1: [7, 0]}}}
@@ -45,7 +46,7 @@ def test_fraction_is_0_at_random_and_1_at_the_expert_also_with_negative_returns(
 
 @pytest.mark.parametrize("expert", [10.0, 9.0, float("nan")])
 def test_there_is_no_fraction_of_an_expert_at_or_below_random(expert):
-    with pytest.raises(ValueError, match="no fraction"):
+    with pytest.raises(ValueError, match="^no fraction"):
         fraction(np.array([12.0, 12.0]), np.array([11.0, expert]), np.array([10.0, 10.0]))
 
 
@@ -83,7 +84,7 @@ def test_the_gate_uses_the_variation_over_training_seeds():
 def test_the_reference_is_compared_with_gate_episodes_over_all_seeds():
     expert, random = spread(100.0, 100.0, deviation=1), spread(0.0, 0.0, deviation=1)
     assert gate(expert, random, 100.0).passed
-    assert gate(expert, random, 101.0).reason == "weak expert: 100 is below its reference 101"
+    assert gate(expert, random, 101.0) == Gate(False, "weak expert: 100 is below its reference 101")
     assert gate(expert, random, 101.0, {0: 100.0, 1: 103.0}).passed
     assert gate(expert, random, 99.0, {0: 94.0, 1: 103.0}).reason == "weak expert: 98.5 is below its reference 99"
     assert gate(expert, random, None, {0: -5.0, 1: -5.0}).passed  # no bar
@@ -93,6 +94,17 @@ def test_constant_scores_and_single_episodes_are_handled():
     assert gate(constant(500), constant(20)).passed
     assert gate(constant(500, 500), constant(20, 20)).passed
     assert gate(constant(20), constant(20)).reason == "weak expert: not above random"
+    two = {0: np.array([500.0, 501.0])}
+    assert gate(two, {0: np.array([20.0, 21.0])}).passed
     few = Gate(False, "fewer than two episodes")
     assert gate({0: np.array([500.0])}, constant(20)) == few
     assert gate(constant(500, 500), {0: np.full(5, 20.0), 1: np.array([20.0])}) == few
+
+
+def test_an_expert_exactly_at_a_bar_is_scored(monkeypatch):
+    random = constant(0.0)
+    expert = {0: np.array([0.0, 2.0, 0.0, 2.0, 0.0, 2.0, 0.0, 2.0, 1.0])}  # mean 1, sample standard deviation 1
+    assert expert[0].mean() == expert[0].std(ddof=1) == 1.0
+    error = standard_error(expert)
+    monkeypatch.setattr("benchmarks.scoring.scores.MIN_Z", 1.0 / float(np.hypot(error, 0.0)))
+    assert gate(expert, random).passed

@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.scoring.statistics import (
@@ -17,8 +19,12 @@ from benchmarks.scoring.statistics import (
     median,
     optimality_gap,
     share_at_or_above,
+    standard_error,
     worst_decile,
 )
+from tests.properties import few, numbers
+
+AGGREGATES = {"iqm": iqm, "mean": mean, "median": median, "worst": worst_decile, "gap": optimality_gap}
 
 
 def test_aggregates_match_hand_computations():
@@ -44,6 +50,7 @@ def test_the_iqm_is_scipys_trimmed_mean():
 def test_the_threshold_curve_counts_ties_as_reached():
     f = np.array([-0.1, 0.5, 0.5, 1.0])
     assert share_at_or_above(f, [0.0, 0.5, 0.50001, 1.0, 1.01]).tolist() == [0.75, 0.75, 0.25, 0.25, 0.0]
+    assert median(np.array([[1.0, 2.0, 9.0], [4.0, 4.0, 5.0]])).tolist() == [2.0, 4.0]
     both = share_at_or_above(np.stack([f, f + 1]), [0.5, 1.0])
     assert both.tolist() == [[0.75, 0.25], [1.0, 0.75]]
 
@@ -173,3 +180,135 @@ def test_an_interval_is_within_its_bounds_and_contains_its_estimate():
     replicates = Replicates(np.array([0.0]), resampled, resampled, 1, 50)
     (low,), (high,) = interval(replicates, (0.0, 1.0))
     assert low == 0.0 <= high
+
+
+def test_the_standard_error_on_numbers_solved_by_hand():
+    def error(*samples):
+        return standard_error({seed: np.array(values, float) for seed, values in enumerate(samples)})
+
+    assert error([1, 3]) == 1.0  # variance 2 of 2 episodes
+    assert error([0, 3, 6]) == pytest.approx(math.sqrt(3))  # variance 9 of 3
+    assert error([0, 2], [10, 12]) == pytest.approx(5.0)  # means 1 and 11: variance 50 of 2 seeds
+    assert error([0, 2], [0, 2]) == pytest.approx(math.sqrt(0.5))  # alike: what the episodes give is the floor
+    assert error([5]) == 0.0
+    assert error([5], [7]) == pytest.approx(1.0)
+    assert error([5], [4, 6]) == pytest.approx(0.5)
+    assert error([1, 3], [2], [0, 4]) == pytest.approx(math.sqrt((1 + 0 + 4) / 3 / 3))
+
+
+def test_the_probability_of_improvement_in_every_resample():
+    rng = np.random.default_rng(0)
+    x = [{seed: rng.normal(task, 1, 6) for seed in (0, 1, 4)} for task in range(3)]
+    y = [{seed: rng.normal(task + 0.2, 2, 5) for seed in (1, 2)} for task in range(3)]
+    bootstrap = Bootstrap(np.random.default_rng(1), 40)
+    found = improvement(bootstrap, x, y)
+    shares = [bootstrap.seed_counts(seeds) / len(seeds) for seeds in ((0, 1, 4), (1, 2))]
+    resampled, episodes_only = np.zeros(40), np.zeros(40)
+    for place_x, seed_x in enumerate((0, 1, 4)):
+        for place_y, seed_y in enumerate((1, 2)):
+            played_x = [sample[seed_x].mean() for sample in x] + bootstrap.noise(x, seed_x)
+            played_y = [sample[seed_y].mean() for sample in y] + bootstrap.noise(y, seed_y)
+            wins = ((played_x > played_y) + 0.5 * (played_x == played_y)).mean(axis=1)
+            resampled += shares[0][:, place_x] * shares[1][:, place_y] * wins
+            episodes_only += wins / 6
+    np.testing.assert_allclose(found.resampled, resampled)
+    np.testing.assert_allclose(found.episodes_only, episodes_only)
+    assert (found.seeds, found.episodes) == (2, 5)
+    assert 0 < found.resampled.min() < found.resampled.max() < 1
+    one = [{0: sample[0]} for sample in x]
+    assert improvement(bootstrap, one, one).seeds == 1 and improvement(bootstrap, one, y).seeds == 2
+    assert improvement(bootstrap, x, [{0: np.ones(3)}] * 3).seeds == 3
+
+
+def test_what_is_combined_has_the_least_data_of_its_parts():
+    def part(seeds, episodes):
+        return Replicates(np.zeros(1), np.zeros((3, 1)), np.zeros((3, 1)), seeds, episodes)
+
+    def combined(*parts):
+        found = combine(lambda *values: sum(values), *parts)
+        return found.seeds, found.episodes
+
+    assert combined(part(3, 9), part(2, 20)) == (2, 9)
+    assert combined(part(1, 9), part(4, 8)) == (4, 8)  # of random play, say, one seed is all there is
+    assert combined(part(1, 9), part(1, 9)) == (1, 9)
+
+
+def test_intervals_of_counts_are_taken_column_by_column_from_values_that_occurred():
+    resampled = np.stack([np.arange(101.0), 1000 + 10 * np.arange(101.0)], axis=1)
+    low, high = count_interval(Replicates(np.array([50.0, 1500.0]), resampled, resampled, 5, 10))
+    assert (low.tolist(), high.tolist()) == ([2.0, 1020.0], [98.0, 1980.0])
+    low, high = count_interval(Replicates(np.array([0.0, 2200.0]), resampled, resampled, 5, 10))
+    assert (low[0], high[1]) == (0.0, 2200.0)
+
+
+def test_the_parts_of_an_interval():
+    rng = np.random.default_rng(0)
+    wide, narrow = rng.normal(0, 5, (20_000, 1)), rng.normal(0, 1, (20_000, 1))
+
+    def width(resampled, episodes_only, seeds, episodes=10_000):
+        (low,), (high,) = interval(Replicates(np.zeros(1), resampled, episodes_only, seeds, episodes))
+        return high - low
+
+    assert width(narrow, wide, 1) == pytest.approx(2 * 1.96, rel=0.05)  # one seed: as resampled
+    assert width(wide, narrow, 10_000) == pytest.approx(2 * 1.96 * math.sqrt(24), rel=0.05)  # less the noise once
+    assert width(narrow, narrow * 0.9, 10_000) == pytest.approx(2 * 1.96 * 0.9, rel=0.05)  # the noise is its floor
+    assert width(wide, narrow, 3) == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(24), rel=0.05)
+    assert width(narrow, narrow * 0.9, 2, 3) == pytest.approx(2 * stats.t.ppf(0.975, 4) * 0.9, rel=0.05)
+    assert width(narrow, narrow, 1, 3) == pytest.approx(2 * stats.t.ppf(0.975, 2), rel=0.05)
+    biased = Replicates(np.zeros(1), narrow + 0.5, narrow, 1, 10_000)
+    (low,), (high,) = interval(biased)
+    assert (low + high) / 2 == pytest.approx(-0.5, abs=0.05)  # the bias of resampling is taken off
+
+
+SCORES = st.lists(st.lists(numbers, min_size=2, max_size=5), min_size=1, max_size=4).filter(
+    lambda seeds: len({len(values) for values in seeds}) == 1
+)
+
+
+def samples_of(tasks):
+    seeds = min(len(task) for task in tasks)
+    return [{seed: np.array(task[seed]) for seed in range(seeds)} for task in tasks]
+
+
+@few
+@given(tasks=st.lists(SCORES, min_size=1, max_size=4))
+def test_every_interval_holds_its_estimate_whatever_the_scores(tasks):
+    means = Bootstrap(np.random.default_rng(0), 50).means(samples_of(tasks))
+    for replicates in (means, *(combine(function, means) for function in AGGREGATES.values())):
+        for low, high in (interval(replicates), count_interval(replicates)):
+            assert np.all(low <= replicates.estimate) and np.all(replicates.estimate <= high)
+
+
+@few
+@given(tasks=st.lists(SCORES, min_size=2, max_size=4), data=st.data())
+def test_tasks_may_come_in_any_order(tasks, data):
+    samples = samples_of(tasks)
+    order = data.draw(st.permutations(range(len(samples))))
+    one, other = (
+        Bootstrap(np.random.default_rng(0), 20).means(some) for some in (samples, [samples[place] for place in order])
+    )
+    np.testing.assert_allclose(one.resampled[:, order], other.resampled, rtol=1e-9, atol=1e-6)
+    for function in AGGREGATES.values():
+        np.testing.assert_allclose(function(one.estimate), function(other.estimate), rtol=1e-9, atol=1e-9)
+
+
+@few
+@given(
+    tasks=st.lists(SCORES, min_size=1, max_size=3), factor=st.sampled_from([0.25, 1.0, 8.0]), offset=st.integers(-9, 9)
+)
+def test_intervals_follow_the_scale_of_the_scores(tasks, factor, offset):
+    samples = samples_of(tasks)
+    scaled = [{seed: factor * values + offset for seed, values in sample.items()} for sample in samples]
+    one, other = (interval(Bootstrap(np.random.default_rng(0), 50).means(some)) for some in (samples, scaled))
+    for end, scaled_end in zip(one, other, strict=True):
+        np.testing.assert_allclose(factor * end + offset, scaled_end, rtol=1e-6, atol=1e-3)
+
+
+@few
+@given(f=st.lists(numbers, min_size=1, max_size=30))
+def test_aggregates_lie_between_the_least_and_the_greatest(f):
+    f = np.array(f)
+    for name in ("iqm", "mean", "median", "worst"):
+        assert f.min() - 1e-6 <= AGGREGATES[name](f) <= f.max() + 1e-6
+    assert worst_decile(f) <= mean(f) + 1e-6 and optimality_gap(f) >= 0
+    assert np.all(np.diff(share_at_or_above(f, [-1.0, 0.0, 0.5, 1.0])) <= 0)
