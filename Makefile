@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: benchmark docs test test-slow lint wheel wheel-check speed speed-check check install clean
+.PHONY: benchmark docs test test-slow lint mutants wheel wheel-check speed speed-check check install clean
 
 benchmark: install
 	$(BIN)/gatito suite=classic
@@ -45,6 +45,9 @@ lint: install
 # The generated parts of the pages are held up to date by a test; `python -m benchmarks.report.docs` draws them anew.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+
+mutants: install
+	$(BIN)/python -m tests.mutants
 
 speed: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[speed]'
