@@ -34,6 +34,7 @@ from experts.datasets import dataset_digest, dataset_episodes
 from experts.programs.scripted import check_program, make_program
 from experts.recipe import DATASET, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
 from experts.released import adopt_released_expert, released_digest, resume_released_training
+from experts.selection import is_best, is_trained, judge
 
 POLICY = "policy.safetensors"
 RECIPE = "expert.json"
@@ -203,7 +204,7 @@ def _gate_dataset(
     """Make an expert from a dataset: the dataset's episodes are the gate's."""
     start = time.monotonic()
     values = [metric_value(task.metric, episode) for episode in dataset_episodes(task, str(recipe.dataset), warn=True)]
-    gate = _gate(task, values)
+    gate = judge(task, values)
     artifacts.write_json(artifact.folder / CURVE, [])
     artifacts.write_json(artifact.folder / GATE, gate)
     artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(recipe), "seed": seed})
@@ -221,7 +222,7 @@ def _gate_program(
     if recipe.cost_weight:
         _scores(policy, task, Purpose.SELECTION, 1, seed, cost_weight=recipe.cost_weight)  # is there a cost?
     values, _ = _scores(policy, task, Purpose.GATE, config.gate_episodes, seed, num_envs=8)
-    gate = _gate(task, values)
+    gate = judge(task, values)
     seconds = time.monotonic() - start
     artifacts.write_json(artifact.folder / CURVE, [])
     artifacts.write_json(artifact.folder / GATE, gate)
@@ -245,7 +246,7 @@ def _train(
     selection = (int(saved["selection_steps"]), float(saved["selection_flops"])) if saved else (0, 0.0)
     log = Log(artifact.folder, keep_until=training.steps if saved else -1)
     selection_episodes = recipe.selection_episodes or config.selection_episodes
-    while not _is_trained(recipe, curve):
+    while not is_trained(recipe, curve):
         start = time.monotonic()
         training.advance(
             max(training.steps + 1, recipe.env_steps * (len(curve) + 1) // config.checkpoints),
@@ -258,7 +259,7 @@ def _train(
         seconds += time.monotonic() - start
         point = {"mean": float(np.mean(values)), "std": float(np.std(values))}
         log.write(training.steps, {f"selection/{name}": value for name, value in point.items()})
-        if best is None or point["mean"] >= max(earlier["mean"] for earlier in curve):
+        if is_best(point["mean"], curve):
             best = copy.deepcopy(policy_state(state))
         curve.append({"steps": training.steps, "seconds": round(seconds, 1), **point})
         progress = {"seconds": seconds, "selection_steps": selection[0], "selection_flops": selection[1]}
@@ -267,7 +268,7 @@ def _train(
     report(recipe.env_steps)
     assert best is not None  # set after the first segment
     values, _, _ = _play(task, recipe, best, Purpose.GATE, config.gate_episodes, seed)
-    gate = _gate(task, values)
+    gate = judge(task, values)
     save_state(artifact.folder / POLICY, best)
     artifacts.write_json(artifact.folder / CURVE, curve)
     artifacts.write_json(artifact.folder / GATE, gate)
@@ -275,23 +276,6 @@ def _train(
     # The expert's cost includes the selection of a checkpoint, but not the gate, which only measures it.
     cost = Cost(training.parameters, training.flops + selection[1], training.steps + selection[0], seconds)
     artifact.finish(seconds, steps=training.steps, gate=gate, **cost.facts())
-
-
-def _gate(task: Task, values: list[float]) -> dict[str, Any]:
-    gate: dict[str, Any] = {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-    }
-    gate |= {"episodes": len(values), "reference": task.reference, "source": task.source}
-    gate["passed"] = task.reference is None or gate["mean"] >= task.reference
-    return gate
-
-
-def _is_trained(recipe: ExpertRecipe, curve: list[dict[str, float]]) -> bool:
-    if not curve:
-        return False
-    stops_early = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
-    return stops_early or curve[-1]["steps"] >= recipe.env_steps
 
 
 def _play(

@@ -1,0 +1,243 @@
+"""Action heads against losses and choices worked by hand, for two and three actions and for one and two numbers."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from benchmarks.base.errors import GatitoError
+from generalist.network.batches import Window
+from generalist.network.distributions import Categorical
+from generalist.network.heads import ActionHeads, action_count, check_actions, check_limits, check_samples
+from tests.codecs import plain_codec
+from tests.conftest import make_task
+
+THREE = make_task("tests.environments:Counter-v0")
+TWO = make_task("CartPole-v1")
+FROM_ONE = make_task("tests.odd_environments:FromOne-v0")
+PAIR = make_task("tests.environments:Target-v0")  # bounds -1 to 1 and 0 to 10
+SINGLE = make_task("Pendulum-v1")  # -2 to 2
+WIDTH, LENGTH = 16, 5
+
+
+def heads(continuous="bins", **settings):
+    torch.manual_seed(0)
+    made = ActionHeads(
+        plain_codec(continuous=continuous, bins=8, discrete_actions=6, action_dimensions=4, **settings), WIDTH
+    )
+    torch.nn.init.normal_(made.discrete.weight, std=0.5)
+    return made
+
+
+def window(task, labels, distributions=None, returns=None):
+    count = len(labels)
+    labels = np.asarray(labels)
+    return Window(task, np.zeros((count, 1)), labels, distributions, labels, np.zeros(count), returns=returns)
+
+
+def hidden(*shape):
+    return torch.randn(*shape, WIDTH, generator=torch.manual_seed(1))
+
+
+def test_targets_stand_side_by_side_padded():
+    logits = np.array([[1.0, 2.0], [0.0, 0.0]], np.float32)
+    windows = [
+        window(THREE, [2, 0, 1]),
+        window(SINGLE, [[0.0]]),
+        window(TWO, [0, 1], logits),
+        window(PAIR, [[1, 10.0]] * 2),
+    ]
+    made = heads().collate(windows, LENGTH)
+    assert made.valid.sum(dim=1).tolist() == [3, 1, 2, 2] and made.valid[0].tolist() == [True] * 3 + [False] * 2
+    assert made.discrete.tolist() == [0, 2] and made.counts.tolist() == [3, 2] and made.returns is None
+    assert made.continuous.tolist() == [1, 3] and made.dimensions.tolist() == [1, 2]
+    assert made.probabilities.shape == (2, LENGTH, 6) and made.normals.shape == (2, LENGTH, 2, 2)
+    assert made.probabilities[0, :3].argmax(dim=-1).tolist() == [2, 0, 1]
+    np.testing.assert_allclose(made.probabilities[1, :2, :2], softmax(logits, axis=-1), rtol=1e-6)
+    assert made.probabilities.sum(dim=-1).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
+    np.testing.assert_allclose(made.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
+    np.testing.assert_allclose(made.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
+    assert made.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
+    assert {made.discrete.dtype, made.counts.dtype, made.continuous.dtype, made.dimensions.dtype} == {torch.long}
+
+
+@pytest.mark.parametrize("task, labels", [(TWO, [1]), (PAIR, [[0.0, 5.0]])])
+def test_a_batch_may_have_actions_of_one_kind(task, labels):
+    made = heads()
+    targets = made.collate([window(task, labels)], LENGTH)
+    assert targets.probabilities.shape[:2] == (int(task is TWO), LENGTH)
+    assert targets.normals.shape[:2] == (int(task is PAIR), LENGTH)
+    assert made.losses(hidden(1, LENGTH), targets)["loss"] > 0
+
+
+def test_actions_are_counted_from_their_start():
+    assert heads().targets(FROM_ONE, np.array([1, 2]), None)[:, :2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_the_loss_of_discrete_actions_is_the_mean_cross_entropy_over_real_steps():
+    made = heads()
+    wanted = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]], np.float32)
+    states = hidden(2, LENGTH)
+    windows = [window(THREE, [2, 0], wanted), window(TWO, [1, 0, 1])]
+    values = made.losses(states, made.collate(windows, LENGTH))
+    expected, hits = 0.0, 0
+    for row, (step_window, count) in enumerate(zip(windows, (3, 2), strict=True)):
+        for step, label in enumerate(step_window.labels):
+            shares = softmax(wanted[step]) if step_window.distributions is not None else np.eye(count)[label]
+            logits = made.discrete(states[row, step])[:count].detach()
+            expected -= float((torch.tensor(shares) * logits.log_softmax(dim=-1)).sum())
+            hits += int(logits.argmax()) == int(np.argmax(shares))
+    assert values["loss"].item() == pytest.approx(expected / 5, rel=1e-5)
+    assert values["accuracy"].item() == pytest.approx(hits / 5)
+    assert set(values) == {"loss", "accuracy"}
+
+
+@pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
+def test_the_loss_of_a_continuous_action_is_the_mean_over_its_dimensions(continuous):
+    made = heads(continuous)
+    states = hidden(2, LENGTH)
+    windows = [window(PAIR, [[0.2, 7.0], [-1.0, 0.0]]), window(SINGLE, [[1.9]])]
+    targets = made.collate(windows, LENGTH)
+    values = made.losses(states, targets)
+    expected, hits = 0.0, 0
+    for row, (some, dimensions) in enumerate(zip(windows, (2, 1), strict=True)):
+        for step in range(len(some)):
+            numbers = made.numbers(states[row, step], dimensions)
+            costs, missed = made.output.losses(numbers.float(), targets.normals[row, step, :dimensions])
+            expected += float(costs.mean())
+            hits += int(not missed.any())
+    assert values["loss"].item() == pytest.approx(expected / 3, rel=1e-5)
+    assert values["accuracy"].item() == pytest.approx(hits / 3)
+
+
+def test_losses_of_both_kinds_are_averaged_over_all_steps_and_reach_every_weight():
+    made = heads()
+    windows = [window(THREE, [2, 0]), window(PAIR, [[0.2, 7.0]]), window(SINGLE, [[1.0]] * 3)]
+    states = hidden(3, LENGTH)
+    together = made.losses(states, made.collate(windows, LENGTH))["loss"]
+    alone = [
+        made.losses(states[[row]], made.collate([some], LENGTH))["loss"] * len(some) for row, some in enumerate(windows)
+    ]
+    assert together.item() == pytest.approx(sum(alone).item() / 6, rel=1e-5)
+    together.backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in made.parameters())
+    assert made.dimension.grad[2:].abs().sum() == 0  # no task of these has a third dimension
+
+
+def test_accuracy_is_1_where_the_network_is_right():
+    made = heads()
+    states = hidden(1, 4)
+    right = made.discrete(states[0])[:, :3].argmax(dim=-1).numpy()
+    assert made.losses(states, made.collate([window(THREE, right)], 4))["accuracy"] == 1
+    assert made.losses(states, made.collate([window(THREE, (right + 1) % 3)], 4))["accuracy"] == 0
+
+
+def test_the_critics_loss_counts_by_its_weight_and_where_returns_are_known():
+    made = heads(critic=0.25)
+    known = np.array([1.0, np.nan, 3.0])
+    windows = [window(TWO, [0, 1, 1], returns=known), window(TWO, [1])]
+    states, targets = hidden(2, LENGTH), made.collate(windows, LENGTH)
+    np.testing.assert_array_equal(targets.returns[0], [*known, np.nan, np.nan])
+    assert targets.returns[1].isnan().all()
+    values = made.losses(states, targets)
+    expected = made.critic.losses(states[0, [0, 2]], torch.tensor([1.0, 3.0])).sum() / 4
+    torch.testing.assert_close(values["critic_loss"], expected)
+    torch.testing.assert_close(values["loss"], values["action_loss"] + 0.25 * expected)
+    without = heads()
+    without.load_state_dict(made.state_dict(), strict=False)
+    torch.testing.assert_close(values["action_loss"], without.losses(states, without.collate(windows, LENGTH))["loss"])
+
+
+def test_logits_of_actions_that_a_task_lacks_are_ruled_out():
+    made = heads()
+    for shape in ((2,), (2, 3), (2, 3, 4)):
+        states = hidden(*shape)
+        logits = made.discrete_logits(states, torch.tensor([2, 5]))
+        assert logits.shape == (*shape, 6)
+        assert logits[0].isneginf().sum(dim=-1).unique().tolist() == [4]
+        assert logits[1].isneginf().sum(dim=-1).unique().tolist() == [1]
+        torch.testing.assert_close(logits[1, ..., :5], made.discrete(states[1])[..., :5])
+
+
+@pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
+@torch.no_grad()
+def test_sharpened_heads_choose_the_same_with_less_doubt(continuous):
+    made = heads(continuous)
+    states = hidden(7)
+    before = [made.distribution(task, states) for task in (THREE, PAIR)]
+    made.sharpen(0.5)
+    after = [made.distribution(task, states) for task in (THREE, PAIR)]
+    torch.testing.assert_close(after[0].logits, before[0].logits * 2)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one.mode(), other.mode())
+    if continuous == "bins":
+        torch.testing.assert_close(after[1].logits, before[1].logits * 2)
+    if continuous == "normal":
+        torch.testing.assert_close(after[1].std, (before[1].std * 0.5).clamp_min(0.5 / 4))
+
+
+@torch.no_grad()
+def test_decisions_are_actions_of_the_task_with_what_they_were_chosen_from():
+    made = heads(critic=1.0)
+    states = hidden(4)
+    decided = made.decide(THREE, states)
+    assert decided.actions.tolist() == made.discrete(states)[:, :3].argmax(dim=-1).tolist()
+    assert decided.labels is decided.actions and decided.distributions.shape == (4, 3)
+    np.testing.assert_allclose(decided.values, made.critic(states).numpy())
+    assert decided.chosen.tolist() == decided.actions.tolist()
+    assert heads().decide(THREE, states).values is None
+    assert set(made.decide(FROM_ONE, states).actions) <= {1, 2}
+    assert made.decide(PAIR, states).actions.shape == (4, 2)
+    last = made.decide(THREE, states, lambda distribution, rngs: torch.full((4,), len(rngs)), [None, None])
+    assert last.actions.tolist() == [2] * 4
+
+
+@torch.no_grad()
+def test_illegal_actions_have_no_chance():
+    made = heads()
+    states = hidden(4)
+    legal = np.array([[True, False, False], [False, True, True], [True, True, True], [False, False, True]])
+    decided = made.decide(THREE, states, action_masks=legal)
+    assert isinstance(decided.distribution, Categorical)
+    assert all(legal[row, action] for row, action in enumerate(decided.actions))
+    assert decided.distribution.logits.isneginf().numpy().tolist() == (~legal).tolist()
+    torch.testing.assert_close(decided.distribution.logits[2], made.distribution(THREE, states).logits[2])
+
+
+def test_what_a_codec_cannot_carry_is_named_with_the_setting():
+    config = plain_codec(discrete_actions=2, action_dimensions=1)
+    assert check_actions(config, THREE) == [(3, "discrete_actions", "discrete actions")]
+    assert check_actions(config, PAIR) == [(2, "action_dimensions", "action dimensions")]
+    check_limits(config, TWO, check_actions(config, TWO))
+    check_limits(config, SINGLE, check_actions(config, SINGLE))
+    words = "^task toy/counter has 3 discrete actions, codec step carries 2: set codec.discrete_actions=3.$"
+    with pytest.raises(GatitoError, match=words):
+        check_limits(config, THREE, check_actions(config, THREE))
+    with pytest.raises(
+        GatitoError, match="has 2 action dimensions, codec step carries 1: set codec.action_dimensions=2"
+    ):
+        check_limits(config, PAIR, check_actions(config, PAIR))
+
+
+def test_regression_has_nothing_to_sample_from():
+    check_samples(plain_codec(continuous="normal"), PAIR)
+    check_samples(plain_codec(continuous="regression"), THREE)
+    words = "^task toy/target: codec.continuous=regression .* set codec.continuous=normal .*, and distil with it.$"
+    with pytest.raises(GatitoError, match=words) as error:
+        check_samples(replace(plain_codec(), continuous="regression"), PAIR)
+    assert error.value.task == "toy/target"
+
+
+def test_actions_are_counted():
+    assert [action_count(task) for task in (TWO, THREE, FROM_ONE, SINGLE, PAIR)] == [2, 3, 2, 1, 2]
+
+
+def test_fresh_heads_are_nearly_indifferent():
+    made = ActionHeads(plain_codec(), 512)
+    assert made.discrete.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert made.dimension.std().item() == pytest.approx(0.3, rel=0.1)
+    entropy = made.distribution(THREE, hidden(9).repeat(1, 32)).entropy()
+    assert entropy.min() > 0.9 * math.log(3)
