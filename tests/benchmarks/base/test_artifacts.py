@@ -1,10 +1,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.base import artifacts
 from benchmarks.base.artifacts import Artifact, atomic_write, write_text
 from benchmarks.base.errors import GatitoError
+from tests.properties import few
 
 
 def finished(folder, config=None):
@@ -259,3 +262,30 @@ def test_a_killed_adoption_is_repeated(tmp_path, monkeypatch):
         mine.adopt(tmp_path)
     assert mine.adopt(tmp_path) and mine.is_complete()
     assert sorted(path.name for path in mine.folder.iterdir()) == ["data.txt", "manifest.json"]
+
+
+@few
+@given(
+    files=st.dictionaries(
+        st.from_regex(r"[a-z]{1,6}(/[a-z]{1,6})?", fullmatch=True), st.binary(max_size=50), max_size=4
+    ),
+    data=st.data(),
+)
+def test_a_finished_artifact_is_known_until_any_byte_of_it_changes(files, data, tmp_path_factory):
+    files = {
+        name: content for name, content in files.items() if not any(other.startswith(f"{name}/") for other in files)
+    }
+    folder = tmp_path_factory.mktemp("artifact") / "a"
+    artifact = Artifact(folder, "thing", {"a": 1})
+    artifact.start()
+    for name, content in files.items():
+        artifacts.write_bytes(folder / name, content)
+    artifact.finish(1.0)
+    assert artifact.is_complete()
+    if full := sorted(name for name, content in files.items() if content):
+        path = folder / data.draw(st.sampled_from(full))
+        content = bytearray(path.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        with pytest.raises(GatitoError, match="checksum"):
+            artifact.is_complete()

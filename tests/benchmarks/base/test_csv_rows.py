@@ -1,11 +1,16 @@
+import csv
+import io
 import math
 import re
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.base.csv_rows import columns, read_csv, to_csv
 from benchmarks.base.errors import GatitoError
+from tests.properties import few, numbers, texts
 
 
 @dataclass(frozen=True)
@@ -114,3 +119,31 @@ def test_an_optional_column_exists_if_a_row_has_a_value(tmp_path):
         assert read_csv(write(tmp_path, to_csv(rows, Optional)), Optional, "none") == rows
     with pytest.raises(GatitoError, match="the columns are name,price instead of name"):
         read_csv(write(tmp_path, "name,price\na,1\n"), Optional, "none")
+
+
+@few
+@given(
+    rows=st.lists(
+        st.builds(
+            Row,
+            texts | st.sampled_from(["=1+1", "'=x", "@", "-", "\t", "\r", "\n", '"', "a\r\nb", ",", "'", ""]),
+            st.integers(),
+            numbers,
+            st.none() | numbers,
+            st.none() | st.booleans(),
+            st.booleans(),
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_is_in_the_cells_comes_back(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    path.write_bytes(to_csv(rows, Row).encode())
+    assert read_csv(path, Row, "none") == rows
+
+
+@few
+@given(text=texts)
+def test_no_cell_begins_as_a_formula(text):
+    [_, cells] = csv.reader(io.StringIO(to_csv([Row(text, 1, 1.0, None, None, True)], Row), newline=""))
+    assert not cells[0].startswith(tuple("=+-@\t\r"))

@@ -3,6 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
@@ -10,11 +12,12 @@ from benchmarks.base.files import digest, read_json, write_json, write_text
 from benchmarks.base.seeds import Purpose
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.play.recording import RecordingJob, record
-from benchmarks.play.rollout import rollout
+from benchmarks.play.rollout import Episode, rollout
 from benchmarks.play.trajectories import Trajectories, verify_shard, write_shard
 from benchmarks.runs.failures import Failures
 from benchmarks.tasks import Suite, spaces
 from tests.conftest import make_task
+from tests.properties import few
 
 
 @pytest.fixture
@@ -177,3 +180,40 @@ def test_foreign_shards_fail_only_their_task(tmp_path):
     record(jobs[:1], workers=1, failures=failures, suite=suite)
     assert jobs[0].artifact.is_complete() and Trajectories(jobs[0].artifact.folder).facts["discarded"] == 0
     assert not list(jobs[0].artifact.folder.glob("discarded*"))
+
+
+@st.composite
+def episodes(draw):
+    made = []
+    for seed in range(draw(st.integers(1, 4))):
+        length = draw(st.integers(1, 6))
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        steps = {
+            "observations": rng.normal(size=(length + 1, 2)).astype(np.float32),
+            "actions": rng.integers(3, size=length),
+            "labels": rng.integers(3, size=length),
+            "rewards": rng.normal(size=length),
+            "terminated": np.arange(length) == length - 1,
+            "truncated": np.zeros(length, bool),
+        }
+        made.append(Episode("toy/counter", seed, float(steps["rewards"].sum()), length, None, False, steps))
+    return made
+
+
+@few
+@given(shards=st.lists(episodes(), min_size=1, max_size=3))
+def test_any_episodes_come_back_by_window_and_by_step(shards, tmp_path_factory):
+    artifact = Artifact(tmp_path_factory.mktemp("recording") / "a", "trajectories", {})
+    artifact.start()
+    for number, some in enumerate(shards):
+        write_shard(artifact.folder / f"shard-{number:03d}", some, spaces(make_task())[0])
+    artifact.finish(1.0, task="toy/counter", agent="random", distribution_kind=None)
+    read, every = Trajectories(artifact.folder), [episode for some in shards for episode in some]
+    assert len(read) == len(every) and read.lengths.tolist() == [episode.length for episode in every]
+    columns = ["observations", "actions", "labels", "rewards", "terminated", "truncated"]
+    for number, episode in enumerate(every):
+        window = read.window(number, 0, 99, columns)
+        for name in columns:
+            np.testing.assert_array_equal(window[name], episode.steps[name][: episode.length])
+    scattered = read.scattered(np.arange(read.steps), ["rewards"])["rewards"]
+    np.testing.assert_array_equal(scattered, np.concatenate([episode.steps["rewards"] for episode in every]))

@@ -111,7 +111,7 @@ def test_a_batch_is_a_function_of_seed_and_step_and_its_parts_are_the_whole():
     parts = [[steps(window) for window in mixture(source, other).batch(5, part, 3)] for part in range(3)]
     assert [len(part) for part in parts] == [14, 13, 13]
     assert [window for row in itertools.zip_longest(*parts) for window in row if window] == whole
-    loader = mixture(source, other).drawn(range(4, 6), range(2), 3)
+    loader = mixture(source, other).loader(range(4, 6), range(2), 3)
     loaded = [[[steps(window) for window in batch] for batch in batches] for batches in loader]
     assert loaded[1] == parts[:2] and len(loaded) == 2
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.tasks import spaces
 from generalist.network.gato.patches import patch_positions
@@ -20,6 +22,7 @@ from generalist.network.gato.tokens import (
 from generalist.network.observations import mu_law
 from tests.environments import MISSIONS
 from tests.generalist.network.gato.test_gato_codec import COUNTER, INSTRUCTED, TARGET, TASKS, WORDS, collate, make, play
+from tests.properties import few
 
 
 def test_mu_law_and_bins_match_a_hand_computation():
@@ -109,3 +112,17 @@ def test_positions_of_patches_are_their_intervals_or_middles():
     assert drawn[..., 0].max(axis=0).tolist() == [31, 63, 95, 127]
     assert (drawn[:, 0, 1].min(), drawn[:, 0, 1].max()) == (0, 127)
     assert drawn[:, 1, 0].mean() == pytest.approx(47.5, abs=0.8)
+
+
+@few
+@given(text=st.binary(max_size=40) | st.lists(st.sampled_from([b"go", b" the", b"red", b" b", b"\xff"])).map(b"".join))
+def test_any_bytes_are_read_and_written_again(text):
+    ids = read_text(text)
+    assert write_text(ids) == text and len(ids) <= len(text) and all(0 <= each < WORDS.discrete for each in ids)
+
+
+@few
+@given(values=st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=10), bins=st.integers(2, 1024))
+def test_bins_follow_the_order_of_what_is_in_them(values, bins):
+    found = to_bins(mu_law(torch.tensor(sorted(values), dtype=torch.float64)).numpy(), bins)
+    assert (np.diff(found) >= 0).all() and found.min() >= 0 and found.max() < bins
