@@ -214,7 +214,7 @@ def test_the_probability_of_improvement_in_every_resample():
     np.testing.assert_allclose(found.resampled, resampled)
     np.testing.assert_allclose(found.episodes_only, episodes_only)
     assert (found.seeds, found.episodes) == (2, 5)
-    assert 0 < found.resampled.min() < found.resampled.max() < 1
+    assert 0 <= found.resampled.min() < found.resampled.max() <= 1
     one = [{0: sample[0]} for sample in x]
     assert improvement(bootstrap, one, one).seeds == 1 and improvement(bootstrap, one, y).seeds == 2
     assert improvement(bootstrap, x, [{0: np.ones(3)}] * 3).seeds == 3
