@@ -1,5 +1,6 @@
 # make benchmark: from nothing to a scored table.   make test: set-up and tests.   make check: all that CI checks.
 # make wheel: writes dist/gatito-VERSION-py3-none-any.whl.   make wheel-check: the wheel in a bare environment, tried out.
+# make mutants: do the tests of the core notice small faults? An hour or more; it resumes.
 # make speed: every measurement against peers and machine, an hour or more.   make speed-check: has anything become slower?
 PYTHON ?= python3
 VENV := .venv
