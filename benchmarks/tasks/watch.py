@@ -63,6 +63,7 @@ class _Watch:
         self._runs = self._wanted = False
         self._last: tuple[int, int] | None = None
         self._shown: mmap.mmap | bytearray = bytearray(2)  # the place of a task, and its call, or 0 between calls
+        self._calls = 0
         self._tasks: list[tuple[str, float]] = []
         self._file: Path | None = None
         if hasattr(signal, "setitimer"):
@@ -78,7 +79,8 @@ class _Watch:
         stopwatch.calls += 1
         self.inside = stopwatch
         self._shown[0] = stopwatch.place
-        self._shown[1] = stopwatch.calls % 255 + 1
+        self._calls = self._calls % 255 + 1  # of all environments: two of them may be in their first call
+        self._shown[1] = self._calls
 
     def leave(self) -> None:
         """End a call."""

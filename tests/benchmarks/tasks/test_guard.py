@@ -1,5 +1,6 @@
 """What an environment says is checked, copied and timed; a line names task, seed and step."""
 
+import os
 import threading
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import make_env
 from benchmarks.tasks.conformity import ViolationError, conformer, flag_of, has_bounds, reward_of, success_of
+from benchmarks.tasks.watch import WATCH, Sight, Stopwatch
 from tests.conftest import make_task
 from tests.odd_environments import FAULTS
 
@@ -170,6 +172,24 @@ def test_an_environment_that_cannot_be_closed_is_told_of_once_and_left(where, wo
         env.close()
     told = " ".join(capsys.readouterr().err.split())
     assert told.count("in close()") == 1 and words in told
+
+
+def test_another_process_sees_where_a_call_is_and_that_the_next_one_is_another(tmp_path):
+    file = tmp_path / "sight"
+    assert Sight.read(file) is None
+    first, second = (Stopwatch("toy/a", 5.0, 9.0) for _ in range(2))
+    with WATCH.shown_in(file):
+        assert Sight.read(file) == Sight(os.getpid(), None, float("inf"), 0)
+        seen = []
+        for stopwatch in (first, second, Stopwatch("toy/b", 6.0, 9.0)):  # each in its first call
+            with WATCH.timed(stopwatch):
+                seen.append(Sight.read(file))
+        assert Sight.read(file).task is None
+    assert [(sight.task, sight.limit, sight.process) for sight in seen[1:]] == [
+        ("toy/a", 5.0, os.getpid()),
+        ("toy/b", 6.0, os.getpid()),
+    ]
+    assert len({sight.call for sight in seen}) == 3
 
 
 def test_outside_the_main_thread_there_is_no_time_limit():
