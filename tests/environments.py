@@ -211,6 +211,25 @@ class Corridor(gym.Env):
         return np.array([self.place, self.lost], np.float32), reward, over and not self._cut, over and self._cut, {}
 
 
+class Shortcut(gym.Env):
+    """Three steps: action 0 pays 1, action 1 pays 2 and has a hidden cost of 1, action 2 pays 3 and costs 5."""
+
+    def __init__(self, factor=1.0):
+        self.observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(3)
+        self._factor = factor
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        info = {"cost": self._factor * (0, 1, 5)[action]}
+        return np.array([self.steps], np.float32), float(1 + action), self.steps == 3, False, info
+
+
 class Lottery(gym.Env):
     """One step: action 0 pays 0.5, action 1 a draw of N(0.3, 1). Or both pay a draw, action 1 ``edge`` more."""
 
@@ -262,6 +281,7 @@ for _name, _class in [
     ("Recall", Recall),
     ("Corridor", Corridor),
     ("Lottery", Lottery),
+    ("Shortcut", Shortcut),
 ]:
     gym.register(f"{_name}-v0", entry_point=_class, max_episode_steps=20)
 

@@ -44,6 +44,7 @@ class RecordingJob:
         parameters: parameters of the network, if the compute of its decisions is part of the recording's cost.
         tries: number of times that each seed is played, with different random streams; the best episode is kept.
         without_cost: whether episodes with any hidden cost are left out.
+        cost_weight: weight of the hidden cost in the comparison of several tries.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class RecordingJob:
     parameters: int = 0
     tries: int = 1
     without_cost: bool = False
+    cost_weight: float = 0.0
 
     @property
     def agent(self) -> str:
@@ -236,8 +238,8 @@ def _episodes(
         for number in range(recording.tries):
             policy.name = f"{name}-{number}"  # it seeds the policy's random streams
             for episode in rollout(policy, {recording.task: batch}, envs_per_task=recording.num_envs, keep_steps=True):
-                previous = best.get(episode.seed)
-                if previous is None or _merit(episode) > _merit(previous):
+                previous, weight = best.get(episode.seed), recording.cost_weight
+                if previous is None or _merit(episode, weight) > _merit(previous, weight):
                     best[episode.seed] = episode
         policy.name = name
         for seed in batch:
@@ -246,8 +248,8 @@ def _episodes(
         report(min(kept, enough_steps))
 
 
-def _merit(episode: Episode) -> tuple[bool, float]:
-    return bool(episode.success), episode.total_return
+def _merit(episode: Episode, cost_weight: float) -> tuple[bool, float]:
+    return bool(episode.success), episode.total_return - cost_weight * (episode.cost or 0.0)
 
 
 def _report_from(report: Callable[[int], None], first: int, most: int, done: int) -> None:

@@ -19,12 +19,14 @@ from benchmarks.base.seeds import alike, branch
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
+from benchmarks.tasks.overseer import check_costs
 from benchmarks.tasks.snapshots import snapshot as cloning
-from generalist.amplifiers.amplifier import Planner
+from generalist.amplifiers.amplifier import Planner, check_discrete, likely_logits
 from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.config.codec import CodecConfig
 from generalist.config.masks import refuse_masks
+from generalist.config.objective import cost_weight, min_probability
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.distributions import Categorical, Distribution, Selector, greedy, gumbel_noise, sample
@@ -49,6 +51,8 @@ class BestOfN(Planner):
         "biased upwards; 0: none.",
         at_least=0,
     )
+    cost_weight: float = cost_weight()
+    min_probability: float = min_probability()
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Reject settings and tasks that cannot work.
@@ -57,6 +61,8 @@ class BestOfN(Planner):
             GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
+        check_costs("amplifier.cost_weight", self.cost_weight, tasks)
+        check_discrete(self.min_probability, tasks)
         refuse_masks("amplifier best_of_n", "would try illegal actions", tasks, "Set amplifier=self_imitation")
         for task in tasks:
             check_samples(codec, task)
@@ -114,7 +120,7 @@ class BestOfNPolicy(CountingPolicy):
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
         task, count = rows.task, len(rows.env_ids)
         n = min(self._config.candidates, action_count(task)) if is_discrete(task) else self._config.candidates
-        simulator = self._simulators.setdefault(task.name, Simulator(task, self.cost))
+        simulator = self._simulators.setdefault(task.name, Simulator(task, self.cost, self._config.cost_weight))
         rollouts = Rollouts(self._policy, simulator, state.memory, self.cost)
         starts = [simulator.snapshot(env) for env in rows.envs]
         # Every candidate has its own memory slot, which remembers that this action was taken.
@@ -130,7 +136,7 @@ class BestOfNPolicy(CountingPolicy):
             envs=[env for env in rows.envs for _ in range(n)],
             action_masks=None if rows.action_masks is None else np.repeat(rows.action_masks, n, axis=0),
         )
-        select = _first_and_others(n, is_discrete(task))
+        select = _first_and_others(n, is_discrete(task), self._config.min_probability)
         actions = rollouts.ask(candidates, select).actions
         actions = actions.reshape(count, n, *actions.shape[1:])
         all_pairs = [(row, candidate) for row in range(count) for candidate in range(n)]
@@ -197,8 +203,10 @@ class BestOfNPolicy(CountingPolicy):
         return first + np.arange(size).reshape(self._config.candidates, self._config.rollouts)
 
 
-def _first_and_others(n: int, distinct: bool) -> Selector:
+def _first_and_others(n: int, distinct: bool, min_probability: float = 0.0) -> Selector:
     """In each group of ``n`` rows with the same observation, the first acts greedily and the others sample.
+
+    Actions below the probability are replaced by the greedy one.
 
     Samples of discrete actions are without replacement, by the Gumbel-top-k trick (Kool et al. 2019, arXiv:1903.06059).
     """
@@ -209,7 +217,7 @@ def _first_and_others(n: int, distinct: bool) -> Selector:
             chosen[::n] = distribution.mode()[::n]
             return chosen
         assert isinstance(distribution, Categorical)
-        groups = distribution.logits[::n].float()
+        groups = torch.from_numpy(likely_logits(distribution.logits[::n].float().numpy(), min_probability))
         noisy = groups + gumbel_noise(rngs[::n], groups)
         first = groups.argmax(dim=1, keepdim=True)
         chosen = noisy.scatter(1, first, torch.inf).topk(n, dim=1).indices

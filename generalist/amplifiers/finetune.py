@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.tasks import Task
+from benchmarks.tasks.overseer import check_costs
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import PPOConfig, check_learnable, settings_of
@@ -27,6 +28,7 @@ class Finetune(PPOConfig, Amplifier):
         """Reject settings and tasks that cannot work; see :meth:`generalist.amplifiers.Amplifier.check`."""
         check_learnable("amplifier finetune", tasks, codec)
         self.check_training("amplifier")
+        check_costs("amplifier.cost_weight", self.cost_weight, tasks)
 
     def artifact(self, generalist: Artifact, context: AmplifierContext) -> Artifact:
         """The fine-tuned network."""

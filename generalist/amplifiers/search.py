@@ -27,14 +27,16 @@ from benchmarks.base.seeds import alike
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
+from benchmarks.tasks.overseer import check_costs
 from benchmarks.tasks.snapshots import snapshot as cloning
-from generalist.amplifiers.amplifier import Planner
+from generalist.amplifiers.amplifier import Planner, check_discrete, likely_logits
 from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.amplifiers.tree import Prediction, Trees, sequential_halving
 from generalist.config.codec import CodecConfig
 from generalist.config.masks import refuse_masks
 from generalist.config.networks import network_kind
+from generalist.config.objective import cost_weight, min_probability
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
 from generalist.network.distributions import Categorical, Distribution, environment_actions
@@ -73,6 +75,8 @@ class Search(Planner):
     )
     horizon: int = setting(100, "Longest such rollout in steps; the critic estimates the rest.", at_least=1)
     gumbel_scale: float = setting(1.0, "Scale of the noise on first actions; 0: greedy.", at_least=0)
+    cost_weight: float = cost_weight()
+    min_probability: float = min_probability()
 
     def check(self, tasks: Sequence[Task], model: ModelConfig, codec: CodecConfig) -> None:
         """Reject settings and tasks that cannot work.
@@ -81,6 +85,8 @@ class Search(Planner):
             GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
+        check_costs("amplifier.cost_weight", self.cost_weight, tasks)
+        check_discrete(self.min_probability, tasks)
         if self.num_simulations < self.max_num_considered_actions:
             raise GatitoError(
                 f"amplifier.num_simulations={self.num_simulations} is less than one for each of "
@@ -149,7 +155,9 @@ class SearchPolicy(CountingPolicy):
         self._policy.close()
 
     def _decide(self, rows: PolicyInput, state: _State) -> PolicyOutput:
-        simulator = self._simulators.setdefault(rows.task.name, Simulator(rows.task, self.cost))
+        simulator = self._simulators.setdefault(
+            rows.task.name, Simulator(rows.task, self.cost, self._config.cost_weight)
+        )
         rollouts = Rollouts(self._policy, simulator, state.memory, self.cost)
         trees = Trees(self._predict(rollouts, rows), 1 + self._config.num_simulations, self._config.value_scale)
         forest = _Forest(trees, rows, rollouts, state)
@@ -276,7 +284,8 @@ class SearchPolicy(CountingPolicy):
             logits = output.distribution.logits
             indices = torch.arange(logits.shape[1]).expand(len(logits), -1)
             actions = environment_actions(rows.task, indices)
-            return Prediction(output.distribution.parameters(rows.task), actions, output.values)
+            prior = likely_logits(output.distribution.parameters(rows.task), self._config.min_probability)
+            return Prediction(prior, actions, output.values)
         actions = self._sampled_actions(rows, output.distribution)
         # Actions sampled from the policy have a uniform prior (Hubert et al. 2021).
         return Prediction(np.zeros(actions.shape[:2]), actions, output.values)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import Task
+from benchmarks.tasks.overseer import check_costs
 from generalist.amplifiers.amplifier import Planner
 from generalist.config.codec import CodecConfig
+from generalist.config.objective import cost_weight
 from generalist.config.settings import ModelConfig
 from generalist.network.heads import check_samples
 from generalist.network.policy import NetworkPolicy
@@ -23,6 +25,8 @@ class SelfImitation(Planner):
     """The options of ``amplifier=self_imitation``."""
 
     tries: int = setting(4, "Episodes from each start; the best one is learned.", at_least=2)
+
+    cost_weight: float = cost_weight()
 
     @property
     def plays_per_start(self) -> int:
@@ -36,6 +40,7 @@ class SelfImitation(Planner):
             GatitoError: names the setting or the task.
         """
         check_settings("amplifier", self)
+        check_costs("amplifier.cost_weight", self.cost_weight, tasks)
         for task in tasks:
             check_samples(codec, task)
 

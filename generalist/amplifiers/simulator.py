@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.play.policy import PolicyInput, stack_masks
 from benchmarks.tasks import Task, make_env, spaces
-from benchmarks.tasks.conformity import mask_of
+from benchmarks.tasks.conformity import cost_of, mask_of
 from benchmarks.tasks.observations import packer, stack
 from benchmarks.tasks.snapshots.snapshot import State, restore, save
 from generalist.network.inference_cost import InferenceCost
@@ -61,9 +61,10 @@ class Simulator:
     Lander's ground does not change).
     """
 
-    def __init__(self, task: Task, cost: InferenceCost) -> None:
-        """Args: the task, and the counter of steps and their seconds."""
+    def __init__(self, task: Task, cost: InferenceCost, cost_weight: float = 0.0) -> None:
+        """Args: the task, the counter of steps and their seconds, and lambda in the rewards R - lambda C."""
         self.task = task
+        self._cost_weight = cost_weight
         self._cost = cost
         observation_space, action_space = spaces(task)
         self._pack = packer(observation_space)
@@ -98,9 +99,14 @@ class Simulator:
             steps = [self._entered[place][1].step(action) for place, action in zip(places, native_actions, strict=True)]
         self._cost.simulator_steps += len(steps)
         return [
-            Transition(self._pack(observation), float(reward), bool(terminated), bool(truncated), mask_of(info))
+            Transition(
+                self._pack(observation), self._payoff(reward, info), bool(terminated), bool(truncated), mask_of(info)
+            )
             for observation, reward, terminated, truncated, info in steps
         ]
+
+    def _payoff(self, reward: Any, info: dict[str, Any]) -> float:  # noqa: ANN401
+        return float(reward) - self._cost_weight * (cost_of(info) or 0.0) if self._cost_weight else float(reward)
 
     def reached(self, place: int) -> Snapshot:
         """The current state of the clone at this place."""

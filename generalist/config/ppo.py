@@ -12,6 +12,7 @@ from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.config.masks import refuse_masks
 from generalist.config.networks import network_kind
+from generalist.config.objective import cost_weight
 
 
 @dataclass
@@ -46,6 +47,7 @@ class PPOConfig:
         "Target divergence of an update, in nats; the update ends early beyond 1.5 times this value; 0: no limit.",
         at_least=0,
     )
+    cost_weight: float = cost_weight()
     max_grad_norm: float = setting(0.5, "Largest norm of the gradient.", above=0)
     critic_warmup: int = setting(4, "First updates, in which only the critic is trained.", at_least=0)
     select_every: int = setting(

@@ -67,6 +67,7 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
             num_envs=NUM_ENVS,
             parameters=Cost.read(round_.player.folder).parameters,
             tries=ida.amplifier.plays_per_start if round_.side == AMPLIFIED else 1,
+            cost_weight=float(ida.options.get("cost_weight", 0.0)),
         )
         jobs.append(job)
     lines = record(jobs, workers=run.workers, failures=run.failures, suite=run.suite)

@@ -42,8 +42,10 @@ class Trial:
         return float(np.mean([np.sign(gain) * np.log1p(abs(gain)) for gain in gains]))
 
 
-def try_out(policy: Policy, tasks: Sequence[Task], episodes: int, seed: int) -> tuple[dict[str, list[float]], int]:
-    """Play episodes of each task on the selection seeds of a training seed.
+def try_out(
+    policy: Policy, tasks: Sequence[Task], episodes: int, seed: int, cost_weight: float = 0.0
+) -> tuple[dict[str, list[float]], int]:
+    """Play episodes of each task on the selection seeds of a training seed; scores are less the weighted hidden cost.
 
     Returns:
         The metric of each episode by task name, and the number of environment steps.
@@ -53,6 +55,7 @@ def try_out(policy: Policy, tasks: Sequence[Task], episodes: int, seed: int) -> 
     scores: dict[str, list[float]] = {task.name: [] for task in tasks}
     steps = 0
     for episode in rollout(policy, seeds, envs_per_task=episodes):
-        scores[episode.task].append(metric_value(metrics[episode.task], episode))
+        penalty = cost_weight * (episode.cost or 0.0)
+        scores[episode.task].append(metric_value(metrics[episode.task], episode) - penalty)
         steps += episode.length
     return scores, steps

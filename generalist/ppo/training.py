@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmarks.base.flops import count_flops, parameter_count
 from benchmarks.base.seeds import derive, stream
 from benchmarks.runs.parallel import Report
 from benchmarks.runs.tracking import Log
+from benchmarks.tasks.overseer import make_overseen
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import with_critic
 from generalist.config.settings import ModelConfig
@@ -146,7 +148,14 @@ class _Training:
         self._discount = self._network.codec.discount
         tokens = self._network.model.context_length - 1
         contexts = {task: self._network.steps_in(task, tokens) for task in learner.tasks}
-        self._collector = RolloutCollector(contexts, self._config.num_envs, learner.seed, self._discount, self._prompts)
+        self._collector = RolloutCollector(
+            contexts,
+            self._config.num_envs,
+            learner.seed,
+            self._discount,
+            self._prompts,
+            partial(make_overseen, cost_weight=self._config.cost_weight),
+        )
         self._updates = Updates(self._network, self._config)
         self.progress, self._saved = _Progress(), -1
         if (self._folder / CHECKPOINT).exists():
@@ -220,7 +229,9 @@ class _Training:
         """Play on selection seeds, keep the weights if they are the best so far, and return metrics to log."""
         learner, progress = self._learner, self.progress
         policy = NetworkPolicy(self._network, "ppo", self._prompts)
-        scores, steps = try_out(policy, learner.tasks, self._config.select_episodes, learner.seed)
+        scores, steps = try_out(
+            policy, learner.tasks, self._config.select_episodes, learner.seed, self._config.cost_weight
+        )
         progress.selection_steps += steps
         progress.forwards += policy.cost.forward_passes
         if not progress.trial:
