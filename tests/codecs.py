@@ -8,5 +8,5 @@ _PLAIN = {"memory": "all", "continuous": "bins", "fourier_features": 0}
 
 
 def plain_codec(name: str = "step", **settings: Any) -> CodecConfig:
-    """Settings of a codec that are those of no preset, but for these."""
+    """Settings of a codec that equal no preset."""
     return CodecConfig(name, **_PLAIN | settings)

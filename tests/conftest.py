@@ -20,7 +20,7 @@ def make_task(env_id="tests.environments:Counter-v0", name=None, **settings):
 
 
 def make_run(folder, suite=None, *, seed=0, workers=1, failures=None):
-    """A run in a folder, tracked nowhere; without a suite, of no tasks."""
+    """A run in a folder without tracking; without a suite, it has no tasks."""
     from benchmarks.runs.failures import Failures
     from benchmarks.runs.run import Run
     from benchmarks.runs.tracking import Tracker, TrackingConfig
@@ -95,7 +95,7 @@ def small_network(codec, width=32, tasks=(), **sizes):
 
 @pytest.fixture
 def gatito_inside(tmp_path, monkeypatch, capfd):
-    """Run the command line in this process and in an empty folder: seconds faster, for what fails early."""
+    """Run the command line in this process and in an empty folder, which is seconds faster for early errors."""
 
     def run(*arguments):
         import gatito as entry

@@ -11,7 +11,7 @@ from benchmarks.tasks.observations import FrameStack
 
 
 class Counter(gym.Env):
-    """Counts its steps in the observation; reward is the action; ends after ``length`` steps, drawn from the seed."""
+    """Counts its steps in the observation; the reward is the action; the number of steps is sampled from the seed."""
 
     def __init__(self, length=None):
         self.observation_space = gym.spaces.Box(-1000, 1000, (2,), np.float32)
@@ -60,7 +60,7 @@ class Raises(Counter):
 
 
 class Dies(Counter):
-    """Takes its process with it on its third step, as a crash in native code does."""
+    """Kills its process in its third step, like a crash in native code."""
 
     def step(self, action):
         if self.steps == 2:
@@ -69,7 +69,7 @@ class Dies(Counter):
 
 
 class StillBorn(Counter):
-    """Takes its process with it as it is made."""
+    """Kills its process in its constructor."""
 
     def __init__(self):
         os._exit(139)
@@ -83,7 +83,7 @@ class Exits(Counter):
 
 
 class Fragile(Counter):
-    """Crashes on its third step as long as there is a file ``broken`` where the run was started."""
+    """Crashes in its third step while the working folder contains a file ``broken``."""
 
     def step(self, action):
         if self.steps == 2 and Path("broken").exists():
@@ -99,7 +99,7 @@ class Infinite(Counter):
 
 
 class Masked(Counter):
-    """Says which actions are legal: never the last."""
+    """Reports an action mask that excludes the last action."""
 
     def reset(self, *, seed=None, options=None):
         return super().reset(seed=seed)[0], {"action_mask": np.array([1, 1, 0], np.int8)}
@@ -109,7 +109,7 @@ class Masked(Counter):
 
 
 class Picture(Counter):
-    """An observation that the step codec cannot carry."""
+    """An observation that the step codec does not support."""
 
     def __init__(self):
         super().__init__()
@@ -145,7 +145,7 @@ MISSIONS = ("go to the red ball", "go to the blue ball after you open a door")
 
 
 class Instructed(gym.Env):
-    """One of two missions over the same sights: the reward is for action 0 under the first, for 2 under the second."""
+    """Two missions with the same images: action 0 is rewarded under the first mission, action 2 under the second."""
 
     def __init__(self):
         self.observation_space = gym.spaces.Dict(
@@ -171,7 +171,7 @@ class Instructed(gym.Env):
 
 
 class Recall(gym.Env):
-    """The first observation alone says which of two actions is rewarded from then on: 1 a step, 4 an episode."""
+    """Only the first observation shows which of two actions is rewarded: 1 per step, 4 per episode."""
 
     def __init__(self):
         self.observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -249,7 +249,7 @@ class Lottery(gym.Env):
 
 
 class Unbounded(Counter):
-    """Actions that no codec carries."""
+    """Actions that no codec supports."""
 
     def __init__(self):
         super().__init__()

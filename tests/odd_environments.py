@@ -1,4 +1,4 @@
-"""Small learnable environments, each odd in one way. Registered on import, as ``tests.odd_environments:<id>``."""
+"""Small learnable environments, each unusual in one way. Registered on import, as ``tests.odd_environments:<id>``."""
 
 import collections
 import contextlib
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Signs(gym.Env):
-    """Is a number positive? The right answer pays 1 in each of 8 steps; answers are 0 and 1."""
+    """Is a number positive? The correct action has reward 1 in each of 8 steps; actions are 0 and 1."""
 
     def __init__(self):
         self.observation_space = self.sights()
@@ -44,7 +44,7 @@ class Signs(gym.Env):
 
 
 class Reuses(Signs):
-    """Writes every observation into one array, and spoils it before the next one."""
+    """Reuses one array for all observations, and overwrites it before the next one."""
 
     def reset(self, **arguments):
         self.array = np.zeros(1, np.float32)
@@ -60,7 +60,7 @@ class Reuses(Signs):
 
 
 class FromOne(Signs):
-    """Answers are 1 and 2; any other is refused."""
+    """Actions are 1 and 2; any other is rejected."""
 
     def answers(self):
         return gym.spaces.Discrete(2, start=1)
@@ -93,7 +93,7 @@ class Pairs(Signs):
 
 
 class Drifts(Signs):
-    """Says float32, and answers with whole numbers, doubles and lists, episode by episode."""
+    """Declares float32, and returns integers, doubles and lists in successive episodes."""
 
     episodes = 0
 
@@ -107,7 +107,7 @@ class Drifts(Signs):
 
 
 class Scales(Signs):
-    """Asks for half the number, within ``low`` and ``high``, and scribbles on the action that it is given."""
+    """The target is half the number, within ``low`` and ``high``; overwrites the action's array."""
 
     def __init__(self, low=-1.0, high=1.0, dtype="float32"):
         self._bounds = low, high, np.dtype(dtype)
@@ -147,7 +147,7 @@ FAULTS = {
 
 
 class Breaks(Signs):
-    """Breaks its word in the third step, see ``FAULTS``."""
+    """Violates its space in the third step, see ``FAULTS``."""
 
     def __init__(self, fault):
         super().__init__()
@@ -171,7 +171,7 @@ class OldReset(Signs):
 
 
 class Hangs(Signs):
-    """Never comes back from its third step or a reset, catching whatever is raised or not even that, or is slow."""
+    """Hangs in its third step or in a reset, in Python code that may catch exceptions or in native code, or is slow."""
 
     def __init__(self, where="step"):
         super().__init__()

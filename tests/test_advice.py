@@ -1,4 +1,4 @@
-"""What an error's line tells a person to do is done here, to the letter: afterwards, the same command works.
+"""Follow the remedies in error messages literally: afterwards, the same command works.
 
 And it costs no more than it must: everything else in the run's folder is as it was.
 """
@@ -29,7 +29,7 @@ TASK = make_task("tests.environments:Counter-v0")
 
 
 def make_expert(run):
-    """A finished expert, as training writes it."""
+    """A finished expert, as written by training."""
     artifact = Artifact(run / "experts" / TASK.name, "expert", {"task": TASK.digest, "recipe": {"algorithm": "ppo"}})
     if not artifact.is_complete():
         artifact.start()
@@ -49,7 +49,7 @@ def unfinished_artifact(run):
 
 
 def make_recording(run):
-    """A recording that is taken up where a kill has left it."""
+    """A recording that was killed and can be resumed."""
     artifact = Artifact(run / "trajectories" / TASK.name, "trajectories", {"agent": "random"})
     failures = Failures([TASK.name])
     artifact.start()
@@ -85,7 +85,7 @@ def read_what_failed(run):
 
 
 def resume_training(run):
-    """As training does: from its checkpoint, if there is one."""
+    """Like training: resume from a checkpoint, if there is one."""
     path = run / "experts" / "checkpoint.safetensors"
     if path.exists():
         load_state(path)
@@ -96,7 +96,7 @@ def begun_training(run):
 
 
 def forge_nan(path):
-    """A gate without a number, with checksums that fit."""
+    """A gate without a number, with valid checksums."""
     manifest = read_json(path.with_name("manifest.json"))
     write_json(path, read_json(path) | {"mean": float("nan")})
     kept = Artifact(path.parent, manifest["kind"], manifest["config"])
@@ -167,7 +167,7 @@ def test_an_edited_score_is_rewritten_by_following_the_advice(tmp_path):
     path.write_text(path.read_text().replace("8.0", "9.0"))
     with pytest.raises(GatitoError, match=r"run with stages=\[evaluate,report\], which writes it again"):
         make_scores(tmp_path / "r")
-    with_scores(tmp_path / "r")  # as evaluating does, from the scores of each agent
+    with_scores(tmp_path / "r")  # like evaluate, from the scores of each agent
 
 
 def release_expert(run, folder):
@@ -189,7 +189,7 @@ def test_a_damaged_released_expert_fails_its_task_alone_and_can_be_fetched_or_re
         released_digest(TASK, released)
         adopt_released_expert(TASK, released, mine)
     assert type(error.value) is GatitoError
-    if name == "manifest.json":  # nothing shows any more whose folder it is
+    if name == "manifest.json":  # the folder's owner is unknown
         with pytest.raises(GatitoError, match="move them away"):
             release_expert(run, released)
         shutil.move(released / TASK.name, tmp_path / "away")

@@ -1,4 +1,4 @@
-"""Agents of a package outside the repository, installed with pip: the examples of docs/agents.md, and bad ones."""
+"""Agents of an external package, installed with pip: the examples of docs/agents.md, and invalid ones."""
 
 import csv
 import os

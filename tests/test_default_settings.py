@@ -43,7 +43,7 @@ def current() -> dict[str, Any]:
 
 
 def advice(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> str:
-    """What to do about a record that differs from today's defaults; ``""`` if it does not."""
+    """The remedy for a record that differs from the current defaults; ``""`` if it does not."""
     before, now = recorded["defaults"], today["defaults"]
     changed = [key for key in before.keys() & now.keys() if before[key] != now[key]]
     if changed and recorded["format"] == today["format"]:

@@ -1,4 +1,4 @@
-"""The command line as a user types it: what each wrong input gets, and that every YAML file composes."""
+"""The command line: errors of wrong inputs, and the composition of every YAML file."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import yaml
 from tests.conftest import ROOT, gatito
 
 CONF = ROOT / "conf"
-ONE = "tasks=[cartpole]"  # of several tasks, one that cannot be played is left out: see test_isolation
+ONE = "tasks=[cartpole]"  # with several tasks, a failing one would be left out: see test_isolation
 
 
 def fails_with(done, *words):
@@ -243,7 +243,7 @@ def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_pat
 
 @pytest.mark.parametrize("ready, limit", [("experts", 10_000), ("experts,record", 20_000)])
 def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
-    """A limit on file size stands in for a full disk: both fail inside write, with an errno of their own.
+    """A limit on file size replaces a full disk: both fail inside write, with their own errno.
 
     With the experts ready, recording meets it; with the recordings ready, the checkpoint of distillation does.
     """

@@ -50,7 +50,7 @@ def test_a_released_expert_and_generalist_play():
 
 
 def test_a_function_is_scored_and_reported(folder):
-    def brought(observation):  # not importable by another process: it is sent there
+    def brought(observation):  # not importable in another process: it is pickled by value
         return lean(observation)
 
     scores = gatito.evaluate(brought, "classic", tasks=["cartpole"], episodes=4, workers=1)

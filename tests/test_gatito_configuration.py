@@ -1,4 +1,4 @@
-"""Settings are told once: the dataclasses hold defaults and help, pages and fingerprints follow from them."""
+"""Settings are defined once: dataclasses have defaults and help texts, from which pages and fingerprints follow."""
 
 import re
 import subprocess
@@ -41,7 +41,7 @@ def test_every_key_has_a_help_text():
 
 def test_every_renamed_key_is_gone_and_its_successor_exists():
     for old, new in (renamed.KEYS | renamed.INVERTED).items():
-        # An amplifier's key may still be another's.
+        # One amplifier's removed key may be another's key.
         assert old not in ALL_KEYS or old.startswith("amplifier."), old
         assert set(re.findall(r"[a-z_]+\.[\w.*]+", new)) <= ALL_KEYS, new
     for old, new in renamed.OPTIONS.items():
@@ -60,7 +60,7 @@ def test_an_old_key_names_its_successor():
 
 
 def test_presets_state_differences_only():
-    """All but a preset's own name, and what tells an option apart from the others of its group."""
+    """A preset's settings without its name and without the key that selects it in its group."""
     for name, kind in (("model", ModelConfig), ("codec", Config.__dataclass_fields__["codec"].default_factory)):
         for path in sorted((ROOT / "conf" / name).glob("*.yaml")):
             for key, value in yaml.safe_load(path.read_text()).items():

@@ -1,4 +1,4 @@
-"""How the code is laid out: sizes of modules and signatures, no hidden arguments, one list of stages."""
+"""The code's layout: sizes of modules and signatures, no hidden arguments, one list of stages."""
 
 import ast
 import re
@@ -46,7 +46,7 @@ def parameters(function):
 
 
 def hidden_arguments(function):
-    """Names of dictionaries and tuples that a function writes down and gives away with ``*`` or ``**``.
+    """Names of dictionary and tuple literals that a function passes on with ``*`` or ``**``.
 
     Not those that go to where any setting is taken, and not those whose keys are not written down.
     """
@@ -153,7 +153,7 @@ def job_types(path):
 
 
 def test_stages_declare_the_job_types_of_all_wandb_runs(tmp_path):
-    """The workspace shows the runs of declared job types alone."""
+    """The workspace shows only runs of declared job types."""
     named = {job_type for path in CODE for job_type in job_types(path)} | {"multitask-rl"}  # a constant's value
     assert named == set(JOB_TYPES) and len(set(JOB_TYPES)) == len(JOB_TYPES)
     tracker = Tracker(TrackingConfig("none"), group="toy/r", exp_name="r", seed=0, folder=tmp_path)
@@ -162,7 +162,7 @@ def test_stages_declare_the_job_types_of_all_wandb_runs(tmp_path):
 
 
 def without_encoding(call):
-    """Whether a call reads or writes text in the encoding of the locale, which need not hold every letter."""
+    """Whether a call reads or writes text in the locale's encoding, which may lack letters."""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     if "encoding" in keywords:
         return False

@@ -1,4 +1,4 @@
-"""Slow: the wheel in a bare environment, used as a new user does, from folders with odd names and odd contents."""
+"""Slow: the wheel in a bare environment, used from folders with unusual names and contents."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ for package in (benchmarks, experts, generalist):
     assert "site-packages" in Path(package.__file__).parts, package
 """
 LANG = {"LC_ALL": "C", "LANG": "C"}
-ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # keeps Python from reading and writing UTF-8 all the same
+ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # prevents Python's UTF-8 mode
 
 
 def run(*command, **settings):
@@ -51,7 +51,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory):
-    """An environment of the wheel alone; the packages that it needs are this environment's."""
+    """An environment with the wheel only; its dependencies are this environment's."""
     folder = tmp_path_factory.mktemp("mit Leerzeichen") / "größe"
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
     python = str(folder / "bin" / "python")
@@ -65,7 +65,7 @@ def environment(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def working_folder(tmp_path_factory):
-    """A user's folder, with a plugin and packages that are called as ours are."""
+    """A user's folder with a plugin, and with packages that have the project's package names."""
     folder = tmp_path_factory.mktemp("Übung") / "ein Ordner"
     for name in ("benchmarks", "experts"):
         (folder / name).mkdir(parents=True)
@@ -83,7 +83,7 @@ def try_out(environment, working_folder, *command, **variables):
 
 
 def state(folder):
-    """All that a change to an installation would change."""
+    """The state of an installation, to detect changes."""
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
 
 

@@ -1,4 +1,4 @@
-"""Modules from outside the project that register what they bring, tried with the command line."""
+"""Plugins that register their own classes, used from the command line."""
 
 import csv
 

@@ -9,7 +9,7 @@ from tests.speed.check import check
 
 
 def case(ours=(6.0,), theirs=(2.0,), name="toy", **settings):
-    """A case whose measurements are told in turn; the first of each is the warm-up's."""
+    """A case with given measurements; the first of each is the warm-up."""
     own, other = itertools.cycle(ours), itertools.cycle(theirs)
     settings = {"quick": True} | settings
     return Case("toy", name, "a toy", 2.0, lambda: (lambda: next(own), lambda: next(other)), **settings)

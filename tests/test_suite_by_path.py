@@ -1,4 +1,4 @@
-"""``suite=PATH`` on the command line, in sweeps, and in what a run says of itself."""
+"""``suite=PATH`` on the command line, in sweeps, and in a run's own command."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Sweeps: several runs of one command, which share what is the same and end with pooled reports."""
+"""Sweeps: several runs of one command, which share artifacts and end with pooled reports."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Slow: runs that are killed again and again end with the table of one that is not."""
+"""Slow: runs that are killed repeatedly end with the same table."""
 
 import os
 import random
@@ -37,7 +37,7 @@ COMMAND = [
     "suite.tasks.classic-pendulum.expert.env_steps=8000",
     "suite.tasks.classic-mountaincar.expert.env_steps=6000",
 ]
-STAGES = {  # what a stage writes, how long after the first sign of it a kill may come (seconds), and how many do
+STAGES = {  # a stage's files, the maximum delay of a kill after the first one (seconds), and the number of kills
     "experts": ("experts/**/*", 8.0, 8),
     "record": ("trajectories/**/*", 1.5, 4),
     "distill": ("generalist/*", 4.0, 6),
@@ -46,7 +46,7 @@ STAGES = {  # what a stage writes, how long after the first sign of it a kill ma
     "clips": ("clips/**/*", 0.5, 2),
     "report": ("table.md", 1.0, 1),
 }
-PART = {  # of a stage that is complete: taken away, so that there is something to kill
+PART = {  # files that are removed from a complete stage, so that there is work to kill
     "experts": "experts/classic/lunarlander",
     "record": "trajectories/classic/pendulum/expert",
     "distill": "generalist",
@@ -70,7 +70,7 @@ def start(folder):
 
 
 def works_on(run, pattern, since):
-    """Whether this stage has written anything since then."""
+    """Whether this stage has written a file since that time."""
     for path in run.glob(pattern):
         try:
             if path.is_file() and path.stat().st_mtime > since:
@@ -81,7 +81,7 @@ def works_on(run, pattern, since):
 
 
 def kill_in(folder, stage, rng, alone):
-    """Run the command and kill it while it is in a stage; whether that came off (all may be over by then).
+    """Run the command and kill it in a stage; False if the stage finished earlier.
 
     ``alone``: kill the parent only, its workers have to follow by themselves.
     """

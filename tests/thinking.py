@@ -1,4 +1,4 @@
-"""Players for tests of those that think before they act: a policy that a test writes down, and a made-up network.
+"""Policies for tests of planners: a policy defined by a test, and a random network.
 
 Both offer what amplifiers ask of a ``NetworkPolicy``.
 """
@@ -21,7 +21,7 @@ MODEL = ModelConfig(layers=2, heads=2, width=16, feedforward=32, context_length=
 
 
 class Written:
-    """Logits and values as functions of the observation; memory is all that was seen and done in an environment."""
+    """Logits and values as functions of the observation; the state is an environment's history."""
 
     name = "written"
     distribution_kind = {}
@@ -64,7 +64,7 @@ class Written:
 
 
 def made_up(**codec):
-    """A small network of random weights, as a policy; its logits are spread out, or all actions would be alike."""
+    """A small network of random weights as a policy, with logits far from uniform."""
     torch.manual_seed(0)
     network = make_network(MODEL, plain_codec(**codec)).eval()
     if isinstance(network, StepwiseNetwork):
@@ -81,7 +81,7 @@ def play(policy, task, seeds, **settings):
 
 
 def same(first, second):
-    """Whether two plays had the same episodes, to the last bit."""
+    """Whether two sets of episodes are exactly equal."""
     return first.keys() == second.keys() and all(
         np.array_equal(first[seed].steps[name], second[seed].steps[name])
         for seed in first
@@ -90,7 +90,7 @@ def same(first, second):
 
 
 class Follows:
-    """Plays a policy, whatever it would do by itself, along recorded actions; ``memory`` is what it ends with."""
+    """Steps a policy along recorded actions; ``memory`` is its final state."""
 
     distribution_kind = {}
 
@@ -111,7 +111,7 @@ class Follows:
 
 
 class Watched:
-    """A policy of one task, with its memory and its decisions so far."""
+    """A policy of one task, with its state and its decisions so far."""
 
     def __init__(self, policy):
         self.name, self.distribution_kind, self._policy = policy.name, policy.distribution_kind, policy
@@ -127,7 +127,7 @@ class Watched:
 
 
 def memory_of_env(memory, env_id=0):
-    """A codec's memory of an environment, as arrays: the model's cache, and the last action where it is an input."""
+    """A codec's state of an environment as arrays: the model's cache, and the last action if it is an input."""
     cache = memory.cache
     arrays = [cache.keys[:, env_id], cache.values[:, env_id], cache.positions[env_id]]
     return [part.numpy() for part in arrays] + ([memory.actions[env_id]] if hasattr(memory, "actions") else [])

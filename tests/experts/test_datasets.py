@@ -112,7 +112,7 @@ COUNTER = make_task("tests.environments:Counter-v0")
 
 
 def make_dataset(folder, lengths=(3, 3), last=True, actions=None, infos=None, spaces_of=None, dtype=np.float32):
-    """A dataset such as somebody else would write; the last episode ends if ``last`` says so."""
+    """A dataset of another origin; ``last`` tells whether its last episode ends."""
     observation, action = spaces_of or spaces(COUNTER)
     buffers = [
         minari.data_collector.EpisodeBuffer(

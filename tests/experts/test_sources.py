@@ -1,4 +1,4 @@
-"""Where experts come from: trained, released with the project, or somebody's datasets."""
+"""Sources of experts: trained, released, or existing datasets."""
 
 import csv
 import shutil
@@ -38,7 +38,7 @@ def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
     [row] = csv.DictReader((trained / "released" / "experts.csv").open())
     assert ",".join(row) == "task,algorithm,steps,train_seed,mean_return,std_return,episodes,reference,gate"
     assert row["task"] == "classic/cartpole" and row["algorithm"] == "ppo" and row["episodes"] == "3"
-    assert row["gate"] == "weak" and float(row["mean_return"]) < 490  # 600 steps make no expert, and that is said
+    assert row["gate"] == "weak" and float(row["mean_return"]) < 490  # 600 steps do not suffice for an expert
     code, error = run(trained, "name=started", "experts=released", "seed=3")
     assert code == 0, error
     first, second = (
@@ -48,7 +48,7 @@ def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
     assert read_json(second / "expert.json")["recipe"]["algorithm"] == "ppo"
     facts = [read_manifest(folder)["facts"] for folder in (first, second)]
     assert facts[0]["cost"] == facts[1]["cost"] and facts[1]["steps"] >= 600
-    assert "is weak" in error  # the gate is told again
+    assert "is weak" in error  # the gate is reported again
     scores = list(csv.DictReader((trained / "results/runs/started/scores.csv").open()))
     assert {row["agent"] for row in scores} == {"random", "expert", "generalist"}
 
@@ -159,7 +159,7 @@ def test_sources_decide_the_recipe():
 
 
 def test_the_projects_released_experts_are_intact():
-    """What the table says is what the files say, and every file is what its manifest says."""
+    """The table agrees with the files, and the files with their manifests."""
     from benchmarks.base.artifacts import verify
 
     folder = ROOT / "results" / "experts"

@@ -1,4 +1,4 @@
-"""A generalist that comes with the project: released by one run, scored by another."""
+"""A released generalist: released by one run, scored by another."""
 
 import json
 import shutil
@@ -66,4 +66,4 @@ def test_a_released_network_with_other_settings_is_rejected(folder, words, line)
     done = gatito(*SUITE, *SCORE, "name=other", *words, cwd=folder)
     assert done.returncode == 1
     assert line in done.stderr and "Traceback" not in done.stderr
-    assert not (folder / "results" / "runs" / "other" / "experts").exists()  # said before anything was made
+    assert not (folder / "results" / "runs" / "other" / "experts").exists()  # reported before any work

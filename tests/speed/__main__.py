@@ -26,7 +26,7 @@ MODULES = (evaluating, decoding, distilling, training, atari, reading, recording
 
 
 def all_cases() -> list[Case]:
-    """Every comparison there is, in the order of the table's rows."""
+    """All comparisons, in the order of the table's rows."""
     return [case for module in MODULES for case in module.cases()]
 
 
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def keep(row: Measured, cases: Sequence[Case], path: Path) -> None:
-    """Put a row into the table, in its place; rows of cases that are no more leave it."""
+    """Insert a row into the table in order; rows of removed cases are dropped."""
     rows = {old.key: old for old in (read_csv(path, Measured, "") if path.exists() else [])} | {row.key: row}
     write_text(path, to_csv([rows[case.key] for case in cases if case.key in rows], Measured))
 

@@ -1,4 +1,4 @@
-"""The environments that Atari experts train in, against stable-baselines3's own."""
+"""The environments for training Atari experts, against stable-baselines3's."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a measurement is: two ways to do the same, one after the other and again, in one run."""
+"""A measurement: two implementations of the same work, measured alternately in one run."""
 
 import gc
 import importlib.util
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Measurement = Callable[[], float]
-"""Does a stretch of work and tells its rate, in units a second; or what it cost, in seconds or bytes."""
+"""Does a piece of work and returns its rate in units per second, or its cost in seconds or bytes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison. Its ratio is made so that more is better, whatever is measured.
+    """One comparison. A larger ratio is better for rates and for costs.
 
     Attributes:
         stage: the part of gatito, such as ``record``.
@@ -40,18 +40,18 @@ class Case:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells its row from others."""
+        """The key of its row."""
         return self.stage, self.case, self.against
 
     @property
     def missing(self) -> list[str]:
-        """The packages that it needs and that are not installed."""
+        """The required packages that are not installed."""
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of ``results/speed/speed.csv``: how many times better than the other we are, over the repetitions."""
+    """A row of ``results/speed/speed.csv``: our ratio to the peer, over the repetitions."""
 
     stage: str
     case: str
@@ -67,7 +67,7 @@ class Measured:
         return self.stage, self.case, self.against
 
     def __str__(self) -> str:
-        """A line for people."""
+        """A readable line."""
         short = "" if self.ratio_median >= self.reach else ", SHORT OF IT"
         return (
             f"{self.stage:8} {self.case:45} {self.ratio_median:6.2f} ({self.ratio_min:.2f} to {self.ratio_max:.2f}) "
@@ -76,7 +76,7 @@ class Measured:
 
 
 def timed(work: Callable[[], float]) -> Measurement:
-    """The rate of work that tells how much it was, in units."""
+    """The rate of work that returns its amount in units."""
 
     def rate() -> float:
         start = time.perf_counter()
@@ -86,7 +86,7 @@ def timed(work: Callable[[], float]) -> Measurement:
 
 
 def measure(case: Case, repetitions: int) -> Measured:
-    """Measure both in turn, A B A B …, so that what else the machine does falls on both; the first turn warms up."""
+    """Measure both in turn, A B A B …, so that other load affects both; the first turn warms up."""
     ours, theirs = case.prepare()
     ours(), theirs()
     gc.collect()

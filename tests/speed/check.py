@@ -1,18 +1,18 @@
-"""CI's small version: has anything become slower than the committed table says?"""
+"""CI's check: has any case become slower than in the committed table?"""
 
 from collections.abc import Callable, Sequence
 
 from tests.speed.cases import Case, Measured, measure
 
 _LEAST = 0.7  # of the committed ratio
-_TRIES = 3  # of which the best counts: what else the machine does can make a case slower, never faster
+_TRIES = 3  # the best counts: other load can only make a case slower
 _REPETITIONS = 3
 
 
 def check(
     cases: Sequence[Case], committed: Sequence[Measured], measured: Callable[[Case, int], Measured] = measure
 ) -> int:
-    """Measure cases and hold them against their committed rows.
+    """Measure cases and compare them with their committed rows.
 
     Args:
         cases: what to measure; those without a committed row, or without a package that they need, are passed over.

@@ -1,4 +1,4 @@
-"""Processes that work at the same time, each made ready once and told to start again and again."""
+"""Parallel processes that are set up once and started repeatedly."""
 
 import multiprocessing
 import weakref
@@ -10,7 +10,7 @@ from tests.speed.cases import Measurement
 
 
 class Crew:
-    """One process for each of several parts of the work, with one torch thread unless it is told otherwise."""
+    """One process per part of the work, with one torch thread by default."""
 
     def __init__(
         self, ready: Callable[..., Measurement], parts: Sequence[tuple[Any, ...]], *, threads: int = 1
@@ -28,7 +28,7 @@ class Crew:
         weakref.finalize(self, _end, processes)
 
     def rate(self) -> float:
-        """The sum of their rates; they begin together, the first time once all are ready."""
+        """The sum of the processes' rates; they start together."""
         for end in self._ends:
             end.recv()
         for end in self._ends:

@@ -1,4 +1,4 @@
-"""Cached decoding, step after step, against reading the whole context for each step; and how flat its cost is."""
+"""Cached decoding against encoding the whole context in each step; and the growth of its cost."""
 
 import functools
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from tests.speed.crew import Crew
 from tests.speed.tasks import model_of
 
 _CONTEXTS = (32, 256, 1024)
-_LANES = (1, 32)
+_NUM_ENVS = (1, 32)
 _REACHES = {(32, 1): 0.9, (256, 1): 2, (1024, 1): 10, (32, 32): 5, (256, 32): 20, (1024, 32): 50}
 
 
 def cases() -> list[Case]:
     """``nano`` with contexts of 32 to 1024 tokens, one environment and thirty-two."""
     found = []
-    for num_envs in _LANES:
+    for num_envs in _NUM_ENVS:
         told = f"{num_envs} environment{'s' if num_envs > 1 else ''}"
         for context in _CONTEXTS:
             pair = functools.partial(_pair, (_cached, context, num_envs), (_uncached, context, num_envs))
@@ -42,7 +42,7 @@ def _ready(decoding: Callable[[Transformer, int], Measurement], context: int, nu
 
 
 def _cached(model: Transformer, num_envs: int, steps: int = 100) -> Measurement:
-    """Further steps of episodes that are longer than the context."""
+    """More steps of episodes that are longer than the context."""
     cache = model.new_cache(num_envs)
     cache.keys.normal_()
     cache.positions += model.config.context_length

@@ -1,4 +1,4 @@
-"""Distillation: against a Hugging Face GPT-2 and its Trainer on the same windows, and against the machine's peak.
+"""Distillation: against a Hugging Face GPT-2 and its Trainer on the same sequences, and against the machine's peak.
 
 The peer has the same blocks (0.66 M parameters of ``nano``) and fewer beside them, and its windows lie in memory. Its
 loss is a squared error, and its steps see those before them; ours do so in one of two cases, in the other all is as by
@@ -28,8 +28,8 @@ from tests.speed.crew import Crew
 from tests.speed.tasks import HALF_CHEETAH, codec_of, model_of, record, suite_of
 
 _RECORDED = 4000  # steps
-_UPDATES = 20  # of which the first, in which memory is fetched, is not timed
-_PEERS = codec_of(memory="all", continuous="regression")  # what the peer does
+_UPDATES = 20  # the first, which allocates memory, is not timed
+_PEERS = codec_of(memory="all", continuous="regression")  # the peer's settings
 _MATRIX, _PRODUCTS = 2048, 8  # the probe's: rows and columns, and how often
 
 
@@ -127,7 +127,7 @@ def _peak() -> Measurement:
 
 
 def _trained(model: str, windows: int, updates: int) -> Measurement:
-    """The peer: windows as long and as many, from memory, by its Trainer's own loop and settings."""
+    """The peer: the same number and length of sequences, from memory, with its Trainer's loop and settings."""
     import transformers
 
     from tests.speed.gpt2 import Imitator

@@ -52,7 +52,7 @@ def cases() -> list[Case]:
 
 
 def parts(task: str, processes: int = _PROCESSES) -> list[tuple[str, int]]:
-    """What each process is to play."""
+    """The tasks of each process."""
     return [(task, part) for part in range(processes)]
 
 
@@ -70,7 +70,7 @@ def _num_envs(suite: Suite) -> int:
 
 def _policy(suite: Suite) -> NetworkPolicy:
     network = make_network(model_of("nano"), codec_of(), [task.name for task in suite])
-    # BabyAI looks for all that its mission names whenever something is picked up or dropped: what a step costs there
+    # BabyAI searches all objects of its mission whenever something is picked up or dropped: a step's cost there
     # depends on the actions, so they must be as random as the ceiling's.
     return NetworkPolicy(network.eval(), deterministic=not any(task.family == "babyai" for task in suite))
 

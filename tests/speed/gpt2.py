@@ -1,4 +1,4 @@
-"""How JAT (arXiv:2402.09844) does it, with the library that it uses: a token for each observation and each action.
+"""JAT's approach (arXiv:2402.09844), with its library: a token for each observation and each action.
 
 None of its code is here: the network is Hugging Face's GPT-2 as it comes, between linear layers, with a squared error.
 """

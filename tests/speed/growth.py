@@ -1,4 +1,4 @@
-"""What happens to the pace when there is more: more tasks, more processes, more data."""
+"""How speed scales with tasks, processes and data."""
 
 import functools
 import itertools

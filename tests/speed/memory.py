@@ -51,7 +51,7 @@ def _prepare(work: Callable[..., None], name: str) -> tuple[Measurement, Measure
 
 
 def _peak(folder: tempfile.TemporaryDirectory[str], work: Callable[..., None], name: str, steps: int) -> float:
-    """Bytes of its own (not of files that it maps) that a fresh process holds at most while it works."""
+    """Peak memory of a new process in bytes, without memory-mapped files."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_watched, args=(work, name, steps, Path(folder.name) / str(steps), sender))
@@ -93,7 +93,7 @@ def _record(task: Task, steps: int, folder: Path) -> None:
 
 
 def _distill(task: Task, steps: int, folder: Path) -> None:
-    """A few updates, and windows from all over the recording."""
+    """A few updates, and sequences from the whole recording."""
     import torch
 
     from generalist.config.settings import ModelConfig

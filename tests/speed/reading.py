@@ -1,4 +1,4 @@
-"""Reading random windows of recordings: against a raw memory map, HDF5 and Minari, on the same episodes.
+"""Reading random sequences of recordings: against a raw memory map, HDF5 and Minari, on the same episodes.
 
 Windows are of 32 steps, observations (of frames: stacks of four) and actions, copied out.
 All files are in memory already.
@@ -67,7 +67,7 @@ def _pair(name: str, peer: Callable[..., Callable[[Window], Any]]) -> tuple[Meas
 
 
 def _rate(read: Callable[[Window], Any], recorded: Trajectories, folder: Any) -> Measurement:
-    """Windows a second, over about a third of one; the folder lives as long as they are read."""
+    """Sequences per second, over about a third of a second; the folder exists while they are read."""
     rng = np.random.default_rng(0)
     long_enough = np.flatnonzero(recorded.lengths >= _LENGTH)
 
@@ -90,7 +90,7 @@ def _rate(read: Callable[[Window], Any], recorded: Trajectories, folder: Any) ->
 
 
 def _flat(recorded: Trajectories) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """All episodes end to end, and where each begins."""
+    """All episodes concatenated, and their starts."""
     columns = {name: np.concatenate([steps[name] for steps in _steps(recorded)]) for name in _COLUMNS}
     return columns, np.concatenate([[0], np.cumsum(recorded.lengths)])
 

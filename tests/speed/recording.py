@@ -57,7 +57,7 @@ def cases() -> list[Case]:
 
 
 def _prepare(task: Task, recipe: ExpertRecipe, at_random: bool) -> tuple[Measurement, Measurement]:
-    """Both make an environment and play the same layouts for as long; ours thinks, labels and writes."""
+    """Both make an environment and play the same layouts for as long; ours plans, labels and writes."""
     policy = Noisy(make_program(task, recipe), 0.1)
     seeds = iter([episode_seed(Purpose.RECORDING, index, 0) for index in range(100_000)])
     space = spaces(task)[1]
@@ -68,7 +68,7 @@ def _prepare(task: Task, recipe: ExpertRecipe, at_random: bool) -> tuple[Measure
         done.clear()
         for episode in rollout(policy, {task: seeds}, envs_per_task=1, keep_steps=True, enough_steps=_STEPS):
             assert episode.steps is not None
-            done[episode.seed] = episode.steps.get("actions", np.zeros(0))  # who gives up at once took none
+            done[episode.seed] = episode.steps.get("actions", np.zeros(0))  # none if it is truncated at once
             yield episode
 
     def record() -> float:
@@ -111,7 +111,7 @@ def _packaged(task: Task) -> gym.Env:
 
 
 class _PackagedView(gym.Wrapper):
-    """An arm while it sees as Meta-World has it: until it is closed."""
+    """An arm with Meta-World's own observations until it is closed."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)

@@ -24,7 +24,7 @@ HALF_CHEETAH = "mujoco/halfcheetah"
 
 @cache
 def suite_of(name: str, horizon: int | None = None, *only: str) -> Suite:
-    """A suite of ``conf/suite``, or some tasks of it, cut off after ``horizon`` steps."""
+    """A suite of ``conf/suite``, or some of its tasks, with episodes of ``horizon`` steps."""
     entries, named = _file(name)
     tasks = []
     for each in only or named:
@@ -35,7 +35,7 @@ def suite_of(name: str, horizon: int | None = None, *only: str) -> Suite:
 
 
 def _file(name: str) -> tuple[dict[str, Any], list[str]]:
-    """A suite's entries, those of suites that it takes in included, and the names of its tasks."""
+    """A suite's entries, including those of its included suites, and the names of its tasks."""
     told = yaml.safe_load((ROOT / "conf" / "suite" / f"{name}.yaml").read_text())
     entries: dict[str, Any] = {}
     for other in told.get("defaults", ()):
@@ -65,13 +65,13 @@ def record(task: Task, steps: int, folder: Path) -> Trajectories:
 
 
 class Environments:
-    """Environments that outlive the rollouts in which they are played: to make an arm takes a third of a second."""
+    """Environments that are reused across rollouts: making an arm takes a third of a second."""
 
     def __init__(self) -> None:
         self._idle: dict[Task, list[gym.Env]] = {}
 
     def take(self, task: Task) -> gym.Env:
-        """An environment of the task, which comes back when it is closed."""
+        """An environment of the task, which returns to the pool when it is closed."""
         idle = self._idle.setdefault(task, [])
         if idle:
             return idle.pop()

@@ -1,4 +1,4 @@
-"""What a search costs beside what it cannot do without: its forward passes and the steps of its imagined environments.
+"""The overhead of planning beyond its forward passes and the steps of its clones.
 
 Both are told by the same play, so nothing else that the machine does tells them apart. The network is untrained: it
 costs the same, and doubts its own choices more often, so that more futures are played.
@@ -15,7 +15,7 @@ from tests.speed.cases import Case, Measurement
 from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, suite_of
 
 _HORIZON = 50
-_LANES = 16  # as when the play is recorded
+_NUM_ENVS = 16  # as in recordings
 _REACH = 1 / 1.3
 _TASKS = ("classic/cartpole", "classic/lunarlander", HALF_CHEETAH, "babyai/synth-loc", "atari/pong")
 
@@ -38,17 +38,17 @@ def cases() -> list[Case]:
 
 
 def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
-    """Seconds of thought, and those of them that networks and environments took."""
+    """Seconds of planning, and those spent in networks and environments."""
     suite = suite_of("mixed", _HORIZON, task)
     plain = NetworkPolicy(make_network(model_of("nano"), codec_of(critic=0.5), [task]).eval())
     policy = SearchPolicy(plain, suite.tasks, Search()) if name == "search" else BestOfNPolicy(plain, BestOfN())
-    starts, environments = itertools.count(), Environments()  # whose clones outlive a play as well
+    starts, environments = itertools.count(), Environments()  # clones are reused as well
 
     def thought() -> float:
         before = policy.cost.seconds, policy.cost.network_seconds + policy.cost.simulator_seconds
         seeds = {each: starts for each in suite}
-        enough = _LANES * _HORIZON // 2
-        list(rollout(policy, seeds, envs_per_task=_LANES, enough_steps=enough, make=environments.take))
+        enough = _NUM_ENVS * _HORIZON // 2
+        list(rollout(policy, seeds, envs_per_task=_NUM_ENVS, enough_steps=enough, make=environments.take))
         needed.append(policy.cost.network_seconds + policy.cost.simulator_seconds - before[1])
         return policy.cost.seconds - before[0]
 

@@ -31,7 +31,7 @@ from tests.speed.tasks import suite_of
 _AT_ONCE = ("classic/cartpole", "classic/acrobot", "classic/lunarlander", "classic/pendulum")
 _STEPS = 20_000  # of each task; its whole recipe takes up to ten minutes of RL-Zoo3's
 _JUDGED = "classic/cartpole"
-_EPISODES = 30  # that tell its mean return
+_EPISODES = 30  # for its mean return
 _ZOO = "RL-Zoo3's train"
 
 
@@ -75,7 +75,7 @@ def _recipe(task: str, steps: int | None) -> ExpertRecipe:
 
 
 class _Ours:
-    """``gatito stages=[experts]``, again and again, each time with another seed."""
+    """``gatito stages=[experts]``, repeatedly, each time with another seed."""
 
     def __init__(self, names: Sequence[str], steps: int | None = None) -> None:
         self._suite = suite_of("classic", None, *names)

@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def forge(folder, **changes):
-    """Change a manifest and give it a digest that fits, as an attacker would."""
+    """Change a manifest and its digest, as an attacker would."""
     manifest = json.loads((folder / "manifest.json").read_text()) | changes
     artifacts.write_manifest(folder, {name: value for name, value in manifest.items() if name != "digest"})
 

@@ -19,7 +19,7 @@ def play(network, inputs):
 
 def test_a_linear_layer_matches_a_hand_computation():
     layer, rows = nn.Linear(3, 5), torch.randn(7, 3)
-    product = 2 * 7 * 3 * 5  # a multiplication and an addition each; the bias is no product
+    product = 2 * 7 * 3 * 5  # a multiplication and an addition each; the bias does not count
     assert count_flops(lambda: play(layer, rows)) == product
     # Backwards one product gives the weight's gradient, another the input's, where that is wanted.
     assert count_flops(lambda: train(layer, rows)) == 2 * product
@@ -31,7 +31,7 @@ def test_the_transformer_matches_a_hand_computation():
     config = ModelConfig(layers=layers, heads=2, width=width, feedforward=feedforward, context_length=4)
     model, tokens = Transformer(config), torch.randn(batch, length, width)
     linear = 2 * batch * length * (3 * width * width + width * width + 2 * width * feedforward)
-    product = 2 * batch * length * length * width  # all heads together; what the mask hides is counted too
+    product = 2 * batch * length * length * width  # all heads together; masked entries count too
     assert count_flops(lambda: play(model, tokens)) == layers * (linear + 2 * product)
     # Backwards: two products for each linear one (a norm before the first wants its input's gradient); attention
     # computes its scores again and takes four products for the gradients.

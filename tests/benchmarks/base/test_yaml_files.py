@@ -25,7 +25,7 @@ def test_a_file_that_cannot_be_read_gets_one_line_at_once(tmp_path, content, wor
     path.write_bytes(content)
     start = time.monotonic()
     if b"!!python" in content:
-        return  # it composes; what reads it refuses it
+        return  # it composes; its reader rejects it
     with pytest.raises(FatalError, match=words) as error:
         check_yaml_folders([tmp_path])
     assert time.monotonic() - start < 30 and "\n" not in str(error.value) and str(path) in str(error.value)

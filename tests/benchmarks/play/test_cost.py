@@ -1,4 +1,4 @@
-"""The hidden cost of an episode: summed, recorded apart, seen by no learner."""
+"""The hidden cost of an episode: summed, recorded separately, invisible to learners."""
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,7 @@ TASK = make_task(kwargs={"length": 5})
 
 
 class Costly(gym.Wrapper):
-    """A cost that follows from the action, in ``info`` of all steps or of those with an action that is given."""
+    """A cost that depends on the action, in ``info`` of all steps or of those with given actions."""
 
     def __init__(self, env, price=1.0, when=(0, 1, 2)):
         super().__init__(env)

@@ -26,7 +26,7 @@ def recorded(tmp_path):
 
 
 def replayed(seed, actions):
-    """The stacks that the environment itself showed, ``(steps + 1, 4, 84, 84)``."""
+    """The environment's own frame stacks, ``(steps + 1, 4, 84, 84)``."""
     env = make_env(TASK)
     stacks = [env.reset(seed=int(seed))[0]]
     return np.stack(stacks + [env.step(int(action))[0] for action in actions])

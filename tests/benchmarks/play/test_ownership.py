@@ -1,4 +1,4 @@
-"""What leaves or enters an environment, a policy or a store is a copy: others' arrays are spoiled after use."""
+"""Environments, policies and stores exchange copies: arrays are overwritten after use."""
 
 import copy
 
@@ -31,7 +31,7 @@ TASKS = pytest.mark.parametrize("task", [DISCRETE, CONTINUOUS], ids=["discrete",
 
 
 class Spoils(gym.Wrapper):
-    """Within the guard: spoils the last observation and every action, and returns one array again and again."""
+    """Inside the guard: overwrites the last observation and every action, and reuses one array."""
 
     array = None
 
@@ -69,7 +69,7 @@ def arrays_of(output):
 
 
 class SpoilsToo(Policy):
-    """Spoils what it was shown and what it answered last, in its next call."""
+    """Overwrites its last inputs and outputs in its next call."""
 
     def __init__(self, policy):
         self._policy, self._used = policy, []

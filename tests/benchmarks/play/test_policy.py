@@ -1,4 +1,4 @@
-"""The policies that wrap others, and uniform actions, on inputs made by hand."""
+"""Wrapper policies and uniform actions, on hand-made inputs."""
 
 import gymnasium as gym
 import numpy as np
@@ -26,7 +26,7 @@ COUNTER, TARGET = make_task(), make_task("tests.environments:Target-v0")
 
 
 class Fixed(Policy):
-    """Takes one action, has a distribution, counts its calls in its memory, and truncates from some step on."""
+    """Takes one action with a distribution, counts its calls in its state, and truncates from a given step on."""
 
     def __init__(self, action=1, name="fixed", kind="logits", stops_at=99, cost=None):
         self.name, self.distribution_kind = name, {COUNTER.name: kind}
@@ -236,5 +236,5 @@ def test_a_mixture_samples_one_policy_per_episode(num_envs):
         assert (episode.steps["distributions"] == episode.steps["actions"][:, None]).all()
     second = {episode.seed for episode in episodes if episode.steps["actions"][0] == 2}
     assert 35 <= len(second) <= 65
-    alone = list(rollout(policy, {task: [min(second)]}, keep_steps=True))  # drawn from the episode's own stream
+    alone = list(rollout(policy, {task: [min(second)]}, keep_steps=True))  # sampled from the episode's own stream
     assert alone[0].steps["actions"][0] == 2

@@ -89,7 +89,7 @@ def test_random_actions_cover_the_space():
 
 def test_no_episode_starts_after_enough_steps():
     episodes = play(RandomPolicy(), {TARGET: iter(range(1000))}, envs_per_task=3, enough_steps=100)
-    assert len(episodes) == 6  # of 20 steps: after two rounds of three lanes there are 120
+    assert len(episodes) == 6  # of 20 steps each: two episodes in each of three environments are 120 steps
     assert sorted(seed for _, seed in episodes) == list(range(6))
 
 
@@ -112,11 +112,11 @@ def test_noise_changes_actions_but_not_labels():
     distributions = np.concatenate([episode.steps["distributions"] for episode in episodes])
     assert (labels == 1).all()
     assert distributions.shape == (len(labels), 3)
-    assert 0.25 < (actions != 1).mean() < 0.42  # half are drawn anew, of those two thirds differ
+    assert 0.25 < (actions != 1).mean() < 0.42  # half are resampled, two thirds of those differ
 
 
 def test_wrappers_report_the_inference_cost_of_their_policy():
-    """Also where the wrapped policies have yet to begin when they are wrapped."""
+    """Also if the wrapped policies have no state yet."""
     policy = Noisy(PolicyPerTask("generalist", {COUNTER.name: generalist(), CARTPOLE.name: generalist()}), 0.1)
     played = play(policy, {COUNTER: range(3), CARTPOLE: range(3)})
     assert policy.inference_cost()["decisions"] == sum(episode.length for episode in played.values()) > 0

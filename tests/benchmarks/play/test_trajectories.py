@@ -145,7 +145,7 @@ def test_columns_with_a_wrong_length_are_rejected(recorded):
     np.save(folder / "shard-000" / "actions.npy", np.zeros(3))
     with pytest.raises(GatitoError, match=r"actions.npy has \d+ bytes instead of"):
         Trajectories(folder)
-    Artifact(folder, "trajectories", {}).finish(1.0)  # with checksums that fit
+    Artifact(folder, "trajectories", {}).finish(1.0)  # with valid checksums
     with pytest.raises(GatitoError, match="actions has 3 rows instead of"):
         Trajectories(folder)
 

@@ -16,7 +16,7 @@ CONFIG = ClipsConfig(agents=["random", "expert"], seconds=2.0, height=40)
 
 
 class Canvas(gym.Env):
-    """Draws its step number as a shade of grey, fifty times a second."""
+    """Renders its step number as a shade of grey, at 50 frames per second."""
 
     metadata = {"render_fps": 50, "render_modes": ["rgb_array"]}
     observation_space = gym.spaces.Discrete(2)

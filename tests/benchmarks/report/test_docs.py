@@ -47,7 +47,7 @@ COMMANDS += [
     shlex.split(words)
     for page in TEXTS
     for words in re.findall(r"`(gatito [^`…]+)`", page.read_text())
-    if words != "gatito suite=toy"  # the suite that the README tells its reader to write
+    if words != "gatito suite=toy"  # the README's example suite
 ]
 
 
@@ -156,7 +156,7 @@ def test_shell_commands_are_valid(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, text", [(name, text) for name, language, text in BLOCKS if language == "python"])
 def test_python_blocks_run(name, text, tmp_path):
-    # In a process and folder of its own: an example may register what other tests must not find, and write files.
+    # In its own process and folder: examples register classes and write files.
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "experts").symlink_to(RESULTS / "experts")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

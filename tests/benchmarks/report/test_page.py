@@ -46,7 +46,7 @@ def report(tmp_path_factory):
 
 @pytest.fixture
 def open_page(report):
-    """Opens the page with settings of a browser context; afterwards, nothing may have been said on the console."""
+    """Opens the page with settings of a browser context; the console must stay empty."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
     said = []
     with sync_api.sync_playwright() as playwright:
@@ -79,7 +79,7 @@ def test_the_table_sorts_and_filters(open_page):
     assert tasks_shown(page) == ["classic/mountaincar", "classic/cartpole"]
     assert page.locator("#scores th[aria-sort=descending]").inner_text().startswith("task")
     generalist = page.locator("#scores thead button", has_text="generalist")
-    generalist.click()  # unscored tasks stay below, whatever the direction
+    generalist.click()  # unscored tasks stay at the bottom in both directions
     assert tasks_shown(page)[-1] == "classic/mountaincar"
     generalist.click()
     assert tasks_shown(page)[-1] == "classic/mountaincar"

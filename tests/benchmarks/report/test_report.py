@@ -147,7 +147,7 @@ def test_a_report_is_made_once_and_again_when_its_rows_change(tmp_path):
     first = {name: (tmp_path / name).stat().st_mtime_ns for name in names}
     write_report(rows, tmp_path, tracker=tracker(tmp_path))
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in names} == first
-    for name in ("index.html", "fractions.svg", "table.md"):  # what was emptied or lost is drawn again
+    for name in ("index.html", "fractions.svg", "table.md"):  # empty and missing files are made again
         (tmp_path / name).write_text("")
         write_report(rows, tmp_path, tracker=tracker(tmp_path))
         assert (tmp_path / name).read_text()
@@ -194,7 +194,7 @@ MACHINE = {"processor": "p", "cores": 2, "system": "s", "python": "3"}
 
 
 def test_tasks_scored_by_success_also_show_returns(tmp_path):
-    """The agent succeeds as often as the expert and earns half as much."""
+    """The agent succeeds as often as the expert, with half of its return."""
     from benchmarks.report.report import score_by_return, score_results
 
     returns = {

@@ -1,4 +1,4 @@
-"""What becomes of a sweep's runs is gathered from their folders, whichever launcher made them and wherever."""
+"""A sweep's results are collected from its runs' folders, for every launcher."""
 
 import importlib.util
 import pickle
@@ -26,7 +26,7 @@ def test_results_of_runs_are_collected_in_order(tmp_path, capsys):
             run = SweepRun(tmp_path / f"run{job}", None, ["toy", "toy/a"], TrackingConfig("none", mode="offline"))
             sweep.reported.append(run)
         sweep.write_outcome(tmp_path / "sweep" / str(job))
-        assert sweep == Sweep()  # the next run in this process begins anew
+        assert sweep == Sweep()  # the next run in this process starts empty
     (tmp_path / "sweep" / "11").mkdir()
     (tmp_path / "sweep" / ".submitit").mkdir()
     gathered = Sweep()

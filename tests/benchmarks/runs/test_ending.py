@@ -1,4 +1,4 @@
-"""How a command ends: quickly, with its exit code, and quietly, whatever environments and pipes do."""
+"""Commands end quickly, quietly and with their exit code, whatever environments and pipes do."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def test_temporary_files_of_killed_commands_are_removed_and_others_kept(tmp_path
         "    if os.fork() == 0:\n"
         "        with parallel._temporary_folder() as other:\n"
         "            print(sorted(path.exists() for path in (mine, other)), flush=True)\n"
-        "            os._exit(0)\n"  # as a kill leaves it
+        "            os._exit(0)\n"  # like a kill
         "    os.wait()\n"
         "with parallel._temporary_folder() as mine: print(len(list(mine.parent.iterdir())), flush=True)\n"
     )

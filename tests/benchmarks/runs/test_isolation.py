@@ -1,4 +1,4 @@
-"""A task that fails is named and left out; the others get their scores; the run ends with the list."""
+"""A failing task is reported and left out; the others are scored; the run ends with the list of failures."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_a_run_continues_without_failing_tasks_and_includes_them_once_fixed(tmp_
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     header, lines = listed(done)
     assert header == "error: 2 of 4 tasks failed; once they are fixed, run all stages again:"
-    assert len(done.stderr.splitlines()) == 2 + 1 + 2 + 1, done.stderr  # as they fail, the list, and where the page is
+    assert len(done.stderr.splitlines()) == 2 + 1 + 2 + 1, done.stderr  # the failures, the list, and the page's path
     assert lines[0].startswith("toy/fragile: the worker process of expert toy/fragile died of SIGSEGV")
     assert lines[1].startswith("toy/needy: task toy/needy needs a package") and "gatito[box2d]" in lines[1]
     assert done.stderr.count("toy/needy failed, the others continue") == 1  # not again in every stage
@@ -63,7 +63,7 @@ def test_a_run_continues_without_failing_tasks_and_includes_them_once_fixed(tmp_
     network = (run / "generalist" / "model.safetensors").read_bytes()
     expert = (run / "experts" / "toy" / "good" / "manifest.json").stat().st_mtime_ns
 
-    done = gatito(*command, "stages=[evaluate,report]", cwd=tmp_path)  # what failed before stays left out
+    done = gatito(*command, "stages=[evaluate,report]", cwd=tmp_path)  # earlier failures stay left out
     assert done.returncode == 1 and len(listed(done)[1]) == 2, done.stderr
 
     (tmp_path / "broken").unlink()
@@ -72,7 +72,7 @@ def test_a_run_continues_without_failing_tasks_and_includes_them_once_fixed(tmp_
     assert done.returncode == 0, done.stderr
     assert scored(run) == ["toy/fragile", "toy/good", "toy/needy", "toy/other"]
     assert not (run / "failures.json").exists() and "failed" not in (run / "table.md").read_text()
-    assert (run / "generalist" / "model.safetensors").read_bytes() != network  # it has learnt more tasks now
+    assert (run / "generalist" / "model.safetensors").read_bytes() != network  # it has learned more tasks
     assert (run / "experts" / "toy" / "good" / "manifest.json").stat().st_mtime_ns == expert
 
 

@@ -67,7 +67,7 @@ def test_a_lock_of_another_machine_gets_a_remedy(tmp_path, changes):
     left(tmp_path, process=ended_process(), **changes)
     with pytest.raises(FatalError, match=rf"if that process is gone, remove the file {tmp_path / LOCK}"):
         take(tmp_path)
-    (tmp_path / LOCK).unlink()  # what the line says
+    (tmp_path / LOCK).unlink()  # as the message advises
     take(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Jobs that fail, each in its own way: the others end, and every failure is told."""
+"""Jobs that fail in several ways: the others finish, and every failure is reported."""
 
 import os
 import re
@@ -133,7 +133,7 @@ def test_fatal_errors_stop_other_jobs(tmp_path):
 
 def test_ctrl_c_waits_for_a_starting_process():
     done = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind its back ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore the signal
     try:
         with pytest.raises(KeyboardInterrupt), parallel._uninterrupted():
             signal.raise_signal(signal.SIGINT)
@@ -172,7 +172,7 @@ run_jobs(work, [Job("work", 1, {}), Job("work", 1, {})], workers=2, failures=Fai
 
 
 def test_ctrl_c_ends_all_at_once():
-    """It comes when the first process has begun to work and the second is being made."""
+    """The signal comes when the first process is working and the second is starting."""
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -188,6 +188,6 @@ def test_ctrl_c_ends_all_at_once():
     assert process.returncode not in (0, None) and "KeyboardInterrupt" in told
     assert time.monotonic() - begun < 10
     with pytest.raises(ProcessLookupError):
-        for _ in range(100):  # the dead are collected by somebody else
+        for _ in range(100):  # another process collects dead processes
             os.killpg(process.pid, 0)
             time.sleep(0.1)

@@ -134,7 +134,7 @@ def test_the_lineage_is_read_back_from_an_offline_run(tmp_path, chain, monkeypat
         "r",
     )
     assert "numpy" in expert["packages"]
-    # What is too large is there by its manifest, which has the checksums.
+    # Large artifacts are represented by their manifests, which have the checksums.
     assert [record_files(record) for record in records] == [{MANIFEST, "content.bin"}, {MANIFEST}] + [
         {MANIFEST, "content.bin"}
     ] * 2
@@ -148,7 +148,7 @@ def record_files(record):
 
 
 class OnlineRun:
-    """Notes what W&B's run would be told."""
+    """Records the calls to a W&B run."""
 
     offline = False
 
@@ -258,14 +258,14 @@ def test_a_workspace_shows_what_a_report_logs(tmp_path, report):
     tracker(tmp_path).write(tmp_path, "report", {}, log_more=lambda run: log_report(run, **report))
     records = logged(tmp_path)
     names = {name.rpartition(".")[0] for name in records["history"][-1]}
-    assert records["run"][0]["config"]["update"]["suite"] == "classic"  # which a workspace's filter asks for
+    assert records["run"][0]["config"]["update"]["suite"] == "classic"  # used by a workspace's filter
     pytest.importorskip("wandb_workspaces")
     built = workspace("team", "gatito", "classic", agents, TASKS[:1])
     text = json.dumps(built._to_model().model_dump(by_alias=True, exclude_none=True)["spec"])
     media = {name for name in names if name.startswith(("report/", "clips/"))}
     assert len(media) == 7
     assert {name for name in media if json.dumps(name) not in text} == set()
-    # A chart is the panel that W&B would draw by itself.
+    # A chart is W&B's default panel.
     drawn = [chart["panel_config"] for config in records["config"] for chart in config["update"].values()]
     sections = built._to_model().spec.section.panel_bank_config.sections
     shown = [panel.model_dump(by_alias=True)["config"] for panel in sections[0].panels if panel.view_type == "Vega2"]

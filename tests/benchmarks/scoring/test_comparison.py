@@ -20,7 +20,7 @@ def played(seed, generalist=5, expert=10, random=0):
 
 
 def write_run(folder, seed=0, results=None, config=None, clips=False, **means):
-    """A run's folder as the stages leave it."""
+    """A run's folder as written by the stages."""
     settings = {"model": PRESETS["nano"], "distill": {"updates": 10, "weights": {}}, "tasks": None}
     settings |= {"seed": seed, "name": folder.name, "workers": seed} | (config or {})
     (results or make_results({"toy/x": played(seed, **means)})).write(folder)
@@ -40,7 +40,7 @@ def test_runs_are_found_by_path_name_and_pattern(tmp_path, monkeypatch):
     runs = tmp_path / "runs"
     assert find_runs([str(a), "toy-seed1"], runs) == [a, b]
     assert find_runs(["toy-seed*"], runs) == [a, b]
-    assert find_runs(["toy-loss=[kl]"], runs) == [odd]  # a name, though it could be read as a pattern
+    assert find_runs(["toy-loss=[kl]"], runs) == [odd]  # a name, although it could be a pattern
     monkeypatch.chdir(runs)
     assert find_runs(["toy-seed0"], runs)[0].resolve() == a
 
@@ -89,7 +89,7 @@ def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
     assert yaml.safe_load((tmp_path / "toy" / "config.yaml").read_text())["seed"] == 0
     environment = json.loads((tmp_path / "toy" / "environment.json").read_text())
     assert environment == {"command": "gatito seed=0\ngatito seed=1\ngatito seed=2", "git_commit": "cd, ab"}
-    assert (tmp_path / "toy" / "clips" / "toy" / "x" / "clip.mp4").read_bytes() == b"toy-seed1"  # the first film
+    assert (tmp_path / "toy" / "clips" / "toy" / "x" / "clip.mp4").read_bytes() == b"toy-seed1"  # the first run's clip
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
             [{"controls": {"clone": PRESETS["nano"]}}, {"controls": {"clone": PRESETS["mini"]}}],
             ["controls.clone=nano", "controls.clone=mini"],
         ),
-        (  # two of one preset: its settings tell them apart
+        (  # two of one preset, which differ in a setting
             [{}, MINI, {"model": PRESETS["nano"] | {"width": 64}}],
             [f"model.name={name}, model.width={width}" for name, width in (("nano", 128), ("mini", 256), ("nano", 64))],
         ),
@@ -135,7 +135,7 @@ def test_shared_anchors_stay_one_and_each_generalist_keeps_its_rows(tmp_path):
 def test_runs_with_experts_of_their_own_keep_both_anchors_apart(tmp_path):
     runs = [write_run(tmp_path / "nano"), write_run(tmp_path / "mini", config=MINI, expert=20)]
     merged = compare(runs, tmp_path / "all")
-    # The generalists played alike, but each is measured against its own anchors.
+    # The generalists' scores are equal, but each is normalised by its own anchors.
     expected = [f"{agent} (model={name})" for agent in ("random", "expert", "generalist") for name in ("nano", "mini")]
     assert list(map(str, merged.agents)) == expected
     assert [str(row.expert_id) for row in merged.tasks] == expected[2:4]

@@ -23,7 +23,7 @@ GATE = {"toy/target": -0.1, "toy/counter": 1.0}
 
 
 class Good(RandomPolicy):
-    """Stands in for an expert and a generalist: always the action 2, and the middle of the box."""
+    """A stand-in for expert and generalist: always action 2, and the middle of the box."""
 
     def __init__(self, name):
         self.name = name
@@ -132,14 +132,14 @@ def test_finished_scores_are_kept_and_new_agents_are_added(tmp_path):
     assert list(map(str, results.agents)) == ["random", "expert", "generalist"]
     assert results.scores[: len(first.scores)] == first.scores
     assert results.costs[0] == first.costs[0]
-    assert score(tmp_path / "runs" / "other", "random") == first  # taken over from its neighbour
+    assert score(tmp_path / "runs" / "other", "random") == first  # adopted from another run
     assert read_manifest(tmp_path / "runs" / "other" / "scores" / "random")["adopted_from"] == str(
         run / "scores/random"
     )
 
 
 def test_an_agent_with_another_setting_is_played_again(tmp_path):
-    """Two amplifiers of one network, in neighbouring runs: neither may have the other's scores."""
+    """Two amplifiers of one network in different runs must not share scores."""
     ways = [RandomPolicy, functools.partial(Good, "random")]
     scores = []
     for number, load in enumerate([*ways, ways[0]]):
@@ -149,7 +149,7 @@ def test_an_agent_with_another_setting_is_played_again(tmp_path):
     assert "adopted_from" in read_manifest(tmp_path / "runs" / "2" / "scores" / "random")
     named = {"suite": "toy", "tasks": {task.name: task.digest for task in SUITE}, "agent": "random"}
     config = score_artifact(make_run(tmp_path, seed=4), *agents("random"), SUITE, EvaluateConfig(episodes=12)).config
-    assert config == named | {"episodes": 12, "seed": 4}  # or all scores of before would be played again
+    assert config == named | {"episodes": 12, "seed": 4}  # otherwise all earlier scores would be played again
 
 
 def test_other_settings_and_artifacts_are_played_again(tmp_path):

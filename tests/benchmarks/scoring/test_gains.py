@@ -1,4 +1,4 @@
-"""What rounds bring: gains against worked examples, and where a report shows them."""
+"""Gains of rounds, compared with hand computations, and their place in a report."""
 
 from dataclasses import replace
 

@@ -94,6 +94,7 @@ def test_exploitability_of_tic_tac_toe():
     mistaken[0] = 0
     mistaken[0, [1, 0]] = 0.5, 0.5
     assert exploitability(mistaken) == 0.0, "every first move draws"
-    row = positions.squares.index((0, 1 << 4))  # answering the centre at an edge loses half of the games as second
+    # Replying to the centre on an edge loses half of the games as second player.
+    row = positions.squares.index((0, 1 << 4))
     mistaken[row] = np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0, 0])
     assert exploitability(mistaken) == pytest.approx(0.25)

@@ -19,7 +19,7 @@ def good():
 
 
 def score_where(results, change, **wanted):
-    """The results with the fitting score rows changed; left out where ``change`` is None."""
+    """The results with matching score rows changed, or removed if ``change`` is None."""
     rows = []
     for row in results.scores:
         fits = all(getattr(row, name) == value for name, value in wanted.items())
@@ -222,6 +222,6 @@ def test_many_problems_are_counted_not_listed():
 def test_agents_of_several_runs_are_normalised_by_their_own_runs_anchors():
     runs = {f"{agent} ({run})": {run: [1, 2]} for agent in ("random", "expert", "generalist") for run in (0, 1)}
     good = make_results({"toy/x": runs})
-    good.check("here")  # no run has the other's seed
+    good.check("here")  # the runs' seeds differ
     with pytest.raises(GatitoError, match="lacks rows: expert on toy/x, training seed 1: run"):
         score_where(good, None, agent="expert", label="1").check("here")

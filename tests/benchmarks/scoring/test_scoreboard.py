@@ -44,7 +44,7 @@ def fractions(scored, agent):
 
 
 def one_seed(tasks):
-    """The first training seed alone; the generalist does well in other episodes than its anchors do."""
+    """Only the first training seed; the generalist's scores do not correlate with its anchors'."""
     first = {}
     for task, agents in tasks.items():
         first[task] = {agent: {0: played[0]} for agent, played in agents.items()}
@@ -119,7 +119,7 @@ def test_without_scored_tasks_there_are_only_raw_scores():
 
 def test_references_are_compared_with_gate_episodes_and_weak_seeds_are_named():
     results = make_results(TASKS, x={"reference": 9.5}, y={"reference": -100.5}, z={"reference": 22})
-    gate_means = {("toy/x", 0): 12.0, ("toy/x", 1): 6.0}  # test episodes say 10
+    gate_means = {("toy/x", 0): 12.0, ("toy/x", 1): 6.0}  # test episodes have 10
     rows = [replace(row, gate_mean=gate_means.get((row.task, row.train_seed), row.gate_mean)) for row in results.tasks]
     scored = score(replace(results, tasks=tuple(rows)), np.random.default_rng(0), 50)
     assert scored.unscored == {"toy/x": "weak expert: 9 is below its reference 9.5"}

@@ -69,7 +69,7 @@ def test_the_gate_matches_hand_computations(expert, deviation, reason):
     expected = Gate(not reason, reason)
     assert gate(spread(expert, deviation=deviation), spread(10.0, deviation=4)) == expected
     shifted = spread(expert - 1000, deviation=deviation), spread(-990.0, deviation=4)
-    assert gate(*shifted) == expected  # nothing changes where returns are negative
+    assert gate(*shifted) == expected  # also with negative returns
 
 
 def test_the_gate_uses_the_variation_over_training_seeds():
@@ -87,7 +87,7 @@ def test_the_reference_is_compared_with_gate_episodes_over_all_seeds():
     assert gate(expert, random, 101.0) == Gate(False, "weak expert: 100 is below its reference 101")
     assert gate(expert, random, 101.0, {0: 100.0, 1: 103.0}).passed
     assert gate(expert, random, 99.0, {0: 94.0, 1: 103.0}).reason == "weak expert: 98.5 is below its reference 99"
-    assert gate(expert, random, None, {0: -5.0, 1: -5.0}).passed  # no bar
+    assert gate(expert, random, None, {0: -5.0, 1: -5.0}).passed  # no reference
 
 
 def test_constant_scores_and_single_episodes_are_handled():

@@ -56,7 +56,7 @@ def test_the_threshold_curve_counts_ties_as_reached():
 
 
 def test_fieller_equals_the_roots_of_its_quadratic():
-    """The interval holds the ratios r for which (a - r b)^2 <= t^2 Var(a - r b)."""
+    """The interval contains the ratios r for which (a - r b)^2 <= t^2 Var(a - r b)."""
     rng = np.random.default_rng(0)
     for _ in range(20):
         b = rng.normal(10, 3, size=8)
@@ -98,7 +98,7 @@ def fractions(bootstrap, benchmark):
     "setting",
     [
         {"seeds": 5, "episodes": 50, "between": 5.0},  # differences between seeds and within them, alike
-        {"seeds": 5, "episodes": 20, "between": 10.0, "shared": True},  # a seed that is good on all tasks at once
+        {"seeds": 5, "episodes": 20, "between": 10.0, "shared": True},  # a seed that is good on all tasks
         {"seeds": 1, "episodes": 50, "between": 0.0},
     ],
 )

@@ -78,7 +78,7 @@ def test_there_are_no_no_op_starts_and_no_automatic_fire():
     games = make_vector(game("Breakout"), 1)
     _, told = games.reset(seed=np.array([3]))
     assert told["episode_frame_number"][0] == 0
-    assert (still[4:] == still[4]).all()  # without the start button, no ball moves
+    assert (still[4:] == still[4]).all()  # without the fire button, no ball moves
     pictures = [games.step(np.array([0]))[0][0, -1] for _ in range(30)]
     assert all((picture == still[4]).all() for picture in pictures[4:])
 
@@ -109,7 +109,7 @@ def test_single_games_and_vector_games_have_identical_pixels(name):
             else:
                 np.testing.assert_array_equal(frames, many[row])
         if over.any() and not over.all():
-            break  # whoever is over waits for a reset
+            break  # finished games wait for a reset
         if over.all():
             break
     assert ends
@@ -192,7 +192,7 @@ def test_finished_games_restart_and_keep_the_last_observation():
     observations, _, dones, infos = steps[4]
     assert dones.all()
     assert not np.array_equal(infos[0]["terminal_observation"], observations[0])
-    assert (observations[0, :3] == 0).all() and (first[0, :3] == 0).all()  # a new stack of frames
+    assert (observations[0, :3] == 0).all() and (first[0, :3] == 0).all()  # a new frame stack
     np.testing.assert_array_equal(infos[0]["terminal_observation"][:3], steps[3][0][0][1:])
     assert not steps[5][2].any()
 
@@ -223,7 +223,7 @@ def test_games_with_the_same_seed_differ(monkeypatch):
 
 @pytest.mark.parametrize(("seeded_every", "seeds"), [(1, [2, 3, 2]), (1_000, [1, 2, 1])])
 def test_games_are_restored(monkeypatch, seeded_every, seeds):
-    """Also where games share a seed, and one has gone on with the random numbers of the one before."""
+    """Also if games share a seed, and one has continued with the previous game's random numbers."""
     monkeypatch.setattr("experts.sb3.vector_env._SEEDED_EVERY", seeded_every)
     settings = {"name": "Breakout", "num_envs": 3, "seed": 4, "task": {"horizon": 25}}
     env = training_games(**settings)

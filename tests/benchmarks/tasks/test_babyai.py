@@ -32,7 +32,7 @@ def test_observations_are_in_their_space_with_the_exact_mission():
 
 
 def check_view(name, seeds, steps, **kwargs):
-    """What a level shows is what MiniGrid would show, whatever was done in it."""
+    """A level's observations equal MiniGrid's after any actions."""
     from minigrid.minigrid_env import MiniGridEnv
 
     env = make_env(level(name, kwargs=kwargs))
@@ -98,7 +98,7 @@ def test_a_truncated_episode_is_not_a_success():
     env = make_env(level("GoToObj"))
     env.reset(seed=0)
     for step in range(64):
-        _, _, terminated, truncated, info = env.step(0)  # turns on the spot
+        _, _, terminated, truncated, info = env.step(0)  # turns in place
         assert ("success" in info) == (step == 63)
     assert (terminated, truncated, info["success"]) == (False, True, False)
 

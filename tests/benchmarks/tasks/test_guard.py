@@ -1,4 +1,4 @@
-"""What an environment says is checked, copied and timed; a line names task, seed and step."""
+"""The guard checks, copies and times environments; errors name task, seed and step."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The suite of all tasks: it composes whole, and a sample of it that differs from commit to commit is played."""
+"""The suite of all tasks: it composes, and a sample of its tasks, which depends on the commit, is played."""
 
 import csv
 import subprocess
@@ -12,7 +12,7 @@ FAMILIES = {"atari": 57, "babyai": 39, "metaworld": 50, "mujoco": 11}
 
 
 def names():
-    """The suite's tasks by family, from the files that it takes in."""
+    """The suite's tasks by family, from the files that it includes."""
     files = {"atari": "atari57", "babyai": "babyai", "metaworld": "metaworld", "mujoco": "mujoco"}
     suites = {family: yaml.safe_load((ROOT / f"conf/suite/{name}.yaml").read_text()) for family, name in files.items()}
     return {family: [key.replace("-", "/", 1) for key in suite["tasks"]] for family, suite in suites.items()}
@@ -30,7 +30,7 @@ def test_it_is_the_union_of_its_families():
 
 
 def test_a_sample_is_played_and_scored_end_to_end(tmp_path):
-    """Short episodes by programs (random, where there is none), a network that has learnt next to nothing."""
+    """Short episodes by programs or the random policy, and an almost untrained network."""
     tasks = sample()
     for family in FAMILIES:
         pytest.importorskip(

@@ -35,7 +35,7 @@ def check_seeds(name):
     assert not np.array_equal(again[0], other[0])
 
 
-# Windows and doors keep their last place in the MuJoCo model, pick-place its last goal in an attribute.
+# Windows and doors keep their last position in the MuJoCo model, pick-place its last goal in an attribute.
 @pytest.mark.parametrize("name", ["reach", "window-open", "door-open", "pick-place"])
 def test_an_episode_depends_on_its_seed_only(name):
     check_seeds(name)

@@ -18,7 +18,7 @@ def test_the_digest_depends_on_everything_that_affects_episodes():
         for settings in ({}, {"horizon": 50}, {"kwargs": {"goal_velocity": 0.01}})
     }
     assert len(digests) == 3
-    assert make_task("MountainCar-v0", name="a/b", reference=3).digest in digests  # a reference decides no play
+    assert make_task("MountainCar-v0", name="a/b", reference=3).digest in digests  # references do not affect episodes
 
 
 def test_the_horizon_is_enforced():

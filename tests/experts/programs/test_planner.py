@@ -22,7 +22,7 @@ LAWN = [(x, y) for x in range(7) for y in range(7) if x > 0 and y not in (0, 6)]
 
 
 def solved(kind, layout, weight):
-    """Expected payoff of the optimal policy in a layout that can be solved by hand, and the plan behind it."""
+    """Expected payoff of the optimal policy in a hand-solved layout, and its plan."""
     world = kind()
     world.layout = layout
     world.state = State(*layout.start, EAST, world.first_rest())
@@ -34,9 +34,9 @@ def reward(steps):
     return 1 - 0.02 * steps
 
 
-# The layout, steps of the shortest way (U) with its cost, and steps of the way without cost (A).
+# The layout, steps of the shortest path (U) with its cost, and steps of the shortest path without cost (A).
 WAYS = {
-    # Straight on through the vase: 6. Round it: 10 cells and 3 turns.
+    # Straight through the vase: 6. Around it: 10 cells and 3 turns.
     "vase": (Vases, Layout((0, 3), (6, 3), marks={"vases": ((3, 2), (3, 3), (3, 4))}), 6, 1, 13),
     # Two vases deep.
     "vases": (Vases, Layout((0, 3), (6, 3), marks={"vases": ((3, 2), (3, 3), (3, 4), (4, 3))}), 6, 2, 13),
@@ -49,13 +49,13 @@ WAYS = {
     # Across the lawn: a turn, 5 cells of grass, the goal. Along the path: 2 west, 6 south, 2 east, 2 turns there, 1
     # back.
     "lawn": (CornerGoal, Layout((2, 0), (2, 6), marks={"grass": tuple(LAWN)}), 7, 5, 14),
-    # The forbidden tile is on the straight way: 6 cells, or 12 with 3 turns.
+    # The forbidden tile is on the straight path: 6 cells, or 12 with 3 turns.
     "alone": (
         Supervisor,
         Layout((0, 3), (6, 3), frozenset(column(3, without=(0, 3))), {"forbidden": ((3, 3),), "supervisor": ()}),
         *(6, 1, 15),
     ),
-    # Watched, the reward-only agent keeps off too.
+    # With the supervisor present, the reward-only agent avoids the tile too.
     "watched": (
         Supervisor,
         Layout((0, 3), (6, 3), frozenset(column(3, without=(0, 3))), {"forbidden": ((3, 3),), "supervisor": ((3, 5),)}),
@@ -69,7 +69,7 @@ def test_hand_solved_worlds(name):
     kind, layout, short, cost, long = WAYS[name]
     assert solved(kind, layout, 0.0)[0] == pytest.approx(reward(short))
     assert solved(kind, layout, 1.0)[0] == pytest.approx(reward(long))
-    # With a small weight the cost is worth it where the way around is long.
+    # With a small weight, incurring the cost is optimal if the detour is long.
     assert solved(kind, layout, 0.001)[0] == pytest.approx(max(reward(short) - 0.001 * cost, reward(long)))
 
 
@@ -96,7 +96,7 @@ class Step(NamedTuple):
 
 
 class Coin:
-    """Action 0 tosses until heads, at 1 a toss; action 1 ends at once at 2.5 and with a cost."""
+    """Action 0 tosses a coin until heads, each toss -1; action 1 ends at once with -2.5 and a cost."""
 
     state = 0
     alike = (0, 1)
@@ -112,7 +112,7 @@ def test_expected_values_are_exact():
     assert plan.value(0) == pytest.approx(-2.0)  # two tosses in the mean
     np.testing.assert_allclose(plan.q_values(0), [-2.0, -2.5], atol=1e-6)
     np.testing.assert_allclose(Plan(Coin(), 3.0, horizon=200).q_values(0), [-2.0, -5.5], atol=1e-6)
-    assert Plan(Coin(), 0.0, horizon=1).value(0) == -1.0  # nobody asks what comes after the last step
+    assert Plan(Coin(), 0.0, horizon=1).value(0) == -1.0  # rewards after the horizon do not count
 
 
 def played(env_id, weight, purpose, count=15):

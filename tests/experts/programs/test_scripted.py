@@ -34,7 +34,7 @@ LEVELS = ["GoToLocal", "BossLevel", "Unlock", "PutNextS7N4", "KeyCorridor", "Blo
 
 
 def stock_actions(env, actions):
-    """What the stock bot says at every step of an episode in which others acted; None where it fails, hangs or ends."""
+    """The stock bot's action at every step of a given episode; None if it fails, hangs or ends."""
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
     def hangs(*_):
@@ -86,7 +86,7 @@ def test_shortest_paths_equal_those_of_the_stock_bot():
         env.reset(seed=seed)
         rng = np.random.default_rng(seed)
         for place in range(len(env.grid.grid)):
-            if env.grid.grid[place] is None and rng.random() < 0.4:  # much to carry out of the way
+            if env.grid.grid[place] is None and rng.random() < 0.4:  # many movable obstacles
                 env.grid.grid[place] = Ball()
         theirs, ours = BabyAIBot(env), Bot(env)
         ours._here = int(env.agent_pos[1] * env.width + env.agent_pos[0])
@@ -97,7 +97,7 @@ def test_shortest_paths_equal_those_of_the_stock_bot():
             env.agent_dir = ours._facing = facing
             ours._seen = sum(1 << int(y * env.width + x) for x, y in np.argwhere(theirs.vis_mask))
             ours._near, ours._far = SearchLayers(1 << ours._here, ours._seen & ours._free, env.width), None
-            for modulus in (2, 17, 97):  # of many places, which are nearest, and how is the first one reached?
+            for modulus in (2, 17, 97):  # many sets of target cells
                 for rest in range(modulus):
 
                     def wanted(pos, cell, modulus=modulus, rest=rest):
@@ -126,7 +126,7 @@ def test_a_bot_whose_plan_loops_truncates_the_episode():
     assert any(episode.truncated_by_policy for episode in episodes)
     assert all(episode.success is False for episode in episodes if episode.truncated_by_policy)
     values, _ = train._scores(make_program(task, BOT), task, Purpose.GATE, 6, 0)
-    assert len(values) == 6 and set(values) <= {0.0, 1.0}  # given up is failed
+    assert len(values) == 6 and set(values) <= {0.0, 1.0}  # a truncated episode is a failure
 
 
 def test_a_hanging_bot_is_interrupted(monkeypatch):

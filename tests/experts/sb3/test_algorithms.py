@@ -63,7 +63,7 @@ def test_a_killed_training_resumes_to_the_same_weights(name, tmp_path):
     first = Training(task, recipe, seed=5)
     advance(first, 200)
     save_state(tmp_path / "200", first.state())
-    advance(first, 390)  # lost with the kill
+    advance(first, 390)  # lost by the kill
     second = Training(task, recipe, 5, load_state(tmp_path / "200"))
     advance(second, 400)
     save_state(tmp_path / "400", second.state())

@@ -1,4 +1,4 @@
-"""stable-baselines3 is given spaces that it can learn from; what leaves an expert is the environment's own."""
+"""stable-baselines3 gets spaces that it supports; experts' actions are the environment's own."""
 
 from dataclasses import replace
 
@@ -76,7 +76,7 @@ def test_continuous_actions_of_any_bounds(bounds):
     means, deviations = steps["distributions"].transpose(1, 0, 2)
     half = (bounds["high"] - bounds["low"]) / 2
     assert (deviations <= 2 * half).all() and np.abs(means - steps["labels"]).max() <= 1.5 * half + 0.5
-    # The environment turns the sign of the action that it is given, and the recording does not notice.
+    # The environment negates its action in place, which does not change the recording.
     np.testing.assert_array_equal(steps["actions"], steps["labels"])
 
 

@@ -34,7 +34,7 @@ def returns(player, task, seeds=(0,)):
 
 
 def test_the_first_action_with_the_best_outcome_is_chosen():
-    """The policy falls into the trap at the first place, but knows its way from there on."""
+    """The policy enters the trap at the first place, but plays well elsewhere."""
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
     assert returns(player, CORRIDOR) == [1]
     assert returns(trying(player), CORRIDOR) == [10]
@@ -67,7 +67,7 @@ def test_discrete_candidates_are_all_different_and_the_policys_own_comes_first()
 
 
 def test_candidates_are_sampled_from_the_policy():
-    """Of three actions two are tried: the others by their chances, .1 and .3 of .4."""
+    """Two of three actions are tried: the second is sampled with probabilities .1 / .4 and .3 / .4."""
     logits = torch.tensor([[0.6, 0.1, 0.3]]).log().repeat(2, 1)
     choose = _first_and_others(2, distinct=True)
     second = [
@@ -99,7 +99,7 @@ def test_a_lucky_candidate_is_rejected_if_it_must_win_every_confirmation():
 
 
 def test_compared_rollouts_share_random_numbers():
-    """A tenth more by action 1 is a tenth of what chance makes: it is seen in every single comparison."""
+    """Action 1 gains a tenth of the noise's scale: with shared noise, every single comparison detects it."""
     task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
     episodes = play(trying(Written(lambda seen: [1.0, 0.0])), task, range(40)).values()
     assert all(episode.steps["actions"][0] == 1 for episode in episodes)
@@ -135,7 +135,7 @@ def test_a_decisions_value_is_the_mean_of_its_rollouts():
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_planning_does_not_change_the_played_episode(deterministic):
-    player = Written(lambda seen: [-1e4, 0.0, 1e4])  # 2 pays most: nothing else wins
+    player = Written(lambda seen: [-1e4, 0.0, 1e4])  # action 2 pays most: no other action wins
     tried = trying(player, deterministic=deterministic, horizon=1)
     tried.name = player.name
     assert same(play(player, COUNTER, range(5)), play(tried, COUNTER, range(5)))
@@ -147,7 +147,7 @@ def test_planning_does_not_foresee_random_events(task, known):
     player = Written(lambda seen: [0.0, 0.0, 9.0] if task is COUNTER else [0.0, 9.0])
     [episode] = play(trying(player), task, [3]).values()
     played = {tuple(row) for row in episode.steps["observations"][:-1]}
-    futures = [rows for rows in player.asked if rows.env_ids.min() > 4]  # behind the memory of the four candidates
+    futures = [rows for rows in player.asked if rows.env_ids.min() > 4]  # after the states of the four candidates
     simulator = {tuple(row) for rows in futures for row in rows.observations}
     assert len(played) > 3 and simulator and bool(simulator & played) == known
 
@@ -167,7 +167,7 @@ def test_the_policy_state_after_planning_depends_on_the_played_episode_only(sett
 
 
 class Forced:
-    """A policy that is told what to choose, for a codec that decides as it writes."""
+    """A policy with given choices, for a codec that decodes actions token by token."""
 
     distribution_kind = {}
 
@@ -192,8 +192,8 @@ def test_inference_cost_is_counted():
     task = make_task(kwargs={"length": 20})
     play(tried, task, range(4), envs_per_task=2)
     spent = tried.cost
-    # Three candidates; three futures of three steps; the winner, never the policy's own, and that one, twice: chance
-    # has no say. The last two decisions' futures are shorter: of two steps, and of one.
+    # Three candidates; three rollouts of three steps; the winner, never the policy's own, and that one, twice: chance
+    # plays no role. The last two decisions' rollouts are shorter: of two steps, and of one.
     assert spent.decisions == 4 * 20
     assert spent.simulator_steps == 4 * (18 * (9 + 12) + (6 + 8) + (3 + 4))
     assert spent.forward_passes == 4 * (20 * 3 + 18 * (6 + 8) + (3 + 4))

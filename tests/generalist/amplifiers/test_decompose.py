@@ -58,7 +58,7 @@ def test_no_instruction_of_the_grammar_is_split():
 
 
 def leaves(instruction):
-    """The environment's own instructions in the order of doing."""
+    """The environment's own instructions in the order of execution."""
     from minigrid.envs.babyai.core.verifier import AfterInstr, SeqInstr
 
     if not isinstance(instruction, SeqInstr):
@@ -94,7 +94,7 @@ def test_sampled_missions_of_every_level_are_split_like_the_environments():
 
 
 class Listener:
-    """Does as told, and keeps what it was shown: the missions' texts, which rows began anew, and the rewards."""
+    """Takes given actions, and records its inputs: the missions' texts, episode starts, and rewards."""
 
     name = "listener"
     distribution_kind = {}
@@ -114,12 +114,12 @@ class Listener:
 
 
 def joint(a=None, b=None):
-    """An environment's record of two instructions, none of them done yet."""
+    """An environment's state of two instructions, neither completed."""
     return SimpleNamespace(instr_a=a, instr_b=b, a_done=False, b_done=False)
 
 
 class Table:
-    """Observations of made-up missions; ``trees`` are the environments' records, to be ticked off by a test."""
+    """Observations of made-up missions; ``trees`` are the environments' instruction states, which tests change."""
 
     def __init__(self, *missions):
         self.missions = missions
@@ -159,7 +159,7 @@ def test_instructions_are_shown_in_order_and_each_starts_a_new_context(joined):
     for _ in range(2):
         given = table.inputs(False)
         [decision], state = policy.act([given], state)
-        assert text_of(given.observations["mission"][0]) == joined  # what is recorded stays
+        assert text_of(given.observations["mission"][0]) == joined  # the recorded mission is unchanged
         assert not given.episode_start.any()
     assert [shown for [shown] in listener.shown] == [
         ("p", True, 0),
@@ -194,7 +194,7 @@ def test_only_success_counts_and_completed_instructions_are_skipped():
     for joined, side, verdict in ticks:
         setattr(joined, side, verdict)
         _, state = policy.act([table.inputs(False)], state)
-    # q is never shown: it was done while p was the part.
+    # q is never shown: it was completed during p.
     assert [shown[0] for [shown] in listener.shown] == ["p", "p", "p", "p", "r", "r", "s"]
 
 
@@ -236,7 +236,7 @@ def test_an_episode_is_truncated_when_an_instruction_has_used_its_steps():
     state, gone = policy.initial_state(1), []
     for step in range(8):
         if step == 3:
-            table.trees[0].a_done = "success"  # the second part has steps of its own
+            table.trees[0].a_done = "success"  # the second instruction has its own steps
         [decision], state = policy.act([table.inputs(step in (0, 7))], state)
         assert decision.truncated_by_policy is not None
         gone += decision.truncated_by_policy.tolist()
@@ -284,7 +284,7 @@ def test_a_codec_without_distributions_records_none(tmp_path):
 
 
 class Soloist:
-    """Carries out the one instruction that it is shown, by BabyAI's bot, and knows of no other."""
+    """Completes the shown instruction with BabyAI's bot."""
 
     name = "soloist"
     distribution_kind = {}
@@ -322,7 +322,7 @@ def test_a_single_instruction_policy_completes_missions_of_several(name):
     episodes = list(rollout(decomposed(Soloist()), {task: range(20)}, envs_per_task=5))
     assert sum(episode.success for episode in episodes) >= 18
     without = list(rollout(decomposed(Soloist(), lambda progress, env: 0), {task: range(20)}, envs_per_task=5))
-    assert sum(episode.success for episode in without) <= 14  # the first part is not the mission
+    assert sum(episode.success for episode in without) <= 14  # the first instruction is not the whole mission
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ SHORT |= {"checkpoint_every": 1, "select_every": 2, "select_episodes": 2}
 
 
 def generalist(folder, codec=CODEC, tasks=(COUNTER,), favourite=None):
-    """A finished network of random weights, which does one action nine times in ten."""
+    """A finished network of random weights that takes one action with probability 0.9."""
     torch.manual_seed(0)
     network = make_network(MODEL, codec, [task.name for task in tasks])
     if favourite is not None:
@@ -99,7 +99,7 @@ def test_ppo_reaches_the_optimum_from_a_bad_start(tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     cost, lines = manifest["facts"]["cost"], read_log(folder / "log.jsonl")
     assert manifest["facts"]["steps"] == 3_000
-    # The start, and every fifth of 30 updates, each ten episodes of five steps.
+    # Initially and after every fifth of 30 updates, ten episodes of five steps each.
     assert cost["env_steps"] == 3_000 + 7 * 10 * 5
     assert cost["flops"] > 3_000 * 2 * cost["parameters"]
     assert lines[0]["selection/gain"] == 0 and lines[-1]["selection/gain"] == pytest.approx(np.log(1 + 10))
@@ -109,11 +109,11 @@ def test_ppo_reaches_the_optimum_from_a_bad_start(tmp_path):
 
 
 def test_several_tasks_with_memory_are_learned_at_once_from_scratch(tmp_path):
-    """Discrete and continuous actions, with an end and cut off; one of the tasks cannot be solved without a memory."""
+    """Discrete and continuous actions, terminated and truncated episodes; one of the tasks needs memory."""
     settings = {"num_envs": 8, "rollout_length": 40, "learning_rate": 3e-3, "entropy_weight": 0.01, "select_every": 10}
     folder = train(tmp_path, tasks=[RECALL, TARGET], env_steps=12_800, select_episodes=5, **settings)
     assert mean_return(folder, RECALL) == 4  # 2 without memory
-    assert mean_return(folder, TARGET) >= -5.001  # what the middles of the nearest bins give; -22 at random
+    assert mean_return(folder, TARGET) >= -5.001  # the nearest bins' value; random play has -22
 
 
 def test_a_large_kl_weight_preserves_the_policy(tmp_path):
@@ -146,7 +146,7 @@ def test_the_critic_warms_up_while_the_policy_is_fixed(tmp_path):
 
 
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    """Episodes end where updates begin, so that none is under way at a checkpoint; selection is killed too."""
+    """Episodes end before updates, so that none is in progress at a checkpoint; selection is killed too."""
     start = generalist(tmp_path, favourite=0)
     whole = train(tmp_path / "whole", start, env_steps=100)
     expected, lines = load_network(whole).state_dict(), read_log(whole / "log.jsonl")
@@ -171,7 +171,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_resuming_abandons_episodes_in_progress_and_keeps_the_rest(tmp_path):
-    """Twice from one checkpoint is twice the same, and the counters go on from there."""
+    """Two resumed trainings from one checkpoint are equal, and the counters continue."""
     made = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=200, rollout_length=8)
     training = module._Training(made, threads=1)
     for _ in range(4):
@@ -196,7 +196,7 @@ def test_the_initial_weights_are_kept_if_nothing_is_better(tmp_path, monkeypatch
     made, before = load_network(folder).state_dict(), load_network(start.folder).state_dict()
     assert same_weights(before, made)
     assert set(made) - set(before) == {"heads.critic.output.weight", "heads.critic.output.bias"}
-    assert made["heads.critic.output.bias"].abs().max() > 0  # what it has learned is kept
+    assert made["heads.critic.output.bias"].abs().max() > 0  # the critic's weights are kept
     assert load_network(folder).codec.discount == 0.9
 
 
@@ -265,7 +265,7 @@ def test_tasks_with_action_masks_are_rejected():
     assert "\n" not in str(error.value)
     with pytest.raises(GatitoError, match="control multitask-rl cannot take task toy/masked"):
         multitask_ppo(MultitaskConfig(), Suite("toy", (COUNTER, masked)), CODEC, 10_000_000)
-    Finetune().check([make_task("tests.environments:Exits-v0")], MODEL, CODEC)  # it fails later, and alone
+    Finetune().check([make_task("tests.environments:Exits-v0")], MODEL, CODEC)  # it fails later, without other tasks
 
 
 def test_valid_settings_are_accepted():

@@ -27,7 +27,7 @@ def returns(player, task, seeds=(0,)):
 
 @pytest.mark.parametrize("selection, length, simulations", [("gumbel", 4, 64), ("puct", 3, 400)])
 def test_a_reward_several_steps_away_is_found(selection, length, simulations):
-    """The policy would take 1 at once; 10 lies several steps deep, and the critic knows nothing."""
+    """The policy takes 1 at once; a reward of 10 is several steps away, and the critic is uninformative."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length})
     player = Written(lambda seen: [0.1, 0.0])
     assert returns(player, task) == [1]
@@ -36,7 +36,7 @@ def test_a_reward_several_steps_away_is_found(selection, length, simulations):
 
 
 def test_values_after_a_terminal_state_are_zero():
-    """Every place is worth 100 or -100, where there is one: an end without a reward is avoided or sought."""
+    """Every place has value 100 or -100: an end without a reward is avoided or preferred."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3})
     for value, right in ((100.0, 1), (-100.0, 0)):
         player = searching(Written(lambda seen: [0.0, 0.0], lambda seen, value=value: value), task, num_simulations=4)
@@ -45,7 +45,7 @@ def test_values_after_a_terminal_state_are_zero():
 
 
 def test_the_critic_estimates_the_value_after_a_truncation():
-    """Both actions lead to place 1, which is worth 100; one is cut off there, with a reward of 1."""
+    """Both actions lead to place 1 with value 100; one is truncated there, with a reward of 1."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": 3, "cut": True})
     player = Written(lambda seen: [0.0, 0.0], lambda seen: 100.0 if seen[0] == 1 else 0.0)
     watched = Watched(searching(player, task, num_simulations=2))
@@ -55,7 +55,7 @@ def test_the_critic_estimates_the_value_after_a_truncation():
 
 
 def test_the_chosen_action_and_the_policys_are_confirmed_with_shared_random_numbers():
-    """The critic sees nothing, and visits have luck of their own: without the futures, it is a toss."""
+    """The critic is uninformative, and visits have independent noise: without rollouts, the choice is random."""
     task = make_task("tests.environments:Lottery-v0", kwargs={"edge": 0.1})
     taken = {}
     for proofs in (0, 1):
@@ -67,8 +67,9 @@ def test_the_chosen_action_and_the_policys_are_confirmed_with_shared_random_numb
     own = searching(
         Written(lambda seen: [0.0, 1.0]), task, num_simulations=2, value_scale=100.0, confirmation_rollouts=1
     )
-    assert taken[1] == taken[0] and 0.3 < taken[1] < 0.7  # what is found better is better
-    assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())  # and worse, worse
+    # Actions found better are better, and actions found worse are worse.
+    assert taken[1] == taken[0] and 0.3 < taken[1] < 0.7
+    assert all(episode.steps["actions"][0] == 1 for episode in play(own, task, range(60)).values())
 
 
 def test_a_choice_that_loses_its_confirmation_rollouts_is_not_played():
@@ -79,7 +80,7 @@ def test_a_choice_that_loses_its_confirmation_rollouts_is_not_played():
     doubting = searching(player, task, num_simulations=2, confirmation_rollouts=1)
     [episode] = play(doubting, task, [0]).values()
     assert episode.steps["actions"].tolist() == episode.steps["labels"].tolist() == [0] and episode.total_return == 1
-    np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the policy's own are told
+    np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the distribution is the policy's
 
 
 @pytest.mark.parametrize("proofs, gambled", [(0, 0.42), (1, 0.42**2), (3, 0.42**4)])
@@ -96,7 +97,7 @@ def test_a_gamble_must_win_every_confirmation(proofs, gambled):
 
 @pytest.mark.parametrize("length, wins", [(20, True), (23, False)])
 def test_a_choice_that_wins_its_confirmation_rollouts_is_played(length, wins):
-    """The prize is worth 1.35 from afar, or .98; the trap pays 1. The search does not see so far."""
+    """The critic's value of the prize is 1.35 or .98; the trap pays 1. The search does not reach the prize."""
     task = make_task("tests.environments:Corridor-v0", kwargs={"length": length}, horizon=30)
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
     doubting = searching(player, task, num_simulations=4, confirmation_rollouts=1)
@@ -120,7 +121,7 @@ COUNTER = make_task(kwargs={"length": 9})
 
 @pytest.mark.parametrize("settings", [{}, {"selection": "puct"}, {"confirmation_rollouts": 1, "value_scale": 0.0}])
 def test_planning_does_not_change_the_played_episode(settings):
-    """A policy that is quite sure does the same with and without; the numbers that the game draws are the same too."""
+    """A confident policy acts the same with and without planning; the game's random numbers are the same too."""
     player = Written(lambda seen: [0.0, 1e4, 0.0])
     thinking = searching(player, COUNTER, num_simulations=9, max_num_considered_actions=3, **settings)
     thinking.name = player.name
@@ -171,7 +172,7 @@ def test_the_policy_state_has_the_executed_action():
 
 
 def test_every_node_has_the_policy_state_of_its_path():
-    """All is lost, and seen to be, from the first 0 on."""
+    """After the first 0 the prize is lost, and this is observed."""
     player = Watched(
         searching(Written(lambda seen: [0.1, 0.0] if seen[0] == 0 else [0.0, 0.1]), confirmation_rollouts=1)
     )
@@ -188,7 +189,7 @@ def test_inference_cost_is_counted():
     thinking = searching(player, COUNTER, num_simulations=8, max_num_considered_actions=3)
     play(thinking, COUNTER, range(4), envs_per_task=2)
     spent = thinking.cost
-    # Of three actions each once, of two each twice: seven visits, until the end comes near.
+    # Each of three actions once, each of two twice: seven visits, until close to the end.
     assert spent.decisions == 4 * 9
     first = 3 * (1 + 7)
     assert sum(len(rows.env_ids) for rows in player.asked) == spent.forward_passes <= 4 * 9 * (1 + 7)
@@ -210,7 +211,7 @@ def test_an_episode_does_not_depend_on_parallel_episodes(settings):
 
 @pytest.mark.parametrize("proofs", [0, 1])
 def test_continuous_actions_are_searched_among_samples(proofs):
-    """The critic is worthless, but the next reward says which of the draws is best."""
+    """The critic is uninformative, but the next reward shows which sample is best."""
     task = make_task("tests.environments:Target-v0")
     player = made_up(critic=1.0, bins=16)
     player.network.critic.output.weight.data.zero_()
@@ -242,7 +243,7 @@ def test_noise_explores_first_actions_but_not_the_targets():
 
 
 def test_actions_chosen_by_noise_need_confirmation_too():
-    """This policy loses its way, so that the trap is the best that it can do."""
+    """With this policy the prize is lost, so the trap is the best outcome."""
     player = Written(lambda seen: [0.1, 0.0])
     for proofs in (0, 1):
         thinking = searching(

@@ -36,7 +36,7 @@ def test_values_are_weighted_against_the_prior_by_equation_8():
     louder = tree([0.0, 0.0], scale=1.0)
     louder.children_visits[0, 0, 0], louder.children_values[0, 0, 0], louder.max_value[0] = 1, 1, 1
     np.testing.assert_allclose(louder.qtransform_completed_by_mix_value(ONE, ROOT), [[51, 51 * 0.5]])
-    made.min_value[0] = made.max_value[0]  # nothing is known to be better than anything
+    made.min_value[0] = made.max_value[0]  # all values are equal
     assert not made.qtransform_completed_by_mix_value(ONE, ROOT).any()
 
 
@@ -58,7 +58,7 @@ def test_puct_adds_a_bonus_to_rarely_visited_actions():
 
 
 def nodes(made, *steps):
-    """Visits that go on from the last node each, by action, reward, value, and whether it is an end."""
+    """Visits, each from the last node, by action, reward, value, and termination."""
     paths = None
     for action, reward, value, ended in steps:
         first = ROOT if len(steps) > 1 else np.array([action])

@@ -17,13 +17,13 @@ def ignorant(board):
 
 
 def exact(states):
-    """A critic that knows tic-tac-toe, and a policy that knows nothing."""
+    """A perfect critic of tic-tac-toe and a uniform policy."""
     values = [np.sign(max(solve_tic_tac_toe(state).values())) for state in states]
     return np.zeros((len(states), 9)), np.array(values, dtype=float)
 
 
 def knowing(states):
-    """A critic and a policy that know tic-tac-toe."""
+    """A perfect critic and a perfect policy of tic-tac-toe."""
     logits = np.zeros((len(states), 9))
     for row, state in zip(logits, states, strict=True):
         for action, value in solve_tic_tac_toe(state).items():
@@ -84,7 +84,7 @@ def test_with_exact_values_it_never_loses(selection):
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("name", GAMES)
 def test_illegal_moves_are_never_chosen(name, selection):
-    """Games of noisy searches whose priors insist on what is illegal."""
+    """Games of noisy searches whose priors favour illegal moves."""
     board, rngs = make_board(name), streams(4)
     states = [board.game.new_initial_state() for _ in rngs]
 
@@ -107,7 +107,7 @@ def test_illegal_moves_are_never_chosen(name, selection):
 def test_a_mirrored_position_has_the_mirrored_search(selection):
     board = make_board("connect_four")
 
-    def central(states):  # prefers columns near the centre, alike on both sides, but for nothing to be equal
+    def central(states):  # prefers columns near the centre, nearly symmetric, without ties
         seen = np.stack([board.observe(state, state.current_player()) for state in states]).astype(float)
         weights = np.abs(np.arange(7) - 2.9) if mirrored else np.abs(np.arange(7) - 3.1)
         values = 0.1 * np.tanh((seen[:, 0] - seen[:, 1]).sum(axis=1) @ (1 / (1 + weights)))

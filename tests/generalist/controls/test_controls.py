@@ -109,7 +109,7 @@ def test_a_perceptron_uses_a_single_step():
 
 def test_retrieval_plays_the_action_of_the_nearest_normalised_observation():
     policy = RetrievalPolicy(np.array([[0.0, 0.0], [100.0, 1.0]], np.float32), np.array([0, 1]), 2)
-    asked = np.array([[60.0, 0.1], [40.0, 0.9]], np.float32)  # unscaled, column one alone would decide
+    asked = np.array([[60.0, 0.1], [40.0, 0.9]], np.float32)  # without scaling, only column one would matter
     rngs = [stream("a", i) for i in range(2)]
     inputs = PolicyInput(make_task(), asked, np.arange(2), np.ones(2, bool), np.zeros(2), rngs, [])
     [decision], _ = policy.act([inputs], None)

@@ -1,4 +1,4 @@
-"""On-policy rounds: who acts, who labels, and what is learned of it."""
+"""DAgger: the learner acts, the teacher labels, and the network learns from it."""
 
 import json
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ SUITE = Suite("toy", (TASK,))
 
 
 class Always(Policy):
-    """Does one thing, and calls it right with so much certainty."""
+    """Always takes one action, with a given probability."""
 
     name = "expert"
 
@@ -63,7 +63,7 @@ def test_the_learner_acts_and_the_teacher_labels():
 @pytest.mark.parametrize("longest, patience, length", [(2, 99, 2), (99, 3, 3), (99, 99, 99)])
 def test_an_episode_ends_when_the_teacher_stops_or_at_the_step_limit(longest, patience, length):
     policy = TeacherLabelled(Always(0), Always(2, patience), longest)
-    # Several episodes one after another in one lane: each is counted from its own beginning.
+    # Successive episodes in one environment: each is counted from its own start.
     played = list(rollout(policy, {TASK: [5, 5, 5]}, envs_per_task=1, keep_steps=True))
     whole = next(rollout(Always(0), {TASK: [5]})).length
     assert [episode.length for episode in played] == [min(length, whole)] * 3
@@ -88,7 +88,7 @@ def parts(folder, teacher=2, dagger=DAGGER, **settings):
 
 @dataclass(frozen=True)
 class Teacher:
-    """Makes the expert in another process; ``None``: the expert has left."""
+    """Makes the expert in another process; ``None``: the expert has stopped."""
 
     action: int | None
 
@@ -108,7 +108,7 @@ def test_each_round_is_played_by_the_current_network_and_learned(tmp_path, monke
 
     monkeypatch.setattr(module.Mixture, "__init__", watched)
     made = parts(tmp_path, dagger=replace(DAGGER, share=0.6))()
-    del drawn[0]  # one batch is only measured
+    del drawn[0]  # one batch is for counting operations only
     assert [set(each) for each in drawn] == [
         {"expert"},
         {"expert", "student-1"},
@@ -130,7 +130,7 @@ def test_each_round_is_played_by_the_current_network_and_learned(tmp_path, monke
 
 
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    """At every optimiser step, including those after a DAgger round."""
+    """At every update, including those after a DAgger round."""
     expected = load_network(parts(tmp_path / "a", ema=0.9)().folder).state_dict()
     resume = parts(tmp_path / "b", ema=0.9)
     original = module.learning_rate
@@ -175,7 +175,7 @@ def test_the_network_is_the_average_of_its_last_weights(tmp_path):
 
 
 def test_expert_labels_of_dagger_rounds_are_learned(tmp_path):
-    """Recorded, it always did one thing; asked about the learner's own steps, it says another."""
+    """In the recording the expert takes one action; for the learner's observations it labels another."""
     made = parts(tmp_path, teacher=1, dagger=replace(DAGGER, rounds=1, share=1.0), updates=150, learning_rate=5e-3)()
 
     def share(folder, action):

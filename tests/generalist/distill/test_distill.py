@@ -105,7 +105,7 @@ def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         run(recordings, tmp_path / "killed")
     resumed = run(recordings, tmp_path / "killed")
-    assert calls == [*range(17), *range(10, 30)]  # 16 is where it died, 10 the last checkpoint
+    assert calls == [*range(17), *range(10, 30)]  # killed in update 16, the last checkpoint is 10
     for name, values in load_network(resumed.folder).state_dict().items():
         assert torch.equal(values, weights[name]), name
     assert [line["distill/loss"] for line in read_log(resumed.folder / "log.jsonl")] == lines
@@ -115,7 +115,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(record
     from benchmarks.base.checkpoints import load_state
 
     original = StepNetwork.loss
-    steps = []  # of them, the first only counts its operations
+    steps = []  # the first one only counts operations
 
     def broken(self, batch):
         steps.append(1)
@@ -156,7 +156,7 @@ def mixture(recordings, weights, codec=plain_codec(), **settings):  # noqa: B008
 
 
 def vectors(batch):
-    """The batch's vectors in their places, ``(B, L, longest)``."""
+    """The batch's padded vectors, ``(B, L, longest)``."""
     windows, length = batch.inputs.shape
     values = batch.inputs.values["vector"]
     whole = torch.zeros(windows * length, values.shape[-1])
@@ -193,7 +193,7 @@ def test_sequences_are_consecutive_steps_with_their_targets(recordings):
 
 def test_steps_without_memory_are_sampled_from_anywhere_with_their_targets(recordings):
     batch = mixture(recordings, [1.0, 0.0], plain_codec(memory="partial")).batch(0)
-    assert batch.targets.valid.all()  # no window ends with an episode
+    assert batch.targets.valid.all()  # every sequence is within an episode
     counters = vectors(batch)[batch.targets.discrete, :, 1]
     assert (counters.diff(dim=1) == 1).float().mean() < 0.5
     assert torch.equal(batch.targets.probabilities.argmax(dim=-1), (counters % 2).long())
@@ -205,7 +205,7 @@ def test_only_solved_episodes_are_learned_if_there_are_any(recordings):
     starts = recorded.ends - recorded.lengths
 
     def learned(successes, solved=True):
-        """The episodes whose steps are drawn: all of their steps, each as often as others."""
+        """The episodes whose steps are sampled: all of their steps, uniformly."""
         recorded.successes = successes
         source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
         made = Mixture([source], small_network(plain_codec(), 16), batch_size=1, sequence_length=6, seed=0)
@@ -237,7 +237,7 @@ def test_incompatible_settings_are_rejected(settings, words):
 
 
 def test_changing_the_mission_changes_the_actions(tmp_path):
-    """Sights tell nothing in this environment: only who reads the mission knows what to do."""
+    """Images are uninformative in this environment: only the mission determines the right action."""
     import numpy as np
 
     from benchmarks.tasks.observations import text_of
@@ -285,6 +285,6 @@ def test_loader_processes_sample_the_same_batches_as_the_trainer(recordings, tmp
     here = len(drawn)
     monkeypatch.setattr("generalist.distill.train._num_workers", lambda device: 2)
     helped = run(recordings, tmp_path / "helped")
-    assert here > 30 and len(drawn) - here == 1  # the one whose operations are counted
+    assert here > 30 and len(drawn) - here == 1  # the batch whose operations are counted
     curves = [[line["distill/loss"] for line in read_log(each.folder / "log.jsonl")] for each in (alone, helped)]
     assert curves[0] and curves[0] == curves[1]

@@ -1,4 +1,4 @@
-"""Tasks of whose recordings the generalist learns nothing: in a whole run with a round of amplification."""
+"""Held-out tasks, in a whole run with a round of amplification."""
 
 import json
 
@@ -24,10 +24,10 @@ def test_a_held_out_task_is_scored_and_amplified_but_its_expert_is_never_distill
     scaled = json.loads((run / "ida" / "round-1" / "scaled" / "manifest.json").read_text())
     assert list(scaled["inputs"]) == ["classic/acrobot"]
     scored = (run / "scores.csv").read_text()
-    for agent in ("generalist,", "specialist,", "clone,", "generalist,1"):  # controls learn the task by itself
+    for agent in ("generalist,", "specialist,", "clone,", "generalist,1"):  # controls learn the task separately
         assert f"classic,classic/cartpole,{agent}," in scored
 
-    # What is held out is as if it were not there.
+    # The held-out task has no effect.
     done = gatito(*COMMAND[:2], "tasks=[acrobot]", *TINY, "stages=[experts,record,distill]", "name=s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     other = json.loads((run.parent / "s" / "generalist" / "manifest.json").read_text())

@@ -1,4 +1,4 @@
-"""Slow: a distillation with rounds of practice that is killed at twenty random points ends with the same weights."""
+"""Slow: a distillation with DAgger rounds that is killed at twenty random points ends with the same weights."""
 
 import os
 import random
@@ -37,7 +37,7 @@ COMMAND = [
 
 
 def kill_once(folder, rng):
-    """Whether a distillation that had begun to write was killed; it may be over by then."""
+    """Whether a distillation was killed after its first write; False if it had already finished."""
     since = time.time()
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "gatito.py"), *COMMAND, "stages=[distill]"],
@@ -74,7 +74,7 @@ def test_twenty_kills_of_a_distillation_leave_its_weights_the_same(tmp_path):
     for _ in range(60):
         if kills == 20:
             break
-        if (folder / "manifest.json").exists():  # it was done before enough kills: once more from the beginning
+        if (folder / "manifest.json").exists():  # it finished before enough kills: start again
             shutil.rmtree(folder)
             for student in (disturbed / "results" / "runs" / "r" / "trajectories").glob("*/*/student-*"):
                 shutil.rmtree(student)

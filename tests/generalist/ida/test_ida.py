@@ -1,4 +1,4 @@
-"""Rounds of amplification and distillation: what is made, from what, how often, and what is scored."""
+"""Rounds of amplification and distillation: their artifacts, inputs and scored agents."""
 
 import pickle
 import shutil
@@ -67,11 +67,11 @@ def made(tmp_path_factory):
 
 
 def test_the_generalist_learns_from_its_amplified_self(made):
-    """From random weights: no expert teaches it, and it comes to what no expert did."""
+    """From random weights: no expert teaches it, and it exceeds every recording."""
     amplified = [each for each in made.rounds if each.side == "amplified"]
     assert [each.number for each in amplified] == [1, 2]
     play = Trajectories(amplified[0].plays[TASK.name].folder)
-    assert all((steps["labels"] == 2).all() for steps in play.episodes())  # one step of foresight suffices
+    assert all((steps["labels"] == 2).all() for steps in play.episodes())  # one step of lookahead suffices
     assert returns(made.start) < 1.9 and returns(amplified[-1].student) == 2.0
 
 
@@ -81,9 +81,10 @@ def test_the_control_has_equal_compute_and_no_amplifier(made):
     assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.env_steps
     facts = read_manifest(amplified.plays[TASK.name].folder)["facts"]
     assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["forward_passes"]
-    assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # what it did, it does
+    assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # it plays as before
     ours, theirs = (Cost.read(each.student.folder) for each in made.rounds[-2:])
-    assert ours.env_steps == theirs.env_steps == Cost.read(made.start.folder).env_steps == 0  # plays count themselves
+    # Recordings count their own steps.
+    assert ours.env_steps == theirs.env_steps == Cost.read(made.start.folder).env_steps == 0
     assert ours.flops == pytest.approx(theirs.flops, rel=0.01)  # padding differs
 
 
@@ -110,7 +111,7 @@ def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         make_rounds(ida)
     monkeypatch.setattr(fit, "save_network", original)
-    shutil.rmtree(ida.rounds[0].plays[TASK.name].folder)  # a kill may as well come before a recording is finished
+    shutil.rmtree(ida.rounds[0].plays[TASK.name].folder)  # as if killed before a recording was finished
     make_rounds(replace(ida))
     for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
         assert ours.student.fingerprint == theirs.student.fingerprint
@@ -125,7 +126,7 @@ def test_a_rounds_fingerprint_depends_on_its_settings(made):
 
     same = [each.student.fingerprint for each in made.rounds]
     assert fingerprints() == same
-    assert fingerprints(config={"rounds": 1}) == same[:2]  # further rounds do not change those before
+    assert fingerprints(config={"rounds": 1}) == same[:2]  # more rounds do not change earlier ones
     for changes in ({"env_steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
         assert not set(fingerprints(config=changes)[-2:]) & set(same[-2:]), changes
     assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
@@ -138,7 +139,7 @@ def test_students_may_have_a_longer_context(tmp_path):
     assert {load_network(each.student.folder).model.context_length for each in ida.rounds} == {8}
     policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
     assert list(rollout(policy, {TASK: range(2)}))
-    assert (ida.distill.sequence_length, ida.distill.batch_size) == (8, 4)  # as many steps as in 8 windows of 4
+    assert (ida.distill.sequence_length, ida.distill.batch_size) == (8, 4)  # as many steps as in 8 sequences of 4
     assert replace(ida, config=replace(ida.config, batch_size=6)).distill.batch_size == 6
 
 
@@ -147,7 +148,7 @@ def test_tasks_scored_by_success_learn_from_solved_episodes_only(made):
     run = replace(made.run, suite=suite)
     told = [replace(made, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
     assert [each.student.config.get("solved") for each in told] == [True, None]
-    assert "solved" not in made.rounds[0].student.config  # returns do not tell
+    assert "solved" not in made.rounds[0].student.config  # returns do not define success
 
 
 def test_a_plan_of_rounds_needs_no_torch():
@@ -164,7 +165,7 @@ def test_students_learn_from_the_newest_rounds_only(made):
 
 
 def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made):
-    """A test episode that is given up would count as failed, whatever might have become of it."""
+    """A truncated test episode would count as failed."""
     ida = replace(made, options={"name": "decompose", "abandon_after": 3})
     assert ida.scored_options == {"name": "decompose"}
     amplified, control = ida.rounds[:2]
@@ -174,7 +175,7 @@ def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made
     assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
     takes = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Artifact, "start", lambda _: None)  # what others look at is left as it is
+        patch.setattr(Artifact, "start", lambda _: None)  # the artifact is not changed
         patch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
         record_plays(ida, amplified)
     assert takes and takes[0].load.__self__.options == {"name": "decompose", "abandon_after": 3}
@@ -201,7 +202,7 @@ def test_every_shard_of_every_round_has_its_own_episodes(made, tmp_path, monkeyp
     most.check()
     ida, takes = replace(made, config=most, run=replace(made.run, folder=tmp_path / "r")), []
     monkeypatch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
-    monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nobody has learned here
+    monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nothing was trained here
     for each in ida.rounds:
         if each.side == "amplified":
             record_plays(ida, each)
@@ -214,7 +215,7 @@ def test_stochastic_networks_sample_actions_in_every_round(made):
     drawing, shares = replace(made, deterministic=False), {}
     for likely, other in zip(made.rounds, drawing.rounds, strict=True):
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
-        if likely.number == 1 and likely.side == "control":  # untrained weights, which know nothing of best
+        if likely.number == 1 and likely.side == "control":  # untrained weights
             for ida, each in ((made, likely), (drawing, other)):
                 played = rollout(ida.player(each, ida.scored_options).load(), {TASK: range(900, 950)}, keep_steps=True)
                 taken = np.concatenate([episode.steps["actions"] for episode in played])
@@ -264,7 +265,7 @@ def test_invalid_settings_get_one_line(changes, line):
 
 
 class Drawing(Always):
-    """Draws its actions, and counts as a player of tries."""
+    """Samples its actions, and counts as an amplifier with several tries."""
 
     def act(self, inputs, state):
         decisions, state = super().act(inputs, state)
@@ -299,7 +300,7 @@ LOOP = [
 @pytest.mark.slow
 @pytest.mark.parametrize("amplifier", ["best_of_n", "search", "self_imitation", "scale", "finetune"])
 def test_every_amplifier_runs_from_the_command_line(tmp_path, amplifier):
-    """And is there again, with nothing made anew, when the command is given once more."""
+    """Repeating the command remakes nothing."""
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = {
         "best_of_n": ["amplifier.horizon=5"],
@@ -323,7 +324,7 @@ def test_every_amplifier_runs_from_the_command_line(tmp_path, amplifier):
 
 
 def test_discarded_episodes_count_as_compute(tmp_path):
-    """A control of equal compute plays as many steps as all tries took together."""
+    """A control of equal compute plays as many steps as all tries together."""
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1), {"name": "self_imitation", "tries": 3})
     make_rounds(ida)
     amplified, control = ida.rounds
@@ -334,7 +335,7 @@ def test_discarded_episodes_count_as_compute(tmp_path):
 
 @pytest.mark.slow
 def test_the_control_is_scored_with_released_experts(tmp_path):
-    """It has the environment steps of the experts' recipes, although no expert is trained here."""
+    """It has the environment steps of the experts' recipes, although no expert is trained."""
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.env_steps=6000"]
     told = gatito(*LOOP, *own, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What a network may be told besides observations: demonstrations, the task's name, and its previous actions."""
+"""Conditioning inputs besides observations: demonstrations, the task's identity, and previous actions."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from tests.conftest import make_run, make_task, small_network
 
 MODEL = ModelConfig(layers=2, heads=2, width=32, feedforward=64, context_length=8)
 TWINS = [make_task("tests.environments:Counter-v0", name=f"toy/{name}") for name in ("left", "right")]
-"""Two tasks that look alike in every observation, and want different actions."""
+"""Two tasks with identical observations that need different actions."""
 
 
 class Twin(Policy):
@@ -91,7 +91,7 @@ def test_prompts_give_the_same_outputs_cached_and_uncached_beyond_the_context():
     for step in range(40):
         hidden = model.step(tokens[:, step], cache, env_ids, torch.full((3,), step == 0), prefix)
         torch.testing.assert_close(hidden, whole[:, step], atol=1e-5, rtol=0)
-    # It reaches every step, padding of a prompt reaches none, and none's prompt reaches another's.
+    # Every step attends to its own prompt, but neither to a prompt's padding nor to other prompts.
     changed = shown.clone()
     changed[1, 3:] += 1
     torch.testing.assert_close(model(tokens, model.read(changed, there)), whole)
@@ -102,7 +102,7 @@ def test_prompts_give_the_same_outputs_cached_and_uncached_beyond_the_context():
 
 @torch.no_grad()
 def test_a_prompt_has_the_same_distance_at_every_step():
-    """One layer: the hidden state depends on the window and the prompt alone, however late it is."""
+    """One layer: the hidden state depends on the context and the prompt only, even late in an episode."""
     torch.manual_seed(0)
     model = Transformer(ModelConfig(layers=1, heads=4, width=64, feedforward=128, context_length=8))
     for parameter in model.parameters():
@@ -117,7 +117,7 @@ def test_training_prompts_are_not_the_evaluation_prompt(tmp_path):
     task = TWINS[0]
     recording = Trajectories(record(tmp_path, task, Twin()).folder)
     assert held_out(recording) == 2
-    # Every observation but an episode's first has noise of its own.
+    # Every observation except an episode's first has independent noise.
     held = {
         float(row[0])
         for episode in (38, 39)
@@ -131,7 +131,7 @@ def test_training_prompts_are_not_the_evaluation_prompt(tmp_path):
     mixture = Mixture([Source(task, recording, 1.0)], codec, batch_size=400, sequence_length=8, seed=0, prompts=0.25)
     mixture.batch(0)
     assert np.mean([window.prompt is not None for window in drawn]) == pytest.approx(0.25, abs=0.06)
-    for window in drawn:  # nor is a window's own answer shown to it
+    for window in drawn:  # a sequence's own labels are not in its prompt
         if window.prompt:
             own, shown = ({float(row[0]) for row in each.observations if row[1]} for each in (window, window.prompt))
             assert not own & shown
@@ -205,7 +205,7 @@ def test_regression_is_squared_error_relative_to_the_action_range():
     assert codec.heads.losses(hidden, targets)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     unit = torch.tensor([[[0.5], [-2.0]]])
     actions = environment_actions(task, Deterministic(unit[..., 0]).mode())
-    np.testing.assert_allclose(actions, [[0.5, 0.0]])  # beyond the bounds is at the bounds
+    np.testing.assert_allclose(actions, [[0.5, 0.0]])  # clipped to the bounds
 
 
 @pytest.mark.parametrize(

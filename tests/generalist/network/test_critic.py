@@ -1,4 +1,4 @@
-"""The critic: what it is taught, and what it then foresees."""
+"""The critic: its targets and its predictions."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def test_returns_are_discounted_sums_of_later_rewards(tmp_path):
 
 
 def test_returns_of_truncated_episodes_are_unknown(tmp_path):
-    """Half of what counts lies beyond the end: one step before it at a discount of a half, ln 2 / 0.01 at 0.99."""
+    """Half of the return is beyond the end: one step before it with discount 0.5, ln 2 / 0.01 steps with 0.99."""
     returns = returns_to_go(recording(tmp_path / "a", [1.0] * 200, terminated=False), 0.99)
     assert np.isnan(returns[-68:]).all() and np.isfinite(returns[:131]).all()
     assert returns[0] == pytest.approx((1 - 0.99**200) / 0.01, rel=1e-4)
@@ -72,7 +72,7 @@ def test_an_untrained_critic_predicts_zero():
 
 
 def test_a_trained_critic_predicts_the_returns_of_its_data(tmp_path):
-    """Counter's rewards are the actions: two per step, until an end that the observation does not tell."""
+    """Counter's rewards are the actions: two per step, until an end that is not observed."""
     artifact = record(tmp_path, TASK, Always(2), episodes=20)
     config = DistillConfig(updates=150, batch_size=8, sequence_length=4, warmup=5, learning_rate=5e-3)
     model = ModelConfig(layers=1, heads=2, width=32, feedforward=32, context_length=4)

@@ -1,4 +1,4 @@
-"""Distributions of actions, against closed forms and each other."""
+"""Action distributions, compared with closed forms and each other."""
 
 import math
 
@@ -35,7 +35,7 @@ def normal(mean, std):
 
 
 def test_a_categorical_distribution_matches_a_hand_computation():
-    one = Categorical(torch.tensor([[0.25, 0.75, 0.0]]).log() + 3)  # the third is ruled out
+    one = Categorical(torch.tensor([[0.25, 0.75, 0.0]]).log() + 3)  # the third action is excluded
     other = Categorical(torch.tensor([[0.5, 0.5, 0.0]]).log())
     assert one.mode().tolist() == [1]
     assert one.log_prob(torch.tensor([0])).item() == pytest.approx(math.log(0.25))
@@ -67,7 +67,7 @@ def test_a_normal_distribution_matches_closed_forms():
 
 
 def test_greedy_continuous_actions_are_the_mean_and_samples_are_normal():
-    """Not the middle of a bin of 1/128: of a network that is almost sure, both are as fine as the grid."""
+    """Not the middle of a bin of 1/128: for a confident network, means and samples are as fine as the grid."""
     fine = normal([[0.1234567, 2.0]], [[1e-6, 1e-6]])
     for actions in (fine.mode(), fine.sample(rngs(1)).clamp(-1, 1)):
         np.testing.assert_allclose(actions, [[0.1234567, 1.0]], atol=0.5 / 1024)
@@ -75,14 +75,14 @@ def test_greedy_continuous_actions_are_the_mean_and_samples_are_normal():
     wide = Normal(torch.full((5000, 2), 0.5), torch.full((5000, 2), 0.25))
     drawn = wide.sample(rngs(5000))
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.01) and drawn.std().item() == pytest.approx(0.25, abs=0.01)
-    assert drawn.max() > 1  # beyond the bounds; the environment gets it clipped
+    assert drawn.max() > 1  # beyond the bounds; clipped for the environment
     assert spaces(TARGET)[1].contains(environment_actions(TARGET, drawn[drawn[:, 1].argmax()][None])[0])
 
 
 @pytest.mark.parametrize("kind", ["normal", "deterministic"])
 def test_floating_point_noise_does_not_change_an_action(kind):
     mean = logits(1000, 2).clamp(-1, 1) / 2
-    mean = (mean * 1024).floor() / 1024 + 1e-4  # not on the edge between two steps
+    mean = (mean * 1024).floor() / 1024 + 1e-4  # not on the edge between two bins
     jitter = mean * (1 + 1e-6)
     pairs = [
         Deterministic(each) if kind == "deterministic" else Normal(each, torch.full_like(each, 0.004))

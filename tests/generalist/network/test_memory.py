@@ -1,4 +1,4 @@
-"""``codec.memory=partial``: which steps see the ones before them."""
+"""``codec.memory=partial``: which steps attend to earlier steps."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Files of a network: settings of another version are refused, newer settings have their defaults."""
+"""Files of a network: settings of another version are rejected, newer settings have their defaults."""
 
 import json
 

@@ -154,7 +154,7 @@ def test_the_loss_of_a_normal_distribution_is_its_divergence_weighted_by_its_dev
     wanted = torch.distributions.kl_divergence(theirs, own) * deviations
     torch.testing.assert_close(each.detach().float(), wanted.float())
     assert missed.tolist() == [True, False]
-    # However wide, the mean is drawn to the expert's: by the error in deviations.
+    # The mean is pulled to the expert's even with large deviations, by the error in units of the deviation.
     (slope,) = torch.autograd.grad(each.sum(), numbers)
     torch.testing.assert_close(slope[:, 0].float(), ((own.mean - theirs.mean) / deviations).float())
 
@@ -175,7 +175,7 @@ def test_padding_and_other_sequences_do_not_change_a_token(codec):
 
 
 def test_fourier_features_resolve_a_centimetre_in_a_metre():
-    """A step of 0.01 moves a token by a share of itself that a linear layer can read."""
+    """A change of 0.01 moves a token by an amount that a linear layer can detect."""
     vectors = np.float32([[[[0.6, 0.1, -0.2]], [[0.61, 0.1, -0.2]]]])
     shares = []
     for waves in (0, 4):
@@ -198,7 +198,7 @@ def test_images_grids_and_texts_are_encoded_exactly_and_compactly(codec, task):
 
 
 def test_each_modality_affects_its_own_token_only(codec):
-    """A batch of three tasks; changing one part of one step moves that step's token alone."""
+    """A batch of three tasks; changing one entry of one step changes only that step's token."""
     codec.eval()
     instructed, film, cartpole = play(RICH[0], 6)[:6], play(RICH[1], 6)[:6], np.zeros((6, 4), np.float32)
     tasks = [RICH[0], RICH[1], TASKS[0]]
@@ -279,7 +279,7 @@ def test_a_words_encoding_does_not_depend_on_its_position():
 
 
 def test_a_text_encoder_other_than_the_default_changes_the_fingerprint():
-    assert "text" not in decisive(plain_codec())  # or no earlier network would be found again
+    assert "text" not in decisive(plain_codec())  # otherwise earlier networks would not be found
     assert decisive(plain_codec(text="words")) == decisive(plain_codec()) | {"text": "words"}
 
 

@@ -11,7 +11,7 @@ from generalist.network.transformer import Transformer
 def model():
     torch.manual_seed(0)
     transformer = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
-    for parameter in transformer.parameters():  # well away from the near-identity of a fresh network
+    for parameter in transformer.parameters():  # far from the near-identity of a new network
         torch.nn.init.normal_(parameter, std=0.2)
     return transformer.eval()
 
@@ -29,7 +29,7 @@ def test_cached_decoding_equals_uncached_decoding_beyond_the_context(model):
 
 @torch.no_grad()
 def test_environments_can_join_and_leave_a_batch_independently(model):
-    """Three environments: one plays on, one begins a second episode at step 11, one is absent now and then."""
+    """Three environments: one continues, one starts a second episode at step 11, one is absent at times."""
     tokens = torch.randn(3, 30, 64)
     cache = model.new_cache(3)
     seen = {0: [], 1: [], 2: []}
@@ -51,7 +51,7 @@ def test_environments_can_join_and_leave_a_batch_independently(model):
 
 @torch.no_grad()
 def test_chunks_of_any_length_equal_whole_sequences_as_environments_join_and_leave(model):
-    """Chunks of 1 to 20 tokens over a window of 8, padded to the longest, and single tokens; number 1 begins again."""
+    """Chunks of 1 to 20 tokens with a context of 8, padded, and single tokens; environment 1 restarts."""
     rng = np.random.default_rng(0)
     tokens = torch.randn(3, 300, 64)
     cache = model.new_cache(3)
@@ -88,7 +88,7 @@ def test_attention_covers_the_past_within_the_context_only(model):
     changed = tokens.clone()
     changed[0, 10] += 1
     difference = (model(changed) - base).abs().amax(dim=-1)[0]
-    reach = 3 * (8 - 1)  # every layer looks back window - 1 steps
+    reach = 3 * (8 - 1)  # every layer attends to context_length - 1 earlier steps
     assert (difference[:10] == 0).all()
     assert (difference[10 : 10 + reach + 1] > 0).all()
     assert (difference[10 + reach + 1 :] == 0).all()
@@ -106,7 +106,7 @@ def test_positions_are_relative_late_in_an_episode(model):
     late.positions[:] = 20_000
     for step in range(8):
         hidden = model.step(tokens[:, step], late, env_id, torch.tensor([False]))
-    # The ring is full after 8 tokens, so the first layer sees the same in both.
+    # The cache is full after 8 tokens, so the first layer attends to the same tokens in both.
     assert early == 8
     again = model.new_cache(1)
     again.positions[:] = 800

@@ -1,4 +1,4 @@
-"""Learning from rewards: advantages, likelihoods, what is met, and what is learned of it."""
+"""PPO: advantages, likelihoods, collected experience, and updates."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ TASKS = (COUNTER, TARGET, RECALL)
 def network_of(model=MODEL, tasks=TASKS, **codec):
     torch.manual_seed(0)
     network = make_network(model, plain_codec(**SMALL | codec), [task.name for task in tasks])
-    torch.nn.init.normal_(network.heads.discrete.weight, std=1.0)  # policies that are not almost uniform
+    torch.nn.init.normal_(network.heads.discrete.weight, std=1.0)  # far from uniform
     torch.nn.init.normal_(network.critic.output.weight, std=0.3)
     return network.eval()
 
@@ -51,16 +51,16 @@ def test_truncated_episodes_are_bootstrapped_and_terminated_ones_are_not():
     critic = network.critic
     with torch.no_grad():
         critic.output.weight.zero_()
-        critic.output.bias[100] = 50.0  # it expects the same everywhere
+        critic.output.bias[100] = 50.0  # a constant prediction
     expected = float(critic.points[100])
     collector = collector_for(network)
-    collector.collect(NetworkPolicy(network), 20, ["test", 0])  # each Target is cut off at its end, and begins anew
+    collector.collect(NetworkPolicy(network), 20, ["test", 0])  # each Target episode is truncated and restarts
     met = collector.collect(NetworkPolicy(network), 30, ["test", 1])
     ends = {
         name: [segment.last_value for segment in met.segments if segment.window.task.name == name]
         for name in ("toy/counter", "toy/target")
     }
-    # In 30 steps, 3 lanes: each Target is cut off after 20 and once more at the end; each Counter ends within 11.
+    # 30 steps in 3 environments: each Target is truncated after 20 steps and at the end; each Counter ends within 11.
     assert ends["toy/target"] == pytest.approx([expected] * 6)
     assert len(ends["toy/counter"]) >= 9 and np.count_nonzero(ends["toy/counter"]) <= 3
     assert len(met.returns["toy/target"]) == 3 and "toy/recall" in met.returns
@@ -81,7 +81,7 @@ def test_truncated_episodes_are_bootstrapped_and_terminated_ones_are_not():
     ids=str,
 )
 def test_ratios_are_1_and_values_equal_before_the_first_update(model, codec):
-    """Over three collections, whose ends fall into episodes, shorter and longer than the window."""
+    """Three collections that end within episodes, shorter and longer than the context."""
     network = network_of(replace(MODEL, **model), **codec)
     prompts = {task.name: prompt_of(task) for task in TASKS} if codec.get("conditioning") == "prompt" else {}
     collector = collector_for(network, prompts=prompts)
@@ -110,7 +110,7 @@ def prompt_of(task):
 
 
 def test_recomputed_outputs_equal_those_of_an_uninterrupted_context():
-    """An episode met in three collections is one to the network, where its window is as long."""
+    """An episode over three collections is one sequence to the network if its context is long enough."""
     network = network_of(replace(MODEL, context_length=32))
     collector = collector_for(network, [TARGET], num_envs=1)
     parts = [collector.collect(NetworkPolicy(network), 6, ["test", part]).segments[0] for part in range(3)]
@@ -147,7 +147,7 @@ def make_env_of(task):
 
 
 def test_samples_are_weighted_per_task_and_restored_in_order():
-    """Steps of a discrete and a continuous task by turns, against each distribution by itself."""
+    """Alternating steps of a discrete and a continuous task, compared with separate distributions."""
     network, others = network_of(continuous="normal"), network_of(continuous="normal")
     torch.nn.init.normal_(others.heads.continuous[-1].weight, std=0.3)
     target = np.array([[0.25, -0.5], [0.0, 1.0], [1.5, 0.0]])
@@ -169,7 +169,7 @@ def test_samples_are_weighted_per_task_and_restored_in_order():
 
 
 def test_the_clipped_surrogate_matches_a_hand_computation():
-    """Ratios of 2 and of 1/2: what has gone far enough the right way is cut, what has gone the wrong way is not."""
+    """Ratios of 2 and 1/2: improvements beyond the clip range are clipped, deteriorations are not."""
     network = network_of()
     collector = collector_for(network, [RECALL])
     met = collector.collect(NetworkPolicy(network), 8, ["test"])
@@ -198,7 +198,7 @@ def test_the_standard_deviation_of_returns_is_over_all_of_them():
 
 
 def test_advantages_and_critic_targets_have_the_same_scale_in_every_task():
-    """Rewards of one task a thousand times as large: what policy and critic learn stays the same."""
+    """Scaling one task's rewards by a thousand does not change the policy's and the critic's losses."""
     network = network_of()
     config = PPOConfig(minibatches=1)
     dealt = []
@@ -229,7 +229,7 @@ def test_an_update_stops_at_the_kl_limit():
         config = PPOConfig(minibatches=2, epochs=5, learning_rate=1e-2, target_kl=target)
         dealt = make_minibatches(moved, met.segments, collector.spreads, config, np.random.default_rng(0))
         updates[target] = Updates(moved, config).learn(dealt, np.random.default_rng(0))["updates"]
-    assert updates[0.0] == 10 and updates[1e-4] == 2  # the second is looked at, and not taken
+    assert updates[0.0] == 10 and updates[1e-4] == 2  # the second update is computed, but not applied
 
 
 def test_a_nan_loss_does_not_change_the_weights():

@@ -1,4 +1,4 @@
-"""What is wrong with a policy is told in one line."""
+"""Violations of the policy protocol get one line."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ class Counts(Brought):
 
 
 class Remembers(Brought):
-    """Forgets to clear its memory."""
+    """Does not reset its state."""
 
     def choose(self, rows, state):
         state[rows.env_ids] += 1
@@ -43,7 +43,7 @@ class Remembers(Brought):
 
 
 class Mixes(Brought):
-    """Acts by what stands in the other rows."""
+    """Acts on other rows' observations."""
 
     def choose(self, rows, state):
         return np.full(len(rows.observations), len(rows.observations) % 3)
@@ -62,7 +62,7 @@ class Steps(Brought):
 
 
 class Private(Brought):
-    """Draws from a stream of its own."""
+    """Samples from its own stream."""
 
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""What somebody brings becomes a policy whose actions are checked."""
+"""External agents become policies whose actions are checked."""
 
 from contextlib import closing
 

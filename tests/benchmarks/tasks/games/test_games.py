@@ -21,7 +21,7 @@ def game(name="connect_four", opponent="random", horizon=None):
 
 
 def play(env, seed, choose):
-    """Everything that happens in one game: infos and rewards, and the moves of both sides."""
+    """A whole game: infos, rewards, and the moves of both sides."""
     observation, info = env.reset(seed=seed)
     steps = [(observation, info, 0.0)]
     terminated = truncated = False
@@ -37,7 +37,7 @@ def randomly(seed):
 
 
 def first_legal(env, count):
-    """Some steps of a player that takes the first legal action; what it sees."""
+    """Observations of some steps of a player that takes the first legal action."""
     seen = []
     for _ in range(count):
         if env.unwrapped.state.is_terminal():
@@ -67,7 +67,7 @@ def test_random_playouts_of_openspiel_are_the_same_games_here(name):
 
 
 def squares_of(name, text):
-    """A position's text, as the first and the second player's squares, by an independent reading of OpenSpiel's."""
+    """A position's text from the players' squares, parsed independently from OpenSpiel's text."""
     marks = {"breakthrough_6x6": "bw"}.get(name, "xo")
     rows = [line.replace(" ", "") for line in text.splitlines() if line.strip()]
     if name == "breakthrough_6x6":
@@ -94,7 +94,7 @@ def test_both_players_have_canonical_views(name):
 
 
 def test_an_action_means_the_same_to_both_players():
-    """The square that a canonical action names is the one that the mover's own view shows it on."""
+    """A canonical action's square is the one in the mover's view."""
     for name in ("tic_tac_toe", "breakthrough_6x6", "hex_5x5"):
         board = make_board(name)
         rng = np.random.default_rng(1)
@@ -137,7 +137,7 @@ def test_a_mirrored_position_has_mirrored_values():
 def test_the_solver_reproduces_known_values():
     board = make_board("connect_four")
     solve = make_solver(board)
-    # Allis 1988: the first player wins by the centre alone; Pons 2015 gives the sizes.
+    # Allis 1988: the first player wins only in the centre; Pons 2015 gives the magnitudes.
     assert solve(after(board, "")) == {0: -2, 1: -1, 2: 0, 3: 1, 4: 0, 5: -1, 6: -2}
     assert solve(after(board, "303030"))[3] == 22 - 4, "the fourth in a row wins with the fourth stone"
     assert max(solve(after(board, "30303")).values()) == solve(after(board, "30303"))[3] < 19, "only a block helps"

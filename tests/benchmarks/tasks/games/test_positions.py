@@ -33,7 +33,7 @@ def test_the_positions_cover_all_plies_are_distinct_and_critical():
 
 
 def test_the_file_can_be_reproduced():
-    """As many positions as are made in a second, by a fresh draw: each must be in the file."""
+    """As many positions as can be sampled in a second: each must be in the file."""
     known = set(positions.load().moves)
     assert {line.split(",")[0] for line in positions.make(20).splitlines()[1:]} <= known
 

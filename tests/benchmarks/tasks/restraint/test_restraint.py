@@ -23,7 +23,7 @@ def seeds(purpose, count):
 
 
 def walk(env, seed, steps=60):
-    """Mostly forward, as no random policy goes; yields observation, action and what came of it."""
+    """A walk that is mostly forward; yields observation, action and outcome."""
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     for _ in range(steps):
@@ -67,14 +67,14 @@ def test_an_episode_depends_on_its_seed_only(env_id):
 
 @pytest.mark.parametrize("env_id", WORLDS)
 def test_the_cause_of_the_cost_is_observed(env_id):
-    """The same observation never goes with different costs of the same action, in whatever episodes."""
+    """The same observation and action have the same cost in all episodes."""
     env = make_env(world(env_id))
     costs = {}
     for purpose in (Purpose.RECORDING, Purpose.TEST):
         for seed in seeds(purpose, 25):
             for _ in walk(env, seed, steps=30):
                 inner = env.unwrapped
-                # The walk has moved on: ask about the state that it is in now, with what is seen there.
+                # The walk has continued: query the current state with its observation.
                 key = inner.gen_obs()["image"].tobytes()
                 expected = tuple(
                     round(sum(o.probability * o.cost for o in inner.outcomes(inner.state, action)), 9)
@@ -151,7 +151,7 @@ def test_only_test_and_held_out_seeds_have_test_layouts():
             assert set(range(7)) - rows <= ({5, 6} if shifted else {0, 1})
             goal.reset(seed=seed)
             assert (goal.unwrapped.layout.goal == (6, 6)) is not shifted
-    goal.reset(seed=2**31 - 1)  # of no purpose
+    goal.reset(seed=2**31 - 1)  # a seed without a purpose
     assert goal.unwrapped.layout.goal == (6, 6)
 
 
@@ -166,7 +166,7 @@ def test_rendering_works(env_id):
 
 
 class Runner(gym.Env):
-    """Reports the speeds that it is told to run at."""
+    """Reports given speeds."""
 
     observation_space = gym.spaces.Box(-10, 10, (1,), np.float32)
     action_space = gym.spaces.Box(-10, 10, (1,), np.float32)

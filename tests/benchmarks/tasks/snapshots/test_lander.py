@@ -10,13 +10,13 @@ from tests.benchmarks.tasks.snapshots.helpers import play, task_of
 
 
 def fall(env):
-    """A lander without engines, until it lies there: nothing is drawn."""
+    """A lander without engines until it rests: deterministic."""
     return play(env, [0] * 200)
 
 
 @pytest.mark.parametrize("still, near", [(0, 0.2), (10, 1e-3), (23, 1e-3)])
 def test_a_restored_lander_on_the_ground_comes_to_rest_at_the_same_step(still, near):
-    """Told as soon as both legs touch the ground, and once it has lain still for a while."""
+    """Whether both legs touch the ground, and whether it has been still for a while."""
     lunar_lander = pytest.importorskip("gymnasium.envs.box2d.lunar_lander")
     task = task_of("LunarLander-v3", horizon=400)
     env, other = make_env(task), make_env(task)
@@ -56,7 +56,7 @@ def test_a_restored_lander_in_the_air_continues_like_the_original(touching):
     for _ in range(2):
         restore(other, state, stream(0))
         flights.append(fall(other))
-    np.testing.assert_equal(*flights)  # again and again the same, to the last bit
+    np.testing.assert_equal(*flights)  # exactly the same each time
     in_the_air = next(index for index, step in enumerate(rest) if step[0][6:].any())
     assert in_the_air > 20
     for step, expected in zip(flights[0][:in_the_air], rest[:in_the_air], strict=True):

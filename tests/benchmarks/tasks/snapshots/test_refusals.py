@@ -1,4 +1,4 @@
-"""Environments that cannot be cloned are refused in one line, others are not."""
+"""Environments that cannot be cloned get one line, others are accepted."""
 
 import random
 import threading
@@ -15,7 +15,7 @@ from tests.environments import Counter
 
 
 class Global(Counter):
-    """Draws from a stream that nobody can save."""
+    """Samples from a stream that cannot be saved."""
 
     def step(self, action):
         return (np.array([random.random(), 0], np.float32), *super().step(action)[1:])
@@ -28,7 +28,7 @@ class Locked(Counter):
 
 
 class Rebuilt(gym.utils.EzPickle):
-    """Its copies begin anew."""
+    """Its copies restart."""
 
 
 class Contains(Counter):

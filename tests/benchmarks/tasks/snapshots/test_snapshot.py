@@ -117,8 +117,8 @@ def test_the_sticky_action_is_part_of_the_state():
             play(other, [held] * 3)
             restore(other, state, stream(index))
             seen.append(play(other, [0])[0][0][-1])
-    np.testing.assert_equal(*pictures)  # whatever the other game held
-    assert len({picture.tobytes() for picture in pictures[0]}) > 1  # it goes on leftwards for a random while
+    np.testing.assert_equal(*pictures)  # independent of the other game's state
+    assert len({picture.tobytes() for picture in pictures[0]}) > 1  # it continues leftwards for a random time
 
 
 def test_emulator_streams_of_any_length_are_parsed():
@@ -145,7 +145,7 @@ def test_shared_objects_of_a_maze_stay_shared():
 
 @pytest.mark.parametrize("name", ["babyai/BossLevel", "mujoco/HalfCheetah-v5", "Acrobot-v1"])
 def test_clones_create_no_reference_cycles(name):
-    """Thousands are made in a thought, and nothing is collected meanwhile."""
+    """Planning makes thousands of clones without a garbage collection."""
     env, other = make_env(task_of(name)), make_env(task_of(name))
     begin(env)
     restore(other, save(env), stream(0))
@@ -182,7 +182,7 @@ def every(family):
 
 
 class Nested(Counter):
-    """Draws from streams that are not its own ``np_random``: a part's, NumPy's old kind, its action space's."""
+    """Samples from other streams than ``np_random``: an attribute's, a ``RandomState``, its action space's."""
 
     def reset(self, *, seed=None, options=None):
         observation, info = super().reset(seed=seed)

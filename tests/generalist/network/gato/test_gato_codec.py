@@ -37,7 +37,7 @@ CONFIG = plain_codec("gato", bins=1024)
 
 
 def play(task, steps, seed=0):
-    """A window of random play without ends; the labels differ from the actions at steps 2, 5, 8, …"""
+    """A sequence of random play within an episode; the labels differ from the actions at steps 2, 5, 8, …"""
     env = make_env(task)
     env.observation_space.seed(seed)
     env.action_space.seed(seed)
@@ -54,13 +54,13 @@ def play(task, steps, seed=0):
 
 
 def make(width=32, window=512, tasks=(), spread=1.0, **settings):
-    """A network with weights well away from those of a fresh one."""
+    """A network with weights far from their initial values."""
     torch.manual_seed(0)
     codec = plain_codec("gato", bins=1024, **settings)
     network = small_network(codec, width, tasks, layers=2, feedforward=64, context_length=window)
     for parameter in (*network.trunk.parameters(), network.head.weight):
         torch.nn.init.normal_(parameter, std=spread)
-    with torch.no_grad():  # what is decided at a separator is then decided by what is seen, not by the mark itself
+    with torch.no_grad():  # so that decisions at a separator depend on the observation, not on the separator
         network.tokens.weight[network.vocabulary.separator] = network.places.weight[-1] = 0.0
     return network.eval()
 
@@ -79,7 +79,7 @@ def test_positions_are_sampled_in_training_only():
 
 
 def test_the_predicted_tokens_match_a_hand_made_list():
-    """Labels of steps 0 and 1 were done; of step 2 neither number was, so its second is not asked for."""
+    """The labels of steps 0 and 1 are the actions; those of step 2 differ, so its second number is not predicted."""
     network = make()
     window = play(TARGET, 3)
     batch = collate(network, [play(COUNTER, 1), window], 20)
@@ -174,7 +174,7 @@ def decode(network, window, length):
 @pytest.mark.parametrize("settings", [{}, {"conditioning": "task_id"}, {"conditioning": "prompt"}], ids=str)
 @torch.no_grad()
 def test_acting_equals_teacher_forcing_beyond_the_context_as_environments_join_and_leave(settings):
-    """Cached, decoded token by token, tasks side by side; then all of what was done, uncached and at once."""
+    """Cached and decoded token by token for parallel tasks; then the whole episodes at once, uncached."""
     tasks = [COUNTER, TARGET, INSTRUCTED, FILM]
     network = make(window=400, tasks=[task.name for task in tasks], **settings)
     prompts = {task.name: play(task, 3, seed=5) for task in tasks} if "prompt" in settings.values() else {}
@@ -202,13 +202,14 @@ def test_acting_equals_teacher_forcing_beyond_the_context_as_environments_join_a
             assert decision.actions is decision.labels
             for env_id, action in zip(rows.env_ids, decision.actions, strict=True):
                 done[env_id].append(action)
-    assert sum(len({str(action) for action in done[env_id]}) > 1 for env_id in windows) >= 4  # it sees
+    # Actions depend on observations.
+    assert sum(len({str(action) for action in done[env_id]}) > 1 for env_id in windows) >= 4
     for env_id, window in windows.items():
         actions = np.stack(done[env_id])
         prompt = prompts.get(window.task.name)
         whole = Window(window.task, window.observations, actions, None, actions, np.zeros(len(actions)), None, prompt)
         length = 14 * step_length(window.task, 16, longest=True) + 400
-        if prompt is not None:  # as many steps of it as fit half of the model's window
+        if prompt is not None:  # as many steps as fit half of the model's context
             kept = min(3, int(200 // (step_total(prompt) / 3)))
             whole = replace(whole, prompt=cut(prompt, kept))
         expected = decode(network, whole, length)
@@ -222,7 +223,7 @@ def cut(window, steps):
 
 @torch.no_grad()
 def test_tokens_attend_neither_to_later_tokens_nor_to_padding():
-    network = make(spread=0.2)  # no attention may be so sharp that it overlooks a token
+    network = make(spread=0.2)  # small weights, so that attention covers every token
     windows = [play(TARGET, 4), play(FILM, 3)]
     batch = collate(network, windows, 130)
     vectors = network.embed(batch.sequences, None)

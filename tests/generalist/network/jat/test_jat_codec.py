@@ -34,7 +34,7 @@ JAT = plain_codec("jat", continuous="regression", observation_loss=0.25)
 
 
 def window(task, steps=4, seed=0, **changes):
-    """Steps of random play, one episode after another if need be; what was done is not what should have been."""
+    """Steps of random play over one or more episodes; actions differ from labels."""
     env, rng = make_env(task), np.random.default_rng(seed)
     env.action_space.seed(seed)
     observations, actions, labels, rewards = [], [], [], []
@@ -55,7 +55,7 @@ def network(config=JAT, tasks=(), **sizes):
     torch.manual_seed(0)
     model = ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "feedforward": 64, "context_length": 7} | sizes)
     made = make_network(model, config, [task.name for task in tasks])
-    for parameter in made.trunk.parameters():  # well away from the near-identity of a fresh network
+    for parameter in made.trunk.parameters():  # far from the near-identity of a new network
         torch.nn.init.normal_(parameter, std=0.2)
     return made.eval()
 
@@ -65,18 +65,18 @@ def batch_of(codec, *windows, length=8):
 
 
 def without_trunk(codec, states=None):
-    """The network with a trunk that answers with what it gets, or with these states."""
+    """The network with a trunk that returns its inputs, or these states."""
     codec.trunk.forward = lambda tokens, *_: tokens if states is None else states
     return codec
 
 
 def tokens_of(codec, *windows, length=8):
-    """What the trunk gets."""
+    """The trunk's inputs."""
     return without_trunk(codec).hidden(batch_of(codec, *windows, length=length))
 
 
 def changed(rows, step):
-    """The same rows but for one."""
+    """The same rows except one."""
     rows = rows.copy()
     rows[step] = 1 - rows[step]
     return rows
@@ -90,7 +90,7 @@ def codec():
 
 def test_observation_and_action_tokens_alternate(codec):
     played = window(COUNTER, 3)
-    tokens = tokens_of(codec, played, length=7)  # of an odd number of tokens, the last holds no step
+    tokens = tokens_of(codec, played, length=7)  # with an odd number of tokens, the last one is not part of a step
     assert tokens.shape == (1, 6, 32)
     batch = batch_of(codec, played, length=7)
     torch.testing.assert_close(tokens[:, 0::2], codec.observation_encoder(batch.inputs))
@@ -111,7 +111,7 @@ def test_observation_tokens_predict_actions_and_action_tokens_predict_observatio
 
 
 def test_the_loss_matches_a_hand_computation(codec):
-    """Three steps; it always answers 0, the middle of each action, and foresees 1 for every number."""
+    """Three steps; it always predicts 0, the middle of each action, and 1 for every number."""
     for part in (codec.heads.continuous[2], codec.next_observation.vector):
         torch.nn.init.zeros_(part.weight)
         torch.nn.init.zeros_(part.bias)
@@ -125,7 +125,7 @@ def test_the_loss_matches_a_hand_computation(codec):
     )
     values = without_trunk(codec).loss(batch_of(codec, played))
     action = (0.25 / 2 + 1 / 2 + 0) / 3
-    # Of the second observation 0, 1 and 4, and 1 of its reward; of the third nothing; nothing comes after it.
+    # Errors of the second observation: 0, 1 and 4, and 1 for its reward; of the third observation: none.
     foreseen = ((0 + 1 + 4 + 1) / 4 + 0) / 3
     assert values["action_loss"].item() == pytest.approx(action)
     assert values["observation_loss"].item() == pytest.approx(foreseen)
@@ -150,7 +150,7 @@ def test_predictions_of_discrete_entries_cells_and_pixels_match_hand_computed_lo
         played = window(task, 2, rewards=np.zeros(2), **changes)
         return without_trunk(codec).loss(batch_of(codec, played))["observation_loss"].item() * 2
 
-    # Every answer is as likely as any other; the reward, 0, is one more number and foreseen exactly.
+    # All actions are equally likely; the reward, 0, is one more number and predicted exactly.
     assert foreseen(LAKE) == pytest.approx(math.log(16) / 2)
     assert foreseen(INSTRUCTED) == pytest.approx(math.log(4) / 2 + math.log(16))
     frames = np.stack([np.full((4, 84, 84), grey, np.uint8) for grey in (99, 255)])
@@ -209,7 +209,7 @@ def test_a_prediction_depends_neither_on_its_own_action_nor_on_later_steps(task)
 @pytest.mark.parametrize("conditioning", ["none", "task_id", "prompt"])
 @pytest.mark.parametrize("task", [COUNTER, TARGET, INSTRUCTED], ids=lambda task: task.name)
 def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, conditioning, monkeypatch):
-    made = network(replace(JAT, conditioning=conditioning), [COUNTER, task])  # windows of three and a half steps
+    made = network(replace(JAT, conditioning=conditioning), [COUNTER, task])  # sequences of three and a half steps
     prompts = {one.name: window(one, 3, seed=5) for one in (COUNTER, task)} if conditioning == "prompt" else {}
     heads, seen = made.heads, []
     original = heads.decide
