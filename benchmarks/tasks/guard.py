@@ -1,5 +1,6 @@
 """The layer around every environment: it copies, checks and times what the environment says, and names it in errors."""
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -70,7 +71,9 @@ class Guarded(gym.Wrapper):
         try:
             WATCH.enter(self._stopwatch)
             answer = self.env.reset(seed=seed, options=options)
-        except (Exception, SystemExit, OutOfTimeError) as error:
+        except BaseException as error:
+            if _is_interrupt(error):
+                raise
             raise self._failed(error, "reset") from error
         finally:
             WATCH.leave()
@@ -101,7 +104,9 @@ class Guarded(gym.Wrapper):
         except GatitoError as error:  # already one line, such as an agent's illegal move
             error.task = self.task
             raise
-        except (Exception, SystemExit, OutOfTimeError) as error:
+        except BaseException as error:
+            if _is_interrupt(error):
+                raise
             raise self._failed(error, "step") from error
         finally:
             WATCH.leave()
@@ -202,6 +207,11 @@ class Guarded(gym.Wrapper):
 
     def _at(self, where: str) -> str:
         return f", step {self._steps}" if where == "step" else ""
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether it is the Ctrl-C of a person. Worker processes do not hear that one: there, the environment raised it."""
+    return isinstance(error, KeyboardInterrupt) and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def _known(make: Any, space: gym.Space, kind: str, supported: str, task: "Task") -> Any:  # noqa: ANN401

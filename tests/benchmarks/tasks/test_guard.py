@@ -1,6 +1,8 @@
 """The guard checks, copies and times environments; errors name task, seed and step."""
 
+import asyncio
 import os
+import signal
 import threading
 
 import gymnasium as gym
@@ -152,6 +154,25 @@ def test_an_environment_that_hangs_is_interrupted(where, words):
     with pytest.raises(GatitoError, match=words):
         env.reset(seed=5)
         for _ in range(8):
+            env.step(0)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, SystemExit])
+def test_whatever_an_environment_raises_in_a_worker_is_its_failure(kind, monkeypatch):
+    def step(self, action):
+        raise kind
+
+    monkeypatch.setattr("tests.odd_environments.Signs.step", step)
+    env = make_env(odd("Signs"))
+    env.reset(seed=3)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as in a worker
+    try:
+        with pytest.raises(GatitoError, match=f"raised in step.* seeded 3, step 1: {kind.__name__}"):
+            env.step(0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if kind is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
             env.step(0)
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,9 @@ from generalist.network.distributions import (
     Categorical,
     Deterministic,
     Normal,
+    bounds,
     environment_actions,
+    from_unit,
     greedy,
     sample,
     to_unit,
@@ -132,3 +135,112 @@ def test_decoded_actions_are_within_their_bounds():
     actions = environment_actions(make_task("Pendulum-v1"), chosen)
     assert all(space.contains(action) for action in actions) and actions[:2, 0].tolist() == [-2, 2]
     np.testing.assert_allclose(to_unit(space, actions), chosen, atol=1e-6)
+
+
+def test_distributions_of_several_rows_and_dimensions_add_up_row_by_row():
+    one = Normal(torch.tensor([[0.0, 1.0], [2.0, -1.0]]), torch.tensor([[0.5, 1.0], [2.0, 3.0]]))
+    other = Normal(torch.zeros(2, 2), torch.ones(2, 2))
+    chosen = torch.tensor([[0.1, 0.2], [0.3, 0.4]], dtype=torch.float64)
+    for row in range(2):
+        parts = [
+            (
+                Normal(one.mean[row : row + 1, [place]], one.std[row : row + 1, [place]]),
+                Normal(*torch.tensor([[[0.0]], [[1.0]]])),
+            )
+            for place in range(2)
+        ]
+        values = chosen[row : row + 1]
+        found = one.log_prob(chosen)[row], one.entropy()[row], one.kl(other)[row]
+        expected = (
+            sum(part.log_prob(values[:, [place]]) for place, (part, _) in enumerate(parts)),
+            sum(part.entropy() for part, _ in parts),
+            sum(part.kl(against) for part, against in parts),
+        )
+        for number, wanted in zip(found, expected, strict=True):
+            assert number.shape == () and number.item() == pytest.approx(wanted.item(), rel=1e-5)
+    logs = Categorical(logits(3, 4))
+    assert logs.entropy().shape == logs.kl(logs).shape == (3,) and logs.mode().shape == (3,)
+    assert logs.mode().tolist() == logs.logits.argmax(dim=1).tolist()
+    assert logs.log_prob(torch.tensor([0, 1, 2])).shape == (3,)
+    bins = Binned(logits(3, 2, 4))
+    assert bins.entropy().shape == bins.kl(bins).shape == bins.log_prob(bins.mode()).shape == (3,)
+    torch.testing.assert_close(bins.kl(bins), torch.zeros(3))
+
+
+def test_means_of_distributions_are_taken_member_by_member():
+    members = [
+        normal([[0.0, 1.0], [2.0, 3.0]], [[0.5, 1.0], [1.5, 2.0]]),
+        normal([[1.0, 1.0], [0.0, 1.0]], [[0.5, 2.0], [0.5, 4.0]]),
+    ]
+    mixed = Normal.mixture(members)
+    np.testing.assert_allclose(mixed.mean, [[0.5, 1.0], [1.0, 2.0]])
+    np.testing.assert_allclose(mixed.std**2, [[0.25 + 0.25, 2.5], [(2.25 + 0.25) / 2 + 1.0, 10.0 + 1.0]], rtol=1e-6)
+    sure = normal([[0.5]], [[1e-4]])
+    assert Normal.mixture([sure, sure]).std.item() < 1e-3
+    values = [torch.tensor([[0.0, 1.0], [0.5, 0.5]]), torch.tensor([[1.0, 0.0], [0.5, -0.5]])]
+    assert Deterministic.mixture([Deterministic(value) for value in values]).value.tolist() == [[0.5, 0.5], [0.5, 0.0]]
+    shares = torch.tensor([[[0.2, 0.8]], [[0.6, 0.4]]])
+    np.testing.assert_allclose(
+        Binned.mixture([Binned(shares.log()[:1]), Binned(shares.log()[1:])]).logits.exp(), [[[0.4, 0.6]]], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [lambda value: Deterministic(value), lambda value: Normal(value, value.abs() * 0 + 1e-9)]
+)
+def test_modes_lie_within_the_bounds(make):
+    assert make(torch.tensor([[-9.0, 9.0], [-0.5, 0.5]])).mode().tolist() == [[-1.0, 1.0], [-0.5, 0.5]]
+
+
+def test_actions_beyond_the_bounds_are_clipped_on_both_sides():
+    chosen = torch.tensor([[-3.0, -3.0], [3.0, 3.0], [0.0, 0.0]])
+    assert environment_actions(TARGET, chosen).tolist() == [[-1, 0], [1, 10], [0, 5]]
+    assert to_unit(spaces(TARGET)[1], np.array([[-5.0, -90.0], [5.0, 90.0]])).tolist() == [[-1, -1], [1, 1]]
+
+
+def test_bins_beyond_the_bounds_are_the_outermost_ones():
+    bins = Binned(logits(1, 1, 4))
+    found = [bins.log_prob(torch.tensor([[value]])).item() for value in (-9.0, -1.0, 1.0, 9.0)]
+    expected = bins.logits.log_softmax(dim=-1)[0, 0]
+    assert found == pytest.approx([expected[0].item()] * 2 + [expected[3].item()] * 2)
+
+
+def test_a_deterministic_action_has_no_density():
+    only = Deterministic(torch.zeros(1, 2))
+    for ask, words in ((lambda: only.log_prob(torch.zeros(1, 2)), "no probability"), (only.entropy, "no entropy")):
+        with pytest.raises(TypeError, match=f"^a deterministic action has {words}.$"):
+            ask()
+    with pytest.raises(TypeError, match="^a deterministic action has no divergence from another.$"):
+        only.kl(only)
+
+
+def test_discrete_actions_are_counted_from_their_start():
+    task = make_task("tests.odd_environments:FromOne-v0")
+    assert environment_actions(task, torch.tensor([0, 1])).tolist() == [1, 2]
+
+
+def test_bounds_of_integers_and_of_single_values():
+    low, high = bounds(gym.spaces.Box(-128, 127, (2, 2), np.int8))
+    assert (low.tolist(), high.tolist()) == ([-128.0] * 4, [127.0] * 4) and low.dtype == high.dtype == np.float64
+    low, high = bounds(gym.spaces.Box(np.float32(3), np.float32(3), (1,), np.float32))
+    assert (low[0], high[0]) == (3, 4) and high.dtype == np.float32
+    whole = gym.spaces.Box(-128, 127, (2, 2), np.int8)
+    actions = np.array([[[-128, 127], [3, -4]]], np.int8)
+    assert to_unit(whole, actions).shape == (1, 4)
+    np.testing.assert_array_equal(from_unit(whole, to_unit(whole, actions)), actions)
+    assert from_unit(gym.spaces.Box(0, 10, (1,), np.int64), np.array([[0.09], [0.11]])).tolist() == [[5], [6]]
+    assert from_unit(gym.spaces.Box(0, 10, (1,), np.int64), np.array([[-9.0], [9.0]])).tolist() == [[0], [10]]
+
+
+def test_what_is_ruled_out_adds_nothing():
+    sure = Categorical(torch.tensor([[0.0, -torch.inf]]))
+    assert sure.entropy().item() == 0 and sure.kl(Categorical(torch.tensor([[0.0, 0.0]]))).item() == pytest.approx(
+        math.log(2)
+    )
+    assert Categorical(torch.tensor([[0.0, 0.0]])).kl(sure).isfinite()
+
+
+def test_samples_lie_on_the_side_of_their_noise():
+    drawn = normal([[0.0, 0.0]], [[1.0, 1.0]]).sample(rngs(1))
+    noise = np.random.default_rng([7, 0]).standard_normal(2, np.float32)
+    np.testing.assert_allclose(drawn[0], noise, atol=1 / 2048)
