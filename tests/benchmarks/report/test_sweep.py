@@ -41,7 +41,7 @@ def test_folders_of_runs_may_have_any_names(tmp_path):
     """``hydra.sweep.subdir`` is the user's to set, and may hold slashes."""
     for name in ("seed=0", "a/b"):
         sweep = Sweep(failures=[f"{name} broke"])
-        sweep.leave(tmp_path / name)
+        sweep.write_outcome(tmp_path / name)
     gathered = Sweep()
     gathered.gather(tmp_path)
     assert gathered.failures == ["a/b broke", "seed=0 broke"]
@@ -49,11 +49,11 @@ def test_folders_of_runs_may_have_any_names(tmp_path):
 
 def test_what_an_earlier_sweep_left_in_the_same_folder_is_not_gathered(tmp_path):
     for job in range(3):
-        Sweep(failures=["earlier"]).leave(tmp_path / str(job))
+        Sweep(failures=["earlier"]).write_outcome(tmp_path / str(job))
     SweepFolder().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     try:
         assert SweepFolder.current == tmp_path
-        Sweep().leave(tmp_path / "0")
+        Sweep().write_outcome(tmp_path / "0")
         gathered = Sweep()
         gathered.gather(tmp_path)
         assert gathered.failures == []

@@ -107,7 +107,7 @@ def test_the_loss_of_a_continuous_action_is_the_mean_over_its_dimensions(continu
         for step in range(len(some)):
             numbers = made.numbers(states[row, step], dimensions)
             costs, missed = made.output.losses(numbers.float(), targets.normals[row, step, :dimensions])
-            expected += float(costs.mean())
+            expected += costs.mean().item()
             hits += int(not missed.any())
     assert values["loss"].item() == pytest.approx(expected / 3, rel=1e-5)
     assert values["accuracy"].item() == pytest.approx(hits / 3)
@@ -240,4 +240,4 @@ def test_fresh_heads_are_nearly_indifferent():
     assert made.discrete.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert made.dimension.std().item() == pytest.approx(0.3, rel=0.1)
     entropy = made.distribution(THREE, hidden(9).repeat(1, 32)).entropy()
-    assert entropy.min() > 0.9 * math.log(3)
+    assert entropy.min() > 0.8 * math.log(3)
