@@ -5,18 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-import numpy as np
-from scipy.special import softmax
-
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import Policy
 from benchmarks.runs.run import Run
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import ModelConfig
-from generalist.network.batches import is_discrete
 
 
 @dataclass(frozen=True)
@@ -86,34 +81,6 @@ class Amplifier(Protocol):
             deterministic: whether a network without planning takes its most likely action or samples one.
         """
         ...
-
-
-def check_discrete(min_probability: float, tasks: Sequence[Task]) -> None:
-    """Reject a least probability where actions are continuous, which have densities.
-
-    Raises:
-        GatitoError: names the task.
-    """
-    for task in tasks if min_probability else ():
-        if not is_discrete(task):
-            raise GatitoError(
-                f"amplifier.min_probability={min_probability:g} is for discrete actions, and those of task {task.name} "
-                "are not: set it to 0, or leave the task out with ida.tasks=[…].",
-                task.name,
-            )
-
-
-def likely_logits(logits: np.ndarray, min_probability: float) -> np.ndarray:
-    """Logits in which actions below a probability have -inf; the most likely action is always kept.
-
-    Args:
-        logits: ``(…, actions)``.
-        min_probability: the least probability; 0: the logits themselves.
-    """
-    if not min_probability:
-        return logits
-    likely = softmax(logits, axis=-1) >= min_probability
-    return np.where(likely | (logits == logits.max(axis=-1, keepdims=True)), logits, -np.inf)
 
 
 class Planner(Amplifier, Protocol):

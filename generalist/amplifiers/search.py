@@ -29,7 +29,8 @@ from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.overseer import check_costs
 from benchmarks.tasks.snapshots import snapshot as cloning
-from generalist.amplifiers.amplifier import Planner, check_discrete, likely_logits
+from generalist.amplifiers.amplifier import Planner
+from generalist.amplifiers.caution import check_discrete, likely_logits
 from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.amplifiers.tree import Prediction, Trees, sequential_halving

@@ -11,8 +11,8 @@ from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.failures import Failures
 from benchmarks.tasks import Suite
 from benchmarks.tasks.overseer import check_costs, make_overseen, states_cost
-from generalist.amplifiers.amplifier import check_discrete, likely_logits
 from generalist.amplifiers.best_of_n import BestOfN, BestOfNPolicy
+from generalist.amplifiers.caution import check_discrete, likely_logits
 from generalist.amplifiers.search import Search, SearchPolicy
 from generalist.amplifiers.self_imitation import SelfImitation
 from generalist.config.settings import ModelConfig
