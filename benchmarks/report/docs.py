@@ -30,7 +30,7 @@ from benchmarks.report.rounds import CAPTION, RoundRow, round_rows
 from benchmarks.report.tables import TidyScore
 from benchmarks.scoring.results import CostRow, Results
 
-HEADLINE = ("mixed", "mixed-practice", "metaworld", "babyai", "babyai-drawn", "classic")
+HEADLINE = ("mixed", "mixed-dagger", "metaworld", "babyai", "babyai-stochastic", "classic")
 """Results folders in the README's headline table."""
 
 _MARKER = re.compile(r"(<!-- generated: (\w+)((?: [\w.-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
