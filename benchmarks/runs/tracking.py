@@ -24,6 +24,7 @@ from benchmarks.runs.wandb_service import Variables, answers, has_key, kill_serv
 
 LOG = "log.jsonl"
 _MOST_SECONDS = 90  # for one call of W&B: to open a run, to send lines, to upload an artifact
+_CLOSING_SECONDS = 10  # for finishing a run after W&B has failed
 LogMore = Callable[[Any], object]
 """Logs more than curves to an open W&B run; see :mod:`benchmarks.runs.wandb`."""
 
@@ -96,7 +97,7 @@ class Mirror:
         if self._run is None or not self._path.exists():
             return
         if not self._tracker.attempt(self._send):
-            self._run = None
+            self._close()
 
     def _send(self) -> None:
         with self._path.open("rb") as file:
@@ -118,12 +119,16 @@ class Mirror:
         """Send the remaining lines, call ``log_more`` with the W&B run if there is one, and close the run."""
         self.pump()
         if self._run is not None:
-            run, self._run = self._run, None
+            run = self._run
             if summary:
                 self._tracker.attempt(lambda: run.summary.update(dict(summary)))
             if log_more is not None:
                 self._tracker.attempt(lambda: log_more(run))
-            self._tracker.attempt(run.finish)
+            self._close()
+
+    def _close(self) -> None:
+        run, self._run = self._run, None
+        self._tracker.close(run)
 
 
 def pump(mirrors: Iterable[Mirror]) -> None:
@@ -194,13 +199,21 @@ class Tracker:
             return False
         try:
             within(_MOST_SECONDS, action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._works = False
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             console.warn(f"Weights & Biases failed ({first_line}); the run continues, {LOG} files have everything.")
             if isinstance(error, TimeoutError):
                 _give_up()
         return self._works
+
+    def close(self, run: Any) -> None:  # noqa: ANN401
+        """Finish a W&B run, also after a failure: what it was sent is kept, and nothing waits for it at the end."""
+        if self._works:
+            self.attempt(run.finish)
+        else:
+            with contextlib.suppress(Exception, SystemExit):
+                within(_CLOSING_SECONDS, run.finish)
 
     def _init(self, folder: Path, job_type: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
         os.environ.setdefault("WANDB_SILENT", "true")

@@ -16,13 +16,25 @@ from benchmarks.base.artifacts import write_json, write_text
 from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.base.environment import describe_environment
 from tests.conftest import ROOT
-from tests.speed import atari, decoding, distilling, evaluating, growth, memory, reading, recording, thinking, training
+from tests.speed import (
+    atari,
+    decoding,
+    distilling,
+    evaluating,
+    growth,
+    guard,
+    memory,
+    reading,
+    recording,
+    thinking,
+    training,
+)
 from tests.speed.cases import Case, Measured, measure
 from tests.speed.check import check
 
 FOLDER = ROOT / "results" / "speed"
 TABLE = FOLDER / "speed.csv"
-MODULES = (evaluating, decoding, distilling, training, atari, reading, recording, thinking, memory, growth)
+MODULES = (evaluating, decoding, distilling, training, atari, reading, recording, thinking, memory, growth, guard)
 
 
 def all_cases() -> list[Case]:

@@ -262,3 +262,20 @@ log.write(1, {"a": 1.0})
 mirror.finish()
 print("went on")
 """
+
+
+@pytest.mark.parametrize("fails", ["log", "log_more", "finish", "summary"])
+@pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(1)])
+def test_a_run_is_finished_whatever_failed_before(tmp_path, monkeypatch, capsys, fails, error):
+    import wandb
+
+    run = MagicMock()
+    calls = {"log": run.log, "log_more": run.extra, "finish": run.finish, "summary": run.summary.update}
+    calls[fails].side_effect = error
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    Log(tmp_path / "a").write(1, {"loss": 1.0})
+    mirror = tracker(tmp_path).mirror(tmp_path / "a", "experts")
+    mirror.pump()
+    mirror.finish({"gate/mean": 1.0}, lambda run: run.extra())
+    assert run.finish.call_count == 1
+    assert " ".join(capsys.readouterr().err.split()).count("Weights & Biases failed") == 1
