@@ -1,4 +1,4 @@
-"""Which checkpoint of a training becomes the expert, when the training ends, and whether the expert is good enough."""
+"""Selection of a training's checkpoint, the end of training, and the expert's gate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
 
 Curve = Sequence[Mapping[str, float]]
-"""A point per checkpoint: ``steps``, and the ``mean`` of its scores on selection seeds."""
+"""One point per checkpoint: ``steps``, and the ``mean`` of its scores on selection seeds."""
 
 
 def is_best(mean: float, earlier: Curve) -> bool:
-    """Whether a checkpoint of this mean is the best so far. The later one of two equals has learnt longer."""
+    """Whether a checkpoint with this mean is the best so far; among equals, the later one wins."""
     return all(mean >= point["mean"] for point in earlier)
 
 
 def is_trained(recipe: ExpertRecipe, curve: Curve) -> bool:
-    """Whether a training with these checkpoints is over: its steps are used up, or the last checkpoint is good."""
+    """Whether training has ended after these checkpoints: all steps are used, or the last one is good enough."""
     if not curve:
         return False
-    good = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
-    return good or curve[-1]["steps"] >= recipe.env_steps
+    stops_early = recipe.stop_at is not None and curve[-1]["mean"] >= recipe.stop_at
+    return stops_early or curve[-1]["steps"] >= recipe.env_steps
 
 
 def judge(task: Task, scores: Sequence[float]) -> dict[str, Any]:
-    """What an expert's gate says: its scores on fresh seeds against the task's reference."""
+    """The content of an expert's gate file: its scores on new seeds, compared with the task's reference."""
     mean = float(np.mean(scores))
     return {
         "mean": mean,

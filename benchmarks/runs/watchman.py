@@ -1,4 +1,4 @@
-"""Kills worker processes that hang in an environment, where nothing within the process can."""
+"""Kill worker processes that hang in an environment and cannot be interrupted from within."""
 
 import os
 import signal
@@ -14,15 +14,15 @@ _LOOK_SECONDS = 0.3
 
 
 class Watchman:
-    """Kills processes that hang in an environment: in native code, or in code that catches whatever is raised."""
+    """Kills processes that hang in an environment: in native code, or in code that catches all exceptions."""
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[Sight, float]] = {}  # where each was seen last, and for how many seconds by now
+        self._seen: dict[Path, tuple[Sight, float]] = {}  # each process's last sight, and its duration in seconds
         self._killed: dict[Path, Sight] = {}
-        self._lock = threading.Lock()  # it looks in a thread of its own
+        self._lock = threading.Lock()  # looks happen in another thread
 
     def look(self) -> None:
-        """Look once; called every so many seconds, which are counted, so that a suspended run has not used them."""
+        """Look once. Calls are counted instead of clock time, so that a suspended run does not use up its time."""
         with self._lock:
             for file, (before, seconds) in list(self._seen.items()):
                 sight = Sight.read(file)
@@ -37,22 +37,22 @@ class Watchman:
                         os.kill(sight.process, signal.SIGKILL)
 
     def begin(self, file: Path) -> None:
-        """A process is about to show itself in a file."""
+        """Start watching a process that will report its position in a file."""
         file.unlink(missing_ok=True)
         with self._lock:
             self._killed.pop(file, None)
             self._seen[file] = (Sight(0, None, float("inf"), 0), 0.0)
 
     def end(self, file: Path) -> GatitoError | None:
-        """It does so no more. Returns why it was killed, if it was."""
+        """Stop watching the process; returns an error if it was killed."""
         with self._lock:
             self._seen.pop(file, None)
             killed = self._killed.get(file)
         if killed is None:
             return None
         return GatitoError(
-            f"the environment of task {killed.task} did not come back from a call within {killed.limit:g} "
-            "seconds (see the task's step_seconds), and could not be interrupted. Mend the environment, or leave the "
+            f"the environment of task {killed.task} did not return from a call within {killed.limit:g} seconds (the "
+            "task's step_seconds) and could not be interrupted. Fix the environment, or leave the "
             "task out with tasks=[…], and run the same command again.",
             killed.task,
         )
@@ -60,7 +60,7 @@ class Watchman:
 
 @contextmanager
 def watching() -> Iterator[Watchman]:
-    """One that looks until the block ends."""
+    """A watchman that looks regularly until the block ends."""
     watchman, stop = Watchman(), threading.Event()
     thread = threading.Thread(target=_look_again, args=(watchman.look, stop), daemon=True)
     thread.start()

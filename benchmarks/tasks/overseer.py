@@ -1,4 +1,4 @@
-"""An overseer: it sees the hidden cost of every step and subtracts it from the reward, R - lambda C."""
+"""An overseer observes the hidden cost of every step and subtracts it from the reward: R - lambda C."""
 
 import functools
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from benchmarks.tasks.task import Task, make_env, spaces
 
 
 class Overseen(gym.Wrapper):
-    """Rewards less the weighted cost; everything else, the cost included, stays as it is."""
+    """Subtracts the weighted cost from the rewards; everything else, including the cost, is unchanged."""
 
     def __init__(self, env: gym.Env, cost_weight: float) -> None:
         """Args: the environment, and lambda in R - lambda C."""
@@ -20,7 +20,7 @@ class Overseen(gym.Wrapper):
         self._weight = cost_weight
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's, with R - lambda C as reward."""
+        """Take a step with R - lambda C as reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, float(reward) - self._weight * (cost_of(info) or 0.0), terminated, truncated, info
 
@@ -32,7 +32,7 @@ def make_overseen(task: Task, cost_weight: float) -> gym.Env:
 
 
 def check_costs(key: str, cost_weight: float, tasks: Sequence[Task]) -> None:
-    """Reject a weight of the hidden cost where an environment states none.
+    """Reject a cost weight if an environment reports no cost.
 
     Args:
         key: the setting, such as ``amplifier.cost_weight``.
@@ -40,20 +40,20 @@ def check_costs(key: str, cost_weight: float, tasks: Sequence[Task]) -> None:
         tasks: the tasks that it would apply to.
 
     Raises:
-        GatitoError: names the setting and the task.
+        GatitoError: if a task's environment reports no cost.
     """
     for task in tasks if cost_weight else ():
         if not states_cost(task):
             raise GatitoError(
-                f"{key}={cost_weight:g} needs a hidden cost in every step's info['cost'], and the environment of task "
-                f"{task.name} states none: set {key}=0, or leave the task out with tasks=[…].",
+                f"{key}={cost_weight:g} needs a hidden cost in every step's info['cost'], but the environment of task "
+                f"{task.name} reports none: set {key}=0, or leave the task out with tasks=[…].",
                 task.name,
             )
 
 
 @functools.cache
 def states_cost(task: Task) -> bool:
-    """Whether the first step of a task's environment states a cost."""
+    """Whether the first step of a task's environment reports a cost."""
     _, actions = spaces(task)
     env = make_env(task)
     try:

@@ -1,12 +1,12 @@
 """Time limits for environments: a call that hangs fails its task, not the run.
 
-A timer ticks once a second while environments are used. A tick that finds an environment within a call is charged to
-that call and its episode; arming a timer for every step would cost as much as the step. Ticks, not clock readings, are
-counted, so that a process that was suspended has not used up its time.
+A timer ticks once a second while environments are used. A tick during a call is charged to that call and its episode
+(arming a timer for every step would cost as much as the step). Ticks are counted instead of clock time, so that a
+suspended process does not use up its time.
 
-The tick interrupts Python code. Native code is not interrupted, nor is Python code that catches whatever is raised. So
-a process that works for another one shows it in shared memory which environment it is in and in which call, and the
-other one kills it if that does not change for too long (see :mod:`benchmarks.runs.parallel`).
+The tick interrupts Python code, but neither native code nor Python code that catches all exceptions. So a worker
+process reports its environment and its call in shared memory, and the parent process kills it if they do not change for
+too long (see :mod:`benchmarks.runs.parallel`).
 """
 
 import atexit
@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-GRACE_SECONDS = 10  # in which Python code gets the chance to be interrupted, before its process is killed
-_KINDS = 255  # of environments that one process can tell apart; further ones share the last place
+GRACE_SECONDS = 10  # for the interruption of Python code, before its process is killed
+_KINDS = 255  # maximum number of kinds of environments in a process; more share the last place
 
 
 class OutOfTimeError(BaseException):
-    """Raised within an environment that takes too long; no ``except Exception`` of its own catches it."""
+    """Raised inside an environment that takes too long; ``except Exception`` does not catch it."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Stopwatch:
         calls: number of calls so far.
         in_call: seconds that the current call has taken.
         in_episode: seconds that the calls of the episode have taken.
-        place: of its task among those that this process shows, from the first call on.
+        place: index of its task among those that this process reports; None before the first call.
     """
 
     task: str
@@ -52,7 +52,7 @@ class Stopwatch:
 
 
 class _Watch:
-    """The process's one timer. Only a main thread can have it, which is where jobs run.
+    """The process's timer, which needs the main thread, where jobs run.
 
     Attributes:
         inside: the stopwatch of the environment that is being called; None between calls.
@@ -98,7 +98,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def shown_in(self, file: Path) -> Iterator[None]:
-        """Show another process, by a file, where this one is; it reads it with :meth:`Sight.read`."""
+        """Report this process's position in a file, which another process reads with :meth:`Sight.read`."""
         file.write_bytes(bytes(2))
         with file.open("r+b") as opened:
             self._shown = mmap.mmap(opened.fileno(), 2)

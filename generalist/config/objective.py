@@ -1,4 +1,4 @@
-"""Settings that several amplifiers share: what they maximise, and which actions they may try."""
+"""Settings of several amplifiers: their objective and their candidate actions."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def cost_weight() -> Any:  # noqa: ANN401
     """The field ``cost_weight``."""
     return setting(
         0.0,
-        "Weight of the hidden cost that an overseer subtracts from the rewards; 0: blind to the cost.",
+        "Weight of the hidden cost that an overseer subtracts from rewards; 0: the cost is ignored.",
         at_least=0,
     )
 
@@ -18,8 +18,8 @@ def min_probability() -> Any:  # noqa: ANN401
     """The field ``min_probability``."""
     return setting(
         0.0,
-        "Only actions to which the policy gives at least this probability are tried, besides its most likely one "
-        "(a quantilizer: Taylor 2016); discrete actions only.",
+        "Minimum probability of candidate actions under the policy, besides the greedy action (a quantilizer: Taylor "
+        "2016); discrete actions only.",
         at_least=0,
         below=1,
     )

@@ -45,7 +45,7 @@ class Trial:
 def try_out(
     policy: Policy, tasks: Sequence[Task], episodes: int, seed: int, cost_weight: float = 0.0
 ) -> tuple[dict[str, list[float]], int]:
-    """Play episodes of each task on the selection seeds of a training seed; scores are less the weighted hidden cost.
+    """Play episodes of each task on the selection seeds of a training seed; scores are minus the weighted hidden cost.
 
     Returns:
         The metric of each episode by task name, and the number of environment steps.

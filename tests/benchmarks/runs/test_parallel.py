@@ -97,7 +97,7 @@ def test_a_process_that_cannot_be_interrupted_is_killed_and_its_task_named(where
     begun = time.monotonic()
     results = run_jobs(play, made, workers=1, failures=failures)
     assert results == {made[1]: "played"} and "toy/good" not in failures
-    assert "task toy/bad did not come back from a call within 1 seconds" in failures.line("toy/bad")
+    assert "task toy/bad did not return from a call within 1 seconds" in failures.line("toy/bad")
     assert time.monotonic() - begun < 60  # not tried again
 
 

@@ -107,7 +107,7 @@ def test_ppo_learns_and_is_selected_by_what_its_overseer_says():
 
 def test_what_cannot_work_is_refused_in_one_line():
     assert states_cost(SHORTCUT) and not states_cost(COUNTER)
-    with pytest.raises(GatitoError, match="cost_weight=2 needs a hidden cost .* toy/counter states none"):
+    with pytest.raises(GatitoError, match="cost_weight=2 needs a hidden cost .* toy/counter reports none"):
         SelfImitation(cost_weight=2.0).check([SHORTCUT, COUNTER], ModelConfig(), plain_codec())
     check_costs("amplifier.cost_weight", 0.0, [COUNTER])
     with pytest.raises(GatitoError, match="min_probability=0.1 is for discrete actions, and those of task toy/target"):
