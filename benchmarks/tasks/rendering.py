@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import gymnasium as gym
 
@@ -28,6 +29,7 @@ def follow_robot(env: gym.Env) -> None:
         return
     import mujoco
 
-    camera = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    library: Any = mujoco  # its names are made at run time
+    camera = library.mj_name2id(model, library.mjtObj.mjOBJ_CAMERA, "track")
     if camera >= 0:
         renderer.camera_id = camera
