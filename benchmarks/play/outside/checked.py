@@ -39,7 +39,7 @@ class CheckedPolicy(Policy):
         """
         where = f"in act(){place(inputs[0], 0)}"
         limit = self._step_seconds * sum(len(rows.observations) for rows in inputs)
-        WATCH.enter(Stopwatch(limit, float("inf")))
+        WATCH.enter(Stopwatch(inputs[0].task.name, limit, float("inf")))
         try:
             answer = checked_call(self.name, where, self._policy.act, inputs, state)
         except OutOfTimeError as error:

@@ -80,7 +80,7 @@ def test_good_policies_pass(policy):
     [
         (Remembers(), "clear it at episode_start"),
         (Mixes(), "acts differently in an episode"),
-        (Private(), "draw from rngs alone"),
+        (Private(), "sample from rngs only"),
         (Writes(), "changes its input observations: copy it"),
         (Steps(), "steps or resets the environment that it plays"),
         (lambda observation: 9, "is 9, where its space has 0 to 2"),
