@@ -1,12 +1,15 @@
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import stream
 from benchmarks.play.policy import Noisy, PolicyOutput, PolicyPerTask, RandomPolicy
 from benchmarks.play.rollout import rollout
+from benchmarks.tasks import make_env
 from benchmarks.tasks.observations import stack
 from generalist.config.settings import ModelConfig
 from generalist.network.network import make_network
@@ -140,3 +143,123 @@ def test_rows_are_stacked_as_numpy_stacks_them(rows):
     stacked = stack(rows)
     assert stacked.dtype == np.stack(rows).dtype
     assert np.array_equal(stacked, np.stack(rows))
+
+
+class Scripted(RandomPolicy):
+    """Takes action 1, writes all it says into arrays that it uses again, and gives up at a step of an episode."""
+
+    name = "scripted"
+    distribution_kind = {"toy/counter": "logits"}
+
+    def __init__(self, gives_up_at=99, breaks_at=99):
+        self.inputs, self.envs = [], None
+        self._gives_up_at, self._breaks_at = gives_up_at, breaks_at
+        self._actions, self._labels = np.zeros(64, np.int64), np.zeros(64, np.int64)
+        self._distributions = np.zeros((64, 3))
+
+    def initial_state(self, num_envs):
+        self.envs = num_envs
+        return 0
+
+    def act(self, inputs, state):
+        self.inputs.append(inputs)
+        if state >= self._breaks_at:
+            raise RuntimeError("broken")
+        outputs = []
+        for rows in inputs:
+            count = len(rows.observations)
+            self._actions[:count], self._labels[:count], self._distributions[:count] = state % 2, 2, state
+            stops = rows.observations[:, 1] >= self._gives_up_at
+            outputs.append(
+                PolicyOutput(self._actions[:count], self._labels[:count], self._distributions[:count], stops)
+            )
+        return outputs, state + 1
+
+
+class Closes(gym.Wrapper):
+    closed = 0
+
+    def close(self):
+        Closes.closed += 1
+        super().close()
+
+
+def made(task):
+    return Closes(make_env(task))
+
+
+def test_steps_are_copies_of_what_a_policy_says_and_distributions_of_tasks_that_have_one():
+    policy = Scripted()
+    other = make_task(name="toy/other")
+    episodes = play(policy, {COUNTER: [4], other: [4]})
+    length = episodes["toy/counter", 4].length
+    steps = episodes["toy/counter", 4].steps
+    assert steps["actions"].tolist() == [step % 2 for step in range(length)]
+    assert steps["labels"].tolist() == [2] * length
+    assert steps["distributions"][:, 0].tolist() == list(range(length))
+    assert "distributions" not in episodes["toy/other", 4].steps and policy.envs == 2
+
+
+def test_steps_are_kept_only_if_asked_for():
+    [kept] = rollout(Scripted(), {COUNTER: [4]}, keep_steps=True)
+    [plain] = rollout(Scripted(), {COUNTER: [4]})
+    assert plain.steps is None and kept.steps is not None
+    assert (plain.total_return, plain.length, plain.success, plain.cost) == (
+        kept.total_return,
+        kept.length,
+        False,
+        None,
+    )
+    assert plain.total_return == kept.steps["rewards"].sum() == kept.length // 2 and not plain.truncated_by_policy
+    assert kept.steps["rewards"].dtype == np.float64 and kept.steps["terminated"].dtype == bool
+
+
+def test_a_policy_may_end_an_episode_unfinished_and_the_next_one_begins():
+    policy = Scripted(gives_up_at=2)
+    episodes = list(rollout(policy, {COUNTER: [0, 1, 2]}, envs_per_task=1, keep_steps=True))
+    assert [episode.seed for episode in episodes] == [0, 1, 2]
+    for episode in episodes:
+        assert (episode.truncated_by_policy, episode.length, episode.success) == (True, 2, False)
+        assert len(episode.steps["observations"]) == 3 and not episode.steps["terminated"].any()
+    [unspoken] = rollout(Scripted(gives_up_at=0), {COUNTER: [0]})
+    assert unspoken.success is False and unspoken.length == 0
+
+
+@pytest.mark.parametrize("seeds, envs, expected", [([1, 2], 5, 2), (range(9), 5, 5), (iter([1, 2]), 5, 5)])
+def test_there_are_as_many_environments_as_have_an_episode_to_play(seeds, envs, expected):
+    policy = Scripted()
+    Closes.closed = 0
+    list(rollout(policy, {COUNTER: seeds}, envs_per_task=envs, make=made))
+    assert policy.envs == expected == Closes.closed
+    first = policy.inputs[0][0]
+    assert first.env_ids.tolist() == list(range(len(first.env_ids))) and first.episode_start.all()
+
+
+def test_environments_are_closed_when_the_policy_breaks_or_nobody_asks_for_more():
+    Closes.closed = 0
+    with pytest.raises(RuntimeError, match="broken"):
+        list(rollout(Scripted(breaks_at=2), {COUNTER: range(4)}, make=made))
+    assert Closes.closed == 4
+    playing = rollout(Scripted(), {COUNTER: range(4)}, envs_per_task=2, make=made)
+    next(playing)
+    playing.close()
+    assert Closes.closed == 6
+
+
+def test_progress_is_counted_in_steps_of_all_environments():
+    told = []
+    episodes = list(rollout(Scripted(), {COUNTER: range(4)}, report=told.append))
+    assert told[0] == 4 and told == sorted(told) and told[-1] == sum(episode.length for episode in episodes)
+
+
+def test_each_episode_has_the_stream_of_task_agent_and_seed():
+    policy = Scripted()
+    list(rollout(policy, {COUNTER: [7]}))
+    [rows] = policy.inputs[0]
+    assert rows.rngs[0].random() == stream("toy/counter", "scripted", 7).random()
+
+
+def test_episodes_end_the_queue_by_task():
+    other = make_task("tests.environments:Target-v0", name="toy/other")
+    episodes = play(RandomPolicy(), {TARGET: iter(range(99)), other: iter(range(99))}, envs_per_task=1, enough_steps=40)
+    assert sorted(episodes) == [(name, seed) for name in ("toy/other", "toy/target") for seed in (0, 1)]
