@@ -44,6 +44,7 @@ from benchmarks.scoring.agents import AGENTS, AgentId, is_agent_name
 from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, Task
+from benchmarks.tasks.check import check_env as _check_env
 from experts.train import load_experts
 from gatito_configuration import Config, read_config, store_suite
 
@@ -260,6 +261,15 @@ def distill(
             )
         network = train(plan.run, found, plan.generalist.recipe)
         return NetworkPolicy.load(network.folder, plan.run.suite.tasks, deterministic=config.generalist.deterministic)
+
+
+def check_env(task: str | Task) -> None:
+    """Check that a task's environment keeps its word; see :func:`benchmarks.tasks.check.check_env`.
+
+    Raises:
+        GatitoError: in one line that names what is wrong.
+    """
+    _check_env(_task(task))
 
 
 def check_policy(policy: Any, task: str | Task) -> None:  # noqa: ANN401

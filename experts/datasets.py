@@ -23,11 +23,15 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import TEMPORARY, digest, make_folder, place_folder
 from benchmarks.play.rollout import Episode, Steps
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.tasks import Task, spaces
-from benchmarks.tasks.observations import FrameStack, pack, packed_dtype, text_of
+from benchmarks.tasks import Task, own_spaces, spaces
+from benchmarks.tasks.actions import adapt_actions
+from benchmarks.tasks.canonical import adapt_observations
+from benchmarks.tasks.conformity import ViolationError
+from benchmarks.tasks.observations import FrameStack, pack, packed_dtype, stack, text_of
 from experts.minari_files import MARK, content_digest, data_folder, mark_of, minari_package, open_dataset, report_damage
 
 _LABELS = "labels"  # the key of the clean labels in the infos of gatito's exports
+_MASKS = "action_mask"  # the key of the legal actions in these infos
 _TOLERANCE = 1e-6  # by which actions may exceed their bounds: datasets may store them in other types
 
 
@@ -103,7 +107,9 @@ def dataset_episodes(task: Task, name: str, *, warn: bool = False) -> Iterator[E
     finished = unfinished = 0
     with report_damage(task, name):
         dataset = open_dataset(task, name)
-        observation, action = spaces(task)
+        labelled = (mark_of(data_folder(name)) or {}).get("labels") is True
+        # Others' datasets have the spaces of the environment itself, gatito's own those that policies see.
+        observation, action = spaces(task) if labelled else own_spaces(task)
         for task_space, dataset_space, kind in (
             (observation, dataset.observation_space, "observations"),
             (action, dataset.action_space, "actions"),
@@ -113,7 +119,6 @@ def dataset_episodes(task: Task, name: str, *, warn: bool = False) -> Iterator[E
                     f"task {task.name} has {kind} {task_space}, dataset {name} has {dataset_space}: give it its own "
                     "dataset."
                 )
-        labelled = (mark_of(data_folder(name)) or {}).get("labels") is True
         for number, data in enumerate(dataset.iterate_episodes()):
             length = len(data.rewards)
             if not length or not (data.terminations[-1] or data.truncations[-1]):
@@ -150,11 +155,14 @@ def dataset_digest(task: Task, name: str) -> str:
 def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> Episode:  # noqa: ANN401
     observation, action = spaces(task)
     place = f"dataset {name} of task {task.name}, episode {number}"
-    actions = _packed(action, data.actions, f"{place}: actions", bounded=True)
+    shown, acted = data.observations, data.actions
+    if not labelled:
+        shown, acted = _canonical(task, shown, acted, len(data.rewards), place)
+    actions = _packed(action, acted, f"{place}: actions", bounded=True)
     labels = actions
     if labelled:
         labels = _packed(action, data.infos[_LABELS][: len(actions)], f"{place}: labels", bounded=True)
-    observations = _packed(observation, data.observations, f"{place}: observations")
+    observations = _packed(observation, shown, f"{place}: observations")
     if not len(observations) - 1 == len(actions) == len(labels) == len(data.rewards):
         raise GatitoError(f"{place}: observations, actions and rewards have different lengths.")
     if isinstance(observation, FrameStack):
@@ -167,6 +175,8 @@ def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> E
         "terminated": np.asarray(data.terminations, dtype=bool),
         "truncated": np.asarray(data.truncations, dtype=bool),
     }
+    if labelled and _MASKS in data.infos:
+        steps["masks"] = np.asarray(data.infos[_MASKS][: len(actions)], dtype=bool)
     if not np.isfinite(steps["rewards"]).all():
         raise GatitoError(f"{place}: a reward is not a finite number: give the task its own dataset.")
     success = data.infos.get("success") if data.infos else None
@@ -174,9 +184,38 @@ def _episode(task: Task, name: str, number: int, data: Any, labelled: bool) -> E
     return Episode(task.name, number, float(np.sum(steps["rewards"])), len(actions), solved, False, steps)
 
 
+def _canonical(task: Task, observations: Any, actions: Any, steps: int, place: str) -> tuple[Any, Any]:  # noqa: ANN401
+    """An episode's observations and actions in the environment's own spaces, as policies see them.
+
+    Raises:
+        GatitoError: if they are not of these spaces.
+    """
+    observation, action = own_spaces(task)
+    seen, done = adapt_observations(observation), adapt_actions(action)
+    try:
+        if seen is not None:
+            rows = [seen.canonical(_row(observations, step)) for step in range(steps + 1)]
+            packed = stack([pack(seen.space, row) for row in rows])
+            observations = _unpacked(seen.space, packed)
+        if done is not None:
+            actions = np.stack([done.canonical(_row(actions, step)) for step in range(steps)])
+    except ViolationError as error:
+        raise GatitoError(f"{place}: an observation {error}: give the task its own dataset.") from error
+    return observations, actions
+
+
+def _row(values: Any, step: int) -> Any:  # noqa: ANN401
+    """One step of what Minari stores for each part of a space."""
+    if isinstance(values, dict):
+        return {name: _row(part, step) for name, part in values.items()}
+    return tuple(_row(part, step) for part in values) if isinstance(values, tuple) else values[step]
+
+
 def _buffer(minari: Any, space: gym.Space, steps: Steps, seed: int) -> Any:  # noqa: ANN401
-    # Infos have a row for the reset as well, so the last label is repeated.
-    labels = np.concatenate([steps["labels"], steps["labels"][-1:]])
+    # Infos have a row for the reset as well: so the last label is repeated.
+    infos = {_LABELS: np.concatenate([steps["labels"], steps["labels"][-1:]])}
+    if "masks" in steps:
+        infos[_MASKS] = np.concatenate([steps["masks"], steps["masks"][-1:]]).astype(np.int8)
     return minari.data_collector.EpisodeBuffer(
         seed=seed,
         observations=_unpacked(space, steps["observations"]),
@@ -184,7 +223,7 @@ def _buffer(minari: Any, space: gym.Space, steps: Steps, seed: int) -> Any:  # n
         rewards=steps["rewards"].tolist(),
         terminations=steps["terminated"].tolist(),
         truncations=steps["truncated"].tolist(),
-        infos={_LABELS: labels},
+        infos=infos,
     )
 
 
@@ -219,6 +258,8 @@ def _packed(space: gym.Space, values: Any, place: str, *, bounded: bool = False)
     low, high = -np.inf, np.inf
     if isinstance(space, gym.spaces.Discrete):
         low, high = space.start, space.start + space.n - 1
+    elif isinstance(space, gym.spaces.MultiDiscrete):
+        low, high = np.zeros_like(space.nvec), space.nvec - 1
     elif bounded and isinstance(space, gym.spaces.Box):
         low, high = space.low - _TOLERANCE, space.high + _TOLERANCE
     lost = not np.array_equal(cast, rows) if whole else not np.isfinite(cast).all()
@@ -242,6 +283,9 @@ def _compatible(expected: gym.Space, other: gym.Space) -> bool:
         return expected.shape == other.shape and expected.dtype.kind == other.dtype.kind
     if isinstance(expected, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
         return set(expected) == set(other) and all(_compatible(expected[name], other[name]) for name in expected)
+    if isinstance(expected, gym.spaces.Tuple) and isinstance(other, gym.spaces.Tuple):
+        pairs = list(zip(expected.spaces, other.spaces, strict=False))
+        return len(expected.spaces) == len(other.spaces) and all(_compatible(*pair) for pair in pairs)
     if isinstance(expected, gym.spaces.Text) and isinstance(other, gym.spaces.Text):
         return True
     return expected == other

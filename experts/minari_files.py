@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import file_digest, read_json
 from benchmarks.base.names import inside
-from benchmarks.tasks import Task, spaces
+from benchmarks.tasks import Task, own_spaces
 
 MARK = "gatito"  # the metadata key that marks gatito's exports
 
@@ -43,7 +43,9 @@ def open_dataset(task: Task, name: str) -> Any:  # noqa: ANN401
 
     # Without stored spaces, Minari would make the environment that the metadata name, which can run any code.
     storage = get_minari_storage(metadata["data_format"])
-    return minari.MinariDataset(storage(data, *spaces(task), jpeg_encoding=bool(metadata.get("jpeg_encoding", True))))
+    return minari.MinariDataset(
+        storage(data, *own_spaces(task), jpeg_encoding=bool(metadata.get("jpeg_encoding", True)))
+    )
 
 
 def _check_hdf5(path: Path) -> None:

@@ -20,6 +20,7 @@ ALGORITHMS: Registry[Any] = Registry(
         "dqn": "experts.sb3.algorithms:HoldingDQN",
         "sac": "stable_baselines3:SAC",
         "td3": "stable_baselines3:TD3",
+        "maskable_ppo": "sb3_contrib:MaskablePPO",
     },
     attributes=("learn", "get_parameters"),
 )
@@ -47,7 +48,8 @@ class ExpertRecipe:
 
     algorithm: str = setting(
         "ppo",
-        "A stable-baselines3 algorithm, or a program: script (Meta-World), bot (BabyAI), planner (restraint), mcts or "
+        "A stable-baselines3 algorithm (maskable_ppo, of gatito[maskable], for info['action_mask']), or a program: "
+        "script (Meta-World), bot (BabyAI), planner (restraint), mcts or "
         "perfect (games), or random. Programs ignore the other settings except episode_seconds, cost_weight (planner) "
         "and hyperparameters: {simulations: N} (mcts).",
     )

@@ -108,12 +108,12 @@ class Masked(Counter):
         return (*super().step(action)[:4], {"action_mask": np.array([1, 1, 0], np.int8)})
 
 
-class Picture(Counter):
-    """An observation that the step codec does not support."""
+class TwoTexts(Counter):
+    """An observation that no codec supports."""
 
     def __init__(self):
         super().__init__()
-        self.observation_space = gym.spaces.Box(0, 255, (8, 8), np.uint8)
+        self.observation_space = gym.spaces.Dict(one=gym.spaces.Text(5), two=gym.spaces.Text(5))
 
 
 class Film(gym.Env):
@@ -248,14 +248,6 @@ class Lottery(gym.Env):
         return np.ones(1, np.float32), paid, True, False, {}
 
 
-class Unbounded(Counter):
-    """Actions that no codec supports."""
-
-    def __init__(self):
-        super().__init__()
-        self.action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
-
-
 class Needy(Counter):
     """An environment whose package is missing."""
 
@@ -273,8 +265,7 @@ for _name, _class in [
     ("Fragile", Fragile),
     ("Infinite", Infinite),
     ("Masked", Masked),
-    ("Picture", Picture),
-    ("Unbounded", Unbounded),
+    ("TwoTexts", TwoTexts),
     ("Needy", Needy),
     ("Film", Film),
     ("Instructed", Instructed),

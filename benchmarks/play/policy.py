@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, spaces
-from benchmarks.tasks.conformity import has_bounds
+from benchmarks.tasks.actions import sample_action
 from benchmarks.tasks.observations import stack
 
 
@@ -27,8 +27,8 @@ class PolicyInput:
         rewards: shape ``(rows,)``, reward of each environment's last step; 0 on the first step.
         rngs: random stream of each row, one per episode.
         envs: environment of each row, for planners that read its state; a learner must not read it.
-        action_masks: shape ``(rows, actions)`` bool, which discrete actions are legal, as the environment's
-            ``info["action_mask"]`` states; None if all are.
+        action_masks: shape ``(rows, options)`` bool, which options of discrete actions are legal, as the environment's
+            ``info["action_mask"]`` states, those of several choices in order; None if all are.
     """
 
     task: Task
@@ -53,9 +53,10 @@ class PolicyOutput:
         actions: shape ``(rows, *action shape)``, the actions that the environments receive.
         labels: the actions that a learner should imitate; they differ from ``actions`` under noise or when a learner
             acts and a teacher labels.
-        distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, n)``
-            logits or Q-values; continuous ones: ``(rows, 2, dimensions)`` mean and standard deviation, or
-            ``(rows, dimensions, bins)`` logits of equal parts of the range (never recorded).
+        distributions: the policy's action distribution, or None if it has none. Discrete actions: ``(rows, options)``
+            logits or Q-values, those of several choices one after another; continuous ones: ``(rows, 2, dimensions)``
+            mean and standard deviation, or ``(rows, dimensions, bins)`` logits of equal parts of the range (never
+            recorded).
         truncated_by_policy: shape ``(rows,)``, true where the policy cannot continue: the episode ends here.
         values: shape ``(rows,)``, value estimates of the discounted return; None without a critic.
     """
@@ -309,32 +310,32 @@ def _abandoned(output: PolicyOutput, rows: int) -> np.ndarray:
 
 
 def stack_masks(masks: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Stack the action masks of several environments of one task, ``(rows, actions)``; None if it has none."""
+    """Stack the action masks of several environments of one task, ``(rows, options)``; None if it has none."""
     given = [mask for mask in masks if mask is not None]
-    return np.stack(given) if given else None
+    if not given:
+        return None
+    every = np.ones(len(given[0]), dtype=bool)  # an environment that gives no mask now has no illegal actions
+    return np.stack([every if mask is None else mask for mask in masks])
 
 
 def sample(space: gym.Space, rng: np.random.Generator, task: Task, mask: np.ndarray | None = None) -> np.ndarray:
-    """Sample a uniform action with an explicit random stream (``space.sample`` uses a stream hidden in the space).
+    """Sample a uniform action with an explicit random stream.
 
     Args:
         space: the action space.
         rng: the random stream.
         task: the task, for the error message.
-        mask: ``(actions,)``, which actions of a discrete space are legal; None if all are.
+        mask: ``(options,)``, which options of the choices are legal; None if all are.
 
     Raises:
         GatitoError: if the space is neither discrete nor a bounded box.
     """
-    if isinstance(space, gym.spaces.Discrete):
-        legal = np.arange(space.n) if mask is None else np.flatnonzero(mask)
-        return np.asarray(space.start + legal[rng.integers(len(legal))], dtype=np.int64)
-    if isinstance(space, gym.spaces.Box) and has_bounds(space):
-        if space.dtype.kind in "iu":
-            return rng.integers(space.low, space.high, dtype=space.dtype.type, endpoint=True)
-        return rng.uniform(space.low, space.high).astype(space.dtype)
-    raise GatitoError(
-        f"task {task.name}: actions of kind {space} are not supported; Discrete and bounded Box are. Register a "
-        f"version of {task.env_id} under an id of your own that has one of these action spaces, and name that id.",
-        task.name,
-    )
+    try:
+        return sample_action(space, rng, mask)
+    except TypeError:
+        raise GatitoError(
+            f"task {task.name}: actions of kind {space} are not supported; Discrete, MultiDiscrete and bounded Box "
+            f"are. Register a version of {task.env_id} under an id of your own that has one of these action spaces, "
+            "and name that id.",
+            task.name,
+        ) from None

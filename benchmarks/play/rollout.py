@@ -19,9 +19,9 @@ from benchmarks.tasks.observations import FrameStack, stack
 
 Steps = dict[str, np.ndarray]
 """An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames only the newest), ``actions``,
-``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, ``distributions`` if the policy has them, and
-``costs``
-(float64) if the environment provides ``info["cost"]``; no learner reads costs."""
+``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, ``distributions`` if the policy has them, ``masks``
+(``(T, options)`` bool, the legal actions) if the environment provides ``info["action_mask"]``, and ``costs`` (float64)
+if it provides ``info["cost"]``; no learner reads costs."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ class _Player(Slot):
 
     def play(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
         """Take one step; returns the episode if this step ended it."""
+        mask = self.action_mask
         self.step(action)
         self._queue.steps += 1
         if self._keep:
@@ -166,6 +167,8 @@ class _Player(Slot):
                 row["distributions"] = np.array(distribution)
             if self.cost is not None:
                 row["costs"] = np.float64(self.cost)
+            if self.has_masks:
+                row["masks"] = np.ones(self.options, dtype=bool) if mask is None else mask
             for name, value in row.items():
                 self._rows.setdefault(name, []).append(value)
         return self.end(truncated_by_policy=False) if self.terminated or self.truncated else None

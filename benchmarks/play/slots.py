@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.play.policy import PolicyInput, stack_masks
 from benchmarks.tasks import Task
+from benchmarks.tasks.actions import options_of
 from benchmarks.tasks.conformity import cost_of, mask_of, success_of
 from benchmarks.tasks.observations import packer, stack
 
@@ -25,7 +26,9 @@ class Slot:
         task: the task.
         env: the environment. It copies its observations and actions.
         observation: the last observation, packed; no other code has a reference to it.
-        action_mask: ``(actions,)`` bool, which actions are legal now; None if the environment has no mask.
+        action_mask: ``(options,)`` bool, which actions are legal now; None if the environment has no mask.
+        options: the number of options of all choices of an action; 0 for continuous actions.
+        has_masks: whether the environment has given a mask at the start of an episode.
         rng: the random stream of the episode.
         seed: the seed of the episode's reset.
         episode_start: whether no step has been taken yet.
@@ -44,12 +47,15 @@ class Slot:
         self._pack = packer(env.observation_space)
         self.observation: Any = None
         self.action_mask: np.ndarray | None = None
+        self.options = sum(options_of(env.action_space))
+        self.has_masks = False
         self.rng = np.random.default_rng(0)
 
     def reset(self, seed: int) -> None:
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed)
         self.observation, self.action_mask = self._pack(observation), mask_of(info)
+        self.has_masks |= self.action_mask is not None
         self.seed = seed
         self.episode_start, self.reward = True, 0.0
         self.total_return, self.length = 0.0, 0

@@ -16,6 +16,7 @@ from benchmarks.tasks.task import (
     full_names,
     has_action_mask,
     make_env,
+    own_spaces,
     spaces,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "full_names",
     "has_action_mask",
     "make_env",
+    "own_spaces",
     "spaces",
 ]

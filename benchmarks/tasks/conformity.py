@@ -30,7 +30,7 @@ class ViolationError(Exception):
 
 
 def conformer(space: gym.Space) -> Conform:
-    """The check and copy of observations of a space.
+    """The check and copy of observations of a canonical space, see ``tasks.canonical``.
 
     Raises:
         TypeError: if the space is of a kind that gatito does not know.
@@ -56,7 +56,7 @@ def action_copier(space: gym.Space) -> Conform:
     """
     if isinstance(space, gym.spaces.Discrete):
         return _whole
-    if not isinstance(space, gym.spaces.Box):
+    if not isinstance(space, gym.spaces.Box | gym.spaces.MultiDiscrete):
         raise TypeError(str(space))
     dtype, shape = np.dtype(space.dtype), space.shape
 
@@ -136,7 +136,7 @@ def cost_of(info: dict[str, Any]) -> float | None:
 
 
 def mask_of(info: dict[str, Any]) -> np.ndarray | None:
-    """A copy of which actions an info says are legal, ``(actions,)`` bool; None: it does not say.
+    """A copy of which options of actions an info says are legal, ``(options,)`` bool; None: it does not say.
 
     Raises:
         ViolationError: if it is no list of zeros and ones.
@@ -211,14 +211,21 @@ def _whole(value: Any) -> int:  # noqa: ANN401
     return int(value) if isinstance(value, _INTEGERS) else int(_cast(value, np.dtype(np.int64), ()))
 
 
+def text_bytes(space: gym.spaces.Text) -> int:
+    """Bytes of a space's longest text in UTF-8."""
+    return space.max_length * max((len(letter.encode()) for letter in space.character_set), default=1)
+
+
 def _text(space: gym.spaces.Text) -> Conform:
-    longest = space.max_length
+    longest = text_bytes(space)
 
     def conform(value: Any) -> str:  # noqa: ANN401
         if not isinstance(value, str):
             raise ViolationError(f"is {_shown(value)}, which is no text")
         if len(value) > longest or (not value.isascii() and len(value.encode()) > longest):
             raise ViolationError(f"is a text of {len(value.encode())} bytes, where its space has {longest}")
+        if "\0" in value:
+            raise ViolationError("is a text with a zero byte in it")
         return value
 
     return conform

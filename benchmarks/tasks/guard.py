@@ -7,6 +7,7 @@ import gymnasium as gym
 
 from benchmarks.base import console
 from benchmarks.base.errors import GatitoError
+from benchmarks.tasks.actions import nothing_is_legal, options_of
 from benchmarks.tasks.conformity import (
     ViolationError,
     action_copier,
@@ -56,8 +57,9 @@ class Guarded(gym.Wrapper):
         self.task = task.name
         self.observation: Any = None
         self._space = env.observation_space
-        self._conform = _known(conformer, self._space, "observations", "Box, Discrete, Text and Dict of them", task)
-        self._copied = _known(action_copier, env.action_space, "actions", "Discrete and Box", task)
+        kinds = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of them"
+        self._conform = _known(conformer, self._space, "observations", f"Text, {kinds}", task)
+        self._copied = _known(action_copier, env.action_space, "actions", kinds, task)
         self._stopwatch = Stopwatch(task.name, task.step_seconds, task.episode_seconds)
         self._checks_bounds = task.family == "registered"  # the other families' bounds are known to be rough
         self._seed: int | None = None
@@ -71,6 +73,8 @@ class Guarded(gym.Wrapper):
         try:
             WATCH.enter(self._stopwatch)
             answer = self.env.reset(seed=seed, options=options)
+        except ViolationError as error:
+            raise self._refused(f"it {error}", "reset") from error
         except BaseException as error:
             if _is_interrupt(error):
                 raise
@@ -104,6 +108,8 @@ class Guarded(gym.Wrapper):
         except GatitoError as error:  # already one line, such as an agent's illegal move
             error.task = self.task
             raise
+        except ViolationError as error:
+            raise self._refused(f"it {error}", "step") from error
         except BaseException as error:
             if _is_interrupt(error):
                 raise
@@ -123,7 +129,7 @@ class Guarded(gym.Wrapper):
             checked = "truncated"
             truncated = flag_of(truncated)
             checked = "the info"
-            self._check_info(info)
+            self._check_info(info, over=terminated or truncated)
             self._check_cost(info)
         except ViolationError as error:
             raise self._refused(f"{checked} {error}", "step") from error
@@ -144,11 +150,16 @@ class Guarded(gym.Wrapper):
                 )
                 console.warn(f"the environment of task {self.task} {words} in close(): it is left as it is.")
 
-    def _check_info(self, info: Any) -> None:  # noqa: ANN401
+    def _check_info(self, info: Any, *, over: bool = False) -> None:  # noqa: ANN401
         success_of(info)
         mask = mask_of(info)
-        if mask is not None and isinstance(self.action_space, gym.spaces.Discrete) and len(mask) != self.action_space.n:
-            raise ViolationError(f"has an action mask of {len(mask)} actions, the space has {self.action_space.n}")
+        if mask is None or isinstance(self.action_space, gym.spaces.Box):
+            return
+        options = sum(options_of(self.action_space))
+        if len(mask) != options:
+            raise ViolationError(f"has an action mask of {len(mask)} actions, the space has {options}")
+        if not over and nothing_is_legal(self.action_space, mask):
+            raise ViolationError("has an action mask that leaves nothing to do, and the episode goes on")
 
     def _check_cost(self, info: dict[str, Any]) -> None:
         has_cost = cost_of(info) is not None

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.tasks.conformity import text_bytes
 
 
 class FrameStack(gym.spaces.Box):
@@ -43,7 +44,7 @@ def packer(space: gym.Space) -> Pack:
         parts = [(name, packer(part)) for name, part in space.items()]
         return lambda observation: np.array(tuple(pack(observation[name]) for name, pack in parts), dtype)
     if isinstance(space, gym.spaces.Text):
-        return functools.partial(_text, longest=space.max_length)
+        return functools.partial(_text, longest=text_bytes(space))
     return np.asarray
 
 
@@ -75,7 +76,7 @@ def _text(text: str, longest: int) -> np.ndarray:
 
 def _field(space: gym.Space) -> tuple[Any, tuple[int, ...]]:
     if isinstance(space, gym.spaces.Text):
-        return np.uint8, (space.max_length,)
+        return np.uint8, (text_bytes(space),)
     if isinstance(space, gym.spaces.Dict):
         return packed_dtype(space), ()
     if isinstance(space, gym.spaces.Box | gym.spaces.Discrete) and space.dtype is not None:

@@ -15,6 +15,7 @@ from benchmarks.base.errors import FatalError, GatitoError, unknown
 from benchmarks.base.names import check_name
 from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
+from benchmarks.tasks.canonical import Canonical, canonical
 from benchmarks.tasks.guard import Guarded
 from benchmarks.tasks.metrics import METRICS
 from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
@@ -219,6 +220,8 @@ class Suite:
 def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
     """A fresh environment of the task, with its time limit; ``render_mode`` as Gymnasium has it.
 
+    Its spaces are canonical, see :mod:`benchmarks.tasks.canonical`.
+
     Raises:
         GatitoError: if a package that it needs is missing (the line names the extra to install), or it takes too long.
     """
@@ -227,7 +230,7 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
     try:
         with WATCH.timed(stopwatch):
             env = family.make(task, render_mode)
-        return Guarded(env, task)
+        return Guarded(canonical(env), task)
     except OutOfTimeError:
         raise GatitoError(
             f"the environment of task {task.name} was not made within {stopwatch.call_limit:g} seconds. Mend the "
@@ -241,10 +244,23 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
 
 @functools.cache
 def spaces(task: Task) -> tuple[gym.Space, gym.Space]:
-    """The observation space and the action space of a task."""
+    """The observation space and the action space of a task, as policies see them (``tasks.canonical``)."""
     env = make_env(task)
     try:
         return env.observation_space, env.action_space
+    finally:
+        env.close()
+
+
+@functools.cache
+def own_spaces(task: Task) -> tuple[gym.Space, gym.Space]:
+    """The observation space and the action space of a task's environment itself."""
+    env = make_env(task)
+    try:
+        inner: gym.Env = env
+        while isinstance(inner, Guarded | Canonical):
+            inner = inner.env
+        return inner.observation_space, inner.action_space
     finally:
         env.close()
 
@@ -258,7 +274,9 @@ def has_action_mask(task: Task) -> bool:
     """
     env = make_env(task)
     try:
-        return isinstance(env.action_space, gym.spaces.Discrete) and "action_mask" in env.reset(seed=0)[1]
+        if isinstance(env.action_space, gym.spaces.Box):
+            return False
+        return env.reset(seed=0)[1].get("action_mask") is not None
     finally:
         env.close()
 

@@ -4,6 +4,7 @@ An algorithm is always built from its recipe and its numbers put in: ``PPO.load`
 """
 
 import copy
+import importlib.util
 import inspect
 import math
 import re
@@ -23,10 +24,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.settings import check_settings
-from benchmarks.tasks import Task
+from benchmarks.tasks import Task, has_action_mask
 from experts.recipe import ALGORITHMS, PROGRAMS, ExpertRecipe
+from experts.sb3.spaces import ANOTHER_EXPERT
 from experts.sb3.vector_env import AtariVecEnv, ReplayableVecEnv
 
+MASKABLE = "maskable_ppo"
+"""The algorithm for environments that give ``info["action_mask"]``."""
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
 _HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 _OURS = (
@@ -120,6 +124,7 @@ _WORDS = {"activation_fn": _ACTIVATIONS, "features_extractor_class": _NETWORKS}
 
 _ADAM: dict[str, dict[str, Any]] = {
     "ppo": {"fused": True, "eps": 1e-5},  # SB3's own epsilon, which it forgets where anything is given
+    MASKABLE: {"fused": True, "eps": 1e-5},
     "dqn": {"fused": True},
     "sac": {"fused": True},
     "td3": {"fused": True},
@@ -137,6 +142,11 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     """
     if recipe.algorithm not in ALGORITHMS:
         raise unknown(f"algorithm of task {task.name}", recipe.algorithm, (*ALGORITHMS, *PROGRAMS))
+    if recipe.algorithm == MASKABLE and importlib.util.find_spec("sb3_contrib") is None:
+        raise GatitoError(
+            f"task {task.name}: {MASKABLE} needs sb3-contrib: pip install 'gatito[maskable]', or {ANOTHER_EXPERT}.",
+            task.name,
+        )
     arguments = inspect.signature(ALGORITHMS.load(recipe.algorithm).__init__).parameters
     valid = [name for name in arguments if name != "self" and name not in _OURS]
     for name in recipe.hyperparameters:
@@ -152,6 +162,20 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
             _parsed(value)
         except ValueError:
             raise GatitoError(f"task {task.name}: {name}={value} is no rate; write a number or lin_NUMBER.") from None
+
+
+def check_masks(task: Task, recipe: ExpertRecipe) -> None:
+    """Refuse to train an algorithm that would take illegal actions. It makes the environment.
+
+    Raises:
+        GatitoError: naming the algorithm that would not.
+    """
+    if recipe.algorithm != MASKABLE and task.family != "atari" and has_action_mask(task):
+        raise GatitoError(
+            f"task {task.name}: its environment gives info['action_mask'], and {recipe.algorithm} would take illegal "
+            f"actions: set algorithm: {MASKABLE} (pip install 'gatito[maskable]'), or {ANOTHER_EXPERT}.",
+            task.name,
+        )
 
 
 def make_vec_env(task: Task, recipe: ExpertRecipe, seed: int) -> VecEnv:
@@ -196,7 +220,10 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
     try:
         model = ALGORITHMS.load(recipe.algorithm)(policy, env, seed=seed, device="cpu", verbose=0, **arguments)
     except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
-        raise GatitoError(f"task {task.name}: {recipe.algorithm} refuses its recipe: {error}") from error
+        reason = " ".join(str(error).split())
+        if "action space" in reason:
+            reason += f" Set algorithm: ppo, or {ANOTHER_EXPERT}."
+        raise GatitoError(f"task {task.name}: {recipe.algorithm} refuses its recipe: {reason}") from error
     if isinstance(model, HoldingDQN):
         model.longest = recipe.hold_exploration
     return model

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
+from benchmarks.tasks.actions import options_of, split_options
 from experts.recipe import ExpertRecipe
 from experts.sb3.algorithms import build, make_vec_env
 from experts.sb3.normalizer import normalize
@@ -54,9 +55,9 @@ class ExpertPolicy(Policy):
     @torch.no_grad()
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The greedy action and the distribution behind it."""
-        return [self._decide(rows.observations) for rows in inputs], state
+        return [self._decide(rows.observations, rows.action_masks) for rows in inputs], state
 
-    def _decide(self, observations: np.ndarray) -> PolicyOutput:
+    def _decide(self, observations: np.ndarray, masks: np.ndarray | None) -> PolicyOutput:
         policy: Any = self._model.policy
         observations = self._translator.observe(observations)
         tensor, _ = policy.obs_to_tensor(
@@ -74,11 +75,19 @@ class ExpertPolicy(Policy):
             unit = mean.tanh()
             deviation = ((1 - unit.square()) * log_deviation.exp()).numpy() * _half_range(self._space)
             return self._continuous(policy.unscale_action(unit.numpy()), deviation)
-        distribution = policy.get_distribution(tensor).distribution
+        found = policy.get_distribution(tensor)
         if isinstance(self._space, gym.spaces.Box):
-            return self._continuous(distribution.mean.numpy(), distribution.stddev.numpy())
-        logits = distribution.logits.numpy()
-        actions = self._translator.act(logits.argmax(axis=1))
+            return self._continuous(found.distribution.mean.numpy(), found.distribution.stddev.numpy())
+        # Several choices are a list of distributions, by sb3-contrib under a name of its own.
+        every = getattr(found, "distributions", None) or found.distribution
+        every = every if isinstance(every, list) else [every]
+        logits = np.concatenate([each.logits.numpy() for each in every], axis=1)
+        if masks is not None:
+            logits = np.where(masks, logits, -np.inf).astype(np.float32)
+        if isinstance(self._space, gym.spaces.Discrete):
+            actions = self._translator.act(logits.argmax(axis=1))
+        else:
+            actions = np.stack([each.argmax(axis=1) for each in split_options(logits, options_of(self._space))], axis=1)
         return PolicyOutput(actions, actions, logits)
 
     def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> PolicyOutput:

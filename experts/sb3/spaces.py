@@ -4,7 +4,9 @@ The library counts discrete values from 0, sends fractions to a Box of integers,
 deviation of about 1 whatever their bounds, and knows dictionaries only in part. So an algorithm is given:
 
 - ``Discrete(n)``, which begins at 0, for a Discrete space with any start;
-- a flat vector for a dictionary of numbers, with discrete entries as one-hot;
+- a flat vector for a dictionary of numbers, with discrete entries as one-hot, and for a Box of no axes, or of three or
+  more that is no image;
+- images channels first (see ``tasks.images``), of the bytes that they have, in their own size;
 - actions from -1 to 1 for a Box of integers, which are rounded, and for bounds that are far from -1 and 1.
 
 Everything else is as it is: learned networks and recipes of tasks with ordinary spaces do not change.
@@ -18,9 +20,17 @@ import numpy as np
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, spaces
-from benchmarks.tasks.conformity import has_bounds
+from benchmarks.tasks.actions import options_of
+from benchmarks.tasks.conformity import mask_of
+from benchmarks.tasks.images import channels_first, channels_of, image_layout, image_size
 from benchmarks.tasks.observations import packer
 
+ANOTHER_EXPERT = (
+    "give the task a scripted expert (a program, registered by a plugin), or a recorded one (experts=minari), see "
+    "docs/suites-and-experts.md"
+)
+"""The way out where stable-baselines3 cannot train an expert."""
+_LEAST_PICTURE = 36  # pixels a side that stable-baselines3's convolutions need
 _NARROWEST, _WIDEST = 0.1, 10.0  # symmetric bounds between these are left alone
 
 
@@ -41,7 +51,7 @@ class Translator:
         self._observation, self._action = spaces(task)
         self._pack = packer(self._observation)
         self.observation_space = self._observations(task)
-        self._scales = isinstance(self._action, gym.spaces.Box) and _is_scaled(task, self._action)
+        self._scales = isinstance(self._action, gym.spaces.Box) and _is_scaled(self._action)
         if isinstance(self._action, gym.spaces.Discrete):
             self.action_space: gym.Space = gym.spaces.Discrete(int(self._action.n))
         elif self._scales:
@@ -54,11 +64,17 @@ class Translator:
         space = self._observation
         if isinstance(space, gym.spaces.Discrete):
             return observations - int(space.start) if space.start else observations
-        return _flat(space, observations) if isinstance(space, gym.spaces.Dict) else observations
+        if isinstance(space, gym.spaces.Dict):
+            return _flat(space, observations)
+        if self.observation_space is space:
+            return observations
+        return (
+            channels_first(space, observations) if _is_picture(space) else observations.reshape(len(observations), -1)
+        )
 
     def observe_one(self, observation: Any) -> Any:  # noqa: ANN401
         """One observation as the environment gives it."""
-        if isinstance(self._observation, gym.spaces.Discrete | gym.spaces.Dict):
+        if self.observation_space is not self._observation:
             return self.observe(np.asarray(self._pack(observation))[None])[0]
         return observation
 
@@ -67,9 +83,9 @@ class Translator:
         space = self._action
         if isinstance(space, gym.spaces.Discrete):
             return np.asarray(actions) + int(space.start) if space.start else actions
-        assert isinstance(space, gym.spaces.Box)
         if not self._scales:
             return actions
+        assert isinstance(space, gym.spaces.Box)
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         unscaled = low + (np.clip(actions, -1.0, 1.0).astype(np.float64) + 1.0) / 2.0 * (high - low)
         if space.dtype.kind in "iu":
@@ -97,19 +113,17 @@ class Translator:
         if isinstance(space, gym.spaces.Dict):
             if _size(space) is None:
                 raise GatitoError(
-                    f"task {task.name}: a trained expert learns from numbers alone, not from the texts or nested "
-                    "dictionaries in its observations: give it another expert, such as a program (algorithm: bot) or "
-                    "a Minari dataset (experts=minari).",
+                    f"task {task.name}: a trained expert learns from numbers alone, not from the texts in its "
+                    f"observations: {ANOTHER_EXPERT}.",
                     task.name,
                 )
             return gym.spaces.Box(-np.inf, np.inf, (int(_size(space) or 0),), np.float32)
         if not isinstance(space, gym.spaces.Box):
             raise GatitoError(
-                f"task {task.name}: a trained expert cannot learn from observations of kind {space}: give it another "
-                "expert, such as a Minari dataset (experts=minari).",
+                f"task {task.name}: a trained expert cannot learn from observations of kind {space}: {ANOTHER_EXPERT}.",
                 task.name,
             )
-        return space
+        return _box(space)
 
 
 class Translated(gym.Wrapper):
@@ -118,30 +132,47 @@ class Translated(gym.Wrapper):
     def __init__(self, env: gym.Env, translator: Translator) -> None:
         super().__init__(env)
         self._translator = translator
+        self._mask: np.ndarray | None = None
         self.observation_space = translator.observation_space
         self.action_space = translator.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As the environment's own."""
         observation, info = self.env.reset(seed=seed, options=options)
+        self._mask = mask_of(info)
         return self._translator.observe_one(observation), info
+
+    def action_masks(self) -> np.ndarray:
+        """Which options are legal now, ``(options,)`` bool, as sb3-contrib asks."""
+        options = sum(options_of(self.env.action_space))
+        return np.ones(options, dtype=bool) if self._mask is None else self._mask
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
         """As the environment's own."""
         observation, reward, terminated, truncated, info = self.env.step(self._translator.act(action))
+        self._mask = mask_of(info)
         return self._translator.observe_one(observation), reward, terminated, truncated, info
 
 
-def _is_scaled(task: Task, space: gym.spaces.Box) -> bool:
-    if not has_bounds(space):
-        raise GatitoError(
-            f"task {task.name}: actions {space} have no bounds to choose between: register a version of {task.env_id} "
-            "under an id of your own whose action space is a bounded Box, and name that id.",
-            task.name,
-        )
+def _is_scaled(space: gym.spaces.Box) -> bool:
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     ordinary = np.array_equal(low, -high) and (high >= _NARROWEST).all() and (high <= _WIDEST).all()
     return space.dtype.kind in "iu" or not ordinary
+
+
+def _box(space: gym.spaces.Box) -> gym.spaces.Box:
+    """What an algorithm observes of a Box; the Box itself where it can learn from that."""
+    if _is_picture(space):
+        if image_layout(space) == "CHW" and space.dtype == np.uint8:
+            return space
+        return gym.spaces.Box(0, 255, (channels_of(space), *image_size(space)), np.uint8)
+    if len(space.shape) in (1, 2):
+        return space
+    return gym.spaces.Box(space.low.reshape(-1), space.high.reshape(-1), dtype=space.dtype.type)
+
+
+def _is_picture(space: gym.Space) -> bool:
+    return image_layout(space) is not None and min(image_size(space)) >= _LEAST_PICTURE
 
 
 def _size(space: gym.spaces.Dict) -> int | None:

@@ -18,7 +18,7 @@ from benchmarks.base.flops import FlopMeter, parameter_count
 from benchmarks.base.seeds import derive
 from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
-from experts.sb3.algorithms import Watch, build, make_vec_env, use_empty_logger
+from experts.sb3.algorithms import Watch, build, check_masks, make_vec_env, use_empty_logger
 from experts.sb3.normalizer import normalizer_state, put_normalizer
 
 _SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
@@ -32,11 +32,12 @@ class Training:
         """Begin from scratch, or where ``state`` (see :meth:`state`) was taken.
 
         Raises:
-            GatitoError: if stable-baselines3 refuses the recipe.
+            GatitoError: if stable-baselines3 refuses the recipe, or the environment has illegal actions.
         """
         self._task = task
         self._recipe = recipe
         self._seed = seed
+        check_masks(task, recipe)
         self._env: Any = make_vec_env(task, recipe, seed)
         self._model: Any = build(task, recipe, self._env, derive(seed, "start"))
         self._schedules = {

@@ -26,7 +26,6 @@ from generalist.amplifiers.caution import check_discrete, likely_logits
 from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.config.codec import CodecConfig
-from generalist.config.masks import refuse_masks
 from generalist.config.objective import cost_weight, min_probability
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import is_discrete
@@ -64,7 +63,6 @@ class BestOfN(Planner):
         check_settings("amplifier", self)
         check_costs("amplifier.cost_weight", self.cost_weight, tasks)
         check_discrete(self.min_probability, tasks)
-        refuse_masks("amplifier best_of_n", "would try illegal actions", tasks, "Set amplifier=self_imitation")
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)

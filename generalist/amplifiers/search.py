@@ -33,9 +33,8 @@ from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.caution import check_discrete, likely_logits
 from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
-from generalist.amplifiers.tree import Prediction, Trees, sequential_halving
+from generalist.amplifiers.tree import ILLEGAL, Prediction, Trees, sequential_halving
 from generalist.config.codec import CodecConfig
-from generalist.config.masks import refuse_masks
 from generalist.config.networks import network_kind
 from generalist.config.objective import cost_weight, min_probability
 from generalist.config.settings import ModelConfig
@@ -102,7 +101,6 @@ class Search(Planner):
             raise GatitoError(
                 "amplifier search needs a critic: distil with codec.critic=0.5, or take another amplifier."
             )
-        refuse_masks("amplifier search", "would try illegal actions", tasks, "Set amplifier=self_imitation")
         for task in tasks:
             check_samples(codec, task)
             cloning.check(task)
@@ -206,13 +204,14 @@ class SearchPolicy(CountingPolicy):
         trees, k = forest.trees, forest.trees.children_prior_logits.shape[2]
         share = _DIRICHLET * min(1.0, self._config.gumbel_scale)
         noise = np.stack([rng.dirichlet(np.full(k, _CONCENTRATION / k)) for rng in forest.rows.rngs])
-        trees.children_prior_logits[:, 0] = np.log(
-            (1 - share) * softmax(trees.children_prior_logits[:, 0], axis=-1) + share * noise + 1e-12
-        )
+        legal = trees.children_prior_logits[:, 0] > ILLEGAL
+        mixed = (1 - share) * softmax(trees.children_prior_logits[:, 0], axis=-1) + share * noise
+        trees.children_prior_logits[:, 0] = np.where(legal, np.log(mixed + 1e-12), ILLEGAL)
         for _ in range(self._config.num_simulations):
             self._simulate(forest, every, trees.puct_action_selection(every, roots))
         visits = trees.children_visits[:, 0]
-        return visits.argmax(axis=1), np.log(visits / visits.sum(axis=1, keepdims=True) + 1e-6)
+        shares = visits / visits.sum(axis=1, keepdims=True)
+        return visits.argmax(axis=1), np.where(legal, np.log(shares + 1e-6), ILLEGAL)
 
     def _simulate(self, forest: "_Forest", which: np.ndarray, first: np.ndarray) -> None:
         """One visit to each of these trees' first actions, all different; new nodes are evaluated in one batch."""
@@ -283,10 +282,11 @@ class SearchPolicy(CountingPolicy):
         assert output.values is not None
         if isinstance(output.distribution, Categorical):
             logits = output.distribution.logits
-            indices = torch.arange(logits.shape[1]).expand(len(logits), -1)
-            actions = environment_actions(rows.task, indices)
             prior = likely_logits(output.distribution.parameters(rows.task), self._config.min_probability)
-            return Prediction(prior, actions, output.values)
+            indices = torch.arange(logits.shape[1]).expand(len(logits), -1)
+            # The most likely action stands in for those without a probability: all nodes have as many branches.
+            indices = torch.where(torch.from_numpy(np.isfinite(prior)), indices, output.distribution.mode()[:, None])
+            return Prediction(prior, environment_actions(rows.task, indices), output.values)
         actions = self._sampled_actions(rows, output.distribution)
         # Actions sampled from the policy have a uniform prior (Hubert et al. 2021).
         return Prediction(np.zeros(actions.shape[:2]), actions, output.values)

@@ -10,7 +10,6 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
-from generalist.config.masks import refuse_masks
 from generalist.config.networks import network_kind
 from generalist.config.objective import cost_weight
 
@@ -98,9 +97,7 @@ class MultitaskConfig(PPOConfig):
 
 
 def check_learnable(method: str, tasks: Sequence[Task], codec: CodecConfig) -> None:
-    """Reject a codec whose network PPO cannot train, and tasks with illegal actions.
-
-    PPO's loss would include illegal actions in the probabilities that it compares, although they are never taken.
+    """Reject a codec whose network PPO cannot train.
 
     Raises:
         GatitoError: names the setting to change; it begins with ``method``, such as ``amplifier finetune``.
@@ -110,14 +107,13 @@ def check_learnable(method: str, tasks: Sequence[Task], codec: CodecConfig) -> N
             f"{method} cannot train codec={codec.name}, which decodes an action token by token: set codec=step, or "
             "choose another amplifier or control."
         )
-    continuous = [task.name for task in tasks if not isinstance(spaces(task)[1], gym.spaces.Discrete)]
+    continuous = [task.name for task in tasks if isinstance(spaces(task)[1], gym.spaces.Box)]
     if codec.continuous == "regression" and continuous:
         raise GatitoError(
             f"{method} needs a distribution of the actions of task {continuous[0]}, and codec.continuous=regression "
             "has none: set codec.continuous=normal, or bins."
         )
     with_critic(codec).check()
-    refuse_masks(method, "would learn from wrong probabilities", tasks, "Take another amplifier or control")
 
 
 def with_critic(codec: CodecConfig) -> CodecConfig:

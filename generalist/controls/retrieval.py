@@ -23,7 +23,8 @@ from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerT
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
-from benchmarks.tasks import Suite, Task
+from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tasks.actions import is_legal, sample_action
 from generalist.config.recipe import retrieval_artifact
 from generalist.controls.control import Control
 from generalist.network.modalities import Modalities, split_modalities
@@ -91,10 +92,24 @@ class RetrievalPolicy(Policy):
         """Each row's nearest recorded action."""
         decisions = []
         for rows in inputs:
-            features, _ = features_of(split_modalities(rows.task, rows.observations))
-            actions = self._actions[self._nearest(features / self._scale)]
+            queries, _ = features_of(split_modalities(rows.task, rows.observations))
+            queries = queries / self._scale
+            actions = self._actions[self._nearest(queries)]
+            for row in range(len(actions)):
+                mask = rows.action_mask(row)
+                if mask is not None and not is_legal(spaces(rows.task)[1], actions[row], mask):
+                    actions[row] = self._nearest_legal(rows, row, queries[row], mask)
             decisions.append(PolicyOutput(actions, actions))
         return decisions, state
+
+    def _nearest_legal(self, rows: PolicyInput, row: int, query: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The action of the nearest observation after which a legal one was recorded, or else any legal action."""
+        space = spaces(rows.task)[1]
+        legal = is_legal(space, self._actions, mask)
+        if not legal.any():
+            return sample_action(space, rows.rngs[row], mask)
+        distances = np.where(legal, self._squares - 2 * self._memory @ query, np.inf)
+        return self._actions[distances.argmin()]
 
     def _nearest(self, queries: np.ndarray) -> np.ndarray:
         if self._tree is not None:

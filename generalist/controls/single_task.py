@@ -12,8 +12,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import gymnasium as gym
-
 from benchmarks.base.artifacts import Artifact
 from benchmarks.play.policy import PolicyPerTask
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -23,6 +21,7 @@ from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.actions import options_of
 from generalist.config.codec import CodecConfig
 from generalist.config.recipe import NetworkRecipe, single_task_artifact
 from generalist.config.settings import ModelConfig, for_one_task
@@ -151,7 +150,7 @@ def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
     """
     observation, action = spaces(task)
     kinds = {modality_of(part) for part in part_spaces(observation).values()}
-    discrete = isinstance(action, gym.spaces.Discrete)
+    choices = options_of(action)
     return replace(
         codec,
         name="step",
@@ -162,7 +161,7 @@ def _fitted(codec: CodecConfig, task: Task) -> CodecConfig:
         image_frames=codec.image_frames if "image" in kinds else 0,
         grid_size=codec.grid_size if "grid" in kinds else 0,
         text_length=codec.text_length if "text" in kinds else 0,
-        discrete_actions=int(action.n) if discrete else 1,
-        action_dimensions=1 if discrete else math.prod(action.shape or ()),
-        bins=1 if discrete else codec.bins,
+        discrete_actions=sum(choices) or 1,
+        action_dimensions=1 if choices else math.prod(action.shape or ()),
+        bins=1 if choices else codec.bins,
     )

@@ -191,7 +191,8 @@ class Mixture:
     def _columns(self, trajectories: Trajectories) -> list[str]:
         # Planners and scripts have no distribution, only labels.
         soft = self._soft and trajectories.has("distributions")
-        return ["observations", "labels", "actions", "rewards"] + (["distributions"] if soft else [])
+        further = [name for name, wanted in (("distributions", soft), ("masks", trajectories.has("masks"))) if wanted]
+        return ["observations", "labels", "actions", "rewards", *further]
 
     def _window(self, source: Source, trajectories: Trajectories, rows: Mapping[str, np.ndarray]) -> Window:
         """Recorded steps as a training window."""
@@ -199,7 +200,13 @@ class Mixture:
         if distributions is not None and trajectories.facts["distribution_kind"] == "q":
             distributions = distributions / self._temperature
         return Window(
-            source.task, rows["observations"], rows["labels"], distributions, rows["actions"], rows["rewards"]
+            source.task,
+            rows["observations"],
+            rows["labels"],
+            distributions,
+            rows["actions"],
+            rows["rewards"],
+            masks=rows.get("masks"),
         )
 
 

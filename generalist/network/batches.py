@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.actions import options_of
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class Window:
         task: the task.
         observations: ``(n, *observation shape)``, packed (see ``tasks.observations``).
         labels: ``(n, *action shape)``, the expert's actions without exploration noise: the targets.
-        distributions: ``(n, …)``, the expert's distributions: logits of discrete actions, means and standard
-            deviations ``(n, 2, dimensions)`` of continuous ones; None to learn the labels only.
+        distributions: ``(n, …)``, the expert's distributions: logits of discrete actions, ``(n, options)`` of all
+            choices in order, means and standard deviations ``(n, 2, dimensions)`` of continuous ones; None to learn the
+            labels only.
         actions: ``(n, *action shape)``, the actions that were taken.
         rewards: ``(n,)``, the rewards of these actions.
         before: the action and the reward of the step before the first; None at the start of an episode.
         prompt: a demonstration from another episode of the same task; None without a prompt.
         returns: ``(n,)``, the discounted return from each step on, NaN where unknown; None without a critic.
+        masks: ``(n, options)`` bool, which options of discrete actions were legal; None if all were.
     """
 
     task: Task
@@ -38,6 +41,7 @@ class Window:
     before: tuple[np.ndarray, float] | None = None
     prompt: "Window | None" = None
     returns: np.ndarray | None = None
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,6 +78,11 @@ class Batch(Protocol):
 def is_discrete(task: Task) -> bool:
     """Whether a task's actions are discrete."""
     return isinstance(spaces(task)[1], gym.spaces.Discrete)
+
+
+def options(task: Task) -> tuple[int, ...]:
+    """How many options each choice of a task's action has: one choice of a discrete one, none of a continuous one."""
+    return options_of(spaces(task)[1])
 
 
 def valid_steps(windows: Sequence[Window], length: int) -> np.ndarray:

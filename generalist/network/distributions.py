@@ -1,9 +1,10 @@
 """Action distributions, modelled on stable-baselines3's ``common/distributions.py``.
 
 Each object holds the distributions of n actions of one task. An action is a tensor row: the index of a discrete action,
-``(n,)``, or the dimensions of a continuous one, ``(n, dimensions)``, scaled so that the bounds are -1 and 1. Dimensions
-are independent, so their log-probabilities, entropies and divergences add up. :func:`environment_actions` converts such
-actions to the environment's.
+``(n,)``, the indices of several choices, ``(n, choices)`` (see ``multi_categorical``), or the dimensions of a
+continuous one, ``(n, dimensions)``, scaled so that the bounds are -1 and 1. Dimensions are independent, so their
+log-probabilities, entropies and divergences add up. :func:`environment_actions` converts such actions to the
+environment's.
 
 The batch size of a forward pass changes the last bits of its floats, which would make long episodes diverge. Continuous
 actions are therefore rounded to 1/1024 of half their range (bins round far more), so that an episode depends on its
@@ -65,6 +66,10 @@ class Categorical(Distribution):
     def __init__(self, logits: torch.Tensor) -> None:
         """Args: ``(n, actions)`` logits; minus infinity excludes an action."""
         self.logits = logits
+
+    def masked(self, legal: torch.Tensor) -> "Categorical":
+        """The same without illegal actions; ``legal``: ``(n, actions)`` bool."""
+        return Categorical(self.logits.masked_fill(~legal, -torch.inf))
 
     def mode(self) -> torch.Tensor:
         """See :class:`Distribution`."""
@@ -259,6 +264,8 @@ def environment_actions(task: Task, chosen: torch.Tensor) -> np.ndarray:
     space = spaces(task)[1]
     if isinstance(space, gym.spaces.Discrete):
         return chosen.cpu().numpy() + int(space.start)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return chosen.cpu().numpy()
     assert isinstance(space, gym.spaces.Box)
     return from_unit(space, chosen.double().clamp(-1, 1).cpu().numpy())
 

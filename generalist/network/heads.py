@@ -5,7 +5,6 @@ No weight belongs to one task: a task uses as many logits, or as many action dim
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
@@ -15,8 +14,9 @@ from torch import nn
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.actions import first_options, split_options
 from generalist.config.codec import CodecConfig
-from generalist.network.batches import Window, is_discrete, valid_steps
+from generalist.network.batches import Window, options, valid_steps
 from generalist.network.continuous import OUTPUTS, normals
 from generalist.network.critic import Critic
 from generalist.network.distributions import (
@@ -27,31 +27,8 @@ from generalist.network.distributions import (
     environment_actions,
     greedy,
 )
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Training targets of B windows of L steps.
-
-    Attributes:
-        valid: ``(B, L)``, false where a window is padding.
-        discrete: the windows with discrete actions, ``(D,)`` indices.
-        counts: ``(D,)`` their numbers of actions.
-        probabilities: ``(D, L, actions)``.
-        continuous: the windows with continuous actions, ``(C,)`` indices.
-        dimensions: ``(C,)`` their numbers of action dimensions.
-        normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
-        returns: ``(B, L)``, discounted returns, NaN where unknown; None without a critic.
-    """
-
-    valid: torch.Tensor
-    discrete: torch.Tensor
-    counts: torch.Tensor
-    probabilities: torch.Tensor
-    continuous: torch.Tensor
-    dimensions: torch.Tensor
-    normals: torch.Tensor
-    returns: torch.Tensor | None = None
+from generalist.network.multi_categorical import MultiCategorical
+from generalist.network.targets import ChoiceTargets, Targets, legal_options, pad, returns_of
 
 
 class ActionHeads(nn.Module):
@@ -77,40 +54,64 @@ class ActionHeads(nn.Module):
 
     def collate(self, windows: Sequence[Window], length: int) -> Targets:
         """The targets of a batch of windows, padded to ``length`` steps."""
-        targets = [self.targets(window.task, window.labels, window.distributions) for window in windows]
-        discrete = [index for index, window in enumerate(windows) if is_discrete(window.task)]
-        continuous = [index for index, window in enumerate(windows) if not is_discrete(window.task)]
+        targets = [self.targets(window.task, window.labels, window.distributions, window.masks) for window in windows]
+        kinds = [options(window.task) for window in windows]
+        discrete = [index for index, kind in enumerate(kinds) if len(kind) == 1]
+        continuous = [index for index, kind in enumerate(kinds) if not kind]
         counts = [action_count(windows[index].task) for index in discrete]
-        normals = _pad([targets[index] for index in continuous], length, (1, 2))
+        normals = pad([targets[index] for index in continuous], length, (1, 2))
         normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
         return Targets(
             valid=torch.from_numpy(valid_steps(windows, length)),
             discrete=torch.tensor(discrete, dtype=torch.long),
             counts=torch.tensor(counts, dtype=torch.long),
-            probabilities=torch.from_numpy(_pad([targets[index] for index in discrete], length, (1,))),
+            probabilities=torch.from_numpy(pad([targets[index] for index in discrete], length, (1,))),
             continuous=torch.tensor(continuous, dtype=torch.long),
             dimensions=torch.tensor([targets[index].shape[1] for index in continuous], dtype=torch.long),
             normals=torch.from_numpy(normals),
-            returns=torch.from_numpy(_returns(windows, length)) if self.critic is not None else None,
+            returns=torch.from_numpy(returns_of(windows, length)) if self.critic is not None else None,
+            legal=legal_options([windows[index] for index in discrete], length, self.config.discrete_actions),
+            choices={
+                kind: self._choice_targets(kind, windows, targets, length)
+                for kind in dict.fromkeys(kinds)
+                if len(kind) > 1
+            },
         )
+
+    @staticmethod
+    def _choice_targets(
+        kind: tuple[int, ...], windows: Sequence[Window], targets: Sequence[np.ndarray], length: int
+    ) -> ChoiceTargets:
+        """Of those of the windows whose actions make choices of so many options."""
+        own = [index for index, window in enumerate(windows) if options(window.task) == kind]
+        probabilities = pad([targets[index] for index in own], length, (1,))[..., : sum(kind)]
+        legal = legal_options([windows[index] for index in own], length, sum(kind))
+        return ChoiceTargets(torch.tensor(own), torch.from_numpy(probabilities), legal)
 
     def losses(self, hidden: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         """Averages over real steps of ``(B, L, width)`` hidden states.
 
         ``loss`` of discrete actions is the cross-entropy in nats per action, which is KL(expert || network) up to the
-        targets' entropy; of continuous actions it is the output's loss (see ``continuous``), averaged over dimensions.
-        ``accuracy`` is the share of steps with the expert's most likely action (continuous: in every dimension the same
-        bin, or less than one bin away). With a critic, ``loss`` includes its weighted loss, and ``action_loss`` and
-        ``critic_loss`` are the two parts.
+        targets' entropy; several choices add up, and actions known to be illegal have probability 0. For continuous
+        actions it is the output's loss (see ``continuous``), averaged over dimensions. ``accuracy`` is the share of
+        steps with the expert's most likely action (continuous: in every dimension the same bin, or less than one bin
+        away). With a critic, ``loss`` includes its weighted loss, and ``action_loss`` and ``critic_loss`` are the two
+        parts.
         """
         losses, hits = [hidden.sum() * 0], []
         if len(targets.discrete):
             valid = targets.valid[targets.discrete]
             logits = self.discrete_logits(hidden[targets.discrete], targets.counts).float()
+            if targets.legal is not None:
+                logits = logits.masked_fill(~targets.legal, -torch.inf)
             # An action that the task lacks has log-probability -inf and target 0: it must count as 0, not as NaN.
             log_probabilities = logits.log_softmax(dim=-1).masked_fill(logits.isneginf(), 0.0)
             losses.append(-(targets.probabilities * log_probabilities).sum(dim=-1)[valid].sum())
             hits.append((logits.argmax(dim=-1) == targets.probabilities.argmax(dim=-1))[valid].sum())
+        for kind, choices in targets.choices.items():
+            loss, hit = self._choice_losses(hidden[choices.windows], kind, choices, targets.valid[choices.windows])
+            losses.append(loss)
+            hits.append(hit)
         if len(targets.continuous):
             valid = targets.valid[targets.continuous]
             # Only the dimensions that each task has: a task with 17 must not make tasks with one or two as expensive.
@@ -131,6 +132,20 @@ class ActionHeads(nn.Module):
         critic_loss = self.critic.losses(hidden[known], targets.returns[known]).sum() / steps
         loss = values["loss"] + self.config.critic * critic_loss
         return values | {"loss": loss, "action_loss": values["loss"], "critic_loss": critic_loss}
+
+    def _choice_losses(
+        self, hidden: torch.Tensor, kind: tuple[int, ...], targets: ChoiceTargets, valid: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sum of the cross-entropies of ``(M, L, width)`` hidden states, and the number of right actions."""
+        logits = self.discrete(hidden)[..., : sum(kind)].float()
+        if targets.legal is not None:
+            logits = logits.masked_fill(~targets.legal, -torch.inf)
+        loss, right = hidden.sum() * 0, valid
+        for choice, wanted in zip(split_options(logits, kind), split_options(targets.probabilities, kind), strict=True):
+            log_probabilities = choice.log_softmax(dim=-1).masked_fill(choice.isneginf(), 0.0)
+            loss = loss - (wanted * log_probabilities).sum(dim=-1)[valid].sum()
+            right = right & (choice.argmax(dim=-1) == wanted.argmax(dim=-1))
+        return loss, right.sum()
 
     def discrete_logits(self, hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Logits of discrete actions; minus infinity for actions that a task does not have.
@@ -162,11 +177,16 @@ class ActionHeads(nn.Module):
         """The numbers of the first ``dimensions`` action dimensions, ``(…, dimensions, numbers)``."""
         return self.continuous(hidden[..., None, :] + self.dimension[:dimensions])
 
-    def distribution(self, task: Task, hidden: torch.Tensor) -> Distribution:
-        """The action distribution of a task, given ``(n, width)`` hidden states."""
-        count = action_count(task)
-        if is_discrete(task):
-            return Categorical(self.discrete(hidden)[:, :count])
+    def distribution(self, task: Task, hidden: torch.Tensor, legal: torch.Tensor | None = None) -> Distribution:
+        """The action distribution of a task, given ``(n, width)`` hidden states.
+
+        ``legal``, ``(n, options)`` bool: illegal actions have probability 0; None: all are legal.
+        """
+        count, choices = action_count(task), options(task)
+        if choices:
+            logits = self.discrete(hidden)[:, :count]
+            found = Categorical(logits) if len(choices) == 1 else MultiCategorical(logits, choices)
+            return found if legal is None else found.masked(legal)
         return self.output.distribution(self.numbers(hidden, count))
 
     def decide(
@@ -181,10 +201,8 @@ class ActionHeads(nn.Module):
 
         ``action_masks`` as in :class:`~benchmarks.play.policy.PolicyInput`: illegal actions have probability 0.
         """
-        distribution = self.distribution(task, hidden)
-        if action_masks is not None and isinstance(distribution, Categorical):
-            illegal = torch.from_numpy(~action_masks).to(hidden.device)
-            distribution = Categorical(distribution.logits.masked_fill(illegal, -torch.inf))
+        legal = None if action_masks is None else torch.from_numpy(action_masks).to(hidden.device)
+        distribution = self.distribution(task, hidden, legal)
         chosen = select(distribution, rngs)
         actions = environment_actions(task, chosen)
         values = None if self.critic is None else self.critic(hidden).cpu().numpy()
@@ -197,25 +215,32 @@ class ActionHeads(nn.Module):
             chosen=chosen,
         )
 
-    def targets(self, task: Task, labels: np.ndarray, distributions: np.ndarray | None) -> np.ndarray:
+    def targets(
+        self, task: Task, labels: np.ndarray, distributions: np.ndarray | None, masks: np.ndarray | None = None
+    ) -> np.ndarray:
         """The training targets of a window's actions.
 
         Args:
             task: the task.
             labels: shape ``(n, *action shape)``, the expert's actions without exploration noise.
             distributions: as in :class:`Window`; None to learn the labels only.
+            masks: as in :class:`Window`: illegal actions have probability 0.
 
         Returns:
-            Discrete: probabilities, ``(n, discrete_actions)``. Continuous: mean and standard deviation in bins,
-            ``(n, dimensions, 2)``; without distributions, the standard deviation is ``codec.min_std``.
+            Discrete: probabilities, ``(n, discrete_actions)``, of all choices in order. Continuous: mean and standard
+            deviation in bins, ``(n, dimensions, 2)``; without distributions, the latter is ``codec.min_std``.
         """
         space = spaces(task)[1]
-        if isinstance(space, gym.spaces.Discrete):
+        if choices := options(task):
             probabilities = np.zeros((len(labels), self.config.discrete_actions), dtype=np.float32)
+            indices = labels if isinstance(space, gym.spaces.MultiDiscrete) else labels - int(space.start)  # type: ignore[attr-defined]
             if distributions is None:
-                probabilities[np.arange(len(labels)), labels - int(space.start)] = 1.0
-            else:
-                probabilities[:, : int(space.n)] = softmax(distributions, axis=-1)
+                indices = first_options(choices) + indices.reshape(len(labels), -1)
+                probabilities[np.arange(len(labels))[:, None], indices] = 1.0
+                return probabilities
+            logits = distributions if masks is None else np.where(masks, distributions, -np.inf)
+            every = [softmax(choice, axis=-1) for choice in split_options(logits, choices)]
+            probabilities[:, : sum(choices)] = np.concatenate(every, axis=-1)
             return probabilities
         assert isinstance(space, gym.spaces.Box)
         return normals(space, labels, distributions, self.config.bins, self.config.min_std)
@@ -230,10 +255,13 @@ def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]
     action = spaces(task)[1]
     if isinstance(action, gym.spaces.Discrete):
         return [(int(action.n), "discrete_actions", "discrete actions")]
+    if isinstance(action, gym.spaces.MultiDiscrete):
+        return [(int(action.nvec.sum()), "discrete_actions", "options of discrete actions")]
     if isinstance(action, gym.spaces.Box) and action.is_bounded():
         return [(math.prod(action.shape), "action_dimensions", "action dimensions")]
     raise GatitoError(
-        f"task {task.name}: codec {config.name} cannot carry actions {action}; it carries Discrete and bounded Box."
+        f"task {task.name}: codec {config.name} cannot carry actions {action}; it carries Discrete, MultiDiscrete and "
+        "bounded Box."
     )
 
 
@@ -243,7 +271,7 @@ def check_samples(config: CodecConfig, task: Task) -> None:
     Raises:
         GatitoError: names the task and the setting to change.
     """
-    if config.continuous == "regression" and not is_discrete(task):
+    if config.continuous == "regression" and not options(task):
         raise GatitoError(
             f"task {task.name}: codec.continuous=regression has no distribution to sample other actions from: set "
             "codec.continuous=normal (or bins), and distil with it.",
@@ -267,26 +295,5 @@ def check_limits(config: CodecConfig, task: Task, limits: Sequence[tuple[int, st
 
 
 def action_count(task: Task) -> int:
-    """The number of discrete actions of a task, or of its action dimensions."""
-    space = spaces(task)[1]
-    return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
-
-
-def _returns(windows: Sequence[Window], length: int) -> np.ndarray:
-    """``(B, L)`` discounted returns, NaN for padding and unknown returns."""
-    returns = np.full((len(windows), length), np.nan, dtype=np.float32)
-    for row, window in zip(returns, windows, strict=True):
-        if window.returns is not None:
-            row[: len(window)] = window.returns
-    return returns
-
-
-def _pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:
-    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, padded with zeros."""
-    if not arrays:
-        return np.zeros((0, length, *empty), dtype=np.float32)
-    width = max(array.shape[1] for array in arrays)
-    padded = np.zeros((len(arrays), length, width, *arrays[0].shape[2:]), dtype=np.float32)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: array.shape[0], : array.shape[1]] = array
-    return padded
+    """How many actions a task has to choose from, of all choices together, or how many numbers its action has."""
+    return sum(options(task)) or math.prod(spaces(task)[1].shape or ())

@@ -7,32 +7,37 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.images import channels_first, channels_of, from_channels_first, image_layout, image_size
 from benchmarks.tasks.observations import packed_dtype
+from generalist.network.images import resized
 
 Modalities = dict[str, np.ndarray]
 """Observations by modality, all with the same leading axes: ``vector`` (…, size) float32, ``image`` (…, frames, height,
 width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has some of them."""
 
-_LEAST_IMAGE = 24  # pixels a side; smaller arrays are grids of cells
-_GRID_CHANNELS = 3  # of a cell: object, colour and state, as in MiniGrid
+_MOST_CELLS = 24  # a side of a grid; what is larger is an image
+_GRID_CHANNELS = 3  # of a cell: object, colour and state, as MiniGrid has them
+_MOST = 1e30  # of an observed number: float32 can still be squashed there
 
 
 def modality_of(space: gym.Space) -> str | None:
-    """``vector``, ``image``, ``grid`` or ``text``; None for any other space."""
+    """``vector``, ``image``, ``grid`` or ``text``; None for what is none of them.
+
+    A Box of any shape that is neither an image (see :mod:`benchmarks.tasks.images`) nor a grid, which has three bytes
+    for each of fewer than 24 x 24 cells, is a vector of its numbers.
+    """
     if isinstance(space, gym.spaces.Text):
         return "text"
     if isinstance(space, gym.spaces.Discrete):
         return "vector"
     if not isinstance(space, gym.spaces.Box):
         return None
-    if len(space.shape) <= 1:
-        return "vector"
-    if len(space.shape) == 3 and space.dtype == np.uint8:
-        if min(space.shape[1:]) >= _LEAST_IMAGE:
-            return "image"
-        if space.shape[2] == _GRID_CHANNELS and max(space.shape) < _LEAST_IMAGE:
-            return "grid"
-    return None
+    if image_layout(space):
+        return "image"
+    shape = space.shape
+    if len(shape) == 3 and space.dtype == np.uint8 and shape[2] == _GRID_CHANNELS and max(shape) < _MOST_CELLS:
+        return "grid"
+    return "vector"
 
 
 def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:
@@ -72,7 +77,8 @@ def choices(space: gym.Space) -> np.ndarray:
 def split_modalities(task: Task, observations: np.ndarray) -> Modalities:
     """Split packed observations (see ``tasks.observations``), ``(n, *shape)``, by modality.
 
-    Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24.
+    Vectors are float32: float64 observations keep seven digits, integers are exact up to 2**24. Images are in their own
+    size.
     """
     numbers: list[np.ndarray] = []
     modalities: Modalities = {}
@@ -82,21 +88,42 @@ def split_modalities(task: Task, observations: np.ndarray) -> Modalities:
         if isinstance(space, gym.spaces.Discrete):
             numbers.append(np.eye(int(space.n), dtype=np.float32)[values - int(space.start)])
         elif modality == "vector":
+            if values.dtype.kind == "f" and values.dtype.itemsize > 2:
+                values = np.clip(values, -_MOST, _MOST)
             numbers.append(values.astype(np.float32).reshape(len(values), -1))
-        elif modality is not None:
+        elif modality is not None and modality != "image":
             modalities[modality] = values
+    if (images := images_of(task, observations)) is not None:
+        modalities["image"] = images
     return ({"vector": np.concatenate(numbers, axis=1)} if numbers else {}) | modalities
 
 
+def images_of(task: Task, observations: np.ndarray) -> np.ndarray | None:
+    """All images of packed observations, ``(n, channels, height, width)``, uint8; None: the task has none."""
+    parts = part_spaces(spaces(task)[0]).items()
+    images = [
+        channels_first(space, np.asarray(observations[name] if name else observations))
+        for name, space in parts
+        if modality_of(space) == "image"
+    ]
+    if len(images) < 2:
+        return images[0] if images else None
+    return np.concatenate([resized(each, images[0].shape[-2:]) for each in images], axis=1)
+
+
 def join_modalities(task: Task, modalities: Modalities) -> np.ndarray:
-    """The inverse of :func:`split_modalities`: packed observations."""
+    """The inverse of :func:`split_modalities`: packed observations. Images but the first were resized."""
     whole = spaces(task)[0]
     rows = len(next(iter(modalities.values())))
     packed = np.zeros(rows, dtype=packed_dtype(whole)) if isinstance(whole, gym.spaces.Dict) else None
-    first = 0
+    first = channel = 0
     for name, space in part_spaces(whole).items():
         modality = modality_of(space)
-        if modality == "vector":
+        if modality == "image":
+            images = modalities["image"][:, channel : channel + channels_of(space)]
+            channel += images.shape[1]
+            values = from_channels_first(space, resized(images, image_size(space)))
+        elif modality == "vector":
             size = int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
             numbers = modalities["vector"][:, first : first + size]
             first += size

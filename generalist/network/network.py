@@ -25,7 +25,8 @@ from generalist.config.networks import NetworkKind, network_class, network_kind
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import Window
 from generalist.network.distributions import NetworkOutput, Selector, greedy
-from generalist.network.modalities import join_modalities, split_modalities
+from generalist.network.images import fitted
+from generalist.network.modalities import Modalities, join_modalities, split_modalities
 from generalist.network.perceptron import Perceptron
 from generalist.network.transformer import Transformer
 
@@ -118,6 +119,13 @@ class Network(nn.Module, abc.ABC):
     def set_context_length(self, tokens: int) -> None:
         """Change how far attention looks back; positions are relative, so the weights stay valid."""
         self.trunk.config = replace(self.model, context_length=tokens)
+
+    def shown(self, task: Task, observations: np.ndarray) -> Modalities:
+        """Packed observations, ``(n, *shape)``, by modality, images as large as the network's."""
+        modalities = split_modalities(task, observations)
+        if "image" in modalities:
+            modalities["image"] = fitted(modalities["image"], self.codec)
+        return modalities
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         """An array on the weights' device."""

@@ -16,6 +16,9 @@ from torch import nn
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.actions import first_options, options_of
+from benchmarks.tasks.conformity import text_bytes
+from benchmarks.tasks.images import channels_of
 from generalist.config.codec import CodecConfig
 from generalist.network.distributions import to_unit
 from generalist.network.encoders import ByteEncoder, GridEncoder, ImageEncoder, TextEncoder, WordEncoder
@@ -94,6 +97,8 @@ class ActionEncoder(nn.Module):
         numbers[:, -1] = 1.0
         if isinstance(space, gym.spaces.Discrete):
             numbers[np.arange(len(actions)), actions - int(space.start)] = 1.0
+        elif isinstance(space, gym.spaces.MultiDiscrete):
+            numbers[np.arange(len(actions))[:, None], first_options(options_of(space)) + actions] = 1.0
         else:
             assert isinstance(space, gym.spaces.Box)
             unit = to_unit(space, actions)
@@ -120,27 +125,25 @@ def check_observations(config: CodecConfig, task: Task) -> list[tuple[int, str, 
     """The sizes that a task's observations need: each size, the setting that limits it, and its unit.
 
     Raises:
-        GatitoError: for a modality without an encoder, or an image or grid of another size.
+        GatitoError: for a modality without an encoder, or a grid of another size.
     """
     observation = spaces(task)[0]
     limits = [(vector_size(observation), "vector_width", "observation numbers")]
     modalities = [modality_of(part) for part in part_spaces(observation).values()]
-    if None in modalities or any(modalities.count(modality) > 1 for modality in ("image", "grid", "text")):
+    if None in modalities or any(modalities.count(modality) > 1 for modality in ("grid", "text")):
         raise GatitoError(
-            f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries numeric "
-            "Box and Discrete, and at most one image, one grid of cells and one text."
+            f"task {task.name}: codec {config.name} cannot carry observations {observation}; it carries numbers, "
+            "images, and at most one grid of cells and one text: leave the task out with tasks=[…], or register a "
+            "version that is wrapped to say less."
         )
+    images = [part for part in part_spaces(observation).values() if modality_of(part) == "image"]
+    if images:
+        limits.append((sum(map(channels_of, images)), "image_frames", "channels in its images"))
     for part in part_spaces(observation).values():
         modality, shape = modality_of(part), tuple(part.shape or ())
         if modality == "text":
             assert isinstance(part, gym.spaces.Text)
-            limits.append((part.max_length, "text_length", "bytes of text"))
-        if modality == "image" and shape != (config.image_frames, config.image_size, config.image_size):
-            raise GatitoError(
-                f"task {task.name} has images {shape}, codec {config.name} carries "
-                f"({config.image_frames}, {config.image_size}, {config.image_size}): set codec.image_frames and "
-                "codec.image_size, or change the task's own size."
-            )
+            limits.append((text_bytes(part), "text_length", "bytes of text"))
         if modality == "grid" and shape[:2] != (config.grid_size, config.grid_size):
             raise GatitoError(
                 f"task {task.name} has a grid {shape}, codec {config.name} carries {config.grid_size} x "

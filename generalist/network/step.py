@@ -19,7 +19,7 @@ from generalist.network.batches import Window, moved
 from generalist.network.distributions import NetworkOutput, Selector, greedy
 from generalist.network.heads import Targets, check_actions, check_limits
 from generalist.network.inputs import Inputs, collate
-from generalist.network.modalities import Modalities, split_modalities
+from generalist.network.modalities import Modalities
 from generalist.network.observations import check_observations
 from generalist.network.stepwise import Demonstrations, Memory, StepwiseNetwork
 
@@ -86,10 +86,9 @@ class StepNetwork(StepwiseNetwork):
             remembers=torch.tensor([self.remembers(window.task) for window in windows]),
         )
 
-    @staticmethod
-    def modalities(window: Window) -> Modalities:
+    def modalities(self, window: Window) -> Modalities:
         """The network's inputs in a window, each modality of shape ``(1, steps, …)``."""
-        return {name: values[None] for name, values in split_modalities(window.task, window.observations).items()}
+        return {name: values[None] for name, values in self.shown(window.task, window.observations).items()}
 
     def demonstration_tokens(self, demonstrations: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
         """One token for each step of a demonstration."""
@@ -109,7 +108,7 @@ class StepNetwork(StepwiseNetwork):
 
     def act(self, inputs: Sequence[PolicyInput], memory: Memory, select: Selector = greedy) -> list[NetworkOutput]:
         """One token per row for all tasks at once, then the action heads task by task."""
-        items = [split_modalities(rows.task, rows.observations) for rows in inputs]
+        items = [self.shown(rows.task, rows.observations) for rows in inputs]
         observations = collate([{name: values[:, None] for name, values in item.items()} for item in items], 1)
         env_ids = np.concatenate([rows.env_ids for rows in inputs])
         episode_start = np.concatenate([rows.episode_start for rows in inputs])

@@ -86,9 +86,8 @@ class StepwiseNetwork(Network):
         prompted = codec.conditioning == "prompt"
         self.prompt_embedding = nn.Parameter(0.3 * torch.randn(width)) if prompted else None
 
-    @staticmethod
     @abc.abstractmethod
-    def modalities(window: Window) -> Modalities:
+    def modalities(self, window: Window) -> Modalities:
         """The network's inputs in a window, each modality of shape ``(1, steps, …)``."""
 
     @abc.abstractmethod

@@ -29,6 +29,11 @@ class Segment:
     values: np.ndarray
     last_value: float
 
+    @property
+    def legal(self) -> np.ndarray | None:
+        """``(n, options)`` bool, which options of discrete actions were legal; None: all."""
+        return None if self.window.masks is None else self.window.masks[self.context :]
+
     def advantages(self, discount: float, decay: float, spread: "Spread") -> np.ndarray:
         """See :func:`gae`, with rewards in units of the spread."""
         rewards = self.window.rewards[self.context :] / spread.deviation

@@ -20,29 +20,33 @@ class Choices:
         task: the task.
         steps: ``(n,)``, the indices of the steps.
         actions: see :mod:`generalist.network.distributions`.
+        legal: ``(n, options)`` bool, which options were legal; None: all.
     """
 
     task: Task
     steps: torch.Tensor
     actions: torch.Tensor
+    legal: torch.Tensor | None = None
 
 
-def by_task(parts: Sequence[tuple[Task, np.ndarray]]) -> list[Choices]:
-    """Group N consecutive steps by task; each part is a task with its chosen actions, ``(n, …)``."""
-    first = np.cumsum([0, *(len(actions) for _, actions in parts)])
+def by_task(parts: Sequence[tuple[Task, np.ndarray, np.ndarray | None]]) -> list[Choices]:
+    """Group N consecutive steps by task; each part is a task, its chosen actions, ``(n, …)``, and their masks."""
+    first = np.cumsum([0, *(len(actions) for _, actions, _ in parts)])
     steps = [np.arange(start, end) for start, end in itertools.pairwise(first)]
     found = []
-    for task in dict.fromkeys(task for task, _ in parts):
-        numbers = [number for number, (other, _) in enumerate(parts) if other == task]
+    for task in dict.fromkeys(task for task, _, _ in parts):
+        numbers = [number for number, (other, _, _) in enumerate(parts) if other == task]
         places = np.concatenate([steps[number] for number in numbers])
         actions = np.concatenate([parts[number][1] for number in numbers])
-        found.append(Choices(task, torch.from_numpy(places), torch.from_numpy(actions)))
+        masks = [mask for number in numbers if (mask := parts[number][2]) is not None]
+        legal = torch.from_numpy(np.concatenate(masks)) if masks else None
+        found.append(Choices(task, torch.from_numpy(places), torch.from_numpy(actions), legal))
     return found
 
 
 def distributions_of(heads: ActionHeads, hidden: torch.Tensor, choices: Sequence[Choices]) -> list[Distribution]:
     """The action distributions of ``(N, width)`` hidden states, one object for each task's choices."""
-    return [heads.distribution(chosen.task, hidden[chosen.steps]) for chosen in choices]
+    return [heads.distribution(chosen.task, hidden[chosen.steps], chosen.legal) for chosen in choices]
 
 
 def log_probs(distributions: Sequence[Distribution], choices: Sequence[Choices]) -> torch.Tensor:

@@ -232,7 +232,7 @@ def _minibatch(network: StepwiseNetwork, items: Sequence[tuple[Segment, np.ndarr
     return Minibatch(
         batch=network.collate(windows, length * network.tokens_per_step, [np.random.default_rng(0)] * len(segments)),
         trained=torch.from_numpy(trained),
-        choices=by_task([(segment.window.task, segment.chosen) for segment in segments]),
+        choices=by_task([(segment.window.task, segment.chosen, segment.legal) for segment in segments]),
         log_probs=torch.from_numpy(np.concatenate([segment.log_probs for segment in segments])),
         advantages=torch.from_numpy(np.concatenate(scaled)).float(),
         returns=torch.from_numpy(np.concatenate(returns)).float(),

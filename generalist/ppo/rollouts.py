@@ -171,6 +171,7 @@ class _Step:
     chosen: np.ndarray
     log_probability: float
     value: float
+    mask: np.ndarray | None
 
 
 class _Slot(Slot):
@@ -204,10 +205,12 @@ class _Slot(Slot):
     def act(self, output: PolicyOutput, row: int, chosen: np.ndarray, log_probability: float) -> bool:
         """Take the action in a row of a policy's output; returns whether the environment has terminated."""
         assert output.values is not None
-        observation, action = self.observation, np.array(output.actions[row])
+        observation, action, mask = self.observation, np.array(output.actions[row]), self.action_mask
+        if mask is None and self.has_masks:
+            mask = np.ones(self.options, dtype=bool)
         self.step(action)
-        step = _Step(observation, action, self.reward, np.array(chosen), log_probability, float(output.values[row]))
-        self.steps.append(step)
+        value = float(output.values[row])
+        self.steps.append(_Step(observation, action, self.reward, np.array(chosen), log_probability, value, mask))
         return self.terminated
 
     def segment(self, prompts: Mapping[str, Window]) -> Segment:
@@ -222,6 +225,7 @@ class _Slot(Slot):
             actions,
             np.array([step.reward for step in steps]),
             prompt=prompts.get(self.task.name),
+            masks=np.stack([step.mask for step in steps if step.mask is not None]) if self.has_masks else None,
         )
         segment = Segment(
             window,

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.base.errors import GatitoError
 from benchmarks.play.outside.checked import check_action, checked_call, place
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
-from benchmarks.tasks import Task, spaces
+from benchmarks.tasks import Task, own_spaces, spaces
+from benchmarks.tasks.canonical import canonical_action, native_observation
 
 _GIVEN: Mapping[str, Callable[[PolicyInput, int], Any]] = {
     "task": lambda rows, row: rows.task,
@@ -24,7 +26,7 @@ class PerEnvironment(Policy):
     """One actor for each environment: an object with ``act(observation)``, or a function of the observation.
 
     An actor is made when its environment is first played; its ``reset()``, if it has one, is called before every
-    episode. Observations are the environment's own.
+    episode. Observations and actions are those of the environment's own spaces, whatever these are.
     """
 
     distribution_kind: Mapping[str, str] = {}
@@ -45,11 +47,23 @@ class PerEnvironment(Policy):
         for rows in inputs:
             _, space = spaces(rows.task)
             actions = [
-                np.asarray(check_action(self.name, space, rows, row, self._ask(rows, row, state)))
+                np.asarray(check_action(self.name, space, rows, row, self._chosen(rows, row, state)))
                 for row in range(len(rows.observations))
             ]
             outputs.append(PolicyOutput(np.stack(actions), np.stack(actions)))
         return outputs, state
+
+    def _chosen(self, rows: PolicyInput, row: int, state: dict[int, Any]) -> Any:  # noqa: ANN401
+        """The actor's action, which is one of the environment's own space, as policies say it."""
+        own, action = own_spaces(rows.task)[1], self._ask(rows, row, state)
+        try:
+            return canonical_action(own, action)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise GatitoError(
+                f"agent {self.name} chose an action{place(rows, row)} that is {str(action)[:80]}, which its space "
+                f"{' '.join(str(own).split())} does not have: mend the agent.",
+                rows.task.name,
+            ) from error
 
     def _ask(self, rows: PolicyInput, row: int, state: dict[int, Any]) -> Any:  # noqa: ANN401
         env_id = int(rows.env_ids[row])
@@ -64,5 +78,9 @@ class PerEnvironment(Policy):
             parameters = list(inspect.signature(act).parameters)[1:]
             self._extras[type(actor)] = tuple(parameter for parameter in parameters if parameter in _GIVEN)
         extras = {name: _GIVEN[name](rows, row) for name in self._extras[type(actor)]}
-        observation = rows.envs[row].get_wrapper_attr("current")()
+        own = own_spaces(rows.task)[0]
+        if own == rows.envs[row].observation_space:
+            observation = rows.envs[row].get_wrapper_attr("current")()
+        else:
+            observation = native_observation(own, rows.observations[row])
         return checked_call(self.name, where, act, observation, **extras)

@@ -45,6 +45,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import branch, stream
+from benchmarks.tasks.actions import options_of, split_options
 from benchmarks.tasks.guard import Guarded
 from benchmarks.tasks.snapshots import mujoco as physics
 from benchmarks.tasks.task import Task, make_env
@@ -201,6 +202,8 @@ def _play(env: gym.Env, mask: Any, count: int) -> tuple[list[Any], Any]:  # noqa
     steps = []
     env.action_space.seed(0)
     for _ in range(count):
+        if isinstance(env.action_space, gym.spaces.MultiDiscrete) and mask is not None:  # one mask for each choice
+            mask = tuple(choice.astype(np.int8) for choice in split_options(mask, options_of(env.action_space)))
         observation, reward, terminated, truncated, info = env.step(env.action_space.sample(mask))
         steps.append((copy.deepcopy(observation), reward, terminated, truncated))
         mask = info.get("action_mask")

@@ -19,9 +19,10 @@ from torch import nn
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task
+from benchmarks.tasks.actions import split_options
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.batches import Window, is_discrete, moved
+from generalist.network.batches import Window, moved, options
 from generalist.network.distributions import Categorical, NetworkOutput, Selector, greedy
 from generalist.network.gato.patches import PatchEmbedding, patch_positions
 from generalist.network.gato.sequences import Placed, Sequences, TargetCollector, Targets, arrange, losses
@@ -29,12 +30,13 @@ from generalist.network.gato.tokens import (
     DISCRETE,
     StepTokens,
     Vocabulary,
+    action_length,
     actions_of,
     step_length,
     tokenise,
     valid_tokens,
 )
-from generalist.network.heads import action_count, check_actions, check_limits
+from generalist.network.heads import check_actions, check_limits
 from generalist.network.network import Network, make_task_embedding
 from generalist.network.observations import check_observations
 from generalist.network.transformer import Cache
@@ -112,12 +114,12 @@ class GatoNetwork(Network):
         _check_settings(codec)
         check_limits(codec, task, check_observations(codec, task))
         check_actions(codec, task)
-        if is_discrete(task) and action_count(task) > DISCRETE:
+        if max(options(task), default=0) > DISCRETE:
             raise GatitoError(
-                f"task {task.name} has {action_count(task)} discrete actions, codec {codec.name} carries {DISCRETE}: "
+                f"task {task.name} has {max(options(task))} discrete actions, codec {codec.name} carries {DISCRETE}: "
                 "leave it out with tasks=[…]."
             )
-        needed, purpose = step_length(task, codec.patch, longest=True), "one time step"
+        needed, purpose = step_length(task, codec, longest=True), "one time step"
         if codec.conditioning == "prompt":
             needed, purpose = 2 * needed, "one time step and one of a demonstration"
         if needed > context_length:
@@ -128,7 +130,7 @@ class GatoNetwork(Network):
 
     def steps_in(self, task: Task, tokens: int) -> int:
         """The most time steps that fit into this many tokens, assuming the shortest possible texts."""
-        return tokens // step_length(task, self.codec.patch, longest=False)
+        return tokens // step_length(task, self.codec, longest=False)
 
     def remembers(self, task: Task) -> bool:
         """Always true: every token attends to earlier ones."""
@@ -207,18 +209,15 @@ class GatoNetwork(Network):
         hidden = torch.cat([self._read(rows, memory) for rows in inputs])
         counts = [len(rows.env_ids) for rows in inputs]
         env_ids = self.tensor(np.concatenate([rows.env_ids for rows in inputs]))
-        sizes = [1 if is_discrete(rows.task) else action_count(rows.task) for rows in inputs]
+        sizes = [action_length(rows.task) for rows in inputs]
         dimensions = self.tensor(np.repeat(sizes, counts))
-        valid = np.repeat([valid_tokens(rows.task, self.vocabulary) for rows in inputs], counts, axis=0)
-        ids = torch.arange(self.vocabulary.size, device=self.device)
-        first, last = self.tensor(valid)[:, :, None].unbind(1)
-        invalid = (ids < first) | (ids >= last)
         numbers = moved(self.task_numbers([rows.task for rows in inputs for _ in rows.env_ids]), self.device)
         streams = [rng for rows in inputs for rng in rows.rngs]
         tokens = torch.zeros(len(env_ids), max(sizes), dtype=torch.long, device=self.device)
         for dimension in range(max(sizes)):
             [rows] = (dimensions > dimension).nonzero(as_tuple=True)
-            logits = self.head(hidden[rows]).masked_fill(invalid[rows], -torch.inf)
+            invalid = self.tensor(np.concatenate([self._invalid(each, dimension) for each in inputs]))
+            logits = self.head(hidden[rows]).masked_fill(invalid, -torch.inf)
             chosen = select(Categorical(logits), [streams[row] for row in rows.tolist()])
             tokens[rows, dimension] = chosen
             vectors = self.tokens(chosen) + self.places.weight[-1]
@@ -233,6 +232,17 @@ class GatoNetwork(Network):
             actions = actions_of(rows.task, decoded[:, :size], self.vocabulary)
             outputs.append(NetworkOutput(actions, actions))
         return outputs
+
+    def _invalid(self, rows: PolicyInput, number: int) -> np.ndarray:
+        """``(rows, vocabulary)``, which ids a token of the action may not have; no rows if there is no such token."""
+        tokens = valid_tokens(rows.task, self.vocabulary)
+        if number >= len(tokens):
+            return np.zeros((0, self.vocabulary.size), dtype=bool)
+        invalid = np.ones((len(rows.env_ids), self.vocabulary.size), dtype=bool)
+        first, last = tokens[number]
+        legal = True if rows.action_masks is None else split_options(rows.action_masks, options(rows.task))[number]
+        invalid[:, first:last] = np.logical_not(legal)
+        return invalid
 
     def _read(self, rows: PolicyInput, memory: GatoMemory) -> torch.Tensor:
         """Hidden states at the separators, ``(rows, width)``; new episodes start with the demonstration."""
@@ -260,7 +270,7 @@ class GatoNetwork(Network):
         return steps.part(len(steps) - min(fitting, self.codec.prompt_steps), len(steps))
 
     def _tokenise(self, task: Task, observations: np.ndarray, actions: np.ndarray | None) -> StepTokens:
-        return tokenise(task, observations, actions, self.vocabulary, self.codec.patch)
+        return tokenise(task, observations, actions, self.vocabulary, self.codec)
 
     def _embed(self, tasks: Sequence[Task], sequences: Sequences) -> torch.Tensor:
         return self.embed(moved(sequences, self.device), moved(self.task_numbers(tasks), self.device))

@@ -9,7 +9,8 @@ import torch
 from scipy.special import softmax
 
 from benchmarks.tasks import spaces
-from generalist.network.batches import Window, is_discrete
+from benchmarks.tasks.actions import split_options
+from generalist.network.batches import Window, options
 from generalist.network.continuous import binned, normals
 from generalist.network.gato.tokens import StepTokens, Vocabulary, action_tokens
 
@@ -142,9 +143,12 @@ class TargetCollector:
             predicted = np.ones_like(same)
             predicted[:, 1:] = np.logical_and.accumulate(same[:, :-1], axis=1)
             self._ids.append((at[predicted], numbers[predicted], wanted[predicted]))
-        elif is_discrete(window.task):
-            probabilities = softmax(window.distributions[placed_steps], axis=-1)
-            self._probabilities.append((at[:, 0], numbers[:, 0], probabilities))
+        elif choices := options(window.task):
+            logits = window.distributions[placed_steps]
+            if window.masks is not None:
+                logits = np.where(window.masks[placed_steps], logits, -np.inf)
+            for number, choice in enumerate(split_options(logits, choices)):
+                self._probabilities.append((at[:, number], numbers[:, number], softmax(choice, axis=-1)))
         else:
             assert isinstance(space, gym.spaces.Box)
             wanted = normals(space, labels, window.distributions[placed_steps], self.vocabulary.bins)

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 
 from benchmarks.tasks import Task, spaces
-from generalist.network.batches import is_discrete
+from benchmarks.tasks.conformity import text_bytes
+from generalist.config.codec import CodecConfig
+from generalist.network.batches import options
 from generalist.network.distributions import from_unit, to_unit
 from generalist.network.heads import action_count
-from generalist.network.modalities import modality_of, part_spaces
+from generalist.network.images import fitted
+from generalist.network.modalities import images_of, modality_of, part_spaces
 from generalist.network.observations import mu_law
 
 DISCRETE = 1_024  # integers that have a token each
@@ -109,7 +112,7 @@ class StepTokens:
 
 
 def tokenise(
-    task: Task, observations: np.ndarray, actions: np.ndarray | None, vocabulary: Vocabulary, patch: int
+    task: Task, observations: np.ndarray, actions: np.ndarray | None, vocabulary: Vocabulary, codec: CodecConfig
 ) -> StepTokens:
     """Convert time steps to tokens.
 
@@ -118,18 +121,20 @@ def tokenise(
         observations: ``(n, *observation shape)``, packed.
         actions: ``(n, *action shape)``; None if they are not decided yet.
         vocabulary: the vocabulary.
-        patch: height and width of a patch.
+        codec: the size of images and of their patches.
     """
     rows = len(observations)
     empty = np.zeros((rows, 0), dtype=np.int64)
-    texts, patches, tensors, images = empty, 0, [empty], None
+    texts, tensors = empty, [empty]
+    images = images_of(task, observations)
+    images, patches = (None, 0) if images is None else (fitted(images, codec), _patches(codec))
     for name, space in sorted(part_spaces(spaces(task)[0]).items()):
         values = np.asarray(observations[name] if name else observations)
         modality = modality_of(space)
         if modality == "text":
             texts = _texts(values)
         elif modality == "image":
-            images, patches = values, _patches(space, patch)
+            continue
         elif isinstance(space, gym.spaces.Discrete):
             tensors.append(values.reshape(rows, 1) - int(space.start) + vocabulary.discrete)
         elif _is_integer(space):
@@ -143,16 +148,21 @@ def tokenise(
     return StepTokens(ids, texts.shape[1], patches, taken.shape[1], images)
 
 
-def step_length(task: Task, patch: int, *, longest: bool) -> int:
+def step_length(task: Task, codec: CodecConfig, *, longest: bool) -> int:
     """Tokens of a time step, action included, with the longest or the shortest possible text."""
-    observation = spaces(task)[0]
-    tokens = 1 + (1 if is_discrete(task) else action_count(task))
-    for space in part_spaces(observation).values():
+    parts = part_spaces(spaces(task)[0]).values()
+    tokens = 1 + action_length(task)
+    for space in parts:
         if isinstance(space, gym.spaces.Text):
-            tokens += space.max_length if longest else min(1, space.min_length)
-        else:
-            tokens += _patches(space, patch) if modality_of(space) == "image" else math.prod(space.shape or ())
-    return tokens
+            tokens += text_bytes(space) if longest else min(1, space.min_length)
+        elif modality_of(space) != "image":
+            tokens += math.prod(space.shape or ())
+    return tokens + (_patches(codec) if any(modality_of(space) == "image" for space in parts) else 0)
+
+
+def action_length(task: Task) -> int:
+    """Tokens of an action: one for each choice or number."""
+    return len(options(task)) or action_count(task)
 
 
 def action_tokens(task: Task, actions: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
@@ -160,6 +170,8 @@ def action_tokens(task: Task, actions: np.ndarray, vocabulary: Vocabulary) -> np
     space = spaces(task)[1]
     if isinstance(space, gym.spaces.Discrete):
         return actions.reshape(-1, 1).astype(np.int64) - int(space.start) + vocabulary.discrete
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return actions.astype(np.int64) + vocabulary.discrete
     assert isinstance(space, gym.spaces.Box)
     return to_bins(to_unit(space, actions), vocabulary.bins) + vocabulary.continuous
 
@@ -169,15 +181,17 @@ def actions_of(task: Task, tokens: np.ndarray, vocabulary: Vocabulary) -> np.nda
     space = spaces(task)[1]
     if isinstance(space, gym.spaces.Discrete):
         return tokens[:, 0] - vocabulary.discrete + int(space.start)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return tokens - vocabulary.discrete
     assert isinstance(space, gym.spaces.Box)
     return from_unit(space, (tokens - vocabulary.continuous + 0.5) / vocabulary.bins * 2 - 1)
 
 
-def valid_tokens(task: Task, vocabulary: Vocabulary) -> tuple[int, int]:
-    """The range of ids that an action of the task may have: the first one, and the last one + 1."""
-    if is_discrete(task):
-        return vocabulary.discrete, vocabulary.discrete + action_count(task)
-    return vocabulary.continuous, vocabulary.separator
+def valid_tokens(task: Task, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+    """The range of ids of each token of an action: the first one, and the last one + 1."""
+    if choices := options(task):
+        return [(vocabulary.discrete, vocabulary.discrete + count) for count in choices]
+    return [(vocabulary.continuous, vocabulary.separator)] * action_count(task)
 
 
 def to_bins(values: np.ndarray, bins: int) -> np.ndarray:
@@ -208,8 +222,8 @@ def _texts(values: np.ndarray) -> np.ndarray:
     return ids[numbers]
 
 
-def _patches(space: gym.Space, patch: int) -> int:
-    return math.prod(math.ceil(size / patch) for size in (space.shape or ())[-2:])
+def _patches(codec: CodecConfig) -> int:
+    return math.ceil(codec.image_size / codec.patch) ** 2
 
 
 def _is_integer(space: gym.Space) -> bool:

@@ -37,7 +37,7 @@ from generalist.network.batches import Window, moved
 from generalist.network.distributions import NetworkOutput, Selector, greedy
 from generalist.network.heads import Targets, check_actions, check_limits
 from generalist.network.inputs import Inputs, collate
-from generalist.network.modalities import Modalities, choices, split_modalities
+from generalist.network.modalities import Modalities, choices
 from generalist.network.observations import check_observations
 from generalist.network.prediction import NextObservation
 from generalist.network.stepwise import Demonstrations, Memory, StepwiseNetwork
@@ -118,10 +118,9 @@ class JatNetwork(StepwiseNetwork):
             ),
         )
 
-    @staticmethod
-    def modalities(window: Window) -> Modalities:
+    def modalities(self, window: Window) -> Modalities:
         """A window's observations with the previous rewards, each modality of shape ``(1, steps, …)``."""
-        modalities = with_rewards(split_modalities(window.task, window.observations), window.previous_rewards)
+        modalities = with_rewards(self.shown(window.task, window.observations), window.previous_rewards)
         return {name: values[None] for name, values in modalities.items()}
 
     def demonstration_tokens(self, demonstrations: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,7 +152,7 @@ class JatNetwork(StepwiseNetwork):
 
     def act(self, inputs: Sequence[PolicyInput], memory: Memory, select: Selector = greedy) -> list[NetworkOutput]:
         """Two tokens per row for all tasks at once: the previous action, if there is one, and the new observation."""
-        items = [with_rewards(split_modalities(rows.task, rows.observations), rows.rewards) for rows in inputs]
+        items = [with_rewards(self.shown(rows.task, rows.observations), rows.rewards) for rows in inputs]
         collated = collate([{name: values[:, None] for name, values in item.items()} for item in items], 1)
         env_ids = np.concatenate([rows.env_ids for rows in inputs])
         episode_start = np.concatenate([rows.episode_start for rows in inputs])

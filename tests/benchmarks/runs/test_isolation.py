@@ -77,12 +77,12 @@ def test_a_run_continues_without_failing_tasks_and_includes_them_once_fixed(tmp_
 
 
 def test_unsupported_and_crashing_tasks_are_left_out_of_the_generalist(tmp_path, suite_folder):
-    command = write_suite(suite_folder, good="Counter", picture="Unbounded", dead="StillBorn")
+    command = write_suite(suite_folder, good="Counter", texts="TwoTexts", dead="StillBorn")
     done = gatito(*command, "controls.agents=[clone,retrieval,specialist]", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     header, lines = listed(done)
     assert header.startswith("error: 2 of 3 tasks failed")
-    assert "toy/picture: task toy/picture: codec step cannot carry" in lines[0]
+    assert "toy/texts: task toy/texts: codec step cannot carry" in lines[0]
     assert lines[1].startswith("toy/dead: the worker process of check toy/dead died")
     run = tmp_path / "results" / "runs" / "r"
     assert scored(run) == ["toy/good"]

@@ -136,8 +136,8 @@ def test_floats_beyond_their_bounds_get_one_warning(capsys, monkeypatch):
 
 
 def test_unknown_spaces_get_a_remedy(monkeypatch):
-    monkeypatch.setattr("tests.odd_environments.Signs.answers", lambda self: gym.spaces.MultiDiscrete([2, 2]))
-    with pytest.raises(GatitoError, match="actions of kind MultiDiscrete.* Discrete and Box are. Register a"):
+    monkeypatch.setattr("tests.odd_environments.Signs.answers", lambda self: gym.spaces.Text(2))
+    with pytest.raises(GatitoError, match="actions of kind Text.*Dict and Tuple of them are. Register a"):
         make_env(odd("Signs", name="toy/multi"))
 
 

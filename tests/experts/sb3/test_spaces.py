@@ -11,6 +11,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy, sample
 from benchmarks.play.rollout import rollout
 from experts.recipe import ExpertRecipe
+from experts.sb3.algorithms import check_masks
 from experts.sb3.player import ExpertPolicy, policy_state
 from experts.sb3.spaces import Translator
 from experts.sb3.training import Training
@@ -113,9 +114,41 @@ def test_resuming_keeps_the_translation(tmp_path):
         np.testing.assert_array_equal(values, second.state()["parameters"]["policy"][name])
 
 
+def test_what_cannot_be_learnt_names_the_way_out():
+    with pytest.raises(GatitoError, match="learns from numbers alone.*scripted expert.*experts=minari"):
+        Translator(make_task("tests.environments:Instructed-v0"))
+
+
+def test_masks_need_an_algorithm_that_respects_them():
+    masked = make_task("tests.environments:Masked-v0")
+    with pytest.raises(GatitoError, match="ppo would take illegal actions: set algorithm: maskable_ppo.*scripted"):
+        Training(masked, ExpertRecipe(algorithm="ppo"), seed=0)
+    check_masks(masked, ExpertRecipe(algorithm="maskable_ppo"))
+
+
+def test_a_masked_expert_is_trained_and_plays_legal_actions():
+    for answer in ("discrete", "choices"):
+        kwargs = {"answer": answer, "masked": True}
+        task = make_task("tests.spaces.odd_spaces:Thirds-v0", f"odd/{answer}", kwargs=kwargs)
+        recipe = ExpertRecipe(algorithm="maskable_ppo", env_steps=64, num_envs=2, hyperparameters={"n_steps": 32})
+        training = Training(task, recipe, seed=0)
+        training.advance(64, lambda done: None, lambda step, metrics: None)
+        expert = ExpertPolicy(task, recipe, policy_state(training.state()))
+        episodes = list(rollout(expert, {task: range(4)}, keep_steps=True))  # which raise if an action is illegal
+        logits, masks = (episodes[0].steps[name] for name in ("distributions", "masks"))
+        assert logits.shape == masks.shape and np.isneginf(logits[~masks]).all()
+
+
 @pytest.mark.parametrize(
-    "name, words", [("Unbounded", "no bounds to choose between: register"), ("Instructed", "learns from numbers alone")]
+    ("sight", "answer"),
+    [(sight, "discrete") for sight in ("hwc", "flat", "no axes", "cube", "choices", "four axes")]
+    + [("tuple", answer) for answer in ("choices", "unbounded", "both")],
 )
-def test_unsupported_spaces_get_a_remedy(name, words):
-    with pytest.raises(GatitoError, match=words):
-        Translator(make_task(f"tests.environments:{name}-v0"))
+def test_ppo_is_trained_on_every_kind_of_numbers_and_images(sight, answer):
+    kwargs = {"sight": sight, "answer": answer}
+    task = make_task("tests.spaces.odd_spaces:Thirds-v0", "odd/thirds", kwargs=kwargs)
+    recipe = ExpertRecipe(algorithm="ppo", num_envs=1, hyperparameters={"n_steps": 16, "batch_size": 16, "n_epochs": 1})
+    training = Training(task, recipe, seed=0)
+    training.advance(16, lambda done: None, lambda step, metrics: None)
+    expert = ExpertPolicy(task, recipe, policy_state(training.state()))
+    assert len(list(rollout(expert, {task: range(2)}))) == 2

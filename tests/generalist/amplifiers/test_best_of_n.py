@@ -231,12 +231,6 @@ def test_invalid_settings_get_one_line():
             [make_task("tests.benchmarks.tasks.snapshots.test_refusals:Global-v0")],
             "task toy/global cannot be cloned",
         ),
-        (
-            {},
-            plain_codec(),
-            [make_task("tests.environments:Masked-v0")],
-            "amplifier best_of_n cannot take task toy/masked",
-        ),
     ]:
         with pytest.raises(GatitoError, match=line) as refused:
             make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)

@@ -273,7 +273,6 @@ def test_invalid_settings_get_one_line():
             [make_task("tests.benchmarks.tasks.snapshots.test_refusals:Global-v0")],
             "task toy/global cannot be cloned",
         ),
-        ({}, step, [make_task("tests.environments:Masked-v0")], "amplifier search cannot take task toy/masked"),
     ]:
         with pytest.raises(GatitoError, match=line) as refused:
             make_amplifier({"name": "search"} | settings).check(tasks, ModelConfig(), codec)

@@ -298,11 +298,10 @@ def test_a_present_zero_differs_from_a_missing_value(codec):
 @pytest.mark.parametrize(
     "settings, env_id, words",
     [
-        ({}, "tests.environments:Picture-v0", "cannot carry observations Box"),
+        ({}, "tests.environments:TwoTexts-v0", "cannot carry observations Dict"),
         ({"vector_width": 3}, "CartPole-v1", "4 observation numbers.*set codec.vector_width=4"),
         ({"discrete_actions": 1}, "CartPole-v1", "2 discrete actions.*set codec.discrete_actions=2"),
         ({"action_dimensions": 1}, "tests.environments:Target-v0", "set codec.action_dimensions=2"),
-        ({}, "Blackjack-v1", "task toy/blackjack: observations of kind Tuple.* are not supported.*FlattenObservation"),
     ],
 )
 def test_a_task_that_exceeds_a_limit_is_rejected_with_the_setting_to_raise(settings, env_id, words):

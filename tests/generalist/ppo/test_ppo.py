@@ -119,7 +119,7 @@ def test_recomputed_outputs_equal_those_of_an_uninterrupted_context():
     assert len(whole) == 18
     with torch.no_grad():
         hidden = network.hidden(network.collate([whole], 18, [np.random.default_rng(0)]))[0]
-    choices = by_task([(TARGET, np.concatenate([part.chosen for part in parts]))])
+    choices = by_task([(TARGET, np.concatenate([part.chosen for part in parts]), None)])
     now = log_probs(distributions_of(network.heads, hidden, choices), choices)
     expected = np.concatenate([part.log_probs for part in parts])
     assert now.detach().numpy() == pytest.approx(expected, abs=1e-4)
@@ -152,6 +152,7 @@ def test_samples_are_weighted_per_task_and_restored_in_order():
     torch.nn.init.normal_(others.heads.continuous[-1].weight, std=0.3)
     target = np.array([[0.25, -0.5], [0.0, 1.0], [1.5, 0.0]])
     parts = [(RECALL, np.array([1])), (TARGET, target[:2]), (RECALL, np.array([0])), (TARGET, target[2:])]
+    parts = [(*part, None) for part in parts]
     choices, hidden = by_task(parts), torch.randn(5, 16)
     assert [chosen.steps.tolist() for chosen in choices] == [[0, 3], [1, 2, 4]]
     of, against = (distributions_of(each.heads, hidden, choices) for each in (network, others))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.tasks import spaces
+from generalist.config.codec import CodecConfig
 from generalist.network.gato.patches import patch_positions
 from generalist.network.gato.tokens import (
     action_tokens,
@@ -55,7 +56,7 @@ def test_the_order_of_a_time_step():
     window.observations["direction"][0] = 3
     window.observations["image"][0] = np.arange(147).reshape(7, 7, 3)
     missions = [bytes(row).rstrip(b"\0") for row in window.observations["mission"]]
-    steps = tokenise(INSTRUCTED, window.observations, window.actions, WORDS, 16)
+    steps = tokenise(INSTRUCTED, window.observations, window.actions, WORDS, CodecConfig())
     for mission, row, action in zip(missions, steps.ids, window.actions, strict=True):
         text = read_text(mission)
         assert row[: len(text)].tolist() == list(text) and (row[len(text) : steps.texts] == -1).all()

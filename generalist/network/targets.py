@@ -1,0 +1,84 @@
+"""What windows of several tasks should be answered with, side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from generalist.network.batches import Window
+
+
+@dataclass(frozen=True)
+class ChoiceTargets:
+    """What M windows of L steps, whose actions make the same choices, should be answered with.
+
+    Attributes:
+        windows: ``(M,)`` indices.
+        probabilities: ``(M, L, options)``, of all choices in order.
+        legal: ``(M, L, options)``; None: see :class:`Targets`.
+    """
+
+    windows: torch.Tensor
+    probabilities: torch.Tensor
+    legal: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What B windows of L steps should be answered with.
+
+    Attributes:
+        valid: ``(B, L)``, false where a window is padding.
+        discrete: the windows with discrete actions, ``(D,)`` indices.
+        counts: ``(D,)`` their numbers of actions.
+        probabilities: ``(D, L, actions)``.
+        legal: ``(D, L, actions)``, which actions were legal; None: all of them, or nothing is known of it.
+        choices: of windows whose actions make several choices, by how many options each of these has.
+        continuous: the windows with continuous actions, ``(C,)`` indices.
+        dimensions: ``(C,)`` their numbers of action dimensions.
+        normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
+        returns: ``(B, L)``, discounted returns, NaN where they are not known; None: they are not asked for.
+    """
+
+    valid: torch.Tensor
+    discrete: torch.Tensor
+    counts: torch.Tensor
+    probabilities: torch.Tensor
+    continuous: torch.Tensor
+    dimensions: torch.Tensor
+    normals: torch.Tensor
+    returns: torch.Tensor | None = None
+    legal: torch.Tensor | None = None
+    choices: Mapping[tuple[int, ...], ChoiceTargets] = field(default_factory=dict)
+
+
+def legal_options(windows: Sequence[Window], length: int, width: int) -> torch.Tensor | None:
+    """``(windows, length, width)``, true beyond a window's end and its actions; None: no window has masks."""
+    if all(window.masks is None for window in windows):
+        return None
+    legal = np.ones((len(windows), length, width), dtype=bool)
+    for row, window in zip(legal, windows, strict=True):
+        if window.masks is not None:
+            row[: len(window), : window.masks.shape[1]] = window.masks
+    return torch.from_numpy(legal)
+
+
+def returns_of(windows: Sequence[Window], length: int) -> np.ndarray:
+    """``(B, L)``, NaN where a window ends or does not know."""
+    returns = np.full((len(windows), length), np.nan, dtype=np.float32)
+    for row, window in zip(returns, windows, strict=True):
+        if window.returns is not None:
+            row[: len(window)] = window.returns
+    return returns
+
+
+def pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:
+    """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, zeros where one is shorter."""
+    if not arrays:
+        return np.zeros((0, length, *empty), dtype=np.float32)
+    width = max(array.shape[1] for array in arrays)
+    padded = np.zeros((len(arrays), length, width, *arrays[0].shape[2:]), dtype=np.float32)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: array.shape[0], : array.shape[1]] = array
+    return padded
