@@ -165,7 +165,7 @@ def decode(network, window, length):
     """Actions by teacher forcing: every token's most likely value within the valid ones, and the hidden states."""
     batch = collate(network, [window], length)
     hidden = network.trunk(network.embed(batch.sequences, batch.tasks))[0]
-    low, high = valid_tokens(window.task, WORDS)
+    low, high = valid_tokens(window.task, WORDS)[0]
     predicted = network.head(hidden)[:, low:high].argmax(dim=-1) + low
     separators = (batch.sequences.ids[0] == WORDS.separator).nonzero()[:, 0][-len(window) :]
     size = len(action_tokens(window.task, window.actions[:1], WORDS)[0])

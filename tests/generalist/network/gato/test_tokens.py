@@ -81,7 +81,7 @@ def test_decoded_actions_are_exact_and_valid(task):
     space.seed(0)
     actions = np.stack([np.asarray(space.sample()) for _ in range(50)])
     tokens = action_tokens(task, actions, WORDS)
-    low, high = valid_tokens(task, WORDS)
+    low, high = np.array(valid_tokens(task, WORDS)).T
     assert (tokens >= low).all() and (tokens < high).all()
     back = actions_of(task, tokens, WORDS)
     if task is TARGET:
