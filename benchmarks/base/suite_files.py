@@ -73,7 +73,7 @@ def read_suite_file(path: Path) -> dict[str, Any]:
         raise FatalError(
             f"suite={path} is not a suite: it needs a line name: NAME and tasks under tasks:, see docs/extending.md."
         )
-    return content
+    return {str(key): value for key, value in content.items()}
 
 
 def _suites(value: str) -> list[str]:

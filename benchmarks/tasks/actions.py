@@ -94,7 +94,7 @@ def is_legal(space: gym.Space, actions: np.ndarray, mask: np.ndarray) -> np.ndar
     """Whether a mask, ``(options,)``, allows all choices of canonical actions, ``(…, *action shape)``."""
     if isinstance(space, gym.spaces.Discrete):
         return mask[np.asarray(actions) - int(space.start)]
-    return mask[first_options(options_of(space)) + np.asarray(actions)].all(axis=-1)
+    return np.asarray(mask[first_options(options_of(space)) + np.asarray(actions)].all(axis=-1))
 
 
 def nothing_is_legal(space: gym.Space, mask: np.ndarray) -> bool:
