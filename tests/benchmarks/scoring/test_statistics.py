@@ -71,6 +71,13 @@ def test_fieller_reports_unbounded_intervals():
     assert fieller(np.array([1.0, 2.0]), np.array([1.0, -1.5])) == (-math.inf, math.inf)
     assert fieller(np.array([1.0]), np.array([2.0])) == (-math.inf, math.inf)
     assert fieller(np.full(5, 3.0), np.full(5, 4.0)) == (0.75, 0.75)
+    assert fieller(np.full(5, 3.0), np.full(5, 1.0)) == (3.0, 3.0)
+    assert fieller(np.full(2, 3.0), np.full(2, 4.0)) == (0.75, 0.75)  # two are enough
+    # The denominator's mean is 0.9 of the bound of its significance: g = 1 / 0.81.
+    noisy = np.array([-1.0, 1.0] * 4)
+    bound = stats.t.ppf(0.975, 7) * noisy.std(ddof=1) / math.sqrt(8)
+    assert fieller(np.ones(8), noisy + 0.9 * bound) == (-math.inf, math.inf)
+    assert math.isfinite(fieller(np.ones(8), noisy + 1.1 * bound)[0])
 
 
 def simulate(rng, f, *, seeds, episodes, between, shared=False):
@@ -211,6 +218,9 @@ def test_the_probability_of_improvement_in_every_resample():
             wins = ((played_x > played_y) + 0.5 * (played_x == played_y)).mean(axis=1)
             resampled += shares[0][:, place_x] * shares[1][:, place_y] * wins
             episodes_only += wins / 6
+    means = [[np.array([sample[seed].mean() for sample in some]) for seed in some[0]] for some in (x, y)]
+    pairs = [(one > other).mean() for one in means[0] for other in means[1]]
+    assert found.estimate == pytest.approx(np.mean(pairs))
     np.testing.assert_allclose(found.resampled, resampled)
     np.testing.assert_allclose(found.episodes_only, episodes_only)
     assert (found.seeds, found.episodes) == (2, 5)

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import stream
 from generalist.distill.data import Mixture, Source, demonstration, held_out
 from tests.conftest import make_task
 
@@ -114,6 +116,22 @@ def test_a_batch_is_a_function_of_seed_and_step_and_its_parts_are_the_whole():
     loader = mixture(source, other).loader(range(4, 6), range(2), 3)
     loaded = [[[steps(window) for window in batch] for batch in batches] for batches in loader]
     assert loaded[1] == parts[:2] and len(loaded) == 2
+
+
+def test_the_tasks_of_a_batch_stay_what_committed_networks_learnt_from():
+    made = mixture(*(Source(task, Recording(9), weight) for task, weight in zip(TASKS, (3.0, 1.0), strict=True)))
+    expected = np.sort(stream("mixture", 3, 5).choice(2, 40, p=[0.75, 0.25]))
+    assert [TASKS.index(window.task) for window in made.batch(5)] == expected.tolist()
+
+
+def test_batches_are_sampled_here_or_in_forked_processes_and_leave_torchs_own_numbers_alone():
+    made = mixture(Source(TASKS[0], Recording(9), 1.0))
+    here, elsewhere = made.loader(range(2), range(1), 1), made.loader(range(2), range(1), 1, num_workers=2)
+    assert here.num_workers == 0 and here.multiprocessing_context is None
+    assert elsewhere.num_workers == 2 and elsewhere.multiprocessing_context.get_start_method() == "fork"
+    before = torch.get_rng_state()
+    [[batch], _] = here
+    assert isinstance(batch, list) and torch.equal(torch.get_rng_state(), before)
 
 
 def test_tasks_stand_together_in_a_batch():
@@ -231,6 +249,11 @@ def test_a_prompt_is_of_another_episode_and_never_of_one_held_out():
 def test_prompted_windows_are_of_neighbours_even_where_nothing_is_remembered():
     for window in prompts_of(Recording(*[9] * 10), network=Network(remembers=False)):
         assert np.diff(steps(window)).tolist() == [1] * (len(window) - 1)
+
+
+def test_of_two_episodes_that_are_learnt_from_each_is_the_others_prompt():
+    shown = {(first(window) // 6, first(window.prompt) // 6) for window in prompts_of(Recording(6, 6, 6))}
+    assert shown == {(0, 1), (1, 0)}
 
 
 def test_of_two_episodes_the_one_that_is_learnt_from_is_its_own_prompt():
