@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import omegaconf
@@ -55,6 +55,15 @@ class TasksFailedError(GatitoError):
     def __init__(self, text: str, lines: Sequence[str]) -> None:
         super().__init__(text)
         self.lines = list(lines)
+
+
+def text_of(value: object, show: Callable[[object], str] = str) -> str:
+    """The text of an error or value of somebody else's code, in one line that a terminal can print."""
+    try:
+        text = show(value)
+    except Exception:  # its own conversion fails
+        text = ""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:

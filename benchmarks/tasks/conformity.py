@@ -17,6 +17,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.base.errors import text_of
+
 Conform = Callable[[Any], Any]
 """A value as an environment says it → a copy in its space's type. Raises ViolationError."""
 
@@ -76,7 +78,7 @@ def reward_of(value: Any) -> float:  # noqa: ANN401
     """
     if type(value) is not float:
         try:
-            array = np.asarray(value)
+            array = _unmasked(value)
             if array.size != 1 or array.dtype.kind not in _NUMBERS:
                 raise ViolationError(f"is {_shown(value)}, which is no number")
             value = float(array.reshape(())) if array.ndim else float(array)
@@ -255,7 +257,7 @@ def _cast(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:  #
         ViolationError: if the shape is another one, or the type cannot hold the numbers.
     """
     try:
-        array = np.asarray(value)
+        array = _unmasked(value)
     except ValueError as error:  # rows of different lengths
         raise ViolationError(f"is {_shown(value)}, which is no array") from error
     if array.dtype.kind not in _NUMBERS:
@@ -275,6 +277,13 @@ def _cast(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:  #
     return copied
 
 
+def _unmasked(value: Any) -> np.ndarray:  # noqa: ANN401
+    """``np.asarray``, which shows what lies below the mask of a masked array."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ViolationError(f"is {_shown(value)}, which has masked numbers")
+    return np.asarray(value)
+
+
 def _shown(value: Any) -> str:  # noqa: ANN401
-    text = " ".join(repr(value).split())
+    text = text_of(value, repr)
     return text if len(text) <= 80 else f"{text[:79]}…"

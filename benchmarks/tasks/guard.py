@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from benchmarks.base import console
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import GatitoError, text_of
 from benchmarks.tasks.actions import nothing_is_legal, options_of
 from benchmarks.tasks.conformity import (
     ViolationError,
@@ -146,7 +146,9 @@ class Guarded(gym.Wrapper):
             if self.task not in _badly_closed:
                 _badly_closed.add(self.task)
                 words = (
-                    "took too long" if isinstance(error, OutOfTimeError) else f"raised {type(error).__name__}: {error}"
+                    "took too long"
+                    if isinstance(error, OutOfTimeError)
+                    else f"raised {type(error).__name__}: {text_of(error)}"
                 )
                 console.warn(f"the environment of task {self.task} {words} in close(): it is left as it is.")
 
@@ -199,10 +201,10 @@ class Guarded(gym.Wrapper):
             if self._stopwatch.in_call < limit:
                 words, limit, setting = "the episode took", self._stopwatch.episode_limit, "episode_seconds"
             return self._refused(f"{words} more than {limit:g} seconds (the task's {setting})", where)
-        text = str(error)
+        text = text_of(error)
         if "unpack (expected 5" in text if where == "step" else "unexpected keyword argument" in text:
             return self._refused(f"{_OLD_API} ({text})", where)
-        words = f"{type(error).__name__}: {error}" if text else type(error).__name__
+        words = f"{type(error).__name__}: {text}" if text else type(error).__name__
         return GatitoError(
             f"the environment of task {self.task} raised in {where}() in an episode seeded {self._seed}"
             f"{self._at(where)}: {words}. {_WAY_OUT}",

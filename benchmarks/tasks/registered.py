@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from benchmarks.base.errors import FatalError, GatitoError, unknown
+from benchmarks.base.errors import FatalError, GatitoError, text_of, unknown
 from benchmarks.tasks.rendering import draw_without_screen
 from benchmarks.tasks.snapshots.classic_control import ClassicControl
 from benchmarks.tasks.snapshots.replay import Lander, Replayed
@@ -91,7 +91,7 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
         ) from None
     except Exception as error:  # constructors raise any type
         raise GatitoError(
-            f"task {task.name}: {task.env_id} rejects its arguments {dict(task.kwargs)}: {error}"
+            f"task {task.name}: {task.env_id} rejects its arguments {dict(task.kwargs)}: {text_of(error)}"
         ) from None
     package = type(env.unwrapped).__module__
     if package.startswith("gymnasium.envs.classic_control."):

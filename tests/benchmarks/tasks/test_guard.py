@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import signal
 import threading
+from unittest.mock import MagicMock
 
 import gymnasium as gym
 import numpy as np
@@ -174,6 +176,38 @@ def test_whatever_an_environment_raises_in_a_worker_is_its_failure(kind, monkeyp
     if kind is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
             env.step(0)
+
+
+def test_errors_and_values_that_cannot_be_shown_are_still_one_line(monkeypatch):
+    class MuteError(Exception):
+        def __str__(self):
+            raise ValueError
+
+        __repr__ = __str__
+
+    env = make_env(odd("Signs"))
+    env.reset(seed=3)
+    for error, words in (
+        (MuteError(), "step 1: MuteError. "),
+        (RuntimeError("a\n\x1b[31mred\x00"), "RuntimeError: a [31mred. "),
+    ):
+        monkeypatch.setattr("tests.odd_environments.Signs.step", MagicMock(side_effect=error))
+        env.reset(seed=3)
+        with pytest.raises(GatitoError, match=re.escape(words)) as told:
+            env.step(0)
+        assert str(told.value).isprintable()
+    with pytest.raises(ViolationError, match=", which is no number"):
+        reward_of(MuteError())
+
+
+def test_masked_numbers_are_no_numbers():
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(ViolationError, match="masked"):
+        conformer(gym.spaces.Box(-9, 9, (2,), np.float32))(masked)
+    with pytest.raises(ViolationError, match="masked"):
+        reward_of(np.ma.masked)
+    whole = np.ma.masked_array([1.0, 2.0], [False, False])
+    np.testing.assert_array_equal(conformer(gym.spaces.Box(-9, 9, (2,), np.float32))(whole), [1, 2])
 
 
 def test_an_environment_that_hangs_as_it_is_made_is_interrupted(monkeypatch):
