@@ -244,3 +244,10 @@ def test_samples_lie_on_the_side_of_their_noise():
     drawn = normal([[0.0, 0.0]], [[1.0, 1.0]]).sample(rngs(1))
     noise = np.random.default_rng([7, 0]).standard_normal(2, np.float32)
     np.testing.assert_allclose(drawn[0], noise, atol=1 / 2048)
+
+
+def test_masked_actions_have_no_chance_and_the_others_share_it():
+    legal = torch.tensor([[True, False, True], [True, True, True]])
+    masked = Categorical(torch.tensor([[0.0, 5.0, 0.0], [0.0, 0.0, 0.0]])).masked(legal)
+    np.testing.assert_allclose(masked.logits.softmax(dim=-1), [[0.5, 0.0, 0.5], [1 / 3] * 3], rtol=1e-6)
+    assert masked.entropy().tolist() == pytest.approx([math.log(2), math.log(3)])
