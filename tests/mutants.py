@@ -157,7 +157,11 @@ def write_table() -> None:
     """Draw the table of the page between its two marks."""
     known = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     rows = ["| module | mutants | killed | share |", "|---|---|---|---|"]
-    for row in known.values():
+    for name, (module, _) in MODULES.items():
+        if name not in known:
+            rows.append(f"| `{module}` | | | not measured yet |")
+            continue
+        row = known[name]
         share = f"{100 * row['killed'] / max(1, row['mutants']):.0f} %"
         rows.append(f"| `{row['module']}` | {row['mutants']} | {row['killed']} | {share} |")
     before, begin, rest = PAGE.read_text().partition("<!-- mutants -->\n")
