@@ -45,3 +45,16 @@ def test_a_trial_is_played_on_the_selection_seeds_of_its_training_seed():
     assert try_out(RandomPolicy(), [COUNTER], 4, seed=4)[0] != {"toy/counter": scores["toy/counter"]}
     solved, _ = try_out(RandomPolicy(), [SOLVED], 6, seed=0)
     assert set(solved["toy/solved"]) <= {0.0, 1.0} and len(solved["toy/solved"]) == 6
+
+
+def test_a_hidden_cost_counts_by_its_weight_where_there_is_one():
+    shortcut = make_task("tests.environments:Shortcut-v0")
+    seeds = [episode_seed(Purpose.SELECTION, index, 0) for index in range(4)]
+    played = {episode.seed: episode for episode in rollout(RandomPolicy(), {shortcut: seeds})}
+    assert any(episode.cost for episode in played.values())
+    for weight in (0.0, 0.5):
+        scores, _ = try_out(RandomPolicy(), [shortcut, COUNTER], 4, 0, weight)
+        expected = sorted(episode.total_return - weight * episode.cost for episode in played.values())
+        assert sorted(scores["toy/shortcut"]) == pytest.approx(expected)
+        assert scores["toy/counter"] == try_out(RandomPolicy(), [COUNTER], 4, 0)[0]["toy/counter"]  # it has no cost
+    assert try_out(RandomPolicy(), [shortcut], 4, 0) == try_out(RandomPolicy(), [shortcut], 4, 0, 0.0)
