@@ -127,6 +127,16 @@ class Scales(Signs):
         return self._next(), reward, self.steps == 8, False, {}
 
 
+class TwoChoices(Signs):
+    """The sign is the second of two choices, of three and of two options."""
+
+    def answers(self):
+        return gym.spaces.MultiDiscrete([3, 2])
+
+    def read(self, action):
+        return action[1] == 1
+
+
 FAULTS = {
     "shape": {"observation": np.zeros(3, np.float32)},
     "nan": {"observation": np.array([np.nan], np.float32)},
@@ -207,5 +217,5 @@ class Hangs(Signs):
         return super().step(action)
 
 
-for _class in (Signs, Reuses, FromOne, SeenFromTwo, Pairs, Drifts, Scales, Breaks, OldReset, Hangs):
+for _class in (Signs, Reuses, FromOne, SeenFromTwo, Pairs, Drifts, Scales, Breaks, OldReset, Hangs, TwoChoices):
     gym.register(f"{_class.__name__}-v0", entry_point=_class, max_episode_steps=20)

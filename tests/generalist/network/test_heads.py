@@ -20,6 +20,7 @@ TWO = make_task("CartPole-v1")
 FROM_ONE = make_task("tests.odd_environments:FromOne-v0")
 PAIR = make_task("tests.environments:Target-v0")  # bounds -1 to 1 and 0 to 10
 SINGLE = make_task("Pendulum-v1")  # -2 to 2
+CHOICES = make_task("tests.odd_environments:TwoChoices-v0")  # of three and of two options
 WIDTH, LENGTH = 16, 5
 
 
@@ -241,3 +242,59 @@ def test_fresh_heads_are_nearly_indifferent():
     assert made.dimension.std().item() == pytest.approx(0.3, rel=0.1)
     entropy = made.distribution(THREE, hidden(9).repeat(1, 32)).entropy()
     assert entropy.min() > 0.8 * math.log(3)
+
+
+def test_several_choices_add_up_and_are_right_together():
+    made = heads()
+    wanted = np.array([[0.0, 1.0, 2.0, 0.5, 0.0], [3.0, 0.0, 0.0, 0.0, 1.0]], np.float32)
+    windows = [window(CHOICES, [[2, 1], [0, 0]]), window(THREE, [1]), window(CHOICES, [[1, 1], [2, 0]], wanted)]
+    states = hidden(3, LENGTH)
+    targets = made.collate(windows, LENGTH)
+    assert list(targets.choices) == [(3, 2)] and targets.choices[3, 2].windows.tolist() == [0, 2]
+    assert targets.choices[3, 2].probabilities[0, :2].tolist() == [[0, 0, 1, 0, 1], [1, 0, 0, 1, 0]]
+    assert targets.discrete.tolist() == [1] and targets.continuous.tolist() == []
+    values = made.losses(states, targets)
+    expected = hits = 0.0
+    for row in (0, 2):
+        for step in range(2):
+            logits = made.discrete(states[row, step]).detach()
+            right = True
+            for first_option, count, choice in ((0, 3, 0), (3, 2, 1)):
+                own = logits[first_option : first_option + count]
+                shares = np.eye(count)[windows[row].labels[step, choice]]
+                if row == 2:
+                    shares = softmax(wanted[step, first_option : first_option + count])
+                expected -= float((torch.tensor(shares) * own.log_softmax(dim=-1)).sum())
+                right &= int(own.argmax()) == int(shares.argmax())
+            hits += right
+    single = made.losses(states[[1]], made.collate([windows[1]], LENGTH))
+    assert values["loss"].item() == pytest.approx((expected + single["loss"].item()) / 5, rel=1e-5)
+    assert values["accuracy"].item() == pytest.approx((hits + single["accuracy"].item()) / 5)
+    assert check_actions(plain_codec(), CHOICES) == [(5, "discrete_actions", "options of discrete actions")]
+    assert action_count(CHOICES) == 5
+
+
+@torch.no_grad()
+def test_each_of_several_choices_is_made_among_its_legal_options():
+    made = heads()
+    legal = np.array([[True, False, False, False, True], [False, True, True, True, False]])
+    decided = made.decide(CHOICES, hidden(2), action_masks=legal)
+    assert decided.actions[0].tolist() == [0, 1] and decided.actions[1, 0] in (1, 2) and decided.actions[1, 1] == 0
+    assert made.decide(CHOICES, hidden(2)).actions.shape == (2, 2)
+
+
+def test_illegal_options_are_no_part_of_the_loss():
+    made = heads()
+    masks = np.array([[True, True, False]])
+    wanted = np.array([[1.0, 0.0, 9.0]], np.float32)
+    masked = replace(window(THREE, [0], wanted), masks=masks)
+    states = hidden(1, 1)
+    logits = made.discrete(states[0, 0])[:2].detach()
+    expected = -(torch.tensor(softmax([1.0, 0.0])) * logits.log_softmax(dim=-1)).sum().item()
+    assert made.losses(states, made.collate([masked], 1))["loss"].item() == pytest.approx(expected, rel=1e-5)
+    choices = np.array([[True, True, False, True, True]])
+    wanted = np.array([[1.0, 0.0, 9.0, 2.0, 0.0]], np.float32)
+    masked = replace(window(CHOICES, [[0, 0]], wanted), masks=choices)
+    second = made.discrete(states[0, 0])[3:5].detach()
+    expected -= (torch.tensor(softmax([2.0, 0.0])) * second.log_softmax(dim=-1)).sum().item()
+    assert made.losses(states, made.collate([masked], 1))["loss"].item() == pytest.approx(expected, rel=1e-5)
