@@ -38,7 +38,12 @@ def to_csv(rows: Sequence[Any], kind: type) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_column, fields))
-    writer.writerows([_cell(getattr(row, field.name)) for field in fields] for row in rows)
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        cells = [_cell(getattr(row, field.name)) for field in fields]
+        # Python before 3.13 does not quote a carriage return, which readers take for the end of a line.
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoting if has_return else writer).writerow(cells)
     return text.getvalue()
 
 
