@@ -225,11 +225,11 @@ def test_a_policy_may_end_an_episode_unfinished_and_the_next_one_begins():
     assert unspoken.success is False and unspoken.length == 0
 
 
-@pytest.mark.parametrize("seeds, envs, expected", [([1, 2], 5, 2), (range(9), 5, 5), (iter([1, 2]), 5, 5)])
-def test_there_are_as_many_environments_as_have_an_episode_to_play(seeds, envs, expected):
+@pytest.mark.parametrize("kind, envs, expected", [(list, 5, 2), (tuple, 1, 1), (iter, 5, 5)])
+def test_there_are_as_many_environments_as_have_an_episode_to_play(kind, envs, expected):
     policy = Scripted()
     Closes.closed = 0
-    list(rollout(policy, {COUNTER: seeds}, envs_per_task=envs, make=made))
+    list(rollout(policy, {COUNTER: kind([1, 2])}, envs_per_task=envs, make=made))
     assert policy.envs == expected == Closes.closed
     first = policy.inputs[0][0]
     assert first.env_ids.tolist() == list(range(len(first.env_ids))) and first.episode_start.all()
