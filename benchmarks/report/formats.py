@@ -99,7 +99,13 @@ def _line(cells: Sequence[str]) -> str:
 
 def _tex(text: str) -> str:
     text = re.sub(r"[\\~^]", " ", text)
-    return re.sub(r"([%&_#${}])", r"\\\1", text).replace(">=", r"$\geq$").replace("µ", r"$\mu$")
+    return (
+        re.sub(r"([%&_#${}])", r"\\\1", text)
+        .replace(">=", r"$\geq$")
+        .replace("<", r"$<$")
+        .replace(">", r"$>$")
+        .replace("µ", r"$\mu$")
+    )
 
 
 def _rounded(value: float, digits: int) -> str:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from benchmarks.base.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
 from benchmarks.scoring.agents import AGENTS, AgentId, describe_agent, with_label
-from benchmarks.scoring.scoreboard import AGGREGATES, Estimate, Scoreboard
+from benchmarks.scoring.scoreboard import AGGREGATES, MARKS, Estimate, Scoreboard, share_name
 
-MARKS = (0.5, 0.9, 1.0)
 """Fractions for which the summary counts the tasks at or above."""
 
 
@@ -272,7 +271,7 @@ def tidy_scores(board: Scoreboard) -> list[TidyScore]:
         for score in board.tasks
     ]
     for score in board.suite:
-        marked = {f"share at f >= {mark:g}": score.at_or_above(mark) for mark in MARKS}
+        marked = {share_name(mark): score.at_or_above(mark) for mark in MARKS}
         rows += [
             line(name, score.agent, None, value, None, "") for name, value in (dict(score.aggregates) | marked).items()
         ]

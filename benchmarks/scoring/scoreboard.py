@@ -15,8 +15,15 @@ from benchmarks.scoring.results import Results
 from benchmarks.scoring.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Replicates, Sample, combine, count_interval, interval
 
+MARKS = (0.5, 0.9, 1.0)
+"""Fractions at or above which tasks are counted."""
 THRESHOLDS = tuple(np.round(np.arange(0.0, 1.2001, 0.01), 2))
 """Fractions at which the threshold curve is drawn."""
+
+
+def share_name(mark: float) -> str:
+    """The name of the share of tasks at or above a fraction, as in ``table.csv``."""
+    return f"share at f >= {mark:g}"
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,14 @@ class Aggregate:
         help: one sentence for the caption of the summary table; may be empty.
         low: its least possible value, for clipping intervals.
         high: its greatest possible value.
+        counts: whether it is a count or a share of tasks, whose interval is made for steps.
     """
 
     function: Callable[[np.ndarray], np.ndarray]
     help: str = ""
     low: float = -np.inf
     high: float = np.inf
+    counts: bool = False
 
 
 AGGREGATES: Registry[Aggregate] = Registry(
@@ -47,7 +56,8 @@ AGGREGATES: Registry[Aggregate] = Registry(
         ),
         "optimality gap": Aggregate(statistics.optimality_gap, "Optimality gap: mean of max(0, 1 - f).", low=0.0),
     },
-    attributes=("function", "help", "low", "high"),
+    attributes=("function", "help", "low", "high", "counts"),
+    reserved=[share_name(mark) for mark in MARKS],
 )
 """Aggregate statistics by name, in the order of the summary table's columns."""
 
@@ -244,7 +254,9 @@ def _suite_score(agent: AgentId, f: Replicates) -> SuiteScore:
     for name in AGGREGATES:
         aggregate = AGGREGATES.load(name)
         replicates = combine(aggregate.function, f)
-        aggregates[name] = _estimate(replicates.estimate, interval(replicates, (aggregate.low, aggregate.high)))
+        bounds = (aggregate.low, aggregate.high)
+        limits = count_interval(replicates) if aggregate.counts else interval(replicates, bounds)
+        aggregates[name] = _estimate(replicates.estimate, limits)
     curve = combine(lambda values: statistics.share_at_or_above(values, THRESHOLDS), f)
     limits = count_interval(curve)
     return SuiteScore(agent, aggregates, tuple(_estimate(curve.estimate, limits, k) for k in range(len(THRESHOLDS))))

@@ -1,7 +1,7 @@
 """Amplifiers make a policy stronger by spending compute, either on each decision or on training.
 
-A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file in ``conf/amplifier/`` with the fields
-of the module's dataclass.
+A new amplifier is one module here, one line in ``AMPLIFIERS`` and one YAML file in ``conf/amplifier/`` with its name
+and the options that differ from the dataclass's defaults.
 """
 
 from collections.abc import Mapping

@@ -34,7 +34,7 @@ class AmplifierContext:
 class Amplifier(Protocol):
     """Turns the generalist into a stronger, slower policy.
 
-    Subclasses are frozen dataclasses of the amplifier's settings, with the fields of its YAML file except ``name``.
+    Subclasses are frozen dataclasses of the amplifier's options, which ``conf/amplifier/`` and the command line set.
     Their policies count their compute, see :meth:`benchmarks.play.policy.Policy.inference_cost`.
 
     Attributes:

@@ -31,6 +31,7 @@ class NetworkPolicy(CountingPolicy):
         prompts: Mapping[str, Window] | None = None,
         *,
         deterministic: bool = True,
+        select: Selector | None = None,
     ) -> None:
         """Make a policy.
 
@@ -39,19 +40,26 @@ class NetworkPolicy(CountingPolicy):
             name: the agent's name.
             prompts: demonstrations by task name, if the network is conditioned on them.
             deterministic: whether it takes the most likely action or samples one.
+            select: chooses actions from distributions in another way; None: as ``deterministic`` says.
         """
         self.name = name
         self.network = network
         self.cost = InferenceCost()
         self._prompts = prompts or {}
-        self._select = greedy if deterministic else sample
+        self._select = select or (greedy if deterministic else sample)
 
     @staticmethod
     def load(
-        folder: Path, tasks: Sequence[Task], name: str = "generalist", *, deterministic: bool = True
+        folder: Path,
+        tasks: Sequence[Task],
+        name: str = "generalist",
+        *,
+        deterministic: bool = True,
+        select: Selector | None = None,
     ) -> "NetworkPolicy":
         """Load the policy from a finished network's folder, to play these tasks."""
-        return NetworkPolicy(load_network(folder), name, load_prompts(folder, tasks), deterministic=deterministic)
+        prompts = load_prompts(folder, tasks)
+        return NetworkPolicy(load_network(folder), name, prompts, deterministic=deterministic, select=select)
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The network's memory for ``num_envs`` environments."""
