@@ -50,8 +50,8 @@ class ExpertRecipe:
         "ppo",
         "A stable-baselines3 algorithm (maskable_ppo, of gatito[maskable], for info['action_mask']), or a program: "
         "script (Meta-World), bot (BabyAI), planner (restraint), mcts or "
-        "perfect (games), or random. Programs ignore the other settings except episode_seconds, cost_weight (planner) "
-        "and hyperparameters: {simulations: N} (mcts).",
+        "perfect (games), or random. Of the other settings, programs only use episode_seconds (bot), cost_weight "
+        "(planner) and hyperparameters: {simulations: N} (mcts).",
     )
     dataset: str | None = setting(
         None, "A Minari dataset (id or folder) with the expert's episodes, with experts=minari."
@@ -83,7 +83,7 @@ class ExpertRecipe:
         at_least=0,
     )
     episode_seconds: float = setting(
-        10.0, "CPU time after which a program abandons an episode.", above=0, decides=False
+        10.0, "CPU time after which the program bot abandons an episode.", at_least=1, decides=False
     )
     hyperparameters: dict[str, Any] = setting(
         {},

@@ -63,7 +63,7 @@ FAMILIES: Registry[Family] = Registry(
 class TaskConfig:
     """A task's entry in ``conf/suite/*.yaml``, without its expert's recipe."""
 
-    env_id: str = setting("???", "The environment's registered id.")
+    env_id: str = setting("???", "The environment's registered id, or a name that its family knows.")
     kwargs: dict[str, Any] = setting({}, "Arguments of the environment, besides those it is registered with.")
     family: str = setting("registered", "Environment family: what makes the environment.")
     horizon: int | None = setting(None, "Time limit in steps; null: the registered one.", at_least=1)
