@@ -1,0 +1,31 @@
+"""Where the files are that come with the project."""
+
+from pathlib import Path
+
+from benchmarks.base import artifacts, project
+
+
+def test_a_path_is_looked_for_in_the_working_folder_then_among_the_shipped_files(tmp_path, monkeypatch):
+    shipped, working = tmp_path / "shipped", tmp_path / "working"
+    (shipped / "results" / "experts").mkdir(parents=True)
+    working.mkdir()
+    monkeypatch.setattr(project, "DATA", shipped)
+    monkeypatch.chdir(working)
+    assert project.find("results/experts") == shipped / "results" / "experts"
+    assert project.find("results/nowhere") == Path("results/nowhere")
+    assert project.find(tmp_path / "nowhere") == tmp_path / "nowhere"
+    (working / "results" / "experts").mkdir(parents=True)
+    assert project.find("results/experts") == Path("results/experts")
+
+
+def test_the_remedy_for_a_damaged_file_depends_on_where_it_came_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "_INSTALLED", tmp_path / "gatito_data")
+    assert project.fetch_anew(tmp_path / "gatito_data" / "results" / "x").startswith("Install gatito anew")
+    assert project.fetch_anew(Path("results/x")) == "Fetch it anew (git checkout -- results/x)"
+
+
+def test_only_a_checkout_tells_a_commit(tmp_path, monkeypatch):
+    artifacts.git_commit.cache_clear()
+    monkeypatch.setattr(project, "CODE", tmp_path)  # below a repository of somebody else, at most
+    assert artifacts.git_commit() is None
+    artifacts.git_commit.cache_clear()
