@@ -14,7 +14,18 @@ PACKAGES = ("benchmarks", "experts", "generalist")
 
 
 def find_own_packages() -> None:
-    """Order ``sys.path`` such that each of :data:`PACKAGES` is ours."""
+    """Order ``sys.path`` such that each of :data:`PACKAGES` is ours.
+
+    Raises:
+        ImportError: if another package of one of these names is imported already.
+    """
+    for name in PACKAGES:
+        place = getattr(sys.modules.get(name), "__file__", None)
+        if place is not None and Path(place).resolve() != HERE / name / "__init__.py":
+            raise ImportError(
+                f"a package {name} is imported already ({place}), and gatito has one of that name: import gatito in "
+                "another process."
+            )
     main = getattr(sys.modules["__main__"], "__spec__", None)
     run_as_module = main is not None and main.name == "gatito"
     if run_as_module and not sys.flags.safe_path and Path(sys.path[0]).resolve() != HERE:

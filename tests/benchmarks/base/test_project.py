@@ -1,7 +1,12 @@
 """Where the files are that come with the project."""
 
+import sys
+import types
 from pathlib import Path
 
+import pytest
+
+import gatito_path
 from benchmarks.base import artifacts, project
 
 
@@ -29,3 +34,9 @@ def test_only_a_checkout_tells_a_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(project, "CODE", tmp_path)  # below a repository of somebody else, at most
     assert artifacts.git_commit() is None
     artifacts.git_commit.cache_clear()
+
+
+def test_another_package_of_the_same_name_that_is_imported_already_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "experts", types.SimpleNamespace(__file__="/mine/experts/__init__.py"))
+    with pytest.raises(ImportError, match=r"experts is imported already \(/mine/experts/__init__.py\)"):
+        gatito_path.find_own_packages()
