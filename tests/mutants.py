@@ -50,7 +50,9 @@ MODULES = {
 
 _SETTINGS = """
 [tool.mutmut]
-source_paths = ["benchmarks", "experts", "generalist", "gatito.py", "gatito_configuration.py"]
+source_paths = [
+    "benchmarks", "experts", "generalist", "gatito.py", "gatito_api.py", "gatito_configuration.py", "gatito_path.py",
+]
 only_mutate = ["{module}"]
 pytest_add_cli_args_test_selection = ["{tests}"]
 pytest_add_cli_args = ["-m", "not slow", "-p", "no:cacheprovider"]
