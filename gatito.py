@@ -36,6 +36,7 @@ from benchmarks.report.clips import film
 from benchmarks.report.command import run_command
 from benchmarks.report.rounds import write_rounds
 from benchmarks.report.sweep import Sweep, SweepRun, report_named
+from benchmarks.report.verify import verify_runs
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.lock import LOCK, lock
 from benchmarks.runs.run import CONFIG, Run, run_name
@@ -141,8 +142,10 @@ def locked_plan(config: Config, folder: Path) -> Iterator[Plan]:
 def _run_stages(config: Config, folder: Path) -> None:
     """Make the selected stages in their order."""
     _check(config)
-    if set(config.stages) == {"compare"}:  # needs no suite that can be played here
-        return _compare(config)
+    if config.stages and set(config.stages) <= set(_OF_RESULTS):  # they need no suite that can be played here
+        for name in [stage for stage in _OF_RESULTS if stage in config.stages]:
+            _OF_RESULTS[name](config)
+        return
     started = time.monotonic()
     failures = Failures(config.task_names)
     plan = _plan(config, folder, failures)
@@ -229,8 +232,11 @@ def _release(plan: Plan) -> None:
     plan.generalist.release()
 
 
-def _compare(config: Config) -> None:
-    report_named(config.runs, Path(config.runs_folder), config.name, config.tracking)
+_OF_RESULTS: dict[str, Callable[[Config], None]] = {
+    "compare": lambda config: report_named(config.runs, Path(config.runs_folder), config.name, config.tracking),
+    "verify": lambda config: verify_runs(config.runs, Path(config.runs_folder)),
+}
+"""Stages that read results folders, and nothing of the run."""
 
 
 def _save_workspace(plan: Plan) -> None:
@@ -254,7 +260,7 @@ _MAKERS: dict[str, Callable[[Plan], None]] = {
     "report": _report,
     "export": lambda plan: plan.experts.export(),
     "release": _release,
-    "compare": lambda plan: _compare(plan.config),
+    **{name: lambda plan, make=make: make(plan.config) for name, make in _OF_RESULTS.items()},
     "workspace": _save_workspace,
 }
 _STAGES = bind(_MAKERS)
@@ -276,8 +282,8 @@ def _check(config: Config) -> None:
         group.check()
     check_agents(config.agents, config.controls.agents)
     config.clips.check(("random", "expert", "generalist", *config.controls.agents, *config.agents))
-    if "compare" in config.stages and not config.runs:
-        raise GatitoError("stages=[compare] needs runs to compare: runs=[A,B], names or patterns below runs_folder.")
+    for name in () if config.runs else _OF_RESULTS.keys() & set(config.stages):
+        raise GatitoError(f"stages=[{name}] needs runs to {name}: runs=[A,B], names or patterns below runs_folder.")
     if "workspace" in config.stages and config.tracking.resolved().entity is None:
         raise GatitoError("a workspace needs a W&B team or user: set tracking.entity=TEAM_OR_USER.")
 

@@ -45,7 +45,7 @@ from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite, Task
 from benchmarks.tasks.check import check_env as _check_env
-from experts.train import load_experts
+from experts.load import load_experts
 from gatito_configuration import Config, read_config, store_suite
 
 if TYPE_CHECKING:

@@ -66,7 +66,9 @@ class Config:
     )
     tasks: list[str] | None = setting(None, "Only these tasks of the suite, such as [cartpole,pendulum]; null: all.")
     runs: list[str] = setting(
-        [], "With stages=[compare], the runs to compare: names or patterns below runs_folder, or paths."
+        [],
+        "With stages=[compare] or stages=[verify], the runs to compare or to verify: names or patterns below "
+        "runs_folder, or paths.",
     )
     agents: dict[str, Any] = setting(
         {},

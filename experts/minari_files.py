@@ -1,18 +1,22 @@
 """Open Minari datasets from untrusted sources: no other file is read and no code is run."""
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
+
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.files import file_digest, read_json
+from benchmarks.base.files import read_json
 from benchmarks.base.names import inside
-from benchmarks.tasks import Task, own_spaces
+from benchmarks.tasks import Task, own_spaces, spaces
+from experts.episodes import RawEpisode
 
 MARK = "gatito"  # the metadata key that marks gatito's exports
+LABELS = "labels"  # the key of the clean labels in the infos of gatito's exports
 
 
 def data_folder(name: str) -> Path:
@@ -76,6 +80,73 @@ def _check_hdf5(path: Path) -> None:
         check(file)
 
 
+def minari_episodes(task: Task, name: str) -> Iterator[RawEpisode]:
+    """The episodes of a local Minari dataset, by its id or its folder.
+
+    Raises:
+        GatitoError: if the package or the dataset is missing, its spaces do not fit, or it is damaged.
+    """
+    with report_damage(task, name):
+        dataset = open_dataset(task, name)
+        labelled = (mark_of(data_folder(name)) or {}).get("labels") is True
+        # Others' datasets have the spaces of the environment itself, gatito's own those that policies see.
+        observation, action = spaces(task) if labelled else own_spaces(task)
+        for task_space, dataset_space, kind in (
+            (observation, dataset.observation_space, "observations"),
+            (action, dataset.action_space, "actions"),
+        ):
+            if not _compatible(task_space, dataset_space):
+                raise GatitoError(
+                    f"task {task.name} has {kind} {task_space}, dataset {name} has {dataset_space}: give it its own "
+                    "dataset."
+                )
+        for data in dataset.iterate_episodes():
+            yield _raw(data, labelled)
+
+
+def minari_paths(task: Task, name: str) -> list[Path]:
+    """All files of a dataset, in order.
+
+    Raises:
+        GatitoError: if the package or the dataset is missing, or it is damaged.
+    """
+    with report_damage(task, name):
+        open_dataset(task, name)
+        return sorted(path for path in data_folder(name).rglob("*") if path.is_file())
+
+
+def _raw(data: Any, labelled: bool) -> RawEpisode:  # noqa: ANN401
+    """An episode; its infos have a row for the reset before those of the steps."""
+    steps, infos = len(data.actions), data.infos or {}
+    success, masks, costs = (infos.get(name) for name in ("success", "action_mask", "cost"))
+    return RawEpisode(
+        data.observations,
+        data.actions,
+        data.rewards,
+        data.terminations,
+        data.truncations,
+        infos[LABELS][:steps] if labelled else None,
+        None if costs is None else costs[len(costs) - steps :],
+        None if masks is None else masks[:steps],  # each is of the step after it
+        None if success is None else bool(np.any(success)),
+        canonical=labelled,
+    )
+
+
+def _compatible(expected: gym.Space, other: gym.Space) -> bool:
+    """Whether a dataset's space has the shape of the task's. Types and bounds may differ: values are checked."""
+    if isinstance(expected, gym.spaces.Box) and isinstance(other, gym.spaces.Box):  # a FrameStack is stored as a Box
+        return expected.shape == other.shape and expected.dtype.kind == other.dtype.kind
+    if isinstance(expected, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        return set(expected) == set(other) and all(_compatible(expected[name], other[name]) for name in expected)
+    if isinstance(expected, gym.spaces.Tuple) and isinstance(other, gym.spaces.Tuple):
+        pairs = list(zip(expected.spaces, other.spaces, strict=False))
+        return len(expected.spaces) == len(other.spaces) and all(_compatible(*pair) for pair in pairs)
+    if isinstance(expected, gym.spaces.Text) and isinstance(other, gym.spaces.Text):
+        return True
+    return expected == other
+
+
 @contextlib.contextmanager
 def report_damage(task: Task, name: str) -> Iterator[None]:
     """Turn the various errors that h5py and Minari raise for damaged files into one kind, with a remedy."""
@@ -111,14 +182,3 @@ def mark_of(data: Path) -> dict[str, Any] | None:
     path = data / "metadata.json"
     mark = read_json(path, dict, f"Remove the folder {data.parent}.").get(MARK) if path.is_file() else None
     return mark if isinstance(mark, dict) else None
-
-
-def content_digest(path: Path) -> str:
-    """Digest of a file, cached until the file changes."""
-    facts = path.stat()
-    return _content_digest(path, facts.st_size, facts.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _content_digest(path: Path, size: int, changed: int) -> str:
-    return file_digest(path)

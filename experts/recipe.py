@@ -1,6 +1,6 @@
 """How an expert is made: the schema of ``expert:`` in a suite's YAML and of ``conf/experts/*.yaml``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,9 +9,10 @@ from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
-SOURCES = ("train", "released", "scripted", "minari")
-RELEASED, DATASET = "released", "dataset"
-"""The algorithm of experts that are released, or that are existing datasets."""
+SOURCES = ("train", "released", "scripted", "sb3", "minari", "files")
+_RECORDED = ("minari", "files")
+RELEASED, DATASET, IMPORTED = "released", "dataset", "imported"
+"""The algorithm of experts that are released, that are existing datasets, or that were trained elsewhere."""
 ALGORITHMS: Registry[Any] = Registry(
     "algorithm",
     {
@@ -20,6 +21,10 @@ ALGORITHMS: Registry[Any] = Registry(
         "dqn": "experts.sb3.algorithms:HoldingDQN",
         "sac": "stable_baselines3:SAC",
         "td3": "stable_baselines3:TD3",
+        "ddpg": "stable_baselines3:DDPG",
+        "qrdqn": "sb3_contrib:QRDQN",
+        "tqc": "sb3_contrib:TQC",
+        "trpo": "sb3_contrib:TRPO",
         "maskable_ppo": "sb3_contrib:MaskablePPO",
     },
     attributes=("learn", "get_parameters"),
@@ -36,10 +41,10 @@ PROGRAMS: Registry[Any] = Registry(
         "random": "experts.programs.scripted:RANDOM",
     },
     attributes=("make", "family", "check"),
-    reserved=(*ALGORITHMS, RELEASED, DATASET),
+    reserved=(*ALGORITHMS, RELEASED, DATASET, IMPORTED),
 )
 """Experts that are programs (:class:`experts.programs.program.Program`), by ``expert.algorithm``."""
-ALGORITHMS.reserved = (*PROGRAMS, RELEASED, DATASET)
+ALGORITHMS.reserved = (*PROGRAMS, RELEASED, DATASET, IMPORTED)
 
 
 @dataclass(kw_only=True)
@@ -48,13 +53,21 @@ class ExpertRecipe:
 
     algorithm: str = setting(
         "ppo",
-        "A stable-baselines3 algorithm (maskable_ppo, of gatito[maskable], for info['action_mask']), or a program: "
-        "script (Meta-World), bot (BabyAI), planner (restraint), mcts or "
-        "perfect (games), or random. Of the other settings, programs only use episode_seconds (bot), cost_weight "
-        "(planner) and hyperparameters: {simulations: N} (mcts).",
+        "A stable-baselines3 algorithm (maskable_ppo, of gatito[maskable], for info['action_mask']); imported, for a "
+        "model that it saved; or a program: script (Meta-World), bot (BabyAI), planner (restraint), mcts or perfect "
+        "(games), or random. Of the other settings, programs only use episode_seconds (bot), cost_weight (planner) and "
+        "hyperparameters: {simulations: N} (mcts).",
     )
     dataset: str | None = setting(
-        None, "A Minari dataset (id or folder) with the expert's episodes, with experts=minari."
+        None,
+        "A folder of episodes or a Minari dataset (id or folder) with the expert's episodes, with experts=files or "
+        "experts=minari.",
+    )
+    model: str | None = setting(
+        None, "A zip that stable-baselines3 saved, with experts=sb3 or algorithm: imported.", decides=False
+    )
+    normalizer: str | None = setting(
+        None, "Its vecnormalize.pkl; null: the one that lies beside the zip, if there is one.", decides=False
     )
     env_steps: int = setting(100_000, "Environment steps of training.", at_least=1)
     num_envs: int = setting(8, "Parallel environments.", at_least=1)
@@ -99,7 +112,7 @@ class ExpertRecipe:
     @property
     def trained(self) -> bool:
         """Whether this run trains the expert."""
-        return self.algorithm not in (*PROGRAMS, RELEASED, DATASET)
+        return self.algorithm not in (*PROGRAMS, RELEASED, DATASET, IMPORTED)
 
     @property
     def normalizes(self) -> bool:
@@ -114,15 +127,22 @@ class ExpertsConfig:
     source: str = setting(
         "train",
         "Where experts come from: train, trained in this run; released, those of the project; scripted, programs, or "
-        "the random policy for tasks without one; minari, existing datasets. All sources but minari use programs.",
+        "the random policy for tasks without one; sb3, models that stable-baselines3 saved; minari and files, existing "
+        "datasets. All sources but minari and files use programs.",
         choices=SOURCES,
     )
     released: str = setting(
         "results/experts", "Folder of released experts, which stages=[release] writes and experts=released reads."
     )
     datasets: dict[str, str] = setting(
-        {}, "Minari datasets by task, with experts=minari: +experts.datasets.cartpole=gatito/classic/cartpole/expert-v0"
+        {},
+        "Folders of episodes by task, with experts=files: +experts.datasets.cartpole=FOLDER; or Minari datasets, with "
+        "experts=minari: +experts.datasets.cartpole=gatito/classic/cartpole/expert-v0",
     )
+    models: dict[str, str] = setting(
+        {}, "Zips that stable-baselines3 saved by task, with experts=sb3: +experts.models.cartpole=PATH.zip"
+    )
+    normalizers: dict[str, str] = setting({}, "Their vecnormalize.pkl by task, where it does not lie beside the zip.")
     checkpoints: int = setting(
         16, "Segments of a training, with a checkpoint after each: a killed run loses at most one segment.", at_least=1
     )
@@ -140,17 +160,25 @@ class ExpertsConfig:
             GatitoError: if a setting is invalid.
         """
         check_settings("experts", self)
-        if self.datasets and self.source != "minari":
-            raise GatitoError("experts.datasets is only for experts=minari.")
+        if self.datasets and self.source not in _RECORDED:
+            raise GatitoError("experts.datasets is only for experts=minari and experts=files.")
+        if (self.models or self.normalizers) and self.source != "sb3":
+            raise GatitoError("experts.models and experts.normalizers are only for experts=sb3.")
 
     def recipe(self, task: str, recipe: ExpertRecipe) -> ExpertRecipe:
         """A task's recipe, given the source of this run's experts.
 
         Raises:
-            GatitoError: if experts come from datasets and the task has none.
+            GatitoError: if experts come from datasets or models and the task has none.
         """
-        if self.source == "minari":
-            dataset = recipe.dataset or self.datasets.get(task) or self.datasets.get(task.split("/", 1)[1])
+        if recipe.algorithm == DATASET and recipe.dataset is None:
+            raise GatitoError(
+                f"task {task} has no dataset: name one with expert: {{algorithm: dataset, dataset: FOLDER}}."
+            )
+        if self.source == "sb3":
+            return self._imported(task, recipe)
+        if self.source in _RECORDED:
+            dataset = recipe.dataset or _of_task(self.datasets, task)
             if dataset is None:
                 raise GatitoError(
                     f"task {task} has no dataset: set +experts.datasets.{task.split('/', 1)[1]}=ID, or leave the task "
@@ -162,6 +190,24 @@ class ExpertsConfig:
         if recipe.trained and self.source == "scripted":
             return ExpertRecipe(algorithm="random")
         return recipe
+
+    def _imported(self, task: str, recipe: ExpertRecipe) -> ExpertRecipe:
+        """The recipe that names a task's model; a program's own where it has none."""
+        model = _of_task(self.models, task) or recipe.model
+        if model is None and recipe.algorithm in PROGRAMS:
+            return recipe
+        if model is None:
+            raise GatitoError(
+                f"task {task} has no model: name one with +experts.models.{task.split('/', 1)[1]}=PATH.zip, or leave "
+                "the task out with tasks=[…]."
+            )
+        normalizer = _of_task(self.normalizers, task) or recipe.normalizer
+        return ExpertRecipe(algorithm=IMPORTED, model=model, normalizer=normalizer)
+
+
+def _of_task(named: Mapping[str, str], task: str) -> str | None:
+    """What is named for a task, which may be called ``group/name`` or ``name``."""
+    return named.get(task) or named.get(task.split("/", 1)[1])
 
 
 @dataclass

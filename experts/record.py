@@ -20,8 +20,8 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task, spaces
 from experts.datasets import dataset_episodes
+from experts.load import algorithm_of, load_expert
 from experts.recipe import DATASET, PROGRAMS
-from experts.train import algorithm_of, load_expert
 
 
 @dataclass

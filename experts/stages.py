@@ -16,11 +16,12 @@ from benchmarks.runs.stage import STAGES, require
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task, spaces
-from experts.datasets import export_dataset
+from experts.load import export_expert, load_expert, load_experts
+from experts.minari_export import export_dataset
 from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.released import TABLE, release
-from experts.train import REWARD_ONLY, expert_artifact, load_expert, load_experts, read_gate, train_experts
+from experts.train import REWARD_ONLY, expert_artifact, read_gate, train_experts
 
 
 @dataclass(frozen=True)
@@ -198,19 +199,29 @@ class Experts:
         record_suite(self.run, experts, self.record_config, reward_only)
 
     def export(self) -> None:
-        """Write every recording as a Minari dataset below the run's folder.
+        """Write every recording as a Minari dataset, and every trained expert for stable-baselines3.
 
         Raises:
             GatitoError: if an expert's recording is not finished.
         """
         root, recordings = self.run.folder / "minari", self.recordings()
         require(recordings, *STAGES["export"].needs)
+        self._export_models(self.run.folder / "sb3")
         for task in self.run.survivors():
             random = recording_artifact(self.run, task, "random", self.record_config, None)
             for agent, artifact in (("expert", recordings[task.name]), ("random", random)):
                 if artifact.is_complete():
                     export_dataset(task, agent, Trajectories(artifact.folder), root)
         console.note(f"{root}: read it with MINARI_DATASETS_PATH={root} minari list local")
+
+    def _export_models(self, root: Path) -> None:
+        count = 0
+        for task in self.run.survivors():
+            with self.run.failures.of(task.name):
+                if export_expert(self.artifact(task).folder, task, root / f"{task.name}.zip"):
+                    count += 1
+        if count:
+            console.note(f"{root}: {count} experts, for stable-baselines3's load, or experts=sb3")
 
     def release(self) -> None:
         """Copy the experts to the folder of released experts."""

@@ -21,8 +21,8 @@ from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import removal
 from benchmarks.base.seeds import Purpose, derive, episode_seed
-from benchmarks.base.settings import decisive, from_file
-from benchmarks.play.policy import Policy, PolicyPerTask
+from benchmarks.base.settings import decisive
+from benchmarks.play.policy import Policy
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
@@ -31,13 +31,13 @@ from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.scores import metric_value
 from benchmarks.tasks import Task
 from experts.datasets import dataset_digest, dataset_episodes
+from experts.load import POLICY, RECIPE
 from experts.programs.scripted import check_program, make_program
-from experts.recipe import DATASET, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
+from experts.recipe import DATASET, IMPORTED, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
 from experts.released import adopt_released_expert, released_digest, resume_released_training
+from experts.sb3.model_files import model_digests
 from experts.selection import is_best, is_trained, judge
 
-POLICY = "policy.safetensors"
-RECIPE = "expert.json"
 CURVE = "curve.json"
 GATE = "gate.json"
 EXPERTS, REWARD_ONLY = "experts", "reward-only"
@@ -58,6 +58,8 @@ def expert_artifact(
         settings |= {"dataset": dataset_digest(task, str(recipe.dataset))}
     else:
         settings |= {"seed": run.seed, "gate_episodes": config.gate_episodes}
+    if recipe.algorithm == IMPORTED:
+        settings |= {"model": model_digests(task, recipe)}
     if recipe.trained:
         settings |= {"checkpoints": config.checkpoints, "selection_episodes": config.selection_episodes}
     return Artifact(run.folder / folder / task.name, "expert", settings)
@@ -128,34 +130,6 @@ def train_experts(
     return experts
 
 
-def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
-    """The policy of a finished expert.
-
-    Raises:
-        GatitoError: if the expert has no policy, or a file is damaged.
-    """
-    stated = artifacts.read_json(folder / RECIPE, {"recipe": dict})["recipe"]
-    recipe = from_file(ExpertRecipe, stated, "suite.tasks.*.expert", folder / RECIPE, removal(folder))
-    if recipe.algorithm == DATASET:
-        raise GatitoError(f"the expert of task {task.name} is a dataset ({recipe.dataset}): it cannot act.")
-    if not recipe.trained:
-        return make_program(task, recipe)
-    from experts.sb3.player import ExpertPolicy
-
-    return ExpertPolicy(task, recipe, load_state(folder / POLICY))
-
-
-def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...], name: str = "expert") -> PolicyPerTask:
-    """The experts of several tasks as one policy, without the experts that are datasets."""
-    tasks = tuple(task for task in tasks if algorithm_of(folders[task.name]) != DATASET)
-    return PolicyPerTask(name, {task.name: load_expert(folders[task.name], task) for task in tasks})
-
-
-def algorithm_of(folder: Path) -> str:
-    """The algorithm of a finished expert: one of ``ALGORITHMS`` or ``PROGRAMS``, or ``DATASET``."""
-    return artifacts.read_json(folder / RECIPE)["recipe"]["algorithm"]
-
-
 def read_gate(artifact: Artifact) -> dict[str, Any]:
     """``mean``, ``std``, ``episodes``, ``reference`` and ``passed`` of a finished expert.
 
@@ -183,7 +157,7 @@ def _check(task: Task, recipe: ExpertRecipe) -> None:
 
 
 def _make(*, recipe: ExpertRecipe, **arguments: Any) -> None:  # noqa: ANN401
-    makers = {RELEASED: _adopt_released, DATASET: _gate_dataset}
+    makers = {RELEASED: _adopt_released, DATASET: _gate_dataset, IMPORTED: _import}
     (_train if recipe.trained else makers.get(recipe.algorithm, _gate_program))(recipe=recipe, **arguments)
 
 
@@ -211,6 +185,26 @@ def _gate_dataset(
     report(1)
     seconds = time.monotonic() - start
     artifact.finish(seconds, steps=0, gate=gate, **Cost(0, 0.0, 0, seconds).facts())
+
+
+def _import(
+    *, task: Task, recipe: ExpertRecipe, config: ExpertsConfig, seed: int, artifact: Artifact, report: Report
+) -> None:
+    """Make an expert from a model that was trained elsewhere: it plays the gate's episodes."""
+    from experts.sb3.imported import import_model
+
+    start = time.monotonic()
+    imported = import_model(task, recipe)
+    values, _ = _scores(imported.policy, task, Purpose.GATE, config.gate_episodes, seed)
+    gate = judge(task, values)
+    save_state(artifact.folder / POLICY, imported.state)
+    artifacts.write_json(artifact.folder / CURVE, [])
+    artifacts.write_json(artifact.folder / GATE, gate)
+    artifacts.write_json(artifact.folder / RECIPE, {"task": task.name, "recipe": asdict(imported.recipe), "seed": seed})
+    report(1)
+    # The file does not state the operations and seconds of its training.
+    cost = Cost(imported.parameters, 0.0, imported.steps, 0.0)
+    artifact.finish(time.monotonic() - start, steps=imported.steps, gate=gate, **cost.facts())
 
 
 def _gate_program(

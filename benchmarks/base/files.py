@@ -6,6 +6,7 @@ end with :data:`TEMPORARY`.
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import json
 import os
@@ -120,6 +121,17 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, computed once for as long as the file does not change."""
+    facts = path.stat()
+    return _content_digest(path, facts.st_size, facts.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _content_digest(path: Path, size: int, changed: int) -> str:
+    return file_digest(path)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ as ``scores.csv.gz``.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.base import console
@@ -41,7 +41,13 @@ def check_seal(folder: Path, names: Iterable[str], remedy: str) -> None:
     if not path.exists():
         console.warn(f"{folder} has no {SEAL}, so changes of its numbers cannot be detected.")
         return
-    sealed = read_json(path, {"sha256": dict}, remedy)["sha256"]
+    for name in changed_files(folder, names, remedy):
+        raise GatitoError(f"{folder / name} was changed after gatito wrote it: {remedy}")
+
+
+def changed_files(folder: Path, names: Iterable[str], remedy: str = "") -> Iterator[str]:
+    """Those of the files of a results folder with a seal that are there and not as they were sealed."""
+    sealed = read_json(folder / SEAL, {"sha256": dict}, remedy)["sha256"]
     for name in names:
         if (folder / name).exists() and file_digest(folder / name) != sealed.get(name):
-            raise GatitoError(f"{folder / name} was changed after gatito wrote it: {remedy}")
+            yield name

@@ -6,15 +6,13 @@ frames are stored once and compressed, see :mod:`benchmarks.play.frames`. Episod
 writing nor reading needs memory for more than one episode.
 """
 
-import contextlib
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,14 +21,13 @@ from benchmarks.base.artifacts import read_manifest, verify
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import TEMPORARY, digest, file_digest, make_folder, read_json, write_json
 from benchmarks.base.names import inside
-from benchmarks.play.frames import FrameReader, FrameWriter
+from benchmarks.play.columns import CHUNKS, FRAMES, Columns
+from benchmarks.play.frames import FrameReader
 from benchmarks.play.rollout import Episode, Steps
 from benchmarks.runs.stage import run_first
 from benchmarks.tasks.observations import FrameStack
 
 _INDEX = "index.json"
-_FRAMES = "observations.frames"
-_CHUNKS = "chunks.npy"
 _INDEX_SHAPE = {"episodes": list, "sha256": dict, "recording": str, "facts": dict, "digest": str}
 _EPISODE_SHAPE = (("seed", int), ("length", int), ("return", (int, float)))
 _SHARD = re.compile(r"shard-\d{3,}")
@@ -68,7 +65,7 @@ def write_shard(
     stacked = list(space.shape) if isinstance(space, FrameStack) else None
     index: list[dict[str, Any]] = []
     try:
-        with _Columns(temporary, stacked=stacked is not None) as columns:
+        with Columns(temporary, stacked=stacked is not None) as columns:
             for episode in episodes:
                 if episode.steps is None:
                     raise ValueError("episodes of a shard must have their steps")
@@ -91,68 +88,6 @@ def write_shard(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return sum(row["length"] for row in index)
-
-
-class _Columns(contextlib.ExitStack):
-    """The open files of a shard."""
-
-    def __init__(self, folder: Path, stacked: bool) -> None:
-        super().__init__()
-        self._folder = folder
-        self._files: dict[str, _Column] = {}
-        self._frames = FrameWriter(self._open(folder / _FRAMES)) if stacked else None
-
-    def add(self, steps: Steps) -> None:
-        for name, rows in steps.items():
-            if name == "observations" and self._frames:
-                self._frames.add(rows)
-                continue
-            if name not in self._files:
-                self._files[name] = _Column(self._open(self._folder / f"{name}.npy"), rows)
-            self._files[name].add(rows)
-
-    def _open(self, path: Path) -> IO[bytes]:
-        file = path.open("w+b")
-        self.callback(file.close)
-        return file
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:  # noqa: ANN401
-        if error is None:
-            for column in self._files.values():
-                column.finish()
-            if self._frames:
-                _sync(self._frames.file)
-                np.save(self._folder / _CHUNKS, np.array(self._frames.ends))
-        return super().__exit__(kind, error, trace)
-
-
-class _Column:
-    """A growing ``.npy`` file; numpy's header has space for the number of rows."""
-
-    def __init__(self, file: IO[bytes], example: np.ndarray) -> None:
-        self._file, self._rows = file, 0
-        self._dtype, self._shape = example.dtype, example.shape[1:]
-        self._write_header()
-        self._start = file.tell()
-
-    def add(self, rows: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(rows).tobytes())
-        self._rows += len(rows)
-
-    def finish(self) -> None:
-        self._file.seek(0)
-        self._write_header()
-        assert self._file.tell() == self._start, "numpy's headers no longer have spare space"
-        _sync(self._file)
-
-    def _write_header(self) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(self._file, header | {"shape": (self._rows, *self._shape)})
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def verify_shard(folder: Path, recording: str) -> dict[str, Any]:
@@ -223,6 +158,11 @@ class _Shard:
         start = int(self.starts[row]) + row
         return self.columns["observations"][start + first : start + last]
 
+    def cost(self, row: int) -> float | None:
+        """The sum of an episode's costs; None if it has none."""
+        costs = self.columns.get("costs")
+        return None if costs is None else float(sum(costs[self.starts[row] : self.starts[row + 1]].tolist()))
+
     def scattered(self, rows: np.ndarray, steps: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
         """Steps of episodes, both ``(n,)``, column by column, ``(n, …)``."""
         found = {name: self.columns[name][self.starts[rows] + steps] for name in columns if name != "observations"}
@@ -245,6 +185,7 @@ class Trajectories:
         ends: shape ``(episodes,)``, cumulative numbers of steps.
         returns: shape ``(episodes,)``, undiscounted.
         successes: success of each episode; None if the environment does not report it.
+        costs: sum of each episode's hidden costs; None if the environment has none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -271,6 +212,7 @@ class Trajectories:
         self.successes: list[bool | None] = [row["success"] for row in rows]
         self.returns = np.array([row["return"] for row in rows], dtype=np.float64)
         self.ends = np.cumsum(self.lengths)
+        self.costs: list[float | None] = [shard.cost(row) for shard in self._shards for row in range(len(shard.index))]
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -330,7 +272,7 @@ def _open_shard(folder: Path) -> _Shard:
     remedy = f"Remove the folder {folder.parent} and run the same command again."
     index = _read_index(folder, remedy)
     lengths = np.array([row["length"] for row in index["episodes"]], dtype=np.int64)
-    names = [name for name in sorted(index["sha256"]) if name.endswith(".npy") and name != _CHUNKS]
+    names = [name for name in sorted(index["sha256"]) if name.endswith(".npy") and name != CHUNKS]
     frames, depth = None, 0
     try:
         # As plain arrays: slicing numpy's class of memory maps is slow.
@@ -344,7 +286,7 @@ def _open_shard(folder: Path) -> _Shard:
                 raise ValueError(f"{name} has {len(values)} rows instead of {rows}")
         if index["stacked"]:
             depth, *shape = index["stacked"]
-            frames = FrameReader(folder / _FRAMES, np.load(folder / _CHUNKS), lengths + 1, tuple(shape))
+            frames = FrameReader(folder / FRAMES, np.load(folder / CHUNKS), lengths + 1, tuple(shape))
     except (ValueError, TypeError, OSError) as error:
         raise GatitoError(f"{folder} is damaged ({error}). {remedy}") from None
     return _Shard(columns, index["episodes"], np.concatenate([[0], np.cumsum(lengths)]), frames, depth)

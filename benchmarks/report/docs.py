@@ -28,6 +28,7 @@ from benchmarks.report.formats import magnitude
 from benchmarks.report.report import score_results
 from benchmarks.report.rounds import CAPTION, RoundRow, round_rows
 from benchmarks.report.tables import TidyScore
+from benchmarks.scoring.agents import ANCHORS, AgentId
 from benchmarks.scoring.results import CostRow, Results
 
 HEADLINE = ("mixed", "mixed-dagger", "metaworld", "babyai", "babyai-stochastic", "classic")
@@ -116,6 +117,50 @@ def ida(results: Path) -> str:
     return "\n\n".join([*blocks, CAPTION])
 
 
+def leaderboard(results: Path) -> str:
+    """Every suite's agents by their IQM, best first, from the score files of all folders right below ``results``."""
+    entries: dict[str, list[tuple[float, list[str]]]] = {}
+    for folder in sorted(path.parent for path in results.glob("*/table.csv")):
+        parameters = {
+            (row.agent, row.round, row.label): row.parameters
+            for row in read_csv(folder / "costs.csv", CostRow, _REMEDY)
+        }
+        rows = _table_rows(folder)
+        scored = {row["task"] for row in rows if row["raw"] and row["f"]}
+        means = {_agent_of(row): row for row in rows if row["task"] == "mean"}
+        for row in (row for row in rows if row["task"] == "IQM" and row["agent"] not in ANCHORS):
+            agent = AgentId(row["agent"], int(row["round"]) if row["round"] else None, row["label"])
+            mean = means[_agent_of(row)]
+            size = parameters.get((agent.name, agent.round, agent.label))
+            cells = [
+                str(agent),
+                f"[`{folder.name}`](../results/{folder.name})",
+                f"{float(row['f']):.3f} [{float(row['f_low']):.3f}, {float(row['f_high']):.3f}]",
+                f"{float(mean['f']):.3f}",
+                str(len(scored)),
+                "" if size is None else magnitude(size),
+                f"{row['train_seeds']}{' (preliminary)' if row['preliminary'] == '1' else ''}",
+            ]
+            entries.setdefault(row["suite"], []).append((float(row["f"]), cells))
+    parts = []
+    for suite, found in sorted(entries.items()):
+        lines = ["| agent | results | IQM of f | mean of f | tasks | parameters | training seeds |"]
+        lines.append("| :-- | :-- | --: | --: | --: | --: | --: |")
+        best_first = sorted(found, key=lambda entry: -entry[0])
+        lines += [f"| {' | '.join(cells)} |" for _, cells in best_first]
+        parts.append(f"**{suite}**\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _table_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _agent_of(row: dict[str, str]) -> tuple[str, str, str]:
+    return row["agent"], row["round"], row["label"]
+
+
 def speed(results: Path) -> str:
     """Speed ratios against other packages; many cases of one kind share a line."""
     with (results / "speed" / "speed.csv").open(newline="", encoding="utf-8") as file:
@@ -145,6 +190,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "ablation": ablation,
     "ida": ida,
     "speed": speed,
+    "leaderboard": leaderboard,
 }
 """Generated parts by the name in their marker; further words of the marker are arguments."""
 

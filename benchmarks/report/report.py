@@ -1,7 +1,7 @@
 """Write the report of a results folder (tables, charts and a page) from the folder's rows alone."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from benchmarks.base.csv_rows import columns, to_csv
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.report import charts, tables
-from benchmarks.report.formats import to_latex, to_markdown
+from benchmarks.report.formats import Table, to_latex, to_markdown
 from benchmarks.report.page import render_page
 from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
 from benchmarks.report.rounds import rounds_table
@@ -30,6 +30,43 @@ DRAWN = "report.json"
 """Digests of the report's inputs; while they are unchanged, the report is not written again."""
 
 
+@dataclass(frozen=True)
+class DrawnTables:
+    """All tables of a results folder, from its rows.
+
+    Attributes:
+        board: the scores.
+        by_return: the scores with return as the metric, see :func:`score_by_return`.
+        tables: all of them but those of rounds, in their order.
+        rounds: the tables of rounds and of restraint, if there are any.
+        failed: lines about tasks that failed.
+        files: the content of each of :data:`TABLES`, and of :data:`RESTRAINT` where there is a hidden cost, by name.
+    """
+
+    board: Scoreboard
+    by_return: Scoreboard | None
+    tables: list[Table]
+    rounds: list[Table]
+    failed: list[str]
+    files: dict[str, str]
+
+
+def draw_tables(results: Results, folder: Path) -> DrawnTables:
+    """Score the results and draw all tables of a results folder; nothing is written."""
+    board = score_results(results)
+    by_return = score_by_return(board)
+    every_table = tables.all_tables(board, by_return)
+    rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board)
+    failed = list(tables.failed_lines(read_failures(folder)))
+    blocks = [*every_table, *rounds]
+    text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, blocks)])
+    contents = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, blocks)))
+    files: dict[str, str] = dict(zip(TABLES, contents, strict=True))
+    if rows := restraint_rows(board):
+        files[RESTRAINT] = to_csv(rows, RestraintRow)
+    return DrawnTables(board, by_return, every_table, rounds, failed, files)
+
+
 def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scoreboard:
     """Score the results, print the tables and write the report's files into the folder.
 
@@ -40,24 +77,17 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
         folder: a results folder; its configuration, environment and clips are shown on the page.
         tracker: receives fractions, tables, charts, clips and the page whenever they are written.
     """
-    board = score_results(results)
-    by_return = score_by_return(board)
-    rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board)
-    every_table = [*tables.all_tables(board, by_return), *rounds]
-    failed = tables.failed_lines(read_failures(folder))
+    drawn_tables = draw_tables(results, folder)
+    board, by_return, failed = drawn_tables.board, drawn_tables.by_return, drawn_tables.failed
     console.say(tables.headline(board))
-    for table in [*every_table[:2], *rounds]:
+    for table in [*drawn_tables.tables[:2], *drawn_tables.rounds]:
         console.show_table(table.title, table.columns, table.rows, table.caption)
     inputs = _inputs(folder)
     if _is_drawn(folder, inputs):
         return board
     (folder / DRAWN).unlink(missing_ok=True)  # if the process dies from here on, the report is written again
-    text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, every_table)])
-    written = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, every_table)))
-    for name, content in zip(TABLES, written, strict=True):
+    for name, content in drawn_tables.files.items():
         artifacts.write_text(folder / name, content)
-    if rows := restraint_rows(board):
-        artifacts.write_text(folder / RESTRAINT, to_csv(rows, RestraintRow))
     drawn = charts.charts(board)
     for name in charts.PLOTS:
         if name in drawn:

@@ -98,7 +98,8 @@ _ALL = (
     ),
     Stage(
         "export",
-        "write every recording as a Minari dataset below results/runs/<name>/minari/",
+        "write every recording as a Minari dataset below results/runs/<name>/minari/,\n"
+        "and every trained expert as a zip of stable-baselines3's below results/runs/<name>/sb3/",
         needs=("record",),
     ),
     Stage(
@@ -108,6 +109,11 @@ _ALL = (
         needs=("experts",),
     ),
     Stage("compare", "report several runs together: gatito stages=[compare] runs=[A,B]", of_run=False),
+    Stage(
+        "verify",
+        "recompute every number of results folders from their rows: gatito stages=[verify] runs=[A,results/B]",
+        of_run=False,
+    ),
     Stage("workspace", "save a Weights & Biases workspace for the suite", of_run=False),
 )
 

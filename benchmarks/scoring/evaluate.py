@@ -146,10 +146,10 @@ def _recorded(run: Run, agent: Agent, seeds: Sequence[int]) -> list[Episode]:
                     f"the recorded {agent.name} of task {task} has {len(recording)} episodes, but {len(seeds)} are "
                     f"scored: set evaluate.episodes={len(recording)}, or leave the task out with tasks=[…]."
                 )
-            rows = zip(seeds, recording.returns, recording.lengths, recording.successes, strict=False)
+            rows = zip(seeds, recording.returns, recording.lengths, recording.successes, recording.costs, strict=False)
             episodes += [
-                Episode(task, seed, float(total), int(length), success, False, None)
-                for seed, total, length, success in rows
+                Episode(task, seed, float(total), int(length), success, False, None, cost)
+                for seed, total, length, success, cost in rows
             ]
     return episodes
 

@@ -219,15 +219,16 @@ class Results:
         seal(folder, [f"{name}.csv" for name in FILES])
 
     @staticmethod
-    def read(folder: Path) -> "Results":
-        """Read the four files, plain or compressed (``scores.csv.gz``), and check them.
+    def read(folder: Path, *, sealed: bool = True) -> "Results":
+        """Read and check the four files, plain or compressed; ``sealed``: as they were written.
 
         Raises:
             GatitoError: if a file is missing, was changed since it was written, or its rows fail a check; the message
                 names the file and the rows.
         """
         names = [f"{name}.csv{suffix}" for name in FILES for suffix in ("", ".gz")]
-        check_seal(folder, names, "run with stages=[evaluate,report], which writes it again.")
+        if sealed:
+            check_seal(folder, names, "run with stages=[evaluate,report], which writes it again.")
         remedy = "run with stages=[evaluate,report] first, or name a folder with results."
         results = Results(
             **{name: tuple(read_csv(folder / f"{name}.csv", kind, remedy)) for name, kind in FILES.items()}

@@ -8,9 +8,12 @@ import importlib.util
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import torch
@@ -19,19 +22,33 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.settings import check_settings
 from benchmarks.tasks import Task, has_action_mask
 from experts.recipe import ALGORITHMS, PROGRAMS, ExpertRecipe
+from experts.sb3.normalizer import put_moments
 from experts.sb3.spaces import ANOTHER_EXPERT
 from experts.sb3.vector_env import AtariVecEnv, ReplayableVecEnv
 
 MASKABLE = "maskable_ppo"
 """The algorithm for environments that give ``info["action_mask"]``."""
-_ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
+_ACTIVATIONS = {
+    "relu": torch.nn.ReLU,
+    "tanh": torch.nn.Tanh,
+    "elu": torch.nn.ELU,
+    "silu": torch.nn.SiLU,
+    "gelu": torch.nn.GELU,
+    "leaky_relu": torch.nn.LeakyReLU,
+    "sigmoid": torch.nn.Sigmoid,
+}
 _HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 _OURS = (
     "policy",
@@ -117,9 +134,20 @@ class SmallCNN(BaseFeaturesExtractor):
             return self.layers(observations.contiguous(memory_format=torch.channels_last)).float()
 
 
-_NETWORKS: dict[str, type[BaseFeaturesExtractor]] = {"small_cnn": SmallCNN}
+_NETWORKS: dict[str, type[BaseFeaturesExtractor]] = {
+    "small_cnn": SmallCNN,
+    "nature_cnn": NatureCNN,
+    "flatten": FlattenExtractor,
+    "combined": CombinedExtractor,
+}
 _WORDS = {"activation_fn": _ACTIVATIONS, "features_extractor_class": _NETWORKS}
 """Arguments in policy_kwargs that are classes, and the words that a recipe names them by."""
+
+
+def word_of(argument: str, class_name: str) -> str | None:
+    """The word for a class that is named in full, such as ``torch.nn.modules.activation.ReLU``; None: there is none."""
+    names = {f"{found.__module__}.{found.__qualname__}": word for word, found in _WORDS[argument].items()}
+    return names.get(class_name)
 
 
 _ADAM: dict[str, dict[str, Any]] = {
@@ -128,6 +156,9 @@ _ADAM: dict[str, dict[str, Any]] = {
     "dqn": {"fused": True},
     "sac": {"fused": True},
     "td3": {"fused": True},
+    "ddpg": {"fused": True},
+    "tqc": {"fused": True},
+    "trpo": {"fused": True, "eps": 1e-5},
 }
 """One call for all weights: small networks wait for calls, not for products."""
 
@@ -217,6 +248,8 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
         sigma = np.full(math.prod(action.shape or ()), float(arguments["action_noise"]))
         arguments["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)
     policy = "CnnPolicy" if len(observation.shape or ()) == 3 else "MlpPolicy"
+    if isinstance(observation, gym.spaces.Dict):
+        policy = "MultiInputPolicy"
     try:
         model = ALGORITHMS.load(recipe.algorithm)(policy, env, seed=seed, device="cpu", verbose=0, **arguments)
     except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
@@ -227,6 +260,36 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
     if isinstance(model, HoldingDQN):
         model.longest = recipe.hold_exploration
     return model
+
+
+def save_model(model: BaseAlgorithm, path: Path) -> None:
+    """Save a model so that stable-baselines3 loads it where gatito is not installed."""
+    module = sys.modules[SmallCNN.__module__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        with path.open("wb") as file:
+            model.save(file)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def save_statistics(numbers: Mapping[str, Any], env: VecEnv, path: Path) -> None:
+    """Save statistics of observations, see :func:`experts.sb3.normalizer.normalize`, as VecNormalize loads them."""
+    parts = {"": numbers} if "mean" in numbers else numbers
+    bounds = next(iter(parts.values()))
+    keys = None if "mean" in numbers else list(numbers)
+    normalizer = VecNormalize(
+        env,
+        training=False,
+        norm_reward=False,
+        clip_obs=float(bounds["clip"]),
+        epsilon=float(bounds["epsilon"]),
+        norm_obs_keys=keys,
+    )
+    moments: Any = normalizer.obs_rms
+    for key, own in parts.items():
+        put_moments(moments[key] if keys else moments, own)
+    normalizer.save(str(path))
 
 
 def use_empty_logger(model: BaseAlgorithm) -> None:

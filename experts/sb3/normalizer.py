@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 
@@ -17,21 +18,35 @@ def normalizer_state(env: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def put_normalizer(env: Any, state: Mapping[str, Any]) -> None:  # noqa: ANN401
     """The inverse of :func:`normalizer_state`."""
-    _put_moments(env.ret_rms, state["rewards"])
+    put_moments(env.ret_rms, state["rewards"])
     env.returns = np.asarray(state["rewards"]["returns"])
     if env.norm_obs:
-        _put_moments(env.obs_rms, state["observations"])
+        put_moments(env.obs_rms, state["observations"])
 
 
-def normalize(observations: np.ndarray, numbers: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Scale observations, ``(n, *shape)``, as VecNormalize does, with the ``observations`` part of its state."""
+def normalize(observations: Any, numbers: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Scale observations, ``(n, *shape)``, as VecNormalize does, with the ``observations`` part of its state.
+
+    Of a dictionary of observations, those are scaled that have numbers.
+    """
+    if isinstance(observations, Mapping):
+        scaled = {name: normalize(observations[name], own) for name, own in numbers.items()}
+        return {**observations, **scaled}
     scaled = (observations - numbers["mean"]) / np.sqrt(numbers["var"] + numbers["epsilon"])
     return scaled.clip(-numbers["clip"], numbers["clip"]).astype(np.float32)
+
+
+def statistics_fit(numbers: Mapping[str, Any], space: gym.Space) -> bool:
+    """Whether such numbers are of observations of a space."""
+    if isinstance(space, gym.spaces.Dict):
+        return all(name in space.spaces and statistics_fit(own, space[name]) for name, own in numbers.items())
+    return "mean" in numbers and numbers["mean"].shape == (space.shape or ())
 
 
 def _moments(running: Any) -> dict[str, Any]:  # noqa: ANN401
     return {name: np.asarray(getattr(running, name)) for name in ("mean", "var", "count")}
 
 
-def _put_moments(running: Any, state: Mapping[str, Any]) -> None:  # noqa: ANN401
+def put_moments(running: Any, state: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Put ``mean``, ``var`` and ``count`` into a running mean and deviation."""
     running.mean, running.var, running.count = (np.asarray(state[name]) for name in ("mean", "var", "count"))

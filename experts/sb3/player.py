@@ -13,11 +13,15 @@ from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.actions import options_of, split_options
 from experts.recipe import ExpertRecipe
-from experts.sb3.algorithms import build, make_vec_env
+from experts.sb3.algorithms import build
+from experts.sb3.native import Between, Native
 from experts.sb3.normalizer import normalize
 from experts.sb3.spaces import Translator
+from experts.sb3.vector_env import spaces_only
 
-_TRAINING_ONLY = ("critic.", "critic_target.", "actor_target.", "q_net_target.")  # of TD3, SAC and DQN
+_TRAINING_ONLY = ("critic.", "critic_target.", "actor_target.", "q_net_target.", "quantile_net_target.")
+_Q_NETWORKS, _CERTAIN, _SQUASHED = ("dqn", "qrdqn"), ("td3", "ddpg"), ("sac", "tqc")
+"""Algorithms by how their policies act: by the highest of their values, by a network alone, by a squashed normal."""
 
 
 class ExpertPolicy(Policy):
@@ -25,6 +29,8 @@ class ExpertPolicy(Policy):
 
     Attributes:
         network: the network that it asks.
+        model: the algorithm that owns the network.
+        normalizer: the observations' statistics, see :func:`experts.sb3.normalizer.normalize`; None: there are none.
     """
 
     name = "expert"
@@ -32,21 +38,20 @@ class ExpertPolicy(Policy):
     def __init__(self, task: Task, recipe: ExpertRecipe, state: Mapping[str, Any]) -> None:
         """Build the policy from the recipe and put the weights of ``state`` (see :func:`policy_state`) in."""
         recipe = _for_play(recipe)
-        env = make_vec_env(task, recipe, seed=0)
+        self._translator: Between = Native(task) if state.get("native") else Translator(task)
+        env = spaces_only(self._translator.observation_space, self._translator.action_space)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one environment does not fill the recipe's batches, nor must it
-            self._model: Any = build(task, recipe, env, seed=0)
+            self.model: Any = build(task, recipe, env, seed=0)
         env.close()
-        _load_weights(self._model.policy, state["policy"])
-        self._model.policy.set_training_mode(False)
-        self.network: torch.nn.Module = self._model.policy
+        _load_weights(self.model.policy, state["policy"])
+        self.model.policy.set_training_mode(False)
+        self.network: torch.nn.Module = self.model.policy
         normalizer = state.get("normalizer")
-        self._normalizer = {name: np.asarray(value) for name, value in normalizer.items()} if normalizer else None
-        self._translator = Translator(task)
+        self.normalizer = _as_arrays(normalizer) if normalizer else None
         self._space = self._translator.action_space
         self._algorithm = recipe.algorithm
-        kinds = {"dqn": "q", "td3": None, "sac": "gaussian"}  # TD3's actions are certain
-        kind = kinds.get(recipe.algorithm, "gaussian" if isinstance(self._space, gym.spaces.Box) else "logits")
+        kind = _kind(recipe.algorithm, self._space)
         self.distribution_kind: Mapping[str, str] = {task.name: kind} if kind else {}
 
     def initial_state(self, num_envs: int) -> None:
@@ -55,40 +60,50 @@ class ExpertPolicy(Policy):
     @torch.no_grad()
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The greedy action and the distribution behind it."""
-        return [self._decide(rows.observations, rows.action_masks) for rows in inputs], state
+        return [self._decide(rows) for rows in inputs], state
 
-    def _decide(self, observations: np.ndarray, masks: np.ndarray | None) -> PolicyOutput:
-        policy: Any = self._model.policy
-        observations = self._translator.observe(observations)
+    def _decide(self, rows: PolicyInput) -> PolicyOutput:
+        policy: Any = self.model.policy
+        observations = self._translator.observe(rows.observations)
         tensor, _ = policy.obs_to_tensor(
-            observations if self._normalizer is None else normalize(observations, self._normalizer)
+            observations if self.normalizer is None else normalize(observations, self.normalizer)
         )
-        if self._algorithm == "dqn":
-            values = self._model.q_net(tensor).numpy()
-            actions = self._translator.act(values.argmax(axis=1))
-            return PolicyOutput(actions, actions, values)
-        if self._algorithm == "td3":
+        if self._algorithm in _Q_NETWORKS:
+            values = policy.q_net(tensor) if self._algorithm == "dqn" else policy.quantile_net(tensor).mean(dim=1)
+            return self._choices(values.numpy(), rows.action_masks)
+        if self._algorithm in _CERTAIN:
             return self._continuous(policy.unscale_action(policy.actor(tensor).numpy()), None)
-        if self._algorithm == "sac":
+        if self._algorithm in _SQUASHED:
             # Actions are tanh(u), u normal. Their spread is u's times the slope of tanh, times half the action's range.
-            mean, log_deviation, _ = policy.actor.get_action_dist_params(tensor)
-            unit = mean.tanh()
-            deviation = ((1 - unit.square()) * log_deviation.exp()).numpy() * _half_range(self._space)
+            mean, log_deviation, further = policy.actor.get_action_dist_params(tensor)
+            unit, deviation = mean.tanh(), log_deviation.exp()
+            if further:  # gSDE: the deviation depends on the state
+                normal = policy.actor.action_dist.proba_distribution(mean, log_deviation, further["latent_sde"])
+                deviation = normal.distribution.stddev
+            deviation = ((1 - unit.square()) * deviation).numpy() * _half_range(self._space)
             return self._continuous(policy.unscale_action(unit.numpy()), deviation)
         found = policy.get_distribution(tensor)
         if isinstance(self._space, gym.spaces.Box):
-            return self._continuous(found.distribution.mean.numpy(), found.distribution.stddev.numpy())
+            mean, deviation = found.distribution.mean, found.distribution.stddev.numpy()
+            if policy.squash_output:
+                unit = mean.tanh()
+                deviation = (1 - unit.square()).numpy() * deviation * _half_range(self._space)
+                return self._continuous(policy.unscale_action(unit.numpy()), deviation)
+            return self._continuous(mean.numpy(), deviation)
         # Several choices are a list of distributions, by sb3-contrib under a name of its own.
         every = getattr(found, "distributions", None) or found.distribution
         every = every if isinstance(every, list) else [every]
-        logits = np.concatenate([each.logits.numpy() for each in every], axis=1)
+        return self._choices(np.concatenate([each.logits.numpy() for each in every], axis=1), rows.action_masks)
+
+    def _choices(self, values: np.ndarray, masks: np.ndarray | None) -> PolicyOutput:
+        """The legal options of the highest values, ``(n, options)``."""
         if masks is not None:
-            logits = np.where(masks, logits, -np.inf).astype(np.float32)
+            values = np.where(masks, values, -np.inf).astype(np.float32)
         if isinstance(self._space, gym.spaces.Discrete):
-            actions = self._translator.act(logits.argmax(axis=1))
+            actions = self._translator.act(values.argmax(axis=1))
         else:
-            actions = np.stack([each.argmax(axis=1) for each in split_options(logits, options_of(self._space))], axis=1)
-        return PolicyOutput(actions, actions, logits)
+            actions = np.stack([each.argmax(axis=1) for each in split_options(values, options_of(self._space))], axis=1)
+        return PolicyOutput(actions, actions, values)
 
     def _continuous(self, means: np.ndarray, deviations: np.ndarray | None) -> PolicyOutput:
         space = self._space
@@ -100,6 +115,21 @@ class ExpertPolicy(Policy):
             return PolicyOutput(actions, actions)
         normals = self._translator.normals(means.reshape(rows, -1), deviations.reshape(rows, -1))
         return PolicyOutput(actions, actions, normals)
+
+
+def _kind(algorithm: str, space: gym.Space) -> str | None:
+    """What the distributions of an algorithm are; None: it has none that can be recorded."""
+    if algorithm in _Q_NETWORKS:
+        return "q"
+    if algorithm in _CERTAIN:
+        return None
+    return "gaussian" if isinstance(space, gym.spaces.Box) else "logits"
+
+
+def _as_arrays(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _as_arrays(value) if isinstance(value, Mapping) else np.asarray(value) for name, value in numbers.items()
+    }
 
 
 def _for_play(recipe: ExpertRecipe) -> ExpertRecipe:

@@ -16,6 +16,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive, training_seed
 from benchmarks.tasks import Task, make_env
 from benchmarks.tasks.atari import make_vector
+from benchmarks.tasks.observations import FrameStack
 from experts.recipe import ExpertRecipe
 from experts.sb3.replay import Place, Replayable, inner
 from experts.sb3.spaces import Translated, Translator
@@ -39,6 +40,24 @@ class CostPenalty(gym.Wrapper):
         if "cost" not in info:
             raise GatitoError('expert.cost_weight needs an environment that gives info["cost"]: leave it at 0.')
         return observation, float(reward) - self._weight * float(info["cost"]), terminated, truncated, info
+
+
+class _Spaces(gym.Env):
+    """Spaces alone, of which networks are built; nothing can be played."""
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+
+def spaces_only(observation_space: gym.Space, action_space: gym.Space) -> VecEnv:
+    """What an algorithm is built with that is not trained.
+
+    A FrameStack is a Box there: files that the algorithm saves need no class of gatito.
+    """
+    if isinstance(observation_space, FrameStack):
+        low, high = observation_space.low, observation_space.high
+        observation_space = gym.spaces.Box(low, high, dtype=observation_space.dtype.type)
+    return DummyVecEnv([lambda: _Spaces(observation_space, action_space)])
 
 
 class ReplayableVecEnv(DummyVecEnv):

@@ -9,7 +9,8 @@ from benchmarks.play.policy import Noisy, RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import spaces
-from experts.datasets import dataset_digest, dataset_episodes, export_dataset
+from experts.datasets import dataset_digest, dataset_episodes
+from experts.minari_export import export_dataset
 from tests.conftest import make_task
 
 minari = pytest.importorskip("minari")

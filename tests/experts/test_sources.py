@@ -8,7 +8,7 @@ import pytest
 from benchmarks.base.artifacts import read_json, read_manifest, write_json
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Suite
-from experts import released, train
+from experts import load, released, train
 from experts.recipe import DATASET, RELEASED, ExpertRecipe, ExpertsConfig
 from tests.conftest import ROOT, gatito, make_run, make_task
 
@@ -183,4 +183,4 @@ def test_the_projects_released_experts_are_intact():
 def test_a_recipe_of_an_earlier_version_is_rejected_in_one_line(tmp_path):
     write_json(tmp_path / "expert.json", {"recipe": {"algorithm": "random", "envs": 4}})
     with pytest.raises(GatitoError, match=r"expert.envs is now suite\.tasks\.\*\.expert\.num_envs\. Remove the folder"):
-        train.load_expert(tmp_path, make_task("tests.environments:Counter-v0"))
+        load.load_expert(tmp_path, make_task("tests.environments:Counter-v0"))

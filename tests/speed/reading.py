@@ -132,7 +132,7 @@ def _minari(name: str, recorded: Trajectories, folder: Path) -> Callable[[Window
     """A dataset as ``gatito stages=[export]`` writes it; Minari reads whole episodes."""
     import minari
 
-    from experts.datasets import export_dataset
+    from experts.minari_export import export_dataset
 
     written = export_dataset(_task(name), "random", recorded, folder / "minari")
     dataset = minari.MinariDataset(folder / "minari" / written / "data")

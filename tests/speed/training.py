@@ -21,8 +21,9 @@ import yaml
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.play.rollout import rollout
+from experts.load import load_expert
 from experts.recipe import ExpertRecipe, ExpertsConfig
-from experts.train import load_expert, train_experts
+from experts.train import train_experts
 from tests.conftest import ROOT, make_run
 from tests.speed.cases import Case, Measurement
 from tests.speed.crew import Crew

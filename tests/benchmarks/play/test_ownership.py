@@ -16,7 +16,8 @@ from benchmarks.report.clips import ClipsConfig, Filmed
 from benchmarks.runs.failures import Failures
 from benchmarks.tasks import Suite, Task, make_env, spaces
 from benchmarks.tasks.snapshots.snapshot import restore, save
-from experts.datasets import dataset_episodes, export_dataset
+from experts.datasets import dataset_episodes
+from experts.minari_export import export_dataset
 from generalist.amplifiers.simulator import Simulator
 from generalist.network.distributions import Distribution
 from generalist.network.inference_cost import InferenceCost

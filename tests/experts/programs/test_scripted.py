@@ -18,10 +18,11 @@ from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Suite, make_env
 from experts import train
+from experts.load import load_expert
 from experts.programs.scripted import make_program
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite
-from experts.train import expert_artifact, load_expert, read_gate, train_experts
+from experts.train import expert_artifact, read_gate, train_experts
 from tests.benchmarks.tasks.test_babyai import level
 from tests.benchmarks.tasks.test_metaworld import arm
 from tests.conftest import ROOT, make_run, make_task
