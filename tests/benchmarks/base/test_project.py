@@ -25,8 +25,8 @@ def test_a_path_is_looked_for_in_the_working_folder_then_among_the_shipped_files
 
 def test_the_remedy_for_a_damaged_file_depends_on_where_it_came_from(tmp_path, monkeypatch):
     monkeypatch.setattr(project, "_INSTALLED", tmp_path / "gatito_data")
-    assert project.fetch_anew(tmp_path / "gatito_data" / "results" / "x").startswith("Install gatito anew")
-    assert project.fetch_anew(Path("results/x")) == "Fetch it anew (git checkout -- results/x)"
+    assert project.restore_remedy(tmp_path / "gatito_data" / "results" / "x").startswith("Reinstall gatito")
+    assert project.restore_remedy(Path("results/x")) == "Restore it (git checkout -- results/x)"
 
 
 def test_only_a_checkout_tells_a_commit(tmp_path, monkeypatch):
