@@ -61,7 +61,9 @@ def returns(found, task=COUNTER, seeds=range(3), **options):
         return [episode.total_return for episode in rollout(policy, {task: seeds}, envs_per_task=2)]
 
 
-@pytest.mark.parametrize("found", [Twos, Twos(), two, load, load_policy], ids=lambda found: str(found)[:30])
+@pytest.mark.parametrize(
+    "found", [Twos, Twos(), two, load, load_policy], ids=["class", "object", "function", "loader", "policy"]
+)
 def test_classes_objects_and_functions_become_policies(found):
     assert returns(found) == [10, 10, 10]
 
