@@ -14,7 +14,9 @@ from tests.conftest import ROOT, gatito
 EXAMPLES = {
     name: text
     for name, text in re.findall(
-        r"^```python\n# (\w+)\.py\n(.*?)^```", (ROOT / "docs" / "agents.md").read_text(encoding="utf-8"), re.M | re.S
+        r"^```python\n# (\w+)\.py\n(.*?)^```",
+        "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("agents.md", "extending.md")),
+        re.M | re.S,
     )
 }
 BAD = """
@@ -48,6 +50,9 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "brought"
 version = "1"
+
+[project.entry-points."gatito.plugins"]
+bandits = "brought.my_family"
 
 [tool.setuptools]
 packages = ["brought"]
@@ -157,3 +162,17 @@ def test_missing_agents_get_one_line_before_any_work(run, tmp_path, word, line):
     done = run(*word.split())
     assert done.returncode == 1 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results" / "runs").exists()
+
+
+def test_an_installed_plugin_brings_its_family_and_expert_without_being_named(site, tmp_path):
+    """The example of docs/extending.md; its package has an entry point of group gatito.plugins."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    [suite] = re.findall(r"^```yaml\n# bandits.yaml\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "bandits.yaml").write_text(suite)
+    words = ["suite=./bandits.yaml", "experts.gate_episodes=4", "record.env_steps=300", "distill.updates=5"]
+    words += ["distill.batch_size=4", "evaluate.episodes=4", "controls=none", "clips.agents=[]", "tracking=none"]
+    done = gatito(*words, "name=a", "workers=1", cwd=tmp_path, PYTHONPATH=os.pathsep.join([str(ROOT), str(site)]))
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "results/runs/a/table.csv").open() as file:
+        raw = {row["agent"]: float(row["raw"]) for row in csv.DictReader(file) if row["task"] == "bandits/three"}
+    assert raw["expert"] == 10 and set(raw) == {"random", "expert", "generalist"}
