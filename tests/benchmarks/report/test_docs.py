@@ -15,14 +15,9 @@ from omegaconf import OmegaConf
 
 import gatito as entry
 from benchmarks.base import renamed
-from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.suite_files import name_suite_files
 from benchmarks.report import docs
-from benchmarks.report.formats import to_markdown
-from benchmarks.report.report import score_by_return, score_results
-from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
 from benchmarks.runs.stage import STAGES
-from benchmarks.scoring.results import Results
 from gatito_configuration import store_suite
 from tests.conftest import ROOT
 
@@ -67,16 +62,6 @@ def test_a_stale_part_is_regenerated_and_other_text_is_kept(tmp_path, monkeypatc
 
 def test_the_rounds_of_all_runs_are_in_one_file():
     assert (RESULTS / "ida" / "rounds.csv").read_text() == docs.all_rounds(RESULTS)
-
-
-@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.relative_to(RESULTS).as_posix())
-def test_every_committed_table_is_what_the_committed_rows_give(folder):
-    board = score_results(Results.read(folder))
-    text = (folder / "table.md").read_text()
-    assert text.startswith(headline(board))
-    for table in all_tables(board, score_by_return(board)):
-        assert to_markdown(table) in text
-    assert (folder / "table.csv").read_text() == to_csv(tidy_scores(board), TidyScore)
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.relative_to(RESULTS).as_posix())
