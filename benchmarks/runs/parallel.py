@@ -199,7 +199,8 @@ def _temporary_folder() -> Iterator[Path]:
             os.close(descriptor)
 
 
-_idle: list[ProcessPoolExecutor] = []  # pools of one process, kept for the next jobs: importing torch takes seconds
+# Pools of one process, and when each became idle, kept for the next jobs: importing torch takes seconds.
+_idle: list[tuple[ProcessPoolExecutor, float]] = []
 
 
 def _outcomes(
@@ -225,7 +226,7 @@ def _outcomes(
                 job, pool = working[future]
                 try:
                     outcome = future.result()
-                    _idle.append(pool)
+                    _idle.append((pool, time.monotonic()))
                 except TerminatedWorkerError as error:
                     hung = watchman.end(_sight_file(*board[job]))
                     outcome = _Outcome(error=hung, death=None if hung else _cause(error, _crash_file(*board[job])))
@@ -251,12 +252,16 @@ def _uninterrupted() -> Iterator[None]:
 def close_pools() -> None:
     """Kill idle processes, which threads of an environment could otherwise keep alive."""
     while _idle:
-        _idle.pop().shutdown(kill_workers=True)
+        _idle.pop()[0].shutdown(kill_workers=True)
 
 
 def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[_Outcome]]:  # noqa: ANN401
     while _idle:
-        pool = _idle.pop()
+        pool, since = _idle.pop()
+        # A pool whose process has ended starts another one, but loky would not notice that one's death.
+        if not pool._processes or time.monotonic() - since > _IDLE_SECONDS / 2:
+            pool.shutdown(kill_workers=True)
+            continue
         try:
             return pool, pool.submit(*call)
         except BrokenProcessPool:  # its process was killed while idle

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from joblib.externals.loky import ProcessPoolExecutor
 
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.runs import parallel
@@ -191,3 +192,15 @@ def test_ctrl_c_ends_all_at_once():
         for _ in range(100):  # another process collects dead processes
             os.killpg(process.pid, 0)
             time.sleep(0.1)
+
+
+def test_a_process_that_ended_while_it_was_idle_is_replaced_by_a_new_one(monkeypatch):
+    """Its pool would start another process, and might not notice the death of that one: the run would hang."""
+    pool = ProcessPoolExecutor(1, timeout=0.2)
+    assert pool.submit(int).result() == 0
+    while pool._processes:
+        time.sleep(0.05)
+    monkeypatch.setattr(pool, "submit", lambda *call: pytest.fail("the old pool was used"))
+    monkeypatch.setattr(parallel, "_idle", [(pool, time.monotonic())])
+    results, failures = run(jobs(a="die", b="return"))
+    assert list(results.values()) == ["b done"] and list(failures._failed) == ["a"]
