@@ -89,12 +89,15 @@ class _Watch:
 
     @contextlib.contextmanager
     def timed(self, stopwatch: Stopwatch) -> Iterator[None]:
-        """One call, where a microsecond more does not matter."""
+        """One call, where a microsecond more does not matter; a call within which it happens is watched again after."""
+        outer = self.inside
         try:
             self.enter(stopwatch)
             yield
         finally:
             self.leave()
+            if outer is not None:
+                self.enter(outer)
 
     @contextlib.contextmanager
     def shown_in(self, file: Path) -> Iterator[None]:

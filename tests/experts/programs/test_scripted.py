@@ -209,7 +209,7 @@ def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, ca
     here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
     monkeypatch.setattr(recording, "run_jobs", here)
     record_suite(run, made, RecordConfig(env_steps=300, random_env_steps=2, shards=1))
-    assert re.search(rf"{task.name}: \d+ of 300 steps, for all 2 episodes are played.", capfd.readouterr().err)
+    assert re.search(rf"{task.name}: only \d+ of 300 steps, since all 2 episodes are played", capfd.readouterr().err)
 
 
 def test_a_bot_that_always_truncates_ends_the_recording_with_one_line(tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_a_bot_that_always_truncates_ends_the_recording_with_one_line(tmp_path, 
     with pytest.raises(GatitoError, match=r"task babyai/gotoobj: its expert abandoned \d+ of \d+ episodes, so there"):
         artifact = Artifact(tmp_path / "r", "trajectories", {"agent": "expert"})
         take = RecordingJob(task, lambda: make_program(task, BOT), artifact, 300, Purpose.RECORDING, seed=0, num_envs=1)
-        recording._record_shard(take=take, shard=0, report=lambda _: None)
+        recording._record_shard(recording=take, shard=0, report=lambda _: None)
 
 
 @pytest.mark.parametrize(

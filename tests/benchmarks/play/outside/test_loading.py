@@ -11,6 +11,7 @@ from benchmarks.play.outside.checked import CheckedPolicy
 from benchmarks.play.outside.loading import AgentConfig, as_policy, load_agent
 from benchmarks.play.policy import Policy, PolicyOutput
 from benchmarks.play.rollout import rollout
+from benchmarks.tasks import make_env
 from tests.conftest import make_task
 
 COUNTER = make_task(kwargs={"length": 5})  # two numbers in, actions 0 to 2, the reward is the action
@@ -249,3 +250,16 @@ def test_an_agents_fingerprint_depends_on_its_code_files_and_options(tmp_path, m
     third = AgentConfig.parse("mine", entry).identity
     assert len({str(each) for each in (first, second, third)}) == 3
     assert load_agent("mine", AgentConfig.parse("mine", entry), [COUNTER]).name == "mine"
+
+
+def test_an_agent_whose_first_action_makes_an_environment_is_stopped_all_the_same():
+    fresh = make_task(kwargs={"length": 6}, name="toy/fresh")  # its spaces are not known yet
+
+    def act(observation):
+        while True:
+            pass
+
+    policy = CheckedPolicy("slow", as_policy("slow", act, [fresh]), step_seconds=1)
+    env = make_env(fresh)
+    with pytest.raises(GatitoError, match="agent slow took more than 1 seconds"):
+        next(rollout(policy, {fresh: [0]}, make=lambda task: env))
