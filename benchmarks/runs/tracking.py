@@ -142,7 +142,7 @@ def _give_up() -> None:
     import wandb
 
     kill_service()
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, SystemExit):  # wandb may exit with the code of the service that was killed
         within(_MOST_SECONDS, wandb.teardown)
 
 
