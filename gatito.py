@@ -58,18 +58,18 @@ if TYPE_CHECKING:
     from generalist.stages import Generalist
 restore()
 
-API = ("check_env", "check_policy", "distill", "evaluate", "expert", "generalist", "make_env", "recording", "suite")
 _sweep = Sweep()  # the runs of this process
 register_tasks(DATA / "results" / "experts" / "experts.csv", "gatito_api:make_env")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """The Python API, imported when it is first used."""
-    if name in API:
+    """The functions of the Python API, imported when the first one is used."""
+    if not name.startswith("_"):
         import gatito_api
 
-        return getattr(gatito_api, name)
-    raise AttributeError(f"module 'gatito' has no attribute {name!r}; its API is {', '.join(API)}.")
+        if name in gatito_api.__all__:
+            return getattr(gatito_api, name)
+    raise AttributeError(f"module 'gatito' has no attribute {name!r}: see docs/agents.md for its API.")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,18 @@ from gatito_configuration import Config, read_config, store_suite
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = [
+    "check_env",
+    "check_policy",
+    "distill",
+    "evaluate",
+    "expert",
+    "generalist",
+    "load_plugins",
+    "make_env",
+    "recording",
+    "suite",
+]
 _QUIET = ("tracking=none", "clips.agents=[]")
 
 
@@ -107,7 +119,8 @@ def suite(name: str = "classic", tasks: Sequence[str] | None = None) -> Suite:
     Raises:
         GatitoError: if there is no such suite or task, or a package is missing.
     """
-    return _resolved(_config(name, tasks))
+    config = _config(name, tasks)
+    return Suite.resolve(config.suite, config.tasks)
 
 
 def task(name: str) -> Task:
@@ -165,7 +178,7 @@ def generalist(suite: str = "mixed", *, deterministic: bool = True) -> Policy:
     folder = find(config.generalist.released_folder(config.suite.name))
     if read_manifest(folder) is None:
         raise FatalError(f"{folder} has no released generalist: distil one with gatito suite={suite}.")
-    return NetworkPolicy.load(folder, _resolved(config).tasks, deterministic=deterministic)
+    return NetworkPolicy.load(folder, Suite.resolve(config.suite, config.tasks).tasks, deterministic=deterministic)
 
 
 def recording(path: str | Path) -> Trajectories:
@@ -305,10 +318,6 @@ def _config(suite: str, tasks: Sequence[str] | None, *overrides: str) -> Config:
         return read_config(compose("config", words))
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return read_config(compose("config", words))
-
-
-def _resolved(config: Config) -> Suite:
-    return Suite.resolve(config.suite, config.tasks)
 
 
 def _plan(config: Config, name: str) -> AbstractContextManager[gatito.Plan]:

@@ -1,8 +1,7 @@
-"""Has the project's own packages found under their names; the entry point imports it before them.
+"""Make imports of ``benchmarks``, ``experts`` and ``generalist`` find gatito's own packages; imported first.
 
-``benchmarks`` and ``experts`` are common names. ``python -m gatito`` puts the working folder first on ``sys.path``, and
-PYTHONPATH may name other folders, whose packages would be imported in place of ours. Worker processes are given the
-``sys.path`` of the process that starts them.
+These are common names: ``python -m gatito`` puts the working folder first on ``sys.path``, and PYTHONPATH may name
+other folders, and their packages would be imported instead. Worker processes inherit ``sys.path`` from their parent.
 """
 
 import sys
@@ -14,10 +13,10 @@ PACKAGES = ("benchmarks", "experts", "generalist")
 
 
 def find_own_packages() -> None:
-    """Order ``sys.path`` such that each of :data:`PACKAGES` is ours.
+    """Reorder ``sys.path`` so that :data:`PACKAGES` are gatito's own.
 
     Raises:
-        ImportError: if another package of one of these names is imported already.
+        ImportError: if another package with one of these names is already imported.
     """
     for name in PACKAGES:
         place = getattr(sys.modules.get(name), "__file__", None)

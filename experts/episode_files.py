@@ -1,6 +1,5 @@
-"""Folders of episodes in NumPy's or Parquet's files, as docs/data.md describes them."""
+"""Folders of episodes in NumPy or Parquet files, as described in docs/data.md."""
 
-import contextlib
 import itertools
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import GatitoError, damage_as
 from benchmarks.base.names import inside
 from benchmarks.tasks import Task, spaces
 from experts.episodes import RawEpisode
@@ -18,8 +17,8 @@ from experts.episodes import RawEpisode
 FOLDER = "episodes"
 _SUFFIXES = (".npz", ".parquet")
 _STEPS = ("rewards", "terminated", "truncated")
-_MOST_BYTES = 2**32  # of a file, once it is unpacked
-_OF_DICTIONARY = "observations."  # before the name of an entry
+_MOST_BYTES = 2**32  # of an uncompressed file
+_OF_DICTIONARY = "observations."  # prefix of a dictionary's entries
 
 
 def is_episode_folder(name: str) -> bool:
@@ -31,7 +30,7 @@ def episode_paths(task: Task, name: str) -> list[Path]:
     """The files of a folder of episodes, in the order of their names.
 
     Raises:
-        GatitoError: if there are none, or one is a link.
+        GatitoError: if there are no files, or one is a link that leads out of the folder.
     """
     folder = Path(name) / FOLDER
     paths = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES) if folder.is_dir() else []
@@ -46,10 +45,10 @@ def file_episodes(task: Task, name: str) -> Iterator[RawEpisode]:
     """The episodes of all files.
 
     Raises:
-        GatitoError: naming the file that lacks something or is damaged.
+        GatitoError: if a file is incomplete or damaged; names the file.
     """
     for path in episode_paths(task, name):
-        with _damage_named(path):
+        with damage_as(lambda reason, path=path: f"{path} is damaged ({reason}): write it again, see docs/data.md."):
             if path.suffix == ".npz":
                 yield _raw(_numpy_columns(path), path)
             else:
@@ -58,7 +57,7 @@ def file_episodes(task: Task, name: str) -> Iterator[RawEpisode]:
 
 
 def _raw(columns: Mapping[str, np.ndarray], path: Path) -> RawEpisode:
-    """An episode of columns: T + 1 rows of observations, T of everything else."""
+    """An episode from its columns: T + 1 rows of observations, T rows of all others."""
     parts = {key.removeprefix(_OF_DICTIONARY): rows for key, rows in columns.items() if key.startswith(_OF_DICTIONARY)}
     observations = parts or columns.get("observations")
     missing = [name for name in ("actions", *_STEPS) if name not in columns]
@@ -104,7 +103,7 @@ def _refuse_large(path: Path, size: int) -> None:
 
 
 def _parquet_episodes(path: Path, task: Task) -> Iterator[dict[str, np.ndarray]]:
-    """Episodes of a Parquet file: those with one value in the column ``episode``, or the whole file."""
+    """The episodes of a Parquet file, by the column ``episode``; without it, the file is one episode."""
     file = _pyarrow()[0].ParquetFile(path)
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     _refuse_large(path, sum(group.total_byte_size for group in groups))
@@ -121,7 +120,7 @@ def _parquet_episodes(path: Path, task: Task) -> Iterator[dict[str, np.ndarray]]
 
 
 def _parquet_columns(table: Any, task: Task, path: Path) -> dict[str, np.ndarray]:  # noqa: ANN401
-    """Columns of one episode; its last row has where it ended, and nothing else that is read."""
+    """The columns of one episode; of its last row, only the observation is read."""
     observation, action = spaces(task)
     shapes = _shapes(observation) | {"actions": action.shape or (), "labels": action.shape or ()}
     columns: dict[str, np.ndarray] = {}
@@ -136,12 +135,12 @@ def _parquet_columns(table: Any, task: Task, path: Path) -> dict[str, np.ndarray
 
 
 def _values(column: Any, shape: Sequence[int] | None, place: str) -> np.ndarray:  # noqa: ANN401
-    """A column as an array; lists of equal lengths become axes, flat ones those of the space."""
+    """A column as an array; lists of equal lengths become axes, and flat lists get the shape of the space."""
     import pyarrow
 
     _, compute = _pyarrow()
     array = column.combine_chunks()
-    if isinstance(array, pyarrow.ChunkedArray):  # which an empty column stays
+    if isinstance(array, pyarrow.ChunkedArray):  # an empty column stays chunked
         array = array.chunk(0) if array.num_chunks else pyarrow.array([], array.type)
     axes = [len(array)]
     while pyarrow.types.is_nested(array.type):
@@ -176,15 +175,3 @@ def _pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise GatitoError(f"Parquet files need a package ({error}): pip install 'gatito[parquet]'.") from None
     return pyarrow.parquet, pyarrow.compute
-
-
-@contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Errors of a file that is cut or of another kind, of which NumPy and Arrow raise many, as one line."""
-    try:
-        yield
-    except (GatitoError, GeneratorExit, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GatitoError(f"{path} is damaged ({reason[:200]}): write it anew, see docs/data.md.") from None

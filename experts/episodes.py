@@ -1,7 +1,6 @@
-"""One episode that was recorded elsewhere, as if it had been recorded here.
+"""Conversion of episodes that were recorded elsewhere to the project's episodes.
 
-Values are cast to the types of the task's spaces, which must have the same shapes; actions must lie within the task's
-bounds.
+Values are cast to the types of the task's spaces and must have their shapes; actions must lie within the task's bounds.
 """
 
 from collections.abc import Mapping
@@ -24,20 +23,20 @@ _TOLERANCE = 1e-6  # by which actions may exceed their bounds: datasets may stor
 
 @dataclass(frozen=True)
 class RawEpisode:
-    """An episode as a dataset has it.
+    """An episode in the form of its dataset.
 
     Attributes:
-        observations: T + 1 rows, the last where the episode ended; of a dictionary, such arrays by name.
+        observations: T + 1 rows, the last one final; for dictionaries, such arrays by name.
         actions: T rows.
         rewards: T rows.
         terminated: T rows.
         truncated: T rows.
-        labels: T rows, what a learner should imitate; None: the actions.
-        costs: T rows; None: there are none.
-        masks: T rows, which actions were legal; None: all were.
-        success: whether the task was solved; None: it is not said.
-        seed: of the episode's reset; None: it is not said.
-        canonical: whether it is in the spaces that policies see; else in those of the environment itself.
+        labels: T rows, the actions to imitate; None: the actions taken.
+        costs: T rows; None: there is no hidden cost.
+        masks: T rows, which actions were legal; None: all.
+        success: whether the task was solved; None: unknown.
+        seed: the seed of the episode's reset; None: unknown.
+        canonical: whether values are in the canonical spaces (``tasks.canonical``) rather than the environment's own.
     """
 
     observations: Any
@@ -54,7 +53,7 @@ class RawEpisode:
 
     @property
     def finished(self) -> bool:
-        """Whether the last step terminates or truncates it."""
+        """Whether the last step terminates or truncates the episode."""
         return len(self.rewards) > 0 and bool(self.terminated[-1] or self.truncated[-1])
 
 
@@ -62,7 +61,7 @@ def checked_episode(task: Task, dataset: str, number: int, raw: RawEpisode) -> E
     """An episode of a dataset in the types of a task's spaces.
 
     Raises:
-        GatitoError: if its values cannot be cast without loss, lie outside of the spaces, or are not of one episode.
+        GatitoError: if values cannot be cast without loss, lie outside the spaces, or have inconsistent lengths.
     """
     observation, action = spaces(task)
     place = f"dataset {dataset} of task {task.name}, episode {number}"
@@ -105,7 +104,7 @@ def checked_episode(task: Task, dataset: str, number: int, raw: RawEpisode) -> E
 
 
 def _masks(space: gym.Space, masks: np.ndarray, actions: np.ndarray, place: str) -> np.ndarray:
-    """Masks as booleans; those of single choices must allow what was done."""
+    """Masks as booleans; those of a Discrete space must allow the actions taken."""
     masks = np.asarray(masks)
     if masks.ndim != 2 or masks.dtype.kind not in "iub":
         raise GatitoError(
@@ -183,10 +182,10 @@ def unpacked(space: gym.Space, rows: np.ndarray) -> Any:  # noqa: ANN401
 
 
 def _canonical(task: Task, observations: Any, actions: Any, steps: int, place: str) -> tuple[Any, Any]:  # noqa: ANN401
-    """An episode's observations and actions in the environment's own spaces, as policies see them.
+    """Observations and actions of the environment's own spaces, converted to the canonical ones.
 
     Raises:
-        GatitoError: if they are not of these spaces.
+        GatitoError: if values are not in these spaces.
     """
     observation, action = own_spaces(task)
     seen, done = adapt_observations(observation), adapt_actions(action)
@@ -203,7 +202,7 @@ def _canonical(task: Task, observations: Any, actions: Any, steps: int, place: s
 
 
 def _row(values: Any, step: int) -> Any:  # noqa: ANN401
-    """One step of what Minari stores for each part of a space."""
+    """One step of values that are stored per part of a space, as Minari does."""
     if isinstance(values, Mapping):
         return {name: _row(part, step) for name, part in values.items()}
     return tuple(_row(part, step) for part in values) if isinstance(values, tuple) else values[step]

@@ -1,4 +1,4 @@
-"""Finished experts: what each folder holds, as a policy and as a file for stable-baselines3."""
+"""Load finished experts as policies, and export them for stable-baselines3."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +35,7 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
 
 
 def export_expert(folder: Path, task: Task, target: Path) -> bool:
-    """Write a finished expert as a zip that stable-baselines3 loads; False: it is no network.
+    """Write a finished expert as a zip that stable-baselines3 loads; returns False if it is not a network.
 
     Raises:
         GatitoError: if a file is damaged.

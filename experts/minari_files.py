@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import GatitoError, damage_as
 from benchmarks.base.files import read_json
 from benchmarks.base.names import inside
 from benchmarks.tasks import Task, own_spaces, spaces
@@ -147,19 +147,14 @@ def _compatible(expected: gym.Space, other: gym.Space) -> bool:
     return expected == other
 
 
-@contextlib.contextmanager
-def report_damage(task: Task, name: str) -> Iterator[None]:
+def report_damage(task: Task, name: str) -> contextlib.AbstractContextManager[None]:
     """Turn the various errors that h5py and Minari raise for damaged files into one kind, with a remedy."""
-    try:
-        yield
-    except (GatitoError, GeneratorExit, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GatitoError(
-            f"dataset {name} of task {task.name} is damaged ({reason[:200]}): remove the folder "
-            f"{data_folder(name).parent} and download it again with `minari download`."
-        ) from None
+    return damage_as(
+        lambda reason: (
+            f"dataset {name} of task {task.name} is damaged ({reason}): remove the folder {data_folder(name).parent} "
+            "and download it again with `minari download`."
+        )
+    )
 
 
 def minari_package() -> Any:  # noqa: ANN401

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
 from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.policy import EpisodeMixture, Noisy, Policy, RandomPolicy
@@ -19,6 +20,7 @@ from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.overseer import check_costs
 from experts.datasets import dataset_episodes
 from experts.load import algorithm_of, load_expert
 from experts.recipe import DATASET, PROGRAMS
@@ -95,6 +97,9 @@ def record_suite(
     Raises:
         GatitoError: if an expert's files are damaged.
     """
+    for task in run.survivors("record"):
+        with run.failures.of(task.name):
+            _check_costs(task, config, task.name in reward_only)
     suite = run.survivors("record")
     artifacts: dict[str, dict[str, Artifact]] = {}
     recordings: list[RecordingJob] = []
@@ -139,6 +144,20 @@ def record_suite(
         run.tracker.write(folder, "record", lines, log_more=lineage, env_id=suite.name, **settings)
     survivors = {task.name for task in run.survivors("record")}
     return {name: agents for name, agents in artifacts.items() if name in survivors}
+
+
+def _check_costs(task: Task, config: RecordConfig, has_reward_only: bool) -> None:
+    """Reject settings that need a hidden cost where there is none.
+
+    Raises:
+        GatitoError: names the setting and the task.
+    """
+    if config.reward_only_share and not has_reward_only:
+        raise GatitoError(
+            f"record.reward_only_share={config.reward_only_share:g} needs an expert that weighs a hidden cost, and "
+            f"that of task {task.name} does not: set its expert.cost_weight, or leave the task out with tasks=[…]."
+        )
+    check_costs("record.without_cost", float(config.without_cost), [task])
 
 
 def _load_noisy(folder: Path, reward_only: Path | None, task: Task, config: RecordConfig) -> Policy:

@@ -1,5 +1,6 @@
 """Errors for users: a single line that states the problem and the remedy."""
 
+import contextlib
 import dataclasses
 import difflib
 import errno
@@ -64,6 +65,24 @@ def text_of(value: object, show: Callable[[object], str] = str) -> str:
     except Exception:  # its own conversion fails
         text = ""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+@contextlib.contextmanager
+def damage_as(line: Callable[[str], str]) -> Iterator[None]:
+    """Turn the many kinds of errors that a library raises for a damaged file into one kind.
+
+    Args:
+        line: the error message, given the library's error in at most 160 characters.
+
+    Raises:
+        GatitoError: with that line, for any error but a :class:`GatitoError`.
+    """
+    try:
+        yield
+    except GatitoError:
+        raise
+    except Exception as error:
+        raise GatitoError(line(f"{type(error).__name__}: {text_of(error)}"[:160])) from None
 
 
 def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:

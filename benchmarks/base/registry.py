@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
-from benchmarks.base.errors import FatalError, unknown
+from benchmarks.base.errors import FatalError, text_of, unknown
 from benchmarks.base.names import check_name
 
 Entry = TypeVar("Entry")
@@ -138,7 +138,7 @@ def import_module(name: str, subject: str) -> Any:  # noqa: ANN401
             f"{subject}: module {name} needs {error.name}, which is not installed: pip install it."
         ) from error
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
+        text = text_of(error)
         raise FatalError(
             f"{subject}: module {name} raised {type(error).__name__} while it was imported"
             f"{f' ({text})' if text else ''}: fix it, or leave it out."

@@ -1,4 +1,4 @@
-"""The arrays of a shard, written as its episodes come: each a ``.npy`` file, stacked frames compressed."""
+"""Write the arrays of a shard episode by episode: ``.npy`` files, and compressed frames."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ CHUNKS = "chunks.npy"
 
 
 class Columns(contextlib.ExitStack):
-    """The files of a shard that is being written."""
+    """The open files of a shard."""
 
     def __init__(self, folder: Path, stacked: bool) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Columns(contextlib.ExitStack):
         """Append an episode.
 
         Raises:
-            GatitoError: if it has other arrays than the first.
+            GatitoError: if the episode has other arrays than the first one.
         """
         if self._names and self._names != set(steps):
             different = ", ".join(sorted(self._names ^ set(steps)))
@@ -62,7 +62,7 @@ class Columns(contextlib.ExitStack):
 
 
 class _Column:
-    """A ``.npy`` file that grows; numpy's header leaves room for the number of rows."""
+    """A growing ``.npy`` file; NumPy's header has room for the final number of rows."""
 
     def __init__(self, file: IO[bytes], example: np.ndarray) -> None:
         self._file, self._rows = file, 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.base import artifacts, console
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import unknown
+from benchmarks.base.errors import text_of, unknown
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.rollout import rollout
@@ -187,7 +187,7 @@ def _cannot_render(task: Task) -> str | None:
         picture = env.render()
         env.close()
     except Exception as error:  # environments raise errors of any type
-        return " ".join(str(error).split())
+        return text_of(error)
     return None if isinstance(picture, np.ndarray) and picture.ndim == 3 else "render() returns no image"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, number, percent
+from benchmarks.report.rounds import SIDES, lines_by_round, round_of
 from benchmarks.scoring.agents import AgentId, with_label
 from benchmarks.scoring.restraint import common_fraction, restraint_at_fraction
 from benchmarks.scoring.restraint_board import REWARD_ONLY
@@ -213,34 +214,20 @@ def restraint_rounds(board: Scoreboard) -> dict[str, Any] | None:
     """R by round, of the generalist, the control and the amplified policies; None without rounds."""
     if board.restraint is None or not board.gains:
         return None
+    suite = board.restraint.suite.items()
     rows = [
-        point
-        | {"side": with_label(point["name"], point["label"]), "round": point["round"] - (point["name"] == "amplified")}
-        for point in _points(board)
-        if point["name"] in ("generalist", "control", "amplified")
+        {
+            "round": round_of(agent),
+            "side": with_label(agent.name, agent.label),
+            "r": score.restraint.value,
+            "low": score.restraint.low,
+            "high": score.restraint.high,
+        }
+        for agent, score in suite
+        if agent.name in SIDES
     ]
-    rounds = sorted({row["round"] for row in rows})
-    x = {"field": "round", "type": "quantitative", "title": "round", "axis": {"values": rounds, "format": "d"}}
-    y = {"field": "r", "type": "quantitative", "title": "r, 95 % intervals", "scale": {"zero": False}}
-    colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top"}}
-    one = {"y": {"datum": 1}, "color": {"value": "#767676"}}
-    tooltip = [{"field": "side"}, {"field": "round"}, *({"field": name, "format": ".3f"} for name in ("r", "f"))]
-    return {
-        "description": "Restraint by round of amplification and distillation.",
-        "data": {"values": rows},
-        "width": _WIDTH,
-        "height": 280,
-        "encoding": {"color": colour},
-        "layer": [
-            {
-                "mark": {"type": "rule", "strokeDash": [4, 4]},
-                "encoding": one,
-            },
-            {"mark": {"type": "line"}, "encoding": {"x": x, "y": y}},
-            {"mark": {"type": "rule"}, "encoding": {"x": x, "y": y | {"field": "r low"}, "y2": {"field": "r high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"x": x, "y": y, "tooltip": tooltip}},
-        ],
-    }
+    description = "Restraint by round of amplification and distillation."
+    return lines_by_round(rows, "r", "r, 95 % intervals", description)
 
 
 def restraint_values(board: Scoreboard) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Rounds of amplification and distillation in the report: a table of gains, a chart, and ``rounds.csv``."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from benchmarks.scoring.results import CostRow
 from benchmarks.scoring.scoreboard import Scoreboard
 
 _WIDTH = 560
-_SIDES = ("generalist", "control", "amplified")
+SIDES = ("generalist", "control", "amplified")
 CAPTION = (
     "f: mean over scored tasks; if only some tasks are amplified, also the mean over those and over the other tasks. "
     "Amplify: f of the generalist with the amplifier less f without it, before the round. Net: f of the generalist "
@@ -78,7 +79,7 @@ def round_rows(board: Scoreboard, amplifier: str, start: str) -> list[RoundRow]:
     rows = []
     for score in board.tasks:
         agent, cost = score.agent, costs.get(score.agent)
-        if agent.name not in _SIDES or cost is None:
+        if agent.name not in SIDES or cost is None:
             continue
         rows.append(
             RoundRow(
@@ -132,12 +133,10 @@ def rounds_chart(board: Scoreboard) -> dict[str, Any] | None:
     """Chart of mean f by round for the generalist, the control and the amplified policies; None without rounds."""
     if not board.gains:
         return None
-    last = max(gain.round for gain in board.gains)
     steps = {agent: cost.env_steps for agent, cost in costs_by_agent(board).items()}
     rows = [
         {
-            # An amplified policy uses the generalist of the round before.
-            "round": (score.agent.round or 0) - (score.agent.name == "amplified"),
+            "round": round_of(score.agent),
             "side": with_label(score.agent.name, score.agent.label),
             "f": score.aggregates["mean"].value,
             "low": score.aggregates["mean"].low,
@@ -145,30 +144,47 @@ def rounds_chart(board: Scoreboard) -> dict[str, Any] | None:
             "environment steps": magnitude(steps.get(score.agent, 0)),
         }
         for score in board.suite
-        if score.agent.name in _SIDES
+        if score.agent.name in SIDES
     ]
-    x = {
-        "field": "round",
-        "type": "quantitative",
-        "title": "round",
-        "axis": {"values": [*range(last + 1)], "format": "d"},
-    }
-    y = {"field": "f", "type": "quantitative", "title": "mean f, 95 % intervals", "scale": {"zero": False}}
+    description = "Mean fraction of the expert, by round of amplification and distillation."
+    return lines_by_round(rows, "f", "mean f, 95 % intervals", description, ["environment steps"])
+
+
+def round_of(agent: AgentId) -> int:
+    """The round at which charts show an agent: an amplified policy uses the generalist of the round before."""
+    return (agent.round or 0) - (agent.name == "amplified")
+
+
+def lines_by_round(
+    rows: Sequence[Mapping[str, Any]], field: str, title: str, description: str, further: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Chart of a quantity by round, a line with intervals for each side; the dashed line is 1.
+
+    Args:
+        rows: with ``round``, ``side``, the quantity, and ``low`` and ``high`` of its interval.
+        field: the quantity's name.
+        title: of its axis.
+        description: of the chart, for those who do not see it.
+        further: texts of the rows that a tooltip shows as well.
+    """
+    rounds = sorted({row["round"] for row in rows})
+    x = {"field": "round", "type": "quantitative", "title": "round", "axis": {"values": rounds, "format": "d"}}
+    y = {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
     colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "symbolOpacity": 1}}
-    numbers = [{"field": name, "format": ".3f"} for name in ("f", "low", "high")]
-    tooltip = [{"field": "side"}, {"field": "round"}, *numbers, {"field": "environment steps"}]
-    ends = y | {"field": "low"}
+    numbers = [{"field": name, "format": ".3f"} for name in (field, "low", "high")]
+    tooltip = [{"field": "side"}, {"field": "round"}, *numbers, *({"field": name} for name in further)]
     grey = {"y": {"datum": 1}, "color": {"value": "#767676"}}
+    ends = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}}
     return {
-        "description": "Mean fraction of the expert, by round of amplification and distillation.",
-        "data": {"values": rows},
+        "description": description,
+        "data": {"values": list(rows)},
         "width": _WIDTH,
         "height": 280,
         "encoding": {"color": colour},
         "layer": [
             {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": grey},
             {"mark": {"type": "line"}, "encoding": {"x": x, "y": y}},
-            {"mark": {"type": "rule"}, "encoding": {"x": x, "y": ends, "y2": {"field": "high"}}},
+            {"mark": {"type": "rule"}, "encoding": ends},
             {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"x": x, "y": y, "tooltip": tooltip}},
         ],
     }

@@ -1,16 +1,16 @@
-"""Action spaces of every kind as one of three: Discrete, MultiDiscrete or a bounded Box.
+"""Conversion of all action spaces to one of three kinds: Discrete, MultiDiscrete or a bounded Box.
 
-| the environment's | what policies act in |
+| action space of the environment | canonical action space |
 |---|---|
-| Discrete, with any start; bounded Box, of floats or integers | the same |
+| Discrete with any start; bounded Box of floats or integers | unchanged |
 | MultiDiscrete, MultiBinary, of any shape | ``MultiDiscrete``, flat, from 0; with one choice, ``Discrete`` |
-| Box with a bound missing | a Box that counts such numbers on the symlog scale, see below |
-| Dict and Tuple, nested, of choices alone | ``MultiDiscrete`` of all their choices, in order |
-| Dict and Tuple of numbers alone | a flat Box of all their numbers |
-| Dict and Tuple of both | a flat Box: a choice of n is n numbers from -1 to 1, the largest of which is taken, as in Hausknecht & Stone 2016 (arXiv:1511.04143) |
+| Box with a missing bound | a Box with these numbers on the symlog scale, see below |
+| Dict and Tuple, nested, of choices only | ``MultiDiscrete`` of all their choices, in order |
+| Dict and Tuple of numbers only | a flat Box of all their numbers |
+| Dict and Tuple of both | a flat Box: a choice of n is n numbers from -1 to 1, and the largest one is chosen, as in Hausknecht & Stone 2016 (arXiv:1511.04143) |
 
-A number without bounds is sign(x) expm1(abs(x)) of an action x from -6.9 to 6.9, and so lies within ±1000, near 0 as
-finely as the action itself. With one bound, the same is counted from there. Integers are rounded.
+A number without bounds is sign(x) expm1(abs(x)) of an action x between -6.9 and 6.9: it lies within ±1000 and has the
+action's resolution near 0. With one bound, this offset is measured from the bound. Integers are rounded.
 """  # noqa: E501
 
 import itertools
@@ -30,12 +30,12 @@ _UNBOUNDED = 1e30
 
 @dataclass(frozen=True)
 class ActionAdapter:
-    """Between a canonical action space and an environment's own.
+    """Converts between a canonical action space and an environment's own.
 
     Attributes:
         space: Discrete, MultiDiscrete or a bounded Box.
         native: a canonical action, and the mask of the choices within a Box (None: all are legal) → the environment's.
-        canonical: the inverse; what lies beyond the bounds is brought to them.
+        canonical: the inverse; values beyond the bounds are clipped.
         mask: the environment's ``info["action_mask"]`` → ``(options,)`` bool, all options of all choices in order.
             Raises ViolationError.
     """
@@ -47,14 +47,14 @@ class ActionAdapter:
 
 
 def options_of(space: gym.Space) -> tuple[int, ...]:
-    """How many options each choice of a canonical action has; none for a Box."""
+    """The number of options of each choice in a canonical action; empty for a Box."""
     if isinstance(space, gym.spaces.Discrete):
         return (int(space.n),)
     return tuple(map(int, space.nvec)) if isinstance(space, gym.spaces.MultiDiscrete) else ()
 
 
 def first_options(options: Sequence[int]) -> np.ndarray:
-    """``(choices,)``, where the options of each choice begin among those of all choices in order."""
+    """``(choices,)``, the index of each choice's first option among the options of all choices in order."""
     return np.array(list(itertools.accumulate(options, initial=0))[:-1], dtype=np.int64)
 
 
@@ -73,7 +73,7 @@ def sample_action(space: gym.Space, rng: np.random.Generator, mask: np.ndarray |
         mask: ``(options,)`` bool, which options of the choices are legal; None: all.
 
     Raises:
-        TypeError: if the space is no canonical one.
+        TypeError: if the space is not canonical.
     """
     if isinstance(space, gym.spaces.Discrete):
         legal = np.arange(space.n) if mask is None else np.flatnonzero(mask)
@@ -106,7 +106,7 @@ def adapt_actions(space: gym.Space) -> ActionAdapter | None:
     """The adapter of an environment's action space; None: the space is canonical already.
 
     Raises:
-        TypeError: if there is a part of another kind.
+        TypeError: if a part has an unknown kind.
     """
     leaves = [_leaf(part) for part in _parts(space)]
     if isinstance(space, gym.spaces.Discrete) or (isinstance(space, gym.spaces.Box) and leaves[0].is_linear):
@@ -125,12 +125,12 @@ def adapt_actions(space: gym.Space) -> ActionAdapter | None:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A part of an action that is no Dict or Tuple.
+    """A part of an action other than a Dict or Tuple.
 
     Attributes:
-        options: of its choices; none for a Box.
-        low: ``(size,)``, of its numbers; empty for choices.
-        high: likewise.
+        options: the number of options of each choice; empty for a Box.
+        low: ``(size,)``, the numbers' lower bounds; empty for choices.
+        high: ``(size,)``, their upper bounds; empty for choices.
         native: canonical ``(choices,)`` indices or ``(size,)`` numbers → the environment's.
         canonical: the inverse.
         is_linear: whether all its numbers are the environment's own.
@@ -145,7 +145,7 @@ class _Leaf:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """The number of numbers."""
         return len(self.low)
 
 
@@ -157,11 +157,12 @@ def _parts(space: gym.Space) -> list[gym.Space]:
     return [space]
 
 
-def _assembled(space: gym.Space, values: Iterator[Any]) -> Any:  # noqa: ANN401
+def assembled(space: gym.Space, values: Iterator[Any]) -> Any:  # noqa: ANN401
+    """A nested value of a space, from the values of its leaves in order."""
     if isinstance(space, gym.spaces.Dict):
-        return {name: _assembled(part, values) for name, part in space.items()}
+        return {name: assembled(part, values) for name, part in space.items()}
     if isinstance(space, gym.spaces.Tuple):
-        return tuple(_assembled(part, values) for part in space.spaces)
+        return tuple(assembled(part, values) for part in space.spaces)
     return next(values)
 
 
@@ -207,7 +208,7 @@ def _numbers(space: gym.spaces.Box) -> _Leaf:
     shape, dtype = space.shape, np.dtype(space.dtype)
     low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
     no_low, no_high = low <= -_UNBOUNDED, high >= _UNBOUNDED
-    if dtype.kind in "iu" and dtype.itemsize >= 4:  # a Box of integers without bounds has those of its type
+    if dtype.kind in "iu" and dtype.itemsize >= 4:  # an unbounded Box of integers has its type's bounds
         no_low |= space.low.reshape(-1) == np.iinfo(dtype.name).min if dtype.kind == "i" else False
         no_high |= space.high.reshape(-1) == np.iinfo(dtype.name).max
     linear = ~(no_low | no_high)
@@ -218,7 +219,7 @@ def _numbers(space: gym.spaces.Box) -> _Leaf:
 
     def native(numbers: np.ndarray) -> np.ndarray:
         numbers = np.clip(numbers.astype(np.float64), lowest, highest)
-        with np.errstate(over="ignore"):  # of those that are linear
+        with np.errstate(over="ignore"):  # for the linear ones, whose result is not used
             spread = anchor + np.sign(numbers) * np.expm1(np.abs(numbers))
         action = np.clip(np.where(linear, numbers, spread), low, high)
         return (np.rint(action) if whole else action).reshape(shape).astype(dtype)
@@ -232,7 +233,7 @@ def _numbers(space: gym.spaces.Box) -> _Leaf:
 
 
 def _box(space: gym.Space, leaves: Sequence[_Leaf]) -> gym.spaces.Box:
-    """The Box of all numbers: a single one keeps its shape."""
+    """The Box of all numbers; the Box of a space that is one keeps its shape."""
     low, high = (np.concatenate(bounds).astype(np.float32) for bounds in _bounds(leaves))
     if isinstance(space, gym.spaces.Box):
         low, high = low.reshape(space.shape), high.reshape(space.shape)
@@ -240,7 +241,7 @@ def _box(space: gym.Space, leaves: Sequence[_Leaf]) -> gym.spaces.Box:
 
 
 def _bounds(leaves: Sequence[_Leaf]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Of each leaf's numbers; an option is a number from -1 to 1."""
+    """The bounds of each leaf's numbers; an option is a number from -1 to 1."""
     lows, highs = [], []
     for leaf in leaves:
         count = sum(leaf.options)
@@ -258,12 +259,12 @@ def _adapter(
     *,
     one: bool = False,
 ) -> ActionAdapter:
-    """Of choices alone, or of numbers alone; ``one``: of a single choice."""
+    """The adapter of choices only, or of numbers only; ``one``: of a single choice."""
     ends = np.cumsum(sizes)[:-1]
 
     def native(action: Any, mask: np.ndarray | None = None) -> Any:  # noqa: ANN401
         pieces = np.split(np.asarray(action).reshape(-1), ends)
-        return _assembled(space, (leaf.native(piece) for leaf, piece in zip(leaves, pieces, strict=True)))
+        return assembled(space, (leaf.native(piece) for leaf, piece in zip(leaves, pieces, strict=True)))
 
     def back(action: Any) -> np.ndarray:  # noqa: ANN401
         parts = zip(leaves, _taken_apart(space, action), strict=True)
@@ -274,7 +275,7 @@ def _adapter(
 
 
 def _mixed(space: gym.Space, leaves: Sequence[_Leaf], mask: Callable[[Any], np.ndarray]) -> ActionAdapter:
-    """Of choices and numbers: a choice is made by the largest of its options' numbers."""
+    """The adapter of choices and numbers: the option with the largest number is chosen."""
     ends = np.cumsum([sum(leaf.options) or leaf.size for leaf in leaves])[:-1]
 
     def native(action: Any, legal: np.ndarray | None = None) -> Any:  # noqa: ANN401
@@ -286,7 +287,7 @@ def _mixed(space: gym.Space, leaves: Sequence[_Leaf], mask: Callable[[Any], np.n
             seen += count
             indices = [options.argmax() for options in split_options(piece, leaf.options)]
             values.append(leaf.native(np.array(indices) if count else piece))
-        return _assembled(space, iter(values))
+        return assembled(space, iter(values))
 
     def canonical(action: Any) -> np.ndarray:  # noqa: ANN401
         pieces = []
@@ -317,7 +318,7 @@ def _masker(space: gym.Space, leaves: Sequence[_Leaf]) -> Callable[[Any], np.nda
 
 
 def _flat_mask(space: gym.Space, given: Any) -> np.ndarray:  # noqa: ANN401
-    """Masks as Gymnasium nests them for ``sample``, or flat as SB3-Contrib has them; ``(options,)`` bool."""
+    """``(options,)`` bool from a mask, nested as for Gymnasium's ``sample`` or flat as in SB3-Contrib."""
     if given is None or isinstance(space, gym.spaces.Box):
         return np.ones(sum(sum(_leaf(part).options) for part in _parts(space)), bool)
     if isinstance(space, gym.spaces.Dict) and isinstance(given, Mapping):
@@ -333,6 +334,6 @@ def _flat_mask(space: gym.Space, given: Any) -> np.ndarray:  # noqa: ANN401
         raise ViolationError("has an action mask that is no array") from error
     if values.dtype.kind not in "biu" or not np.isin(values, (0, 1, 2)).all():
         raise ViolationError(f"has the action mask {str(given)[:80]}, which is no list of zeros and ones")
-    if isinstance(space, gym.spaces.MultiBinary) and values.shape == space.shape:  # 2: both are legal
+    if isinstance(space, gym.spaces.MultiBinary) and values.shape == space.shape:  # 2 means that both are legal
         return np.stack([values != 1, values != 0], axis=-1).reshape(-1)
     return values.reshape(-1).astype(bool)

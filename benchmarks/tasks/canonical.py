@@ -1,14 +1,13 @@
-"""Every environment as if it had one of a few kinds of spaces, so that all that plays, records and learns knows few.
+"""A few kinds of spaces for all environments, so that policies, recordings and networks handle only these.
 
-Actions: see :mod:`benchmarks.tasks.actions`. Observations stay as they are where they are a Box, Discrete, Text or a
-flat Dict of these. Of the others, nothing is lost:
+For actions, see :mod:`benchmarks.tasks.actions`. A Box, Discrete, Text or a flat Dict of these is unchanged as
+observation. Others are converted without loss:
 
-- MultiDiscrete is one-hot, choice by choice, a Box of zeros and ones; MultiBinary is a Box of its shape;
-- Tuple and nested Dict are a flat Dict, whose entries are named by their path: ``"arm.0"`` is the first entry of the
+- MultiDiscrete becomes a Box of zeros and ones, one-hot for each choice; MultiBinary becomes a Box of its shape;
+- Tuple and nested Dict become a flat Dict with entries named by their path: ``"arm.0"`` is the first entry of the
   Tuple ``"arm"``.
 
-An agent of one's own that knows the environment's spaces turns them by :func:`native_observation` and
-:func:`canonical_action`.
+Outside agents see the environment's own spaces, through :func:`native_observation` and :func:`canonical_action`.
 """
 
 import functools
@@ -19,7 +18,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.tasks.actions import ActionAdapter, adapt_actions
+from benchmarks.tasks.actions import ActionAdapter, adapt_actions, assembled
 from benchmarks.tasks.conformity import ViolationError, conformer
 from benchmarks.tasks.observations import text_of
 
@@ -29,7 +28,7 @@ _Path = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class ObservationAdapter:
-    """Between an environment's observation space and a canonical one.
+    """Converts between an environment's observation space and a canonical one.
 
     Attributes:
         space: Box, Discrete, Text or a flat Dict of these.
@@ -43,12 +42,12 @@ class ObservationAdapter:
 
 
 class Canonical(gym.Wrapper):
-    """An environment with canonical spaces, just within the guard."""
+    """An environment with canonical spaces, the layer below the guard."""
 
     def __init__(self, env: gym.Env, observations: ObservationAdapter | None, actions: ActionAdapter | None) -> None:
-        """Args: the environment, and what its spaces need; None: nothing."""
+        """Args: the environment, and the adapters of its spaces; None for a space that is canonical already."""
         super().__init__(env)
-        # Functions, not the adapters: a saved state of the environment refers to functions and copies all else.
+        # Functions rather than adapters: snapshots keep references to functions and copy all other attributes.
         self._see = observations.canonical if observations else None
         self._native, self._mask = (actions.native, actions.mask) if actions else (None, None)
         if observations:
@@ -85,7 +84,7 @@ class Canonical(gym.Wrapper):
 
 
 def canonical(env: gym.Env) -> gym.Env:
-    """An environment with canonical spaces; one that has them, or has spaces of unknown kinds, as it is."""
+    """An environment with canonical spaces; unchanged if it has them already, or has spaces of unknown kinds."""
     try:
         observations = adapt_observations(env.observation_space)
     except TypeError:
@@ -101,7 +100,7 @@ def adapt_observations(space: gym.Space) -> ObservationAdapter | None:
     """The adapter of an environment's observation space; None: the space is canonical already.
 
     Raises:
-        TypeError: if there is a part of another kind, or two parts would have one name.
+        TypeError: if a part has an unknown kind, or two parts would have the same name.
     """
     if isinstance(space, _PLAIN) or (
         isinstance(space, gym.spaces.Dict) and all(isinstance(part, _PLAIN) for part in space.values())
@@ -126,13 +125,13 @@ def adapt_observations(space: gym.Space) -> ObservationAdapter | None:
         return found
 
     def native(packed: Any) -> Any:  # noqa: ANN401
-        return _assembled(space, iter([leaf.native(packed[name]) for name, leaf in parts.items()]))
+        return assembled(space, iter([leaf.native(packed[name]) for name, leaf in parts.items()]))
 
     return ObservationAdapter(gym.spaces.Dict({name: leaf.space for name, leaf in parts.items()}), see, native)
 
 
 def native_observation(space: gym.Space, packed: Any) -> Any:  # noqa: ANN401
-    """One packed observation as the environment itself gives it, whose observation space is ``space``."""
+    """One packed observation in the environment's own observation space ``space``."""
     adapter = adapt_observations(space)
     if adapter is not None:
         return adapter.native(packed)
@@ -142,7 +141,7 @@ def native_observation(space: gym.Space, packed: Any) -> Any:  # noqa: ANN401
 
 
 def canonical_action(space: gym.Space, action: Any) -> Any:  # noqa: ANN401
-    """An action of an environment's own action space ``space`` as policies say it."""
+    """An action of the environment's own action space ``space`` in its canonical space."""
     adapter = adapt_actions(space)
     return action if adapter is None else adapter.canonical(action)
 
@@ -186,10 +185,10 @@ def _one_hot(space: gym.spaces.MultiDiscrete) -> _Leaf:
 
 
 def _within(value: Any, conform: Callable[[Any], Any], options: Any) -> np.ndarray:  # noqa: ANN401
-    """Counted from 0, each number one of its options.
+    """Options as indices from 0.
 
     Raises:
-        ViolationError: if one is not.
+        ViolationError: if an index is not below its number of options.
     """
     array = conform(value)
     beyond = (array < 0) | (array >= options)
@@ -232,11 +231,3 @@ def _at(observation: Any, path: _Path) -> Any:  # noqa: ANN401
                 f"is not there: it is {str(observation)[:60]!r}, without {key!r} of {name!r}"
             ) from error
     return observation
-
-
-def _assembled(space: gym.Space, values: Iterator[Any]) -> Any:  # noqa: ANN401
-    if isinstance(space, gym.spaces.Dict):
-        return {name: _assembled(part, values) for name, part in space.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(_assembled(part, values) for part in space.spaces)
-    return next(values)

@@ -1,4 +1,4 @@
-"""Try an environment before anything trains on it: ``gatito.check_env(task)``."""
+"""Check an environment before training: ``gatito.check_env(task)``."""
 
 import copy
 from typing import Any
@@ -17,23 +17,23 @@ from benchmarks.tasks.task import Task, make_env
 
 _EPISODES = 2
 _Step = dict[str, Any]
-"""What an environment said: ``observation``, ``reward``, ``terminated``, ``truncated``, ``action mask``."""
+"""The answer of an environment: ``observation``, ``reward``, ``terminated``, ``truncated``, ``action mask``."""
 
 
 def check_env(task: Task, steps: int = 300) -> None:
-    """Play a task's environment at random and refuse it if it breaks its word.
+    """Check a task's environment with random actions.
 
-    Looked at are the spaces, what ``reset`` and ``step`` return, types, shapes and bounds, NaN and infinity, ``info``,
-    action masks, and whether a seed and the same actions lead to the same episode: in another copy of the environment,
-    and in this one after other episodes. An environment that writes its observations into one array, or cannot be
-    cloned (as ``amplifier=search`` needs), gets a warning: the rest of gatito plays it.
+    The checks cover the spaces, the results of ``reset`` and ``step``, types, shapes and bounds, NaN and infinity,
+    ``info``, action masks, and whether a seed and the same actions give the same episode: in another copy of the
+    environment, and in this one after other episodes. An environment that reuses one array for all observations, or
+    cannot be cloned (which ``amplifier=search`` needs), only gets a warning.
 
     Args:
         task: the task.
-        steps: most steps of an episode.
+        steps: the most steps of an episode.
 
     Raises:
-        GatitoError: in one line that says what is wrong.
+        GatitoError: names the first problem and its remedy.
     """
     env, other = make_env(task), make_env(task)
     try:
@@ -51,14 +51,14 @@ def check_env(task: Task, steps: int = 300) -> None:
 
 
 def _episode(env: gym.Env, task: Task, seed: int, steps: int) -> list[_Step]:
-    """What an episode of random actions says; the actions follow from the seed."""
+    """The answers in an episode of random actions, which follow from the seed."""
     rng = stream("check_env", seed)
     observation, info = env.reset(seed=seed)
-    told = [_step(env, task, 0, observation, 0.0, False, False, info)]
-    while len(told) <= steps and not (told[-1]["terminated"] or told[-1]["truncated"]):
-        action = sample_action(env.action_space, rng, told[-1]["action mask"])
-        told.append(_step(env, task, len(told), *env.step(action)))
-    return told
+    answers = [_step(env, task, 0, observation, 0.0, False, False, info)]
+    while len(answers) <= steps and not (answers[-1]["terminated"] or answers[-1]["truncated"]):
+        action = sample_action(env.action_space, rng, answers[-1]["action mask"])
+        answers.append(_step(env, task, len(answers), *env.step(action)))
+    return answers
 
 
 def _step(env: gym.Env, task: Task, number: int, *answer: Any) -> _Step:  # noqa: ANN401

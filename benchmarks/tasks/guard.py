@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from benchmarks.tasks.task import Task
 
 _BOUNDS_EVERY = 32  # steps between two looks at the bounds of floats, which cost as much as the rest of the guard
-_WAY_OUT = "Mend the environment, or leave the task out with tasks=[…], and run the same command again."
+_WAY_OUT = "Fix the environment, or leave the task out with tasks=[…], and run the same command again."
 _OLD_API = (
     "it has the API of gym before 0.26: let reset(seed=None, options=None) return (observation, info), and step "
     "(observation, reward, terminated, truncated, info)"
 )
 _warned: set[str] = set()  # tasks whose bounds this process has told of
-_badly_closed: set[str] = set()  # tasks of whose close() it has told
+_badly_closed: set[str] = set()  # tasks whose close() has caused a warning
 
 
 class Guarded(gym.Wrapper):
@@ -138,7 +138,7 @@ class Guarded(gym.Wrapper):
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
-        """As the environment's own. What was played counts: one that raises or hangs here is told of and left."""
+        """Close the environment. If that raises or hangs, there is one warning, since the episodes are complete."""
         try:
             with WATCH.timed(self._stopwatch):
                 super().close()
@@ -223,7 +223,7 @@ class Guarded(gym.Wrapper):
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether it is the Ctrl-C of a person. Worker processes do not hear that one: there, the environment raised it."""
+    """Whether the user pressed Ctrl-C. Worker processes block that signal, so there the environment raised it."""
     return isinstance(error, KeyboardInterrupt) and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 

@@ -1,23 +1,23 @@
-"""Images of every layout as one array, channels first.
+"""Conversion of images of all layouts to one: channels first.
 
 An image is a Box of bytes, or of floats from 0 to 1, with a height and a width of at least 24 pixels:
 
-| shape | read as |
+| shape | channels |
 |---|---|
 | ``(height, width)`` | one grey channel |
-| ``(channels, height, width)``, as Atari's stacked frames | as it is |
-| ``(height, width, channels)`` | channels first |
+| ``(channels, height, width)``, such as Atari's stacked frames | unchanged |
+| ``(height, width, channels)`` | moved to the front |
 | ``(frames, channels, height, width)``, ``(frames, height, width, channels)`` | the channels of all frames |
 """
 
 import gymnasium as gym
 import numpy as np
 
-_LEAST = 24  # pixels a side; what is smaller is a grid of cells, or numbers
+_LEAST = 24  # pixels per side; smaller arrays are grids of cells, or numbers
 
 
 def image_layout(space: gym.Space) -> str | None:
-    """The axes of an image, ``H``, ``W``, ``C`` for channels and ``F`` for frames; None: the space has no image."""
+    """The axes of an image, ``H``, ``W``, ``C`` for channels and ``F`` for frames; None: the space is not an image."""
     if not isinstance(space, gym.spaces.Box) or len(space.shape) < 2 or not _has_pixels(space):
         return None
     large = [size >= _LEAST for size in space.shape]
@@ -36,14 +36,14 @@ def image_layout(space: gym.Space) -> str | None:
 
 
 def channels_of(space: gym.Space) -> int:
-    """How many channels an image has."""
+    """The number of channels of an image, those of all frames together."""
     assert space.shape is not None
     sizes = dict(zip(_axes(space), space.shape, strict=True))
     return sizes.get("F", 1) * sizes.get("C", 1)
 
 
 def image_size(space: gym.Space) -> tuple[int, int]:
-    """The height and the width of an image."""
+    """The height and the width of an image, in pixels."""
     assert space.shape is not None
     sizes = dict(zip(_axes(space), space.shape, strict=True))
     return sizes["H"], sizes["W"]
@@ -62,7 +62,7 @@ def channels_first(space: gym.Space, images: np.ndarray) -> np.ndarray:
 
 
 def from_channels_first(space: gym.Space, images: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`channels_first`; what was a float keeps 8 bits."""
+    """The inverse of :func:`channels_first`; floats are rounded to 8 bits."""
     axes, shape, dtype = _axes(space), space.shape, space.dtype
     assert shape is not None and dtype is not None
     ordered = [axis for axis in "FCHW" if axis in axes]
@@ -73,7 +73,7 @@ def from_channels_first(space: gym.Space, images: np.ndarray) -> np.ndarray:
 
 def _axes(space: gym.Space) -> str:
     axes = image_layout(space)
-    assert axes is not None, f"{space} is no image"
+    assert axes is not None, f"{space} is not an image"
     return axes
 
 

@@ -20,7 +20,7 @@ from benchmarks.tasks.guard import Guarded
 from benchmarks.tasks.metrics import METRICS
 from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
 
-_MAKING_SECONDS = 60  # that an environment may at least take to be made: it may import large packages
+_MAKING_SECONDS = 60  # least time limit for making an environment, which may import large packages
 
 
 class Family(Protocol):
@@ -233,7 +233,7 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
         return Guarded(canonical(env), task)
     except OutOfTimeError:
         raise GatitoError(
-            f"the environment of task {task.name} was not made within {stopwatch.call_limit:g} seconds. Mend the "
+            f"the environment of task {task.name} was not made within {stopwatch.call_limit:g} seconds. Fix the "
             "environment, or leave the task out with tasks=[…], and run the same command again.",
             task.name,
         ) from None

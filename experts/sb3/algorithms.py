@@ -30,7 +30,7 @@ from stable_baselines3.common.torch_layers import (
 )
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.errors import GatitoError, text_of, unknown
 from benchmarks.base.settings import check_settings
 from benchmarks.tasks import Task, has_action_mask
 from experts.recipe import ALGORITHMS, PROGRAMS, ExpertRecipe
@@ -253,7 +253,7 @@ def build(task: Task, recipe: ExpertRecipe, env: VecEnv, seed: int) -> BaseAlgor
     try:
         model = ALGORITHMS.load(recipe.algorithm)(policy, env, seed=seed, device="cpu", verbose=0, **arguments)
     except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())
+        reason = text_of(error)
         if "action space" in reason:
             reason += f" Set algorithm: ppo, or {ANOTHER_EXPERT}."
         raise GatitoError(f"task {task.name}: {recipe.algorithm} refuses its recipe: {reason}") from error

@@ -1,7 +1,7 @@
-"""Trained experts out, as zips that stable-baselines3 loads, in the layout of RL-Zoo.
+"""Export trained experts as zips that stable-baselines3 loads, in the layout of RL-Zoo.
 
-``NAME.zip`` is the model, ``NAME/vecnormalize.pkl`` the statistics of its observations, where it has any. Both are
-written by stable-baselines3 itself.
+``NAME.zip`` is the model, ``NAME/vecnormalize.pkl`` has the statistics of its observations, if there are any.
+Stable-baselines3 writes both.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from experts.sb3.player import ExpertPolicy
 def export_model(task: Task, recipe: ExpertRecipe, state: Mapping[str, Any], target: Path, steps: int) -> None:
     """Write an expert as a zip for stable-baselines3.
 
-    It plays as the expert does; critics and target networks of off-policy algorithms are new, for experts keep none.
+    The model acts like the expert. Off-policy algorithms get new critics, since experts do not keep theirs.
 
     Args:
-        task: that it plays.
-        recipe: of its networks.
-        state: its weights and statistics, see :func:`experts.sb3.player.policy_state`.
-        target: the zip.
-        steps: environment steps of its training.
+        task: the expert's task.
+        recipe: the expert's recipe, which defines its networks.
+        state: weights and statistics, see :func:`experts.sb3.player.policy_state`.
+        target: the path of the zip.
+        steps: environment steps of the training.
     """
     policy = ExpertPolicy(task, recipe, state)
     model = policy.model

@@ -1,7 +1,7 @@
-"""Experts that stable-baselines3 trained elsewhere, out of the zips that it saves.
+"""Import experts that stable-baselines3 trained elsewhere, from the zips that it saves.
 
-The algorithm is told by the names of the weights and of the settings, the networks by the weights' shapes. What
-comes of it is a recipe and a state as of an expert that was trained here.
+The names of weights and settings identify the algorithm, and the weights' shapes the networks. The result is a recipe
+and a state like those of an expert that gatito trained.
 """
 
 import re
@@ -27,7 +27,7 @@ _LAYER = re.compile(r"(\d+)\.weight")
 _CLASS = re.compile(r"<class '([\w.]+)'>")
 _OWN_POLICIES = ("stable_baselines3.", "sb3_contrib.")
 _ACTOR_CRITICS = {"clip_range": "ppo", "cg_max_steps": "trpo"}
-"""Algorithms that share one policy class with A2C, by a setting that they alone have."""
+"""Algorithms with A2C's policy class, by a setting that only they have."""
 _REFUSED = {
     "lstm_actor.": "it has a memory (RecurrentPPO)",
     "mlp_extractor.shared_net.": "actor and critic share layers, which stable-baselines3 has given up in 1.8",
@@ -40,11 +40,11 @@ class Imported:
     """A model as an expert.
 
     Attributes:
-        recipe: builds its networks.
-        state: its weights and statistics, as of :func:`experts.sb3.player.policy_state`.
-        steps: environment steps of its training, as its file says.
-        parameters: of the networks that act.
-        policy: that plays it.
+        recipe: the recipe, which defines the networks.
+        state: weights and statistics, as from :func:`experts.sb3.player.policy_state`.
+        steps: environment steps of the training, as stated in the file.
+        parameters: the number of parameters of the acting networks.
+        policy: the policy.
     """
 
     recipe: ExpertRecipe
@@ -58,11 +58,11 @@ def import_model(task: Task, recipe: ExpertRecipe) -> Imported:
     """Read the zip of a task's expert, and the statistics of its observations.
 
     Args:
-        task: that it plays.
+        task: the task.
         recipe: names the files.
 
     Raises:
-        GatitoError: if a file is missing, damaged, of another task or of an algorithm that cannot be taken.
+        GatitoError: if a file is missing, damaged, of another task, or of an unsupported algorithm.
     """
     path = model_path(task, recipe)
     model = read_model(path)
@@ -74,7 +74,7 @@ def import_model(task: Task, recipe: ExpertRecipe) -> Imported:
     steps = model.settings.get("num_timesteps")
     try:
         policy = ExpertPolicy(task, own, state)
-    except RuntimeError as error:  # of torch: keys or shapes
+    except RuntimeError as error:  # torch's, about keys or shapes
         raise GatitoError(
             f"{path}: the weights are not of the networks that stable-baselines3 has for task {task.name} "
             f"({' '.join(str(error).split())[:160]}): only its own policies can be taken."
@@ -95,12 +95,12 @@ def _normalizer(task: Task, recipe: ExpertRecipe, between: Between) -> dict[str,
 
 
 def _recipe(model: SavedModel, dictionary: bool, path: object) -> tuple[ExpertRecipe, dict[str, torch.Tensor]]:
-    """The recipe of a model's networks, and its weights by the names that they have today.
+    """The recipe of a model's networks, and its weights by their current names.
 
     Args:
-        model: as its file has it.
-        dictionary: whether it observes a dictionary.
-        path: of the file.
+        model: the content of the file.
+        dictionary: whether observations are dictionaries.
+        path: the file, for errors.
     """
     weights = dict(model.weights)
     for beginning, reason in _REFUSED.items():
@@ -120,12 +120,12 @@ def _recipe(model: SavedModel, dictionary: bool, path: object) -> tuple[ExpertRe
     if settings.get("use_sde") is True:
         hyperparameters["use_sde"] = True
     if algorithm not in ("ppo", "a2c", "trpo", "maskable_ppo"):
-        hyperparameters["buffer_size"] = 1  # it only plays
+        hyperparameters["buffer_size"] = 1  # it is not trained further
     return ExpertRecipe(algorithm=algorithm, num_envs=1, hyperparameters=hyperparameters), weights
 
 
 def _algorithm(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor], module: str) -> str | None:
-    """Which algorithm's policy this is; None: none that is known."""
+    """The algorithm of this policy; None if unknown."""
     begins = {name.partition(".")[0] for name in weights}
     if "q_net" in begins:
         return "dqn"
@@ -145,7 +145,7 @@ def _algorithm(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
 def _networks(
     algorithm: str, weights: dict[str, torch.Tensor], given: Mapping[str, Any], dictionary: bool, path: object
 ) -> dict[str, Any]:
-    """Arguments of the policy, from its weights; what shapes cannot tell from the texts of its own arguments."""
+    """The policy's arguments, from its weights' shapes, and otherwise from the texts of its saved arguments."""
     kwargs: dict[str, Any] = {}
     if algorithm in ("dqn", "qrdqn"):
         name = "q_net" if algorithm == "dqn" else "quantile_net"
@@ -161,12 +161,12 @@ def _networks(
             kwargs["clip_mean"] = 0.0
     else:
         extractor = "pi_features_extractor."
-        if not any(name.startswith(extractor) for name in weights):  # before 1.7 they had one name
+        if not any(name.startswith(extractor) for name in weights):  # before version 1.7 they shared one name
             old = {name: values for name, values in weights.items() if name.startswith("features_extractor.")}
             weights |= {f"{part}_{name}": values for name, values in old.items() for part in ("pi", "vf")}
         nets = {part: f"mlp_extractor.{name}_net." for part, name in (("pi", "policy"), ("vf", "value"))}
         kwargs["net_arch"] = {part: _widths(weights, prefix, path) for part, prefix in nets.items()}
-        kwargs["share_features_extractor"] = False  # which loads the weights of either kind
+        kwargs["share_features_extractor"] = False  # loads the weights of both kinds
         if weights.get("log_std", torch.zeros(0)).dim() == 2 and given.get("full_std") is False:
             kwargs["full_std"] = False
     kwargs |= {name: given[name] for name in ("use_expln", "squash_output") if given.get(name) is True}
@@ -180,14 +180,14 @@ def _networks(
 def _extractor(
     weights: Mapping[str, torch.Tensor], prefix: str, given: Mapping[str, Any], dictionary: bool, path: object
 ) -> dict[str, Any]:
-    """Which network comes before the layers, and how wide it is; ``dictionary``: whether it observes one."""
+    """The features extractor and its width; ``dictionary``: whether observations are dictionaries."""
     if "features_extractor_class" in given:
         word: str | None = _word("features_extractor_class", given, path)
     elif any(name.startswith(f"{prefix}extractors.") for name in weights):
         word = "combined"
     else:
         word = "nature_cnn" if f"{prefix}cnn.0.weight" in weights else None
-    if word is None:  # no weights: vectors as they are, of dictionaries one after another
+    if word is None:  # no weights: vectors unchanged, those of dictionaries concatenated
         word = "combined" if dictionary else "flatten"
     last = {"nature_cnn": "linear.0.weight", "small_cnn": "layers.7.weight"}.get(word)
     width = weights.get(f"{prefix}{last}") if last else None
@@ -202,7 +202,7 @@ def _extractor(
 
 
 def _widths(weights: Mapping[str, torch.Tensor], prefix: str, path: object) -> list[int]:
-    """Outputs of each linear layer of a plain network, in their order."""
+    """The width of each linear layer of a multilayer perceptron, in order."""
     layers: dict[int, torch.Tensor] = {}
     for name, values in weights.items():
         rest = name.removeprefix(prefix)
@@ -214,7 +214,7 @@ def _widths(weights: Mapping[str, torch.Tensor], prefix: str, path: object) -> l
 
 
 def _word(argument: str, given: Mapping[str, Any], path: object) -> str:
-    """The word for a class among a policy's arguments, which stands there as a text."""
+    """Gatito's name of a class among a policy's arguments, which are saved as texts."""
     text = str(given[argument])
     found = _CLASS.fullmatch(text)
     word = word_of(argument, found[1] if found else text)

@@ -1,26 +1,26 @@
-"""Zip files that stable-baselines3 saved, read so that nothing in them is run.
+"""Read zip files that stable-baselines3 saved, without executing anything in them.
 
-``data`` is JSON in which whatever JSON cannot hold stands twice: pickled, which is never read, and as text, which is.
-``policy.pth`` are weights, which torch loads with ``weights_only``. Everything else in the file is left alone.
+``data`` is JSON. A value that JSON cannot hold appears in it as a pickle, which is never read, and as text, which is.
+``policy.pth`` has the weights, which torch loads with ``weights_only``. All other files are ignored.
 """
 
 import io
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import GatitoError, damage_as
 from benchmarks.base.files import content_digest
 from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
 
 if TYPE_CHECKING:
-    import torch  # elsewhere inside functions: a list of tasks does without it
+    import torch  # imported inside functions elsewhere: a list of tasks does not need it
 
 _MOST_SETTINGS, _MOST_WEIGHTS = 2**26, 2**30  # bytes
 _PICKLED = ":serialized:"
@@ -29,11 +29,11 @@ NORMALIZER = "vecnormalize.pkl"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What is read of a zip.
+    """The content of a zip.
 
     Attributes:
-        settings: the JSON's plain values, and the texts of those that are pickled, by name.
-        weights: of the policy, by name.
+        settings: the JSON's plain values, and the texts of pickled ones, by name.
+        weights: the policy's weights by name.
     """
 
     settings: Mapping[str, Any]
@@ -41,10 +41,10 @@ class SavedModel:
 
 
 def model_path(task: Task, recipe: ExpertRecipe) -> Path:
-    """The zip of a task's expert.
+    """The path of the zip of a task's expert.
 
     Raises:
-        GatitoError: if none is named, or it is not there.
+        GatitoError: if no zip is named, or the file does not exist.
     """
     short = task.name.partition("/")[2]
     if recipe.model is None:
@@ -59,10 +59,10 @@ def model_path(task: Task, recipe: ExpertRecipe) -> Path:
 
 
 def normalizer_path(task: Task, recipe: ExpertRecipe) -> Path | None:
-    """The pickled VecNormalize of a model: the one that is named, or where RL-Zoo or gatito itself puts it, or None.
+    """The path of a model's VecNormalize: as named, or where RL-Zoo and gatito write it; None if there is none.
 
     Raises:
-        GatitoError: if the one that is named is not there.
+        GatitoError: if the named file does not exist.
     """
     if recipe.normalizer is not None:
         path = Path(recipe.normalizer)
@@ -80,10 +80,10 @@ def normalizer_path(task: Task, recipe: ExpertRecipe) -> Path | None:
 
 
 def model_digests(task: Task, recipe: ExpertRecipe) -> dict[str, str]:
-    """What identifies a model: digests of its zip and of its statistics, if it has any.
+    """Digests of a model's zip and of its statistics, if it has any.
 
     Raises:
-        GatitoError: if a file is not there.
+        GatitoError: if a file does not exist.
     """
     digests = {"zip": content_digest(model_path(task, recipe))}
     normalizer = normalizer_path(task, recipe)
@@ -94,7 +94,7 @@ def read_model(path: Path) -> SavedModel:
     """Read a zip that stable-baselines3 saved.
 
     Raises:
-        GatitoError: if it is damaged or none, larger than any expert, or its weights cannot be read without pickle.
+        GatitoError: if it is damaged or not such a file, larger than any expert, or its weights need pickle.
     """
     import torch
 
@@ -150,15 +150,10 @@ def _checked(path: Path, weights: object) -> dict[str, "torch.Tensor"]:
     return dict(weights)
 
 
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Errors of a file that is cut or of another kind as one line."""
-    try:
-        yield
-    except GatitoError:
-        raise
-    except Exception as error:  # zipfile, json and torch raise many kinds
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GatitoError(
-            f"{path} is no model that stable-baselines3 saved, or is damaged ({reason[:160]}): save or fetch it anew."
-        ) from None
+def _damage_named(path: Path) -> AbstractContextManager[None]:
+    """Errors of zipfile, json and torch as one line."""
+    return damage_as(
+        lambda reason: (
+            f"{path} is not a model that stable-baselines3 saved, or is damaged ({reason}): save or download it again."
+        )
+    )

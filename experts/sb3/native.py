@@ -1,4 +1,4 @@
-"""A task's spaces as a model that was trained elsewhere has them, and the comparison of the two."""
+"""Compare a task's spaces with those of a model that was trained elsewhere, and convert between them."""
 
 import contextlib
 import math
@@ -18,17 +18,17 @@ _KEY = re.compile(r"'([^']*)'(?::|,)")
 
 
 class Between(Protocol):
-    """Between one task and a stable-baselines3 model; see :class:`experts.sb3.spaces.Translator`."""
+    """Converts between a task and a stable-baselines3 model; see :class:`experts.sb3.spaces.Translator`."""
 
     observation_space: gym.Space
     action_space: gym.Space
 
     def observe(self, observations: np.ndarray) -> Any:  # noqa: ANN401
-        """Packed observations, ``(n, *shape)``, as the model is shown them."""
+        """Packed observations, ``(n, *shape)``, as the model's observations."""
         ...
 
     def act(self, actions: np.ndarray) -> np.ndarray:
-        """The model's actions, ``(n, *shape)``, as the environment's."""
+        """The model's actions, ``(n, *shape)``, as actions of the environment."""
         ...
 
     def normals(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
@@ -37,31 +37,31 @@ class Between(Protocol):
 
 
 class Native:
-    """The task's spaces as they are: what the environment gives and takes is what the model observes and does."""
+    """No conversion: the model has the task's own spaces."""
 
     def __init__(self, task: Task) -> None:
         self.observation_space, self.action_space = spaces(task)
 
     def observe(self, observations: np.ndarray) -> Any:  # noqa: ANN401
-        """Dictionaries as dictionaries of arrays; everything else as it is."""
+        """Dictionaries as dictionaries of arrays; other observations unchanged."""
         if isinstance(self.observation_space, gym.spaces.Dict):
             return {name: observations[name] for name in self.observation_space}
         return observations
 
     def act(self, actions: np.ndarray) -> np.ndarray:
-        """As they are."""
+        """The actions, unchanged."""
         return actions
 
     def normals(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        """As they are, ``(n, 2, dimensions)``."""
+        """Means and deviations, unchanged, ``(n, 2, dimensions)``."""
         return np.stack([means, deviations], axis=1)
 
 
 def spaces_of(task: Task, settings: Mapping[str, Any], path: object) -> Between:
-    """How a saved model's spaces are those of a task: as gatito translates them, or as they are.
+    """The conversion between a task and a saved model: gatito's translation, or none.
 
     Raises:
-        GatitoError: naming both, if they are others.
+        GatitoError: if the model has other spaces; names both.
     """
     observation, action = (settings.get(f"{kind}_space") for kind in ("observation", "action"))
     candidates: list[Between] = [Native(task)]
@@ -78,7 +78,7 @@ def spaces_of(task: Task, settings: Mapping[str, Any], path: object) -> Between:
 
 
 def _is_observed(described: object, space: gym.Space) -> bool:
-    """Whether a model observes a space; stable-baselines3 turns images with channels last around."""
+    """Whether a model observes a space; stable-baselines3 moves the channels of images to the front."""
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
         height, width, channels = space.shape
         turned = gym.spaces.Box(0, 255, (channels, height, width), np.uint8)
@@ -87,7 +87,7 @@ def _is_observed(described: object, space: gym.Space) -> bool:
 
 
 def _is_space(described: object, space: gym.Space, bounded: bool) -> bool:
-    """Whether a space is the one that the texts in a saved model describe."""
+    """Whether a saved model's texts describe this space."""
     if not isinstance(described, Mapping):
         return False
     kinds = {kind.__name__ for kind in type(space).__mro__}  # a FrameStack is a Box elsewhere
@@ -108,7 +108,7 @@ def _is_space(described: object, space: gym.Space, bounded: bool) -> bool:
 
 
 def _is(described: Mapping[str, Any], name: str, expected: np.ndarray) -> bool:
-    """Whether numbers are those that a text states; a text that leaves some out cannot tell."""
+    """Whether a text states these numbers; an abbreviated text (with ``...``) always matches."""
     text = str(described.get(name))
     if "..." in text:
         return True
@@ -126,7 +126,7 @@ def _shape(described: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _described(described: object) -> str:
-    """A saved model's space in the words of Gymnasium."""
+    """A saved model's space, written like Gymnasium's."""
     if not isinstance(described, Mapping):
         return "a space that it does not state"
     kind = _kind(described)

@@ -21,16 +21,16 @@ from experts.sb3.vector_env import spaces_only
 
 _TRAINING_ONLY = ("critic.", "critic_target.", "actor_target.", "q_net_target.", "quantile_net_target.")
 _Q_NETWORKS, _CERTAIN, _SQUASHED = ("dqn", "qrdqn"), ("td3", "ddpg"), ("sac", "tqc")
-"""Algorithms by how their policies act: by the highest of their values, by a network alone, by a squashed normal."""
+"""Algorithms by their policies: the highest of several values, a deterministic network, a squashed normal."""
 
 
 class ExpertPolicy(Policy):
     """A trained stable-baselines3 policy behind the project's protocol, playing its most likely action.
 
     Attributes:
-        network: the network that it asks.
+        network: the network.
         model: the algorithm that owns the network.
-        normalizer: the observations' statistics, see :func:`experts.sb3.normalizer.normalize`; None: there are none.
+        normalizer: the observations' statistics, see :func:`experts.sb3.normalizer.normalize`; None if there are none.
     """
 
     name = "expert"
@@ -41,7 +41,7 @@ class ExpertPolicy(Policy):
         self._translator: Between = Native(task) if state.get("native") else Translator(task)
         env = spaces_only(self._translator.observation_space, self._translator.action_space)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one environment does not fill the recipe's batches, nor must it
+            warnings.simplefilter("ignore")  # about batches that one environment cannot fill
             self.model: Any = build(task, recipe, env, seed=0)
         env.close()
         _load_weights(self.model.policy, state["policy"])
@@ -55,7 +55,7 @@ class ExpertPolicy(Policy):
         self.distribution_kind: Mapping[str, str] = {task.name: kind} if kind else {}
 
     def initial_state(self, num_envs: int) -> None:
-        """It remembers nothing."""
+        """There is no memory."""
 
     @torch.no_grad()
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
@@ -90,13 +90,13 @@ class ExpertPolicy(Policy):
                 deviation = (1 - unit.square()).numpy() * deviation * _half_range(self._space)
                 return self._continuous(policy.unscale_action(unit.numpy()), deviation)
             return self._continuous(mean.numpy(), deviation)
-        # Several choices are a list of distributions, by sb3-contrib under a name of its own.
+        # Several choices are a list of distributions; sb3-contrib has another name for it.
         every = getattr(found, "distributions", None) or found.distribution
         every = every if isinstance(every, list) else [every]
         return self._choices(np.concatenate([each.logits.numpy() for each in every], axis=1), rows.action_masks)
 
     def _choices(self, values: np.ndarray, masks: np.ndarray | None) -> PolicyOutput:
-        """The legal options of the highest values, ``(n, options)``."""
+        """The legal options with the highest values, ``(n, options)``."""
         if masks is not None:
             values = np.where(masks, values, -np.inf).astype(np.float32)
         if isinstance(self._space, gym.spaces.Discrete):
@@ -118,7 +118,7 @@ class ExpertPolicy(Policy):
 
 
 def _kind(algorithm: str, space: gym.Space) -> str | None:
-    """What the distributions of an algorithm are; None: it has none that can be recorded."""
+    """The kind of an algorithm's distributions; None: it has none to record."""
     if algorithm in _Q_NETWORKS:
         return "q"
     if algorithm in _CERTAIN:

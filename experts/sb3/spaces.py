@@ -1,15 +1,15 @@
-"""A task's observations and actions in the shape that stable-baselines3 can learn from, and its actions back.
+"""Conversion of a task's observations and actions to spaces that stable-baselines3 supports.
 
 The library counts discrete values from 0, sends fractions to a Box of integers, explores continuous actions with a
-deviation of about 1 whatever their bounds, and knows dictionaries only in part. So an algorithm is given:
+deviation of about 1 for all bounds, and supports dictionaries only in part. So an algorithm receives:
 
-- ``Discrete(n)``, which begins at 0, for a Discrete space with any start;
-- a flat vector for a dictionary of numbers, with discrete entries as one-hot, and for a Box of no axes, or of three or
-  more that is no image;
-- images channels first (see ``tasks.images``), of the bytes that they have, in their own size;
+- ``Discrete(n)`` from 0, for a Discrete space with any start;
+- a flat vector for a dictionary of numbers, with discrete entries as one-hot, and for a Box without axes, or with
+  three or more that is not an image;
+- images channels first (see ``tasks.images``), in their own size;
 - actions from -1 to 1 for a Box of integers, which are rounded, and for bounds that are far from -1 and 1.
 
-Everything else is as it is: learned networks and recipes of tasks with ordinary spaces do not change.
+Other spaces are unchanged, so trained networks and recipes of tasks with ordinary spaces stay valid.
 """
 
 import math
@@ -29,21 +29,21 @@ ANOTHER_EXPERT = (
     "give the task a scripted expert (a program, registered by a plugin), or a recorded one (experts=minari), see "
     "docs/suites-and-experts.md"
 )
-"""The way out where stable-baselines3 cannot train an expert."""
-_LEAST_PICTURE = 36  # pixels a side that stable-baselines3's convolutions need
-_NARROWEST, _WIDEST = 0.1, 10.0  # symmetric bounds between these are left alone
+"""The remedy where stable-baselines3 cannot train an expert."""
+_LEAST_PICTURE = 36  # pixels per side that stable-baselines3's convolutions need
+_NARROWEST, _WIDEST = 0.1, 10.0  # symmetric bounds between these are unchanged
 
 
 class Translator:
-    """Between one task and stable-baselines3.
+    """Converts between a task and stable-baselines3.
 
     Attributes:
-        observation_space: what an algorithm observes.
-        action_space: what an algorithm acts in.
+        observation_space: the algorithm's observation space.
+        action_space: the algorithm's action space.
     """
 
     def __init__(self, task: Task) -> None:
-        """Work out the spaces.
+        """Determine the spaces.
 
         Raises:
             GatitoError: if stable-baselines3 cannot learn from the task's observations or actions.
@@ -60,7 +60,7 @@ class Translator:
             self.action_space = self._action
 
     def observe(self, observations: np.ndarray) -> np.ndarray:
-        """Packed observations, ``(n, *shape)``, as an algorithm is shown them."""
+        """Packed observations, ``(n, *shape)``, as the algorithm's observations."""
         space = self._observation
         if isinstance(space, gym.spaces.Discrete):
             return observations - int(space.start) if space.start else observations
@@ -73,13 +73,13 @@ class Translator:
         )
 
     def observe_one(self, observation: Any) -> Any:  # noqa: ANN401
-        """One observation as the environment gives it."""
+        """One observation of the environment as the algorithm's observation."""
         if self.observation_space is not self._observation:
             return self.observe(np.asarray(self._pack(observation))[None])[0]
         return observation
 
     def act(self, actions: np.ndarray) -> np.ndarray:
-        """An algorithm's actions, ``(n, *shape)``, as the environment's."""
+        """The algorithm's actions, ``(n, *shape)``, as actions of the environment."""
         space = self._action
         if isinstance(space, gym.spaces.Discrete):
             return np.asarray(actions) + int(space.start) if space.start else actions
@@ -93,7 +93,7 @@ class Translator:
         return np.clip(unscaled, low, high).astype(space.dtype)
 
     def normals(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        """Normal distributions of an algorithm's actions, ``(n, dimensions)`` each, as of the environment's.
+        """Normal distributions of the algorithm's actions, ``(n, dimensions)`` each, as those of the environment's.
 
         Returns:
             Means and deviations, ``(n, 2, dimensions)``.
@@ -127,7 +127,7 @@ class Translator:
 
 
 class Translated(gym.Wrapper):
-    """An environment as stable-baselines3 can learn from it."""
+    """An environment with spaces that stable-baselines3 supports."""
 
     def __init__(self, env: gym.Env, translator: Translator) -> None:
         super().__init__(env)
@@ -143,7 +143,7 @@ class Translated(gym.Wrapper):
         return self._translator.observe_one(observation), info
 
     def action_masks(self) -> np.ndarray:
-        """Which options are legal now, ``(options,)`` bool, as sb3-contrib asks."""
+        """Which options are legal now, ``(options,)`` bool; sb3-contrib calls this."""
         options = sum(options_of(self.env.action_space))
         return np.ones(options, dtype=bool) if self._mask is None else self._mask
 

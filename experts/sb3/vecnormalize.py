@@ -1,8 +1,8 @@
-"""The statistics of a VecNormalize that stable-baselines3 pickled, read without unpickling.
+"""Read the statistics of a pickled VecNormalize without unpickling.
 
-The file's opcodes are followed by a machine that knows no more than a closed list of them. It imports nothing and calls
-nothing: a class or function is its name, an object is a note of what would have made it, and only the arrays and
-numbers that are asked for become values. Whatever else a file would have done is refused, and has not happened.
+A small machine follows the file's opcodes, of which it knows a closed list. It imports and calls nothing: it represents
+a class or function by its name, and an object by a note of its constructor and state. Only the needed arrays and
+numbers become values. Files with anything else are rejected.
 """
 
 import pickletools
@@ -18,7 +18,7 @@ from benchmarks.base.errors import GatitoError
 _MOST_BYTES = 256 * 2**20
 _PACKAGES = ("stable_baselines3", "numpy", "gymnasium", "gym", "collections")
 _FUNCTIONS = {("_codecs", "encode"), ("copyreg", "_reconstructor"), ("builtins", "object"), ("builtins", "set")}
-"""Whose names may stand in a file: all classes of these packages, and these."""
+"""Names that a file may contain: those of these packages, and these functions."""
 _NUMBERS = ("f4", "f8", "i4", "i8")
 _VALUES = {
     *("NONE", "NEWTRUE", "NEWFALSE", "INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "BINFLOAT"),
@@ -30,12 +30,12 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class RefusedError(Exception):
-    """What a file would have done, or is, that is not read."""
+    """A file is rejected; the text says why."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A class or function of which no more than its name is known."""
+    """A class or function, known by its name only."""
 
     module: str
     name: str
@@ -43,7 +43,7 @@ class Named:
 
 @dataclass(eq=False)
 class Noted:
-    """An object that has not been made: what would have made it, of what, and its state."""
+    """An object that was not created: its constructor, arguments and state."""
 
     maker: object
     arguments: object
@@ -56,7 +56,7 @@ class _Machine:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def run(self, content: bytes) -> object:
-        """Follow the opcodes; what the file holds."""
+        """Follow the opcodes and return the root object."""
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name == "STOP":
                 return self.stack.pop()
@@ -78,7 +78,7 @@ class _Machine:
         self.stack.append(tuple(items))
 
     def since_mark(self) -> list[Any]:
-        """Pop all above the last mark, and the mark."""
+        """Pop everything above the last mark, and the mark."""
         place = max(index for index, value in enumerate(self.stack) if value is _MARK)
         items = self.stack[place + 1 :]
         del self.stack[place:]
@@ -88,7 +88,7 @@ class _Machine:
         self.memo[len(self.memo) if key is None else key] = self.stack[-1]
 
     def name(self, module: object, name: object) -> None:
-        """A class or function by its name; refused if such files have none of that name."""
+        """Push a class or function by its name; reject names that such files do not contain."""
         named = Named(str(module), str(name))
         if named.module.partition(".")[0] not in _PACKAGES and (named.module, named.name) not in _FUNCTIONS:
             raise RefusedError(f"it would use {named.module}.{named.name}")
@@ -105,7 +105,7 @@ class _Machine:
         self.stack[-1].state = state
 
     def put(self, items: list[Any]) -> None:
-        """Put keys and values into the dictionary on the stack; those of other mappings are let go."""
+        """Add keys and values to the dictionary on the stack; those of other mappings are ignored."""
         owner = self.stack[-1]
         if isinstance(owner, dict):
             owner |= dict(zip(items[::2], items[1::2], strict=True))
@@ -152,11 +152,11 @@ def read_normalizer(path: Path) -> dict[str, Any] | None:
     """The observations' statistics of a ``vecnormalize.pkl``, as :func:`experts.sb3.normalizer.normalize` takes them.
 
     Returns:
-        ``mean``, ``var``, ``count``, ``epsilon`` and ``clip``; or, of a dictionary's observations, such a mapping per
-        key. None: it leaves observations alone.
+        ``mean``, ``var``, ``count``, ``epsilon`` and ``clip``; for dictionary observations, such a mapping per key.
+        None: observations are not normalised.
 
     Raises:
-        GatitoError: if the file is none that VecNormalize writes, or cannot be read without running what is in it.
+        GatitoError: if VecNormalize did not write the file, or it cannot be read without executing it.
     """
     try:
         return _statistics(_content(path))
@@ -204,7 +204,7 @@ def _moments(noted: object, bounds: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def _number(noted: object) -> np.ndarray:
-    """A number or an array, from the note of it."""
+    """A number or an array, from its note."""
     if isinstance(noted, int | float) and not isinstance(noted, bool):
         return np.asarray(float(noted))
     if not isinstance(noted, Noted) or not isinstance(noted.maker, Named):
@@ -224,7 +224,7 @@ def _number(noted: object) -> np.ndarray:
 
 
 def _array(values: object, dtype: object, shape: Any, order: Any) -> np.ndarray:  # noqa: ANN401
-    if isinstance(values, Noted) and values.maker == Named("_codecs", "encode"):  # how bytes stand in protocol 2
+    if isinstance(values, Noted) and values.maker == Named("_codecs", "encode"):  # bytes in pickle protocol 2
         text: Any = values.arguments
         values = text[0].encode("latin-1")
     if not isinstance(values, bytes | bytearray) or not isinstance(shape, tuple):

@@ -216,7 +216,8 @@ def _first_and_others(n: int, distinct: bool, min_probability: float = 0.0) -> S
             chosen[::n] = distribution.mode()[::n]
             return chosen
         assert isinstance(distribution, Categorical)
-        groups = torch.from_numpy(likely_logits(distribution.logits[::n].float().numpy(), min_probability))
+        groups = distribution.logits[::n].float()
+        groups = torch.from_numpy(likely_logits(groups.cpu().numpy(), min_probability)).to(groups.device)
         noisy = groups + gumbel_noise(rngs[::n], groups)
         first = groups.argmax(dim=1, keepdim=True)
         chosen = noisy.scatter(1, first, torch.inf).topk(n, dim=1).indices

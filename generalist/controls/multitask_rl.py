@@ -15,6 +15,7 @@ from benchmarks.runs.run import Run
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite
+from benchmarks.tasks.overseer import check_costs
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import MultitaskConfig, PPOConfig, check_learnable, settings_of
 from generalist.config.settings import ModelConfig
@@ -75,6 +76,7 @@ def multitask_ppo(config: MultitaskConfig, suite: Suite, codec: CodecConfig, env
     check_learnable(f"control {AGENT}", suite.tasks, codec)
     config = replace(config, env_steps=config.env_steps or env_steps // len(suite.tasks))
     config.check_training(_GROUP)
+    check_costs(f"{_GROUP}.cost_weight", config.cost_weight, suite.tasks)
     return config
 
 

@@ -1,4 +1,4 @@
-"""What windows of several tasks should be answered with, side by side."""
+"""Training targets of windows of several tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from generalist.network.batches import Window
 
 @dataclass(frozen=True)
 class ChoiceTargets:
-    """What M windows of L steps, whose actions make the same choices, should be answered with.
+    """Targets of M windows of L steps whose actions have the same choices.
 
     Attributes:
         windows: ``(M,)`` indices.
@@ -26,19 +26,19 @@ class ChoiceTargets:
 
 @dataclass(frozen=True)
 class Targets:
-    """What B windows of L steps should be answered with.
+    """Targets of B windows of L steps.
 
     Attributes:
         valid: ``(B, L)``, false where a window is padding.
         discrete: the windows with discrete actions, ``(D,)`` indices.
         counts: ``(D,)`` their numbers of actions.
         probabilities: ``(D, L, actions)``.
-        legal: ``(D, L, actions)``, which actions were legal; None: all of them, or nothing is known of it.
-        choices: of windows whose actions make several choices, by how many options each of these has.
+        legal: ``(D, L, actions)``, which actions were legal; None: all, or unknown.
+        choices: the targets of windows with several choices per action, by the choices' numbers of options.
         continuous: the windows with continuous actions, ``(C,)`` indices.
         dimensions: ``(C,)`` their numbers of action dimensions.
         normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
-        returns: ``(B, L)``, discounted returns, NaN where they are not known; None: they are not asked for.
+        returns: ``(B, L)``, discounted returns, NaN where unknown; None: not needed.
     """
 
     valid: torch.Tensor
@@ -65,7 +65,7 @@ def legal_options(windows: Sequence[Window], length: int, width: int) -> torch.T
 
 
 def returns_of(windows: Sequence[Window], length: int) -> np.ndarray:
-    """``(B, L)``, NaN where a window ends or does not know."""
+    """``(B, L)`` returns, NaN beyond a window's end and where unknown."""
     returns = np.full((len(windows), length), np.nan, dtype=np.float32)
     for row, window in zip(returns, windows, strict=True):
         if window.returns is not None:

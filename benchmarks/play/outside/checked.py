@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import GatitoError, text_of
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import spaces
 from benchmarks.tasks.conformity import ViolationError, action_copier
@@ -114,8 +114,8 @@ def _conform(space: gym.Space, mask: np.ndarray | None, action: Any) -> Any:  # 
     elif isinstance(space, gym.spaces.Box):
         if not np.isfinite(action).all():
             raise ViolationError(f"has {action[~np.isfinite(action)][0]}")
-        slack = _TOLERANCE * np.maximum(1, np.abs(np.where(np.isfinite(space.high), space.high, 1)))
-        if (action < space.low - slack).any() or (action > space.high + slack).any():
+        low, high = (_TOLERANCE * np.maximum(1, np.abs(bound)) for bound in (space.low, space.high))
+        if (action < space.low - low).any() or (action > space.high + high).any():
             raise ViolationError(f"is {action}, beyond the bounds of its space: clip it to them")
         action = np.clip(action, space.low, space.high)
     elif not space.contains(action):
@@ -141,7 +141,7 @@ def checked_call(name: str, where: str, callee: Callable[..., Any], *arguments: 
         raise
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())
+        text = text_of(error)
         raise GatitoError(
             f"agent {name} raised {type(error).__name__} {where} ({f'{text}; ' if text else ''}"
             f"{Path(frame.filename).name}, line {frame.lineno}): fix the agent."

@@ -61,7 +61,7 @@ class PerEnvironment(Policy):
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise GatitoError(
                 f"agent {self.name} chose an action{place(rows, row)} that is {str(action)[:80]}, which its space "
-                f"{' '.join(str(own).split())} does not have: mend the agent.",
+                f"{' '.join(str(own).split())} does not have: fix the agent.",
                 rows.task.name,
             ) from error
 

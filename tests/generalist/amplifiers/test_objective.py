@@ -16,7 +16,6 @@ from generalist.amplifiers.caution import check_discrete, likely_logits
 from generalist.amplifiers.search import Search, SearchPolicy
 from generalist.amplifiers.self_imitation import SelfImitation
 from generalist.config.settings import ModelConfig
-from generalist.network.policy import NetworkPolicy
 from generalist.ppo.selection import try_out
 from tests.codecs import plain_codec
 from tests.conftest import make_task
@@ -112,4 +111,3 @@ def test_what_cannot_work_is_refused_in_one_line():
     check_costs("amplifier.cost_weight", 0.0, [COUNTER])
     with pytest.raises(GatitoError, match="min_probability=0.1 is for discrete actions, and those of task toy/target"):
         check_discrete(0.1, [TARGET])
-    assert isinstance(made_up(), NetworkPolicy)

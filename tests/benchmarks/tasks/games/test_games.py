@@ -245,7 +245,7 @@ def test_an_illegal_move_names_the_position(action):
     text = str(error.value)
     assert f"no action {action} in position ...o.../...x.../...o.../...x.../...o.../...x... (to move: x; " in text
     assert "legal actions: 0, 1, 2, 4, 5, 6" in text and "\n" not in text and "action_mask" in text
-    assert "Mend the environment" not in text and error.value.task == "games/connect_four"
+    assert "Fix the environment" not in text and error.value.task == "games/connect_four"
 
 
 def test_a_move_after_the_end_is_illegal():
