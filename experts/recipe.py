@@ -53,7 +53,7 @@ class ExpertRecipe:
 
     algorithm: str = setting(
         "ppo",
-        "A stable-baselines3 algorithm (maskable_ppo, of gatito[maskable], for info['action_mask']); imported, for a "
+        "A stable-baselines3 algorithm (maskable_ppo, of gatito[contrib], for info['action_mask']); imported, for a "
         "model that it saved; or a program: script (Meta-World), bot (BabyAI), planner (restraint), mcts or perfect "
         "(games), or random. Of the other settings, programs only use episode_seconds (bot), cost_weight (planner) and "
         "hyperparameters: {simulations: N} (mcts).",

@@ -14,6 +14,14 @@ DATA = _INSTALLED if _INSTALLED.is_dir() else CODE
 CONF = DATA / "conf"
 """The folder of the configuration."""
 
+_EXTRAS = {"box2d": "box2d", "pygame": "box2d", "swig": "box2d", "mujoco": "mujoco", "sb3_contrib": "contrib"}
+
+
+def install_remedy(text: str) -> str:
+    """The remedy for a missing package, by its name in an error's text: the extra that installs it, if one does."""
+    extra = next((extra for package, extra in _EXTRAS.items() if package in text.lower()), None)
+    return f"pip install 'gatito[{extra}]'" if extra else "install its package"
+
 
 def find(path: str | Path) -> Path:
     """Resolve a path such as ``results/experts`` in the working folder, else among the project's own files."""

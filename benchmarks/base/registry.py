@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from benchmarks.base.errors import FatalError, text_of, unknown
 from benchmarks.base.names import check_name
+from benchmarks.base.project import install_remedy
 
 Entry = TypeVar("Entry")
 
@@ -131,8 +132,8 @@ def import_module(name: str, subject: str) -> Any:  # noqa: ANN401
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise FatalError(
-                f"{subject}: there is no module {error.name}: install its package, or run gatito in the folder that "
-                "contains it."
+                f"{subject}: there is no module {error.name}: {install_remedy(error.name)}, or run gatito in the "
+                "folder that contains it."
             ) from error
         raise FatalError(
             f"{subject}: module {name} needs {error.name}, which is not installed: pip install it."

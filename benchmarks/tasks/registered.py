@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from benchmarks.base.errors import FatalError, GatitoError, text_of, unknown
+from benchmarks.base.project import install_remedy
 from benchmarks.tasks.rendering import draw_without_screen
 from benchmarks.tasks.snapshots.classic_control import ClassicControl
 from benchmarks.tasks.snapshots.replay import Lander, Replayed
 
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task, TaskConfig
-
-EXTRAS = {"box2d": "box2d", "pygame": "box2d", "swig": "box2d", "mujoco": "mujoco"}
-"""Missing packages, by the name in their error texts, and the extra of gatito that installs them."""
 
 
 def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
@@ -84,10 +82,8 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
         env = gym.make(task.env_id, max_episode_steps=task.horizon, disable_env_checker=True, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         text = str(error)
-        extra = next((extra for package, extra in EXTRAS.items() if package in text.lower()), None)
-        remedy = f"pip install 'gatito[{extra}]'" if extra else "install that package"
         raise GatitoError(
-            f"task {task.name} needs a package that is not installed ({text.rstrip('.')}): {remedy}."
+            f"task {task.name} needs a package that is not installed ({text.rstrip('.')}): {install_remedy(text)}."
         ) from None
     except Exception as error:  # constructors raise any type
         raise GatitoError(

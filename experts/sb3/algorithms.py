@@ -4,7 +4,6 @@ An algorithm is always built from its recipe and its numbers put in: ``PPO.load`
 """
 
 import copy
-import importlib.util
 import inspect
 import math
 import re
@@ -173,11 +172,6 @@ def check_recipe(task: Task, recipe: ExpertRecipe) -> None:
     """
     if recipe.algorithm not in ALGORITHMS:
         raise unknown(f"algorithm of task {task.name}", recipe.algorithm, (*ALGORITHMS, *PROGRAMS))
-    if recipe.algorithm == MASKABLE and importlib.util.find_spec("sb3_contrib") is None:
-        raise GatitoError(
-            f"task {task.name}: {MASKABLE} needs sb3-contrib: pip install 'gatito[maskable]', or {ANOTHER_EXPERT}.",
-            task.name,
-        )
     arguments = inspect.signature(ALGORITHMS.load(recipe.algorithm).__init__).parameters
     valid = [name for name in arguments if name != "self" and name not in _OURS]
     for name in recipe.hyperparameters:
@@ -204,7 +198,7 @@ def check_masks(task: Task, recipe: ExpertRecipe) -> None:
     if recipe.algorithm != MASKABLE and task.family != "atari" and has_action_mask(task):
         raise GatitoError(
             f"task {task.name}: its environment gives info['action_mask'], and {recipe.algorithm} would take illegal "
-            f"actions: set algorithm: {MASKABLE} (pip install 'gatito[maskable]'), or {ANOTHER_EXPERT}.",
+            f"actions: set algorithm: {MASKABLE} (pip install 'gatito[contrib]'), or {ANOTHER_EXPERT}.",
             task.name,
         )
 

@@ -119,7 +119,7 @@ def read_model(path: Path) -> SavedModel:
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if name not in archive.namelist():
-        raise GatitoError(f"{path} has no {name}: it is no model that stable-baselines3 saved.")
+        raise GatitoError(f"{path} has no {name}: it is not a model that stable-baselines3 saved.")
     _refuse_large(path, archive.getinfo(name).file_size, most)
     return archive.read(name)
 

@@ -123,7 +123,7 @@ def test_a_model_without_its_package_is_refused_in_one_line(tmp_path, monkeypatc
     contrib = pytest.importorskip("sb3_contrib")
     made(tmp_path / "model.zip", contrib.TRPO, CARTPOLE)
     monkeypatch.setitem(__import__("sys").modules, "sb3_contrib", None)
-    with pytest.raises(GatitoError, match="algorithm 'trpo': .*sb3_contrib"):
+    with pytest.raises(GatitoError, match="algorithm 'trpo': .*no module sb3_contrib: pip install 'gatito.contrib.'"):
         import_model(CARTPOLE, recipe(tmp_path / "model.zip"))
 
 
@@ -177,7 +177,7 @@ def test_nothing_in_a_zip_is_run(tmp_path):
     with pytest.raises(GatitoError, match="would need pickle, which is never run"):
         import_model(CARTPOLE, recipe(tmp_path / "weights.zip"))
     rewritten(tmp_path / "model.zip", tmp_path / "plain.zip", policy=evil)
-    with pytest.raises(GatitoError, match="is no model that stable-baselines3 saved, or is damaged"):
+    with pytest.raises(GatitoError, match="is not a model that stable-baselines3 saved, or is damaged"):
         import_model(CARTPOLE, recipe(tmp_path / "plain.zip"))
     (tmp_path / "CartPole-v1").mkdir()
     (tmp_path / "CartPole-v1" / "vecnormalize.pkl").write_bytes(evil)
@@ -198,14 +198,14 @@ def test_a_damaged_zip_is_named_in_one_line(tmp_path, monkeypatch):
     }
     for name, changed in cases.items():
         (tmp_path / name).write_bytes(changed)
-        with pytest.raises(GatitoError, match=rf"{name}.* is no model that stable-baselines3 saved") as refused:
+        with pytest.raises(GatitoError, match=rf"{name}.* is not a model that stable-baselines3 saved") as refused:
             import_model(CARTPOLE, recipe(tmp_path / name))
         assert "\n" not in str(refused.value)
     rewritten(tmp_path / "model.zip", tmp_path / "list.zip", policy=(tmp_path / "list.pth").read_bytes())
     with pytest.raises(GatitoError, match="its policy has no weights"):
         import_model(CARTPOLE, recipe(tmp_path / "list.zip"))
     rewritten(tmp_path / "model.zip", tmp_path / "lacks.zip", policy=None)
-    with pytest.raises(GatitoError, match="lacks.zip has no policy.pth: it is no model"):
+    with pytest.raises(GatitoError, match="lacks.zip has no policy.pth: it is not a model"):
         import_model(CARTPOLE, recipe(tmp_path / "lacks.zip"))
     rewritten(tmp_path / "model.zip", tmp_path / "deep.zip", data="[" * 100_000)
     with pytest.raises(GatitoError, match="deep.zip is no model"):
