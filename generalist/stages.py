@@ -30,7 +30,7 @@ from generalist.distill.dagger import run_dagger_round
 from generalist.distill.distill import distill
 from generalist.distill.distributed import Ranks
 from generalist.ida.rounds import AMPLIFIED, Ida
-from generalist.ida.run import NUM_ENVS, make_rounds
+from generalist.ida.run import make_rounds
 from generalist.network.policy import NetworkPolicy
 from generalist.released import adopt_released_generalist, release_generalist, released_artifact
 
@@ -275,7 +275,7 @@ class Generalist:
                     {"": round_.player},
                     earlier=earlier,
                     episodes=self.config.ida.episodes,
-                    num_envs=NUM_ENVS,
+                    num_envs=self.config.ida.num_envs,
                     how=ida.scored_options | self._how(),
                 )
                 agents.append(player)

@@ -21,6 +21,7 @@ from benchmarks.play.trajectories import Trajectories, check_shards, shard_folde
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.tasks import Suite, Task, spaces
+from benchmarks.tasks.games import is_self_play
 
 SEEDS_PER_SHARD = 10_000
 _NUM_ENVS = 8  # few, since running episodes are finished, and long ones would exceed the number of steps
@@ -136,7 +137,8 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
     """
     check_shards(artifact.folder, _shard_names(artifact.folder, len(shards)))
     agent, discarded = artifact.config["agent"], sum(shard.discarded for shard in shards)
-    facts = {"task": task.name, "agent": agent, "discarded": discarded}
+    facts: dict[str, Any] = {"task": task.name, "agent": agent, "discarded": discarded}
+    facts |= {"self_play": True} if is_self_play(task) else {}
     facts |= {"distribution_kind": shards[0].distribution_kind, "spent": total_cost([shard.spent for shard in shards])}
     if parameters:
         # Every decision is a step, also in tries that are not kept.

@@ -20,6 +20,7 @@ AMPLIFIERS: Registry[type] = Registry(
         "scale": "generalist.amplifiers.scale:Scale",
         "search": "generalist.amplifiers.search:Search",
         "self_imitation": "generalist.amplifiers.self_imitation:SelfImitation",
+        "two_player_search": "generalist.amplifiers.two_player:TwoPlayerSearch",
     },
     attributes=("__dataclass_fields__",),
 )

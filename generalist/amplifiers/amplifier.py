@@ -39,9 +39,11 @@ class Amplifier(Protocol):
 
     Attributes:
         while_recording: settings that apply to recording only, not to scoring.
+        self_play: whether it plays games against itself while recording; other amplifiers play the suite's opponents.
     """
 
     while_recording: ClassVar[Sequence[str]] = ()
+    self_play: ClassVar[bool] = False
 
     @property
     def plays_per_start(self) -> int:

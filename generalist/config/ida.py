@@ -30,6 +30,9 @@ class IdaConfig:
     shards: int = setting(
         1, "Parallel parts of a task's recording in a round; each has at most 10,000 episodes.", at_least=1
     )
+    num_envs: int = setting(
+        16, "Parallel environments of a shard; planners search for all of them in one batch.", at_least=1
+    )
     noise: float = setting(
         0.05, "Probability per step of a uniform action; labels stay the amplified policy's.", at_least=0, at_most=1
     )

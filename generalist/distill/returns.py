@@ -1,4 +1,8 @@
-"""Targets of the critic: the discounted return from each recorded step on."""
+"""Targets of the critic: the discounted return from each recorded step on.
+
+In self-play a reward is for the player whose move it was, and the next position belongs to the other player: what is
+good there is bad here. So the return is a step's reward less the discounted return of the next step.
+"""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -9,15 +13,16 @@ _MOST_CUT_OFF = 0.5
 
 
 def returns_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
-    """The discounted returns of all steps, episode after episode, ``(steps,)``.
+    """The discounted returns of all steps for the player to move, episode after episode, ``(steps,)``.
 
     NaN where unknown: in a truncated episode, these are the steps for which more than half of the total discounted
     weight lies beyond the truncation.
     """
+    sign = -1.0 if trajectories.facts.get("self_play") else 1.0
     episodes = []
     for episode, length in enumerate(trajectories.lengths):
         rows = trajectories.window(episode, 0, int(length), ["rewards", "terminated"])
-        returns = np.asarray(lfilter([1.0], [1.0, -discount], rows["rewards"][::-1]), np.float32)[::-1].copy()
+        returns = np.asarray(lfilter([1.0], [1.0, -sign * discount], rows["rewards"][::-1]), np.float32)[::-1].copy()
         if not rows["terminated"][-1]:
             weight_beyond_end = discount ** np.arange(length, 0, -1.0)
             returns[weight_beyond_end > _MOST_CUT_OFF] = np.nan

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
-from benchmarks.tasks import Suite, full_names
+from benchmarks.tasks import Suite, Task, full_names
+from benchmarks.tasks.games import as_self_play, is_self_play
 from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.ida import IdaConfig
@@ -85,6 +87,10 @@ class Ida:
         names = [task.name for task in self.run.suite]
         return self.run.suite.part(full_names(self.config.tasks or names, names, "task in ida.tasks"))
 
+    def played(self, task: Task) -> Task:
+        """The task that is played while recording: an amplified task, or that game against itself."""
+        return as_self_play(task) if self.amplifier.self_play else task
+
     @functools.cached_property
     def amplifier(self) -> Amplifier:
         """The amplifier."""
@@ -97,6 +103,12 @@ class Ida:
             GatitoError: one line that names the remedy.
         """
         if self.config.rounds:
+            for task in self.amplified:
+                if is_self_play(task) and not self.amplifier.self_play:
+                    raise GatitoError(
+                        f"task {task.name} is self-play, which needs a search for two players: set "
+                        "amplifier=two_player_search, or name other opponents."
+                    )
             self.amplifier.check(self.amplified.tasks, self.recipe.model, self.recipe.codec)
 
     @functools.cached_property
@@ -207,8 +219,15 @@ class Ida:
         """The recordings of a round by task name; ``matched`` are the recordings whose compute they match."""
         plays = {}
         for task in self.amplified:
-            config = {"task": task.digest, "agent": side, "noise": self.config.noise, "seed": self.run.seed}
+            config = {
+                "task": self.played(task).digest,
+                "agent": side,
+                "noise": self.config.noise,
+                "seed": self.run.seed,
+            }
             config |= settings
+            if self.config.num_envs != IdaConfig.num_envs:
+                config["num_envs"] = self.config.num_envs
             if self.config.shards != 1:
                 config["shards"] = self.config.shards
             if not self.deterministic:

@@ -4,6 +4,7 @@ Run by ``gatito stages=[ida]``. Scoring is a separate stage: the policies of eve
 agents.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -17,9 +18,6 @@ from benchmarks.tasks import Task
 from generalist.distill.distill import train
 from generalist.distill.train import Learner
 from generalist.ida.rounds import AMPLIFIED, Ida, Round
-
-NUM_ENVS = 16
-"""Parallel environments per task; planners search for all of them in one batch."""
 
 
 def make_rounds(ida: Ida) -> None:
@@ -49,6 +47,8 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
     """
     run = ida.run.isolated(ida.amplified, "ida")
     player = ida.player(round_, ida.options)
+    if ida.amplifier.self_play:
+        player = replace(player, deterministic=False)  # the most likely moves would repeat one game
     jobs = []
     for task in run.suite:
         artifact = round_.plays[task.name]
@@ -56,7 +56,7 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
             continue
         artifact.start()
         job = RecordingJob(
-            task=task,
+            task=ida.played(task),
             load=player.on(task, ida.config.noise).load,
             artifact=artifact,
             steps=_steps(ida, round_, task),
@@ -64,7 +64,7 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
             seed=run.seed,
             first_seed=(round_.number - 1) * ida.config.shards * SEEDS_PER_SHARD,
             shards=ida.config.shards,
-            num_envs=NUM_ENVS,
+            num_envs=ida.config.num_envs,
             parameters=Cost.read(round_.player.folder).parameters,
             tries=ida.amplifier.plays_per_start if round_.side == AMPLIFIED else 1,
             cost_weight=float(ida.options.get("cost_weight", 0.0)),

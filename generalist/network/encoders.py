@@ -6,6 +6,7 @@ from torch import nn
 CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
 _BYTES = 256
 _LONGEST_WORD = 16  # bytes; later ones share the last position
+_BOARD_BLOCKS = 3  # each has two convolutions
 _KNOWN_TEXTS = 4_096  # encoded texts that are cached while acting
 
 
@@ -90,6 +91,36 @@ class GridEncoder(nn.Module):
         cells = cells.view(len(grids), -1, cells.shape[-1]) + self.places
         scale, shift = self.light(instruction)[:, None].chunk(2, dim=-1)
         return self.join(self.look(cells * (1 + scale) + shift).flatten(1))
+
+
+class BoardEncoder(nn.Module):
+    """Planes of a board: convolutions with residual blocks (AlphaGo Zero's, without batch normalisation)."""
+
+    def __init__(self, shape: tuple[int, int, int], width: int, features: int) -> None:
+        """Args: ``(planes, rows, columns)`` of a board, the model's width, and the features of a square."""
+        super().__init__()
+        planes, rows, columns = shape
+        self.first = nn.Conv2d(planes, features, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(features, features, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(features, features, 3, padding=1),
+            )
+            for _ in range(_BOARD_BLOCKS)
+        )
+        for block in self.blocks:  # each block begins as the identity
+            nn.init.zeros_(block[-1].weight)  # type: ignore[index]
+        self.join = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(features * rows * columns, width))
+
+    def forward(self, boards: torch.Tensor) -> torch.Tensor:
+        """``(n, planes, rows, columns)`` → ``(n, width)``."""
+        # Channels last: faster on CPUs.
+        hidden = self.first(boards.to(self.first.weight.dtype).contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        return self.join(hidden)
 
 
 class TextEncoder(nn.Module):

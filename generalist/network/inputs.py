@@ -16,8 +16,8 @@ class Inputs:
     Attributes:
         shape: ``(B, L)``.
         places: by modality, ``(n,)``: the steps that have this modality, as ``window * L + step``.
-        values: by modality, ``(n, …)``: vectors padded to the longest one, images, grids; for ``text``, row indices
-            into ``texts``.
+        values: by modality, ``(n, …)``: vectors padded to the longest one, images, grids, boards; for ``text``, row
+            indices into ``texts``.
         sizes: ``(n,)``, the length of each vector.
         texts: ``(m, bytes)``, the distinct texts of the batch.
     """
@@ -46,7 +46,9 @@ def collate(items: Sequence[Modalities], length: int) -> Inputs:
             places.setdefault(modality, []).append(steps_of_item)
             values.setdefault(modality, []).append(array.reshape(windows * steps, *array.shape[2:]))
         count += windows
-    arrays = {modality: np.concatenate(rows) for modality, rows in values.items() if modality in ("image", "grid")}
+    arrays = {
+        modality: np.concatenate(rows) for modality, rows in values.items() if modality in ("image", "grid", "board")
+    }
     sizes = np.zeros(0, dtype=np.int64)
     if "vector" in values:
         sizes = np.concatenate([np.full(len(rows), rows.shape[1]) for rows in values["vector"]])

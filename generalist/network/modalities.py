@@ -13,7 +13,11 @@ from generalist.network.images import resized
 
 Modalities = dict[str, np.ndarray]
 """Observations by modality, all with the same leading axes: ``vector`` (…, size) float32, ``image`` (…, frames, height,
-width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has some of them."""
+width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has some of them. For a network
+that reads boards by convolutions, the ``vector`` of a board game is a ``board`` (…, planes, rows, columns)."""
+
+BOARD = (3, 6, 7)
+"""The planes, rows and columns of a board: the mover's pieces, the other player's, and the board's squares."""
 
 _MOST_CELLS = 24  # a side of a grid; what is larger is an image
 _GRID_CHANNELS = 3  # of a cell: object, colour and state, as MiniGrid has them
@@ -38,6 +42,11 @@ def modality_of(space: gym.Space) -> str | None:
     if len(shape) == 3 and space.dtype == np.uint8 and shape[2] == _GRID_CHANNELS and max(shape) < _MOST_CELLS:
         return "grid"
     return "vector"
+
+
+def is_board(space: gym.Space) -> bool:
+    """Whether observations are boards: zeros and ones of the shape that all board games have."""
+    return isinstance(space, gym.spaces.Box) and space.shape == BOARD and space.dtype == np.int8
 
 
 def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:

@@ -19,14 +19,14 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import read_json, removal, write_json
 from benchmarks.base.settings import from_file
 from benchmarks.play.policy import PolicyInput
-from benchmarks.tasks import Task
+from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
 from generalist.config.networks import NetworkKind, network_class, network_kind
 from generalist.config.settings import ModelConfig
 from generalist.network.batches import Window
 from generalist.network.distributions import NetworkOutput, Selector, greedy
 from generalist.network.images import fitted
-from generalist.network.modalities import Modalities, join_modalities, split_modalities
+from generalist.network.modalities import BOARD, Modalities, is_board, join_modalities, split_modalities
 from generalist.network.perceptron import Perceptron
 from generalist.network.transformer import Transformer
 
@@ -125,6 +125,8 @@ class Network(nn.Module, abc.ABC):
         modalities = split_modalities(task, observations)
         if "image" in modalities:
             modalities["image"] = fitted(modalities["image"], self.codec)
+        if self.codec.board_features and is_board(spaces(task)[0]):
+            modalities["board"] = modalities.pop("vector").reshape(-1, *BOARD)
         return modalities
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:

@@ -21,9 +21,9 @@ from benchmarks.tasks.conformity import text_bytes
 from benchmarks.tasks.images import channels_of
 from generalist.config.codec import CodecConfig
 from generalist.network.distributions import to_unit
-from generalist.network.encoders import ByteEncoder, GridEncoder, ImageEncoder, TextEncoder, WordEncoder
+from generalist.network.encoders import BoardEncoder, ByteEncoder, GridEncoder, ImageEncoder, TextEncoder, WordEncoder
 from generalist.network.inputs import Inputs
-from generalist.network.modalities import modality_of, part_spaces, vector_size
+from generalist.network.modalities import BOARD, modality_of, part_spaces, vector_size
 
 _MU, _M = 100.0, 256.0  # Gato's mu-law constants (Reed et al. 2022, arXiv:2205.06175, eq. 3)
 _CHANNELS = 3  # of each number: mu-law, symlog, and whether it is present; its Fourier features come on top
@@ -42,6 +42,7 @@ class ObservationEncoder(nn.Module):
         self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
         self.text = _text_encoder(config, width) if config.text_length else None
         self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
+        self.board = BoardEncoder(BOARD, width, config.board_features) if config.board_features else None
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """Observations of several tasks → ``(B, L, width)``; vectors of padded steps are meaningless."""
@@ -62,6 +63,9 @@ class ObservationEncoder(nn.Module):
             assert self.grid is not None
             instructions = instruction[inputs.places["grid"]]
             tokens = self._put(tokens, inputs, "grid", self.grid(inputs.values["grid"], instructions))
+        if "board" in inputs.values:
+            assert self.board is not None
+            tokens = self._put(tokens, inputs, "board", self.board(inputs.values["board"]))
         return tokens.view(windows, length, width)
 
     @staticmethod

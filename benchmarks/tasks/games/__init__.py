@@ -1,7 +1,8 @@
 """Board games with OpenSpiel's rules: tic-tac-toe, Connect Four, Breakthrough on 6 x 6, Hex on 5 x 5.
 
 Lanctot et al. 2019 (arXiv:1908.09453). An episode is one game: the learner's colour depends on the seed, and the
-opponent moves inside ``step``. The reward is 0 until the game ends, then +1, 0 or -1 from the learner's view. See
+opponent moves inside ``step``. The reward is 0 until the game ends, then +1, 0 or -1 for the player who moved last in
+self-play, and otherwise for the learner. See
 :mod:`~benchmarks.tasks.games.boards` for observations and actions, :mod:`~benchmarks.tasks.games.opponents` for the
 opponents, and :mod:`~benchmarks.tasks.games.environment` for the loop.
 
@@ -19,6 +20,7 @@ A step against the random opponent takes 50 to 75 microseconds, a clone 6 to sav
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -53,6 +55,19 @@ def resolve(name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | N
         make_opponent(board, opponent)
     longest = board.game.max_game_length()
     return {"opponent": opponents}, config.horizon or (longest if SELF in opponents else (longest + 1) // 2)
+
+
+def is_self_play(task: "Task") -> bool:
+    """Whether the agent makes the moves of both sides in all games of a task."""
+    return task.family == "games" and list(task.kwargs["opponent"]) == ["self"]
+
+
+def as_self_play(task: "Task") -> "Task":
+    """The same game without an opponent: the agent makes the moves of both sides."""
+    from benchmarks.tasks.games.boards import make_board
+
+    longest = make_board(task.env_id, task.name).game.max_game_length()
+    return replace(task, kwargs={"opponent": ["self"]}, horizon=longest)
 
 
 def make(task: "Task", render_mode: str | None = None) -> gym.Env:

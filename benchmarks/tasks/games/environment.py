@@ -8,8 +8,8 @@
 - ``opponent``: the name of this episode's opponent;
 
 and in the last step ``success``, whether the learner won. With opponent ``self`` the agent makes the moves of both
-sides: the observation is from the mover's view, but the reward is the learner's. So the value for the player to move is
-the return, negated if ``to_play != learner``.
+sides, and each reward is for the player whose move it was. So the value of a position for the player to move is the
+reward of the move, less the value of the next position for the other player (negamax).
 
 The seed of the reset determines the colour, the opponent and its moves. A clone (see
 :mod:`benchmarks.tasks.snapshots.snapshot`) keeps the colour and the opponent, and samples the opponent's moves anew.
@@ -81,15 +81,16 @@ class BoardGame(gym.Env):
         Raises:
             GatitoError: if the move is illegal; the message contains the position.
         """
+        mover = self.state.current_player()
         self.state.apply_action(self.board.spiel_action(self.state, int(action)))
         self._answer()
         self._steps += 1
         terminated = self.state.is_terminal()
         truncated = not terminated and self._steps >= self._horizon
-        reward = float(self.state.player_return(self.learner)) if terminated else 0.0
+        reward = float(self.state.player_return(mover)) if terminated else 0.0
         info = self._info()
         if terminated or truncated:
-            info["success"] = reward > 0
+            info["success"] = terminated and self.state.player_return(self.learner) > 0
         return self._observe(), reward, terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:

@@ -300,6 +300,8 @@ def _check_settings(codec: CodecConfig) -> None:
         raise FatalError(f"codec.continuous={codec.continuous}: codec gato predicts tokens, set it to bins.")
     if codec.text != "bytes":
         raise FatalError(f"codec.text={codec.text}: a byte is a token of codec gato, set codec.text=bytes.")
+    if codec.board_features:
+        raise FatalError("codec gato reads a board as numbers: set codec.board_features=0, or codec=step.")
     if codec.observation_loss:
         raise FatalError("codec gato predicts no observations: set codec.observation_loss=0, or set codec=jat.")
     if codec.critic:

@@ -90,6 +90,8 @@ class JatNetwork(StepwiseNetwork):
         """
         if codec.previous_actions:
             raise FatalError("codec jat reads past actions as tokens of their own: set codec.previous_actions=false.")
+        if codec.board_features:
+            raise FatalError("codec jat reads a board as a vector: set codec.board_features=0, or codec=step.")
         if codec.memory != "all":
             raise FatalError("codec.memory=partial: in codec jat, every step sees the past; set codec.memory=all.")
         if context_length < _TOKENS:

@@ -10,6 +10,8 @@ from benchmarks.tasks.games.boards import GAMES, after, make_board
 from benchmarks.tasks.games.positions import tic_tac_toe_positions
 from benchmarks.tasks.games.solvers import solve_tic_tac_toe
 from generalist.amplifiers.two_player import SELECTIONS, TwoPlayerSearch, considered_visits, search
+from generalist.config.codec import CodecConfig
+from generalist.config.settings import ModelConfig
 
 
 def ignorant(board):
@@ -143,6 +145,6 @@ def test_finished_games_and_invalid_settings_are_rejected():
     with pytest.raises(GatitoError, match=r"cannot search xxx/oo\./\.\.\.: the game is over"):
         search(board, [after(board, "03142")], ignorant(board), TwoPlayerSearch(), streams(1))
     with pytest.raises(GatitoError, match=r"amplifier\.selection 'uct'"):
-        TwoPlayerSearch(selection="uct").check()
+        TwoPlayerSearch(selection="uct").check([], ModelConfig(), CodecConfig())
     with pytest.raises(GatitoError, match=r"amplifier\.num_simulations must be at least 1"):
-        TwoPlayerSearch(num_simulations=0).check()
+        TwoPlayerSearch(num_simulations=0).check([], ModelConfig(), CodecConfig())

@@ -54,16 +54,17 @@ def test_random_playouts_of_openspiel_are_the_same_games_here(name):
         state = board.game.new_initial_state()
         _, info = env.reset(seed=seed)
         while not state.is_terminal():
-            assert info["to_play"] == state.current_player()
+            mover = state.current_player()
+            assert info["to_play"] == mover
             assert {board.legal(state)[a] for a in info["action_mask"].nonzero()[0]} == set(state.legal_actions())
             assert info["action_mask"].sum() == len(state.legal_actions()), "two moves share an action"
             action = int(rng.choice(state.legal_actions()))
             _, reward, terminated, truncated, info = env.step(board.canonical(state, action))
             state.apply_action(action)
             assert str(env.unwrapped.state) == str(state) and terminated == state.is_terminal() and not truncated
-            assert reward == (state.returns()[info["learner"]] if terminated else 0)
+            assert reward == (state.returns()[mover] if terminated else 0)
         assert not info["action_mask"].any() and info["to_play"] == -1
-        assert info["success"] == (reward == 1)
+        assert info["success"] == (state.returns()[info["learner"]] == 1)
 
 
 def squares_of(name, text):
@@ -113,7 +114,7 @@ def test_an_action_means_the_same_to_both_players():
                 assert own[divmod(action, 3 if name == "tic_tac_toe" else 5)] == 1 and own.sum() == 1
 
 
-def test_the_other_colour_has_the_negated_value():
+def test_a_reward_of_self_play_is_the_movers_and_success_the_learners():
     env, moves = make_env(game("connect_four", "self")), [3, 0, 3, 0, 3, 0, 3]
     outcomes = {}
     for seed in range(20):
@@ -122,7 +123,7 @@ def test_the_other_colour_has_the_negated_value():
             _, reward, terminated, _, last = env.step(move)
         assert terminated
         outcomes[info["learner"]] = (reward, last["success"])
-    assert outcomes == {0: (1.0, True), 1: (-1.0, False)}
+    assert outcomes == {0: (1.0, True), 1: (1.0, False)}  # the first player moved last, and won
 
 
 def test_a_mirrored_position_has_mirrored_values():

@@ -1,0 +1,147 @@
+"""Rounds of self-play: what is recorded, what the critic learns from it, and that a killed round resumes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyspiel")
+
+from benchmarks.base.errors import GatitoError
+from benchmarks.play.policy import RandomPolicy
+from benchmarks.play.rollout import rollout
+from benchmarks.play.trajectories import Trajectories
+from benchmarks.tasks import Suite
+from benchmarks.tasks.games import as_self_play, is_self_play
+from generalist.amplifiers import make_amplifier
+from generalist.config.codec import CodecConfig
+from generalist.config.ida import IdaConfig
+from generalist.config.recipe import NetworkRecipe
+from generalist.config.settings import DistillConfig, ModelConfig
+from generalist.distill.distill import distill
+from generalist.distill.returns import returns_to_go
+from generalist.ida.rounds import Ida
+from generalist.ida.run import make_rounds
+from generalist.network.network import load_network
+from generalist.network.policy import NetworkPolicy
+from tests.benchmarks.tasks.games.test_games import game
+from tests.conftest import make_run, make_task
+from tests.generalist.network.test_conditioning import record as record_expert
+
+MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, context_length=4)
+DISTILL = DistillConfig(updates=20, batch_size=16, sequence_length=4, warmup=2)
+CODEC = CodecConfig(
+    critic=1.0, board_features=8, image_frames=0, grid_size=0, text_length=0, vector_width=1, discrete_actions=9
+)
+CONFIG = IdaConfig(
+    rounds=2, start="random", env_steps=150, num_envs=16, noise=0.0, updates=60, learning_rate=3e-3, batch_size=32
+)
+OPTIONS = {"name": "two_player_search", "num_simulations": 16, "gumbel_scale": 1.0}
+TASK = game("tic_tac_toe", ["random"])
+
+
+def make_ida(folder, config=CONFIG, options=OPTIONS, task=TASK):
+    run = make_run(folder / "runs" / "r", Suite("games", (task,)))
+    recordings = {task.name: record_expert(run.folder, task, RandomPolicy(), episodes=5)}
+    recipe = NetworkRecipe(DISTILL, MODEL, CODEC)
+    start = distill(run, recordings, replace(recipe, distill=config.first(DISTILL)))
+    return Ida(run, config, options, start, recordings, recipe)
+
+
+def against_random(policy):
+    return np.mean([each.total_return for each in rollout(policy, {TASK: range(900, 1000)}, envs_per_task=50)])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    ida = make_ida(tmp_path_factory.mktemp("self-play"))
+    make_rounds(ida)
+    return ida
+
+
+def test_both_sides_are_played_and_rewards_are_the_movers(made):
+    for round_ in made.rounds:
+        played = Trajectories(round_.plays[TASK.name].folder)
+        assert played.facts["self_play"] and len(played) > 15
+        for steps in played.episodes():
+            rewards = steps["rewards"]
+            assert (rewards[:-1] == 0).all() and rewards[-1] in (0, 1)  # a player cannot lose by its own move
+            stones = steps["observations"][:-1, :2].sum(axis=(1, 2, 3))
+            np.testing.assert_array_equal(stones, np.arange(len(rewards)))
+
+
+def test_returns_alternate_in_sign(made):
+    played = Trajectories(made.rounds[0].plays[TASK.name].folder)
+    returns = returns_to_go(played, 0.5)
+    won = next(episode for episode, steps in enumerate(played.episodes()) if steps["rewards"][-1] == 1)
+    length, end = int(played.lengths[won]), int(played.ends[won])
+    np.testing.assert_allclose(returns[end - length : end], [(-0.5) ** power for power in range(length)][::-1])
+
+
+def test_targets_are_legal_and_improved(made):
+    played = Trajectories(made.rounds[0].plays[TASK.name].folder)
+    for steps in played.episodes():
+        weights = np.exp(steps["distributions"])
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-4)
+        assert (weights[~steps["masks"].astype(bool)] == 0).all()
+
+
+def test_rounds_from_random_weights_learn_to_play(made):
+    amplified = [round_ for round_ in made.rounds if round_.side == "amplified"]
+    before = against_random(NetworkPolicy.load(made.start.folder, [TASK]))
+    after = against_random(NetworkPolicy.load(amplified[-1].student.folder, [TASK]))
+    assert after > before + 0.3
+
+
+def test_the_control_plays_as_many_steps_with_different_games(made):
+    amplified, control = made.rounds[:2]
+    ours, theirs = (Trajectories(round_.plays[TASK.name].folder) for round_ in (amplified, control))
+    assert theirs.steps >= 16 * ours.steps  # a step per simulation
+    games = {steps["actions"].tobytes() for steps in theirs.episodes()}
+    assert len(games) > len(theirs) / 4  # sampled: the most likely moves would repeat one game
+
+
+def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch):
+    from generalist.distill import train as fit
+
+    original, calls = fit.save_network, {"left": 3}
+
+    def killed(*arguments):
+        calls["left"] -= 1
+        if not calls["left"]:
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    ida = make_ida(tmp_path)
+    monkeypatch.setattr(fit, "save_network", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_rounds(ida)
+    monkeypatch.undo()
+    make_rounds(make_ida(tmp_path))
+    for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
+        networks = [load_network(round_.student.folder).state_dict() for round_ in (ours, theirs)]
+        assert all((networks[0][name] == networks[1][name]).all() for name in networks[0])
+
+
+def test_a_game_against_itself_has_the_moves_of_both_sides():
+    task = as_self_play(game("connect_four", ["random"]))
+    assert is_self_play(task) and not is_self_play(game("connect_four", ["random"])) and task.horizon == 42
+
+
+def test_self_play_without_a_search_for_two_players_is_refused(tmp_path):
+    ida = make_ida(tmp_path, options={"name": "best_of_n"}, task=game("tic_tac_toe", ["self"]))
+    with pytest.raises(GatitoError, match="self-play, which needs a search for two players: set amplifier=two_player"):
+        ida.check()
+
+
+@pytest.mark.parametrize(
+    ("task", "codec", "line"),
+    [
+        (make_task(), CODEC, "is no board game for two players: set amplifier=search"),
+        (TASK, replace(CODEC, critic=0.0), "needs a critic"),
+        (TASK, replace(CODEC, memory="all"), "set codec.memory=partial"),
+    ],
+)
+def test_what_the_search_cannot_play_gets_one_line(task, codec, line):
+    with pytest.raises(GatitoError, match=line):
+        make_amplifier(OPTIONS).check([task], MODEL, codec)
