@@ -55,7 +55,7 @@ class ExpertRow:
     Attributes:
         task: ``<group>/<name>``.
         algorithm: an algorithm of stable-baselines3, or a program (``bot``, ``script``).
-        steps: environment steps of training; 0 for a program.
+        env_steps: environment steps of training; 0 for a program.
         train_seed: seed of the training.
         mean_return: mean score (return, or success as 0 or 1) over the gate's episodes.
         std_return: standard deviation of those scores.
@@ -67,7 +67,7 @@ class ExpertRow:
 
     task: str
     algorithm: str
-    steps: int
+    env_steps: int
     train_seed: int
     mean_return: float
     std_return: float
@@ -80,6 +80,8 @@ def release(
     suite: Suite, run: Path, folder: Path, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig, seed: int
 ) -> list[ExpertRow]:
     """Copy a run's experts to ``folder``, replacing earlier ones, and write the table of all experts there.
+
+    Experts that are released ones already are not copied; a folder without any expert gets no table.
 
     Args:
         suite: the suite of the experts' tasks.
@@ -114,7 +116,8 @@ def release(
     finished = {path.parent for path in folder.glob(f"*/*/{MANIFEST}")}
     begun = {path.parent for path in folder.glob(f"*/*/{_TRAINING}/{CHECKPOINT}")}
     rows = [_row(path) for path in sorted(finished | {path for path in begun if path.parent not in finished})]
-    write_text(folder / TABLE, to_csv(rows, ExpertRow))
+    if rows:
+        write_text(folder / TABLE, to_csv(rows, ExpertRow))
     return rows
 
 

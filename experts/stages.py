@@ -156,8 +156,10 @@ class Experts:
         return means
 
     def find(self) -> None:
-        """Record as failures the tasks whose released expert or dataset is missing."""
-        self.run.failures.stage = "experts"
+        """Record as failures the tasks whose released expert or dataset is missing.
+
+        They are not failures of the stage that trains experts: each command looks anew, since its settings may differ.
+        """
         for task in self.run.suite:
             try:
                 self.artifact(task)
@@ -228,7 +230,8 @@ class Experts:
         suite, folder = self.run.survivors(), Path(self.config.released)
         recipes = {task.name: self.recipe(task) for task in suite}
         rows = release(suite, self.run.folder, folder, recipes, self.config, self.run.seed)
-        console.note(f"{folder / TABLE}: {len(rows)} experts")
+        line = f"{folder / TABLE}: {len(rows)} experts" if rows else "no expert to release: all are released ones"
+        console.note(line)
 
     def show(self) -> None:
         """Print a row per task of the suite."""

@@ -6,7 +6,9 @@ end with :data:`TEMPORARY`.
 
 import contextlib
 import ctypes
+import fcntl
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -138,17 +140,39 @@ def _content_digest(path: Path, size: int, changed: int) -> str:
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``folder``, which replaces ``folder`` in one step when the block succeeds.
 
-    After a kill in between, ``folder`` is unchanged. A symbolic link is followed and kept.
+    After a kill in between, ``folder`` is unchanged, and the next replacement removes what the kill left. A symbolic
+    link is followed and kept.
     """
     folder = folder.resolve()
     make_folder(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=TEMPORARY, dir=folder.parent))
+    with locked_folder(folder.parent) as locked:
+        for remains in folder.parent.glob(f".{glob.escape(folder.name)}.*{TEMPORARY}") if locked else ():
+            shutil.rmtree(remains, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=TEMPORARY, dir=folder.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            place_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[bool]:
+    """Wait until no other process is in such a block for the same folder.
+
+    Yields:
+        Whether the folder is locked: some file systems have no ``flock``.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    locked = False
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        place_folder(temporary, folder)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locked = True
+        yield locked
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
 
 
 def place_folder(new: Path, folder: Path) -> None:

@@ -6,21 +6,27 @@ seal gets one by ``seal(folder, ["scores.csv", "tasks.csv", "costs.csv", "curves
 as ``scores.csv.gz``.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.base import console
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.files import file_digest, read_json, update_text
 
 SEAL = "results.json"
 
 
 def seal(folder: Path, names: Iterable[str]) -> None:
-    """Write the checksums of these files of a results folder; checksums of other files are kept."""
+    """Write the checksums of these files of a results folder; checksums of other files are kept.
+
+    If the seal is damaged, other files lose their checksums and are refused until they are written again.
+    """
     path = folder / SEAL
-    sealed = read_json(path, {"sha256": dict})["sha256"] if path.exists() else {}
+    sealed = {}
+    with contextlib.suppress(FatalError, FileNotFoundError):
+        sealed = read_json(path, {"sha256": dict})["sha256"]
     sealed |= {name: file_digest(folder / name) for name in names}
     kept = {name: value for name, value in sealed.items() if (folder / name).exists()}
     update_text(path, json.dumps({"sha256": kept}, indent=1, sort_keys=True) + "\n")
@@ -47,7 +53,7 @@ def check_seal(folder: Path, names: Iterable[str], remedy: str) -> None:
 
 def changed_files(folder: Path, names: Iterable[str], remedy: str = "") -> Iterator[str]:
     """Those of the files of a results folder with a seal that are there and not as they were sealed."""
-    sealed = read_json(folder / SEAL, {"sha256": dict}, remedy)["sha256"]
+    sealed = read_json(folder / SEAL, {"sha256": dict}, remedy[:1].upper() + remedy[1:])["sha256"]
     for name in names:
         if (folder / name).exists() and file_digest(folder / name) != sealed.get(name):
             yield name

@@ -7,7 +7,6 @@ explains how to remove it.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.base.errors import FatalError
-from benchmarks.base.files import TEMPORARY, make_folder
+from benchmarks.base.files import TEMPORARY, locked_folder, make_folder
 
 LOCK = ".lock"
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -100,7 +99,7 @@ def lock(folder: Path, *, needed: bool = True) -> Iterator[None]:
     locked = True
     try:
         make_folder(folder)
-        with _guard(folder):
+        with locked_folder(folder):  # without flock, a race of a millisecond remains
             _take(folder, owner)
     except OSError as error:
         if error.errno not in _READ_ONLY:
@@ -130,18 +129,6 @@ def _take(folder: Path, owner: _Owner) -> None:
     temporary = folder / f"{LOCK}.{owner.process}{TEMPORARY}"
     temporary.write_text(json.dumps(asdict(owner)) + "\n", encoding="utf-8")
     temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _guard(folder: Path) -> Iterator[None]:
-    """Check and take the lock in one step; on a file system without flock, a race of a millisecond remains."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_litter(folder: Path) -> None:

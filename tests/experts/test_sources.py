@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
 
 def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
     [row] = csv.DictReader((trained / "released" / "experts.csv").open())
-    assert ",".join(row) == "task,algorithm,steps,train_seed,mean_return,std_return,episodes,reference,gate"
+    assert ",".join(row) == "task,algorithm,env_steps,train_seed,mean_return,std_return,episodes,reference,gate"
     assert row["task"] == "classic/cartpole" and row["algorithm"] == "ppo" and row["episodes"] == "3"
     assert row["gate"] == "weak" and float(row["mean_return"]) < 490  # 600 steps do not suffice for an expert
     code, error = run(trained, "name=started", "experts=released", "seed=3")
@@ -56,8 +56,15 @@ def test_an_expert_is_released_with_its_provenance_and_started_from(trained):
 def test_releasing_a_released_expert_again_keeps_its_provenance(trained):
     before = {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()}
     code, error = run(trained, "name=again", "experts=released", "stages=[experts,release]")
-    assert code == 0, error
+    assert code == 0 and "experts.csv: 1 experts" in error, error
     assert {path: path.read_bytes() for path in (trained / "released").rglob("*") if path.is_file()} == before
+
+
+def test_the_projects_released_experts_are_not_released_again(trained):
+    words = ["name=projects", "experts=released", "experts.released=results/experts"]
+    code, error = run(trained, *words, "stages=[experts,release]")
+    assert code == 0 and "no expert to release: all are released ones" in error, error
+    assert not (trained / "results" / "experts").exists()
 
 
 def test_a_missing_or_mismatched_released_expert_is_rejected(trained):
@@ -66,6 +73,10 @@ def test_a_missing_or_mismatched_released_expert_is_rejected(trained):
     assert "made for other arguments of CartPole-v1 than those of task classic/cartpole" in error
     code, error = run(trained, "experts=released", "experts.released=nowhere")
     assert code == 1 and "task classic/cartpole has no released expert in nowhere: train it with experts=train" in error
+    code, error = run(trained, "name=elsewhere", "experts=released", "experts.released=nowhere")
+    assert code == 1 and "in nowhere" in error
+    code, error = run(trained, "name=elsewhere", "experts=released", "stages=[record]")  # the path is right by now
+    assert code == 1 and "classic/cartpole is not in" in error and "stages=[experts] first" in error
 
 
 def test_an_unfinished_training_is_released_and_resumed_to_the_same_expert(tmp_path, monkeypatch):
@@ -98,7 +109,7 @@ def test_an_unfinished_training_is_released_and_resumed_to_the_same_expert(tmp_p
         with pytest.raises(KeyboardInterrupt):
             make(tmp_path / "half")
     [row] = release(tmp_path / "half")
-    assert (row.gate, row.steps, row.episodes) == ("training", 300, 2)
+    assert (row.gate, row.env_steps, row.episodes) == ("training", 300, 2)
     with pytest.raises(GatitoError, match="is not fully trained: resume its training with experts=train"):
         released.released_digest(task, tmp_path / "released")
     taken = []

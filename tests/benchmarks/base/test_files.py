@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from benchmarks.base import files
@@ -28,6 +30,24 @@ def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path):
         raise KeyboardInterrupt
     assert (tmp_path / "a/data.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_kill_left_is_removed_by_the_next_replacement(tmp_path):
+    for name in (".a.x1.tmp", ".ab.x1.tmp", ".a.txt"):
+        write_text(tmp_path / name / "data.txt", "half")
+    filled(tmp_path / "a", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.txt", ".ab.x1.tmp", "a"]
+
+
+def test_two_replacements_of_a_folder_wait_for_each_other(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        with replace_folder(tmp_path / "a") as new:
+            second = pool.submit(filled, tmp_path / "a", "second")
+            with pytest.raises(TimeoutError):
+                second.result(0.2)
+            write_text(new / "data.txt", "first")
+        second.result(10)
+    assert (tmp_path / "a/data.txt").read_text() == "second"
 
 
 def test_a_folder_that_cannot_be_made_gets_one_line(tmp_path):

@@ -110,6 +110,16 @@ def test_results_without_checksums_are_read_with_a_warning(tmp_path, capfd):
     assert "changes of its numbers cannot be detected" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("damage", ["\0", "[]", '{"sha256": 3}'])
+def test_damaged_checksums_are_written_again_with_the_results_as_the_message_says(tmp_path, damage):
+    good().write(tmp_path)
+    (tmp_path / SEAL).write_text(damage)
+    with pytest.raises(GatitoError, match=r"results\.json is damaged .*\. Run with stages=\[evaluate,report\]"):
+        Results.read(tmp_path)
+    good().write(tmp_path)
+    assert Results.read(tmp_path) == good()
+
+
 def test_a_missing_file_gets_a_remedy(tmp_path):
     good().write(tmp_path)
     (tmp_path / "tasks.csv").unlink()
