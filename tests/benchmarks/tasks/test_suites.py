@@ -28,6 +28,7 @@ SIZES = {
     "mixed": 24,
     "restraint": 12,
     "games": 4,
+    "games_ppo": 4,
 }
 
 
