@@ -12,6 +12,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -24,6 +26,14 @@ OUT = Console(width=None if sys.stdout.isatty() else 140)
 ERR = Console(stderr=True)
 
 
+class _RateColumn(ProgressColumn):
+    """Units per second: environment steps, moves of self-play, episodes, or updates."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.3g}/s" if speed else "", style="dim")
+
+
 @contextmanager
 def progress() -> Iterator[Progress]:
     """Progress bars on standard error; they vanish when the block ends, so that logs stay readable."""
@@ -34,6 +44,7 @@ def progress() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        _RateColumn(),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=ERR,
         transient=True,

@@ -96,7 +96,7 @@ def record(recordings: Sequence[RecordingJob], *, workers: int, failures: Failur
         suite: the suite of the tasks.
 
     Returns:
-        Steps and mean returns by name, for logging.
+        Steps, mean returns and episodes per second by name, for logging.
     """
     jobs: dict[Job, RecordingJob] = {}
     for recording in recordings:
@@ -130,7 +130,7 @@ def _shard_names(folder: Path, count: int) -> list[str]:
 
 
 def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: int = 0) -> dict[str, float]:
-    """Finish a recording whose shards exist; returns steps and mean return by name, for logging.
+    """Finish a recording whose shards exist; returns steps, mean return and episodes per second by name, for logging.
 
     With ``parameters``, the manifest states the cost of the network's decisions: two operations per parameter and
     observation, and the environment steps, including simulated ones.
@@ -145,13 +145,15 @@ def finish(task: Task, artifact: Artifact, shards: Sequence[Shard], parameters: 
         spent = facts["spent"]
         cost = Cost(0, 2.0 * parameters * spent["forward_passes"], int(spent["decisions"] + spent["simulator_steps"]))
         facts |= cost.facts()
-    artifact.finish(sum(shard.seconds for shard in shards), **facts)
+    seconds = sum(shard.seconds for shard in shards)
+    artifact.finish(seconds, **facts)
     if discarded:
         console.warn(f"{task.name}: the {agent} abandoned {discarded} episodes; they are not in its recording.")
     played = Trajectories(artifact.folder)
     return {
         f"record/steps/{task.name}/{agent}": float(played.steps),
         f"record/mean_return/{task.name}/{agent}": float(played.returns.mean()),
+        f"record/episodes_per_second/{task.name}/{agent}": len(played) / max(seconds, 1e-9),
     }
 
 

@@ -4,6 +4,7 @@ Run by ``gatito stages=[ida]``. Scoring is a separate stage: the policies of eve
 agents.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -29,18 +30,22 @@ def make_rounds(ida: Ida) -> None:
     for round_ in ida.rounds:
         if round_.side == AMPLIFIED:
             ida.amplifier.make(round_.before, ida.context(round_.number))
-        means = record_plays(ida, round_)
+        played = record_plays(ida, round_)
         _distil(ida, round_)
-        if means:
-            returns = ", ".join(f"{task} {mean:.4g}" for task, mean in means.items())
-            console.note(f"ida: round {round_.number}, {round_.side}, mean returns: {returns}")
+        # In self-play, where every game is won by one side, the mean return says nothing.
+        measure, unit = (
+            ("episodes_per_second", "games per second") if ida.amplifier.self_play else ("mean_return", "mean returns")
+        )
+        if measured := _by_task(played, measure):
+            numbers = ", ".join(f"{task} {value:.4g}" for task, value in measured.items())
+            console.note(f"ida: round {round_.number}, {round_.side}, {unit}: {numbers}")
 
 
 def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
     """Record the missing episodes of a round's player on every amplified task.
 
     Returns:
-        Mean returns of the new recordings by task name.
+        Steps, mean returns and episodes per second of the new recordings by name, see :func:`record`.
 
     Raises:
         GatitoError: if a task fails.
@@ -76,7 +81,15 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
         lineage = partial(log_lineage, made=[job.artifact for job in jobs], folder=run.folder)
         folder = ida.folder(round_.number) / f"{round_.side}-play"
         run.tracker.write(folder, "ida", lines, log_more=lineage, round=round_.number, side=round_.side)
-    return {name.split("/", 2)[2].rpartition("/")[0]: value for name, value in lines.items() if "mean_return" in name}
+    return lines
+
+
+def _by_task(lines: Mapping[str, float], measure: str) -> dict[str, float]:
+    """One measure of recordings, by task name."""
+    start = f"record/{measure}/"
+    return {
+        name.removeprefix(start).rpartition("/")[0]: value for name, value in lines.items() if name.startswith(start)
+    }
 
 
 def _steps(ida: Ida, round_: Round, task: Task) -> int:

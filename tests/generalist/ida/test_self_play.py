@@ -101,7 +101,7 @@ def test_the_control_plays_as_many_steps_with_different_games(made):
     assert len(games) > len(theirs) / 4  # sampled: the most likely moves would repeat one game
 
 
-def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch):
+def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch, capsys):
     from generalist.distill import train as fit
 
     original, calls = fit.save_network, {"left": 3}
@@ -118,6 +118,7 @@ def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch)
         make_rounds(ida)
     monkeypatch.undo()
     make_rounds(make_ida(tmp_path))
+    assert "round 2, amplified, games per second: games/tic_tac_toe " in capsys.readouterr().err
     for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
         networks = [load_network(round_.student.folder).state_dict() for round_ in (ours, theirs)]
         assert all((networks[0][name] == networks[1][name]).all() for name in networks[0])
