@@ -118,7 +118,7 @@ def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch,
         make_rounds(ida)
     monkeypatch.undo()
     make_rounds(make_ida(tmp_path))
-    assert "round 2, amplified, games per second: games/tic_tac_toe " in capsys.readouterr().err
+    assert "round 1, amplified, games per second: games/tic_tac_toe " in capsys.readouterr().err
     for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
         networks = [load_network(round_.student.folder).state_dict() for round_ in (ours, theirs)]
         assert all((networks[0][name] == networks[1][name]).all() for name in networks[0])
