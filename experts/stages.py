@@ -18,7 +18,8 @@ from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task, spaces
 from experts.load import export_expert, load_expert, load_experts
 from experts.minari_export import export_dataset
-from experts.recipe import DATASET, ExpertRecipe, ExpertsConfig
+from experts.programs.scripted import make_program
+from experts.recipe import DATASET, PROGRAMS, ExpertRecipe, ExpertsConfig
 from experts.record import RecordConfig, record_suite, recording_artifact
 from experts.released import TABLE, release
 from experts.train import REWARD_ONLY, expert_artifact, read_gate, train_experts
@@ -136,6 +137,18 @@ class Experts:
     def teacher(self, task: Task) -> Callable[[], Policy]:
         """A picklable function that loads a task's finished expert in the process that queries it."""
         return functools.partial(load_expert, self.artifact(task).folder, task)
+
+    def player(self, task: Task) -> Policy:
+        """The policy of a task's expert; a program needs no stage before.
+
+        Raises:
+            GatitoError: if it has to be trained and is not finished.
+        """
+        recipe = self.recipe(task)
+        if recipe.algorithm in PROGRAMS:
+            return make_program(task, recipe)
+        require({task.name: self.artifact(task)}, "experts")
+        return load_expert(self.artifact(task).folder, task)
 
     def labelling_obstacle(self, task: Task) -> str | None:
         """Why a task's expert cannot label a learner's observations; None if it can."""

@@ -13,7 +13,8 @@ import re
 import types
 import typing
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,15 @@ def read_csv(path: Path, kind: type[_Row], remedy: str) -> list[_Row]:
     except (UnicodeDecodeError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise GatitoError(f"{path} is not a CSV file: {error}.") from None
     return rows
+
+
+def repeated(rows: Sequence[_Row], key: Callable[[_Row], tuple[object, ...]]) -> list[str]:
+    """Each row whose key another one has too, as its line of the file and the key."""
+    keys = [key(row) for row in rows]
+    counts = Counter(keys)
+    return [
+        f"line {number + 2} ({', '.join(map(str, found))})" for number, found in enumerate(keys) if counts[found] > 1
+    ]
 
 
 def _decompressed(path: Path) -> bytes:

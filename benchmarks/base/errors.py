@@ -99,6 +99,13 @@ def unknown(kind: str, name: object, valid: Iterable[object]) -> FatalError:
     return FatalError(f"unknown {kind} '{name}'.{hint} Valid: {', '.join(names) or '(none)'}.")
 
 
+def refuse(problems: Sequence[str], message: str, remedy: str) -> None:
+    """Raise a :class:`GatitoError` if there is a problem; the first few are named, all are counted."""
+    if problems:
+        listed = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise GatitoError(f"{message}: {listed}: {remedy}")
+
+
 def gatito_error(error: BaseException) -> GatitoError | None:
     """The :class:`GatitoError` that this error is or was caused by; None if there is none."""
     return next((cause for cause in _causes(error) if isinstance(cause, GatitoError)), None)

@@ -51,9 +51,9 @@ class Slot:
         self.has_masks = False
         self.rng = np.random.default_rng(0)
 
-    def reset(self, seed: int) -> None:
-        """Begin an episode."""
-        observation, info = self.env.reset(seed=seed)
+    def reset(self, seed: int, options: dict[str, Any] | None = None) -> None:
+        """Begin an episode; ``options`` are those of the environment's ``reset``."""
+        observation, info = self.env.reset(seed=seed, options=options)
         self.observation, self.action_mask = self._pack(observation), mask_of(info)
         self.has_masks |= self.action_mask is not None
         self.seed = seed

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.base.artifacts import write_bytes, write_text
 from benchmarks.report.formats import magnitude
+from benchmarks.report.games import elo_rounds, optimal_rounds
 from benchmarks.report.restraint import restraint_plane, restraint_rounds
 from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.tables import costs_by_agent
@@ -24,7 +25,7 @@ PUBLISHED = (
 """System, fraction of the expert, share of tasks at or above it: Reed et al. 2022 (arXiv:2205.06175, "over 450 of 604")
 and Gallouédec et al. 2024 (arXiv:2402.09844). Their tasks and experts differ: shown for scale, not as a comparison."""
 
-PLOTS = ("fractions", "rounds", "thresholds", "compute", "restraint", "restraint-rounds")
+PLOTS = ("fractions", "rounds", "thresholds", "compute", "restraint", "restraint-rounds", "elo", "optimal-moves")
 """Charts that are also written as files; the others have a selection, which needs the page."""
 
 # Contrast of at least 3:1 against white and the page's dark background; distinguishable with colour blindness.
@@ -43,6 +44,8 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
         ("rounds", rounds_chart),
         ("restraint", restraint_plane),
         ("restraint-rounds", restraint_rounds),
+        ("elo", elo_rounds),
+        ("optimal-moves", optimal_rounds),
     ):
         if chart := make(board):
             drawn[name] = chart

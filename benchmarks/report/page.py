@@ -15,6 +15,7 @@ from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.report.charts import Chart
 from benchmarks.report.clips import CLIP, EPISODES
 from benchmarks.report.formats import interval_text, number, plural, share
+from benchmarks.report.games import games_tables
 from benchmarks.report.restraint import restraint_tables
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import (
@@ -31,6 +32,7 @@ _SECTIONS = {
     "summary": "Summary",
     "tasks": "Tasks",
     "rounds": "Rounds",
+    "games": "Games",
     "restraint": "Restraint",
     "thresholds": "Thresholds",
     "improvement": "Improvement",
@@ -64,6 +66,7 @@ def render_page(
     )
     scored = len(results.task_names) - len(board.unscored)
     absent = {name: name not in drawn for name in ("rounds", "thresholds", "restraint")}
+    absent |= {"games": board.games is None}
     absent |= {"learning": not {"learning", "distillation"} & set(drawn)}
     seeds = len(results.train_seeds)
     episodes = len(results.scores)
@@ -83,6 +86,7 @@ def render_page(
         by_return=None if by_return is None else summary_by_return(by_return),
         rounds=rounds_table(board),
         restraint=restraint_tables(board),
+        games=games_tables(board),
         improvement=improvement_table(board),
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],

@@ -13,6 +13,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import Table, to_latex, to_markdown
+from benchmarks.report.games import GAMES, GameRow, game_rows, games_tables, games_values
 from benchmarks.report.page import render_page
 from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
 from benchmarks.report.rounds import rounds_table
@@ -38,9 +39,10 @@ class DrawnTables:
         board: the scores.
         by_return: the scores with return as the metric, see :func:`score_by_return`.
         tables: all of them but those of rounds, in their order.
-        rounds: the tables of rounds and of restraint, if there are any.
+        rounds: the tables of rounds, of restraint and of games, if there are any.
         failed: lines about tasks that failed.
-        files: the content of each of :data:`TABLES`, and of :data:`RESTRAINT` where there is a hidden cost, by name.
+        files: the content of each of :data:`TABLES`, of :data:`RESTRAINT` where there is a hidden cost, and of
+            :data:`GAMES` where a task is a game, by name.
     """
 
     board: Scoreboard
@@ -56,7 +58,7 @@ def draw_tables(results: Results, folder: Path) -> DrawnTables:
     board = score_results(results)
     by_return = score_by_return(board)
     every_table = tables.all_tables(board, by_return)
-    rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board)
+    rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board) + games_tables(board)
     failed = list(tables.failed_lines(read_failures(folder)))
     blocks = [*every_table, *rounds]
     text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, blocks)])
@@ -64,6 +66,8 @@ def draw_tables(results: Results, folder: Path) -> DrawnTables:
     files: dict[str, str] = dict(zip(TABLES, contents, strict=True))
     if rows := restraint_rows(board):
         files[RESTRAINT] = to_csv(rows, RestraintRow)
+    if games := game_rows(board):
+        files[GAMES] = to_csv(games, GameRow)
     return DrawnTables(board, by_return, every_table, rounds, failed, files)
 
 
@@ -95,7 +99,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))
     _track(board, folder, tracker)
     drawings = [f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-    outputs = [name for name in (PAGE, *TABLES, RESTRAINT, *drawings) if (folder / name).exists()]
+    outputs = [name for name in (PAGE, *TABLES, RESTRAINT, GAMES, *drawings) if (folder / name).exists()]
     written_digests = {name: file_digest(folder / name) for name in outputs}
     artifacts.write_json(folder / DRAWN, {"inputs": inputs, "outputs": written_digests})
     return board
@@ -143,7 +147,7 @@ def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
         tasks = with_label(gain.task or board.results.suite, gain.label)
         estimates = {"amplify": gain.amplify, "net": gain.net, "kept": gain.kept, "over_control": gain.over_control}
         values |= {f"rounds/{gain.round}/{name}/{tasks}": found.value for name, found in estimates.items() if found}
-    values |= restraint_values(board)
+    values |= restraint_values(board) | games_values(board)
     for row in board.suite:
         values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
     rows = [astuple(row) for row in tidy_scores(board)]

@@ -156,7 +156,12 @@ def round_of(agent: AgentId) -> int:
 
 
 def lines_by_round(
-    rows: Sequence[Mapping[str, Any]], field: str, title: str, description: str, further: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]],
+    field: str,
+    title: str,
+    description: str,
+    further: Sequence[str] = (),
+    marks: Sequence[Mapping[str, Any]] = ({"mark": 1, "name": ""},),
 ) -> dict[str, Any]:
     """Chart of a quantity by round, a line with intervals for each side; the dashed line is 1.
 
@@ -166,6 +171,7 @@ def lines_by_round(
         title: of its axis.
         description: of the chart, for those who do not see it.
         further: texts of the rows that a tooltip shows as well.
+        marks: dashed lines, each with its height ``mark`` and the ``name`` that is written beside it.
     """
     rounds = sorted({row["round"] for row in rows})
     x = {"field": "round", "type": "quantitative", "title": "round", "axis": {"values": rounds, "format": "d"}}
@@ -173,7 +179,9 @@ def lines_by_round(
     colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "symbolOpacity": 1}}
     numbers = [{"field": name, "format": ".3f"} for name in (field, "low", "high")]
     tooltip = [{"field": "side"}, {"field": "round"}, *numbers, *({"field": name} for name in further)]
-    grey = {"y": {"datum": 1}, "color": {"value": "#767676"}}
+    grey = {"y": y | {"field": "mark"}, "color": {"value": "#767676"}}
+    name = {"text": {"field": "name"}, "x": {"value": 4}}
+    text = {"type": "text", "align": "left", "dy": -6}
     ends = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}}
     return {
         "description": description,
@@ -182,7 +190,8 @@ def lines_by_round(
         "height": 280,
         "encoding": {"color": colour},
         "layer": [
-            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": grey},
+            {"data": {"values": list(marks)}, "mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": grey},
+            {"data": {"values": list(marks)}, "mark": text, "encoding": grey | name},
             {"mark": {"type": "line"}, "encoding": {"x": x, "y": y}},
             {"mark": {"type": "rule"}, "encoding": ends},
             {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"x": x, "y": y, "tooltip": tooltip}},

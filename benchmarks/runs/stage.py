@@ -114,6 +114,13 @@ _ALL = (
         "recompute every number of results folders from their rows: gatito stages=[verify] runs=[A,results/B]",
         of_run=False,
     ),
+    Stage(
+        "play",
+        "play a board game in the terminal against the generalist, or with generalist=none against the expert:\n"
+        "gatito stages=[play] suite=games tasks=[connect-four]",
+        needs=("experts", "distill", "ida"),
+        of_run=False,
+    ),
     Stage("workspace", "save a Weights & Biases workspace for the suite", of_run=False),
 )
 

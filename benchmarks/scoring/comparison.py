@@ -159,6 +159,7 @@ def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
             _merge_tasks(merged.tasks, results.tasks),
             merged.costs + tuple(row for row in results.costs if row.agent_id not in shared),
             merged.curves + tuple(row for row in results.curves if row.agent_id not in shared),
+            merged.moves + tuple(row for row in results.moves if row.agent_id not in shared),
         )
     return merged
 
@@ -175,6 +176,7 @@ def _with_label(results: Results, label: str, shared: Collection[AgentId]) -> Re
         tuple(replace(row, label=label_of(row.expert_id)) for row in results.tasks),
         tuple(replace(row, label=label_of(row.agent_id)) for row in results.costs if row.agent_id in scored),
         tuple(replace(row, label=label_of(row.agent_id)) for row in results.curves if row.agent_id in scored),
+        tuple(replace(row, label=label_of(row.agent_id)) for row in results.moves if row.agent_id in scored),
     )
 
 

@@ -18,9 +18,20 @@ from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.moves import MoveRow, move_rows, positions_digests
 from benchmarks.scoring.playing import Agent, Schedule, play_agents
 from benchmarks.scoring.results import Results, ScoreRow
-from benchmarks.scoring.rows import SCORES, cost_row, curve_rows, finished_manifest, read_scores, score_rows, task_rows
+from benchmarks.scoring.rows import (
+    MOVES,
+    SCORES,
+    cost_row,
+    curve_rows,
+    finished_manifest,
+    read_moves,
+    read_scores,
+    score_rows,
+    task_rows,
+)
 from benchmarks.scoring.scores import samples_by_task
 from benchmarks.tasks import Suite
 
@@ -61,6 +72,8 @@ def score_artifact(run: Run, agent: Agent, suite: Suite, config: EvaluateConfig)
     settings |= {"episodes": config.plays(agent), "seed": run.seed}
     if agent.how:
         settings["how"] = dict(agent.how)
+    if positions := positions_digests(suite, agent.id):
+        settings["positions"] = positions
     inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
     return Artifact(run.folder / "scores" / agent.id.folder, "scores", settings, inputs)
 
@@ -101,9 +114,11 @@ def evaluate(
         if agent.id in played:
             episodes = [*played[agent.id].episodes, *recorded[agent.id]]
             rows = score_rows(survivors, agent.id, seed, episodes)
+            moves = move_rows(survivors, agent.id, seed, played[agent.id].moves)
             seconds, spent = played[agent.id].seconds, played[agent.id].spent
         elif survivors != suite:  # scored before, also on a task at which another agent has failed since
             rows = read_scores(survivors, scores[agent.id])
+            moves = read_moves(survivors, scores[agent.id])
             seconds = finished_manifest(scores[agent.id])["wall_seconds"]
             spent = finished_manifest(scores[agent.id])["facts"].get("spent", {})
         else:
@@ -111,6 +126,8 @@ def evaluate(
         artifact = scores[agent.id] = score_artifact(run, agent.on(survivors), survivors, config)
         artifact.start()
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
+        if moves:
+            write_text(artifact.folder / MOVES, to_csv(moves, MoveRow))
         artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
     results = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, scores, seed, amplified)
     results.write(run.folder)
@@ -170,13 +187,16 @@ def _collect(
         for agent in agents
     ]
     curves = [row for agent in agents for row in curve_rows(agent.id, seed, agent.made_from)]
-    return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves))
+    moves = [row for agent in agents for row in read_moves(suite, artifacts[agent.id])]
+    return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves), tuple(moves))
 
 
 def _is_sound(scores: Artifact) -> bool:
     """Whether the rows of a finished artifact can be read; rows with a NaN are played again."""
     try:
         read_csv(scores.folder / SCORES, ScoreRow, "")
+        if (scores.folder / MOVES).exists():
+            read_csv(scores.folder / MOVES, MoveRow, "")
     except GatitoError as error:
         console.warn(f"{error} It is played again.")
         return False

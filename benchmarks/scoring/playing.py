@@ -14,6 +14,7 @@ from benchmarks.play.rollout import Episode, rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.moves import BATCH, asked, choose_moves, judged
 from benchmarks.tasks import Suite
 
 
@@ -61,19 +62,31 @@ class Schedule:
     Attributes:
         seeds: seeds of the test episodes, the same for every task.
         num_envs: parallel environments per task, given the number of tasks that are played together.
+        part: of the fixed positions of games, the agent is asked in every ``parts``-th from this one on.
+        parts: number of jobs among which episodes and positions are divided.
     """
 
     seeds: Sequence[int]
     num_envs: Callable[[int], int]
+    part: int = 0
+    parts: int = 1
 
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes, their wall time in seconds summed over processes, and the policy's inference cost."""
+    """What an agent played.
+
+    Attributes:
+        episodes: its test episodes.
+        seconds: their wall time, summed over processes.
+        spent: the policy's inference cost of the episodes.
+        moves: its actions in the fixed positions of games, by task name and position's number.
+    """
 
     episodes: Sequence[Episode]
     seconds: float
     spent: Mapping[str, float]
+    moves: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
@@ -107,7 +120,7 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
         schedule = schedules[agent.id]
         parts = min(run.workers, len(schedule.seeds))
         jobs += [
-            _part(agent, group, replace(schedule, seeds=schedule.seeds[part::parts]))
+            _part(agent, group, replace(schedule, seeds=schedule.seeds[part::parts], part=part, parts=parts))
             for group in _groups(agent, suite)
             for part in range(parts)
         ]
@@ -123,8 +136,18 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
             [episode for part in parts for episode in part.episodes],
             sum(part.seconds for part in parts),
             total_cost([part.spent for part in parts]),
+            _joined([part.moves for part in parts]),
         )
     return played
+
+
+def _joined(parts: Sequence[Mapping[str, Mapping[int, int]]]) -> dict[str, dict[int, int]]:
+    """The moves of several parts."""
+    moves: dict[str, dict[int, int]] = {}
+    for part in parts:
+        for task, chosen in part.items():
+            moves.setdefault(task, {}).update(chosen)
+    return moves
 
 
 def _groups(agent: Agent, suite: Suite) -> list[Suite]:
@@ -172,4 +195,11 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
         for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=num_envs):
             episodes.append(episode)
             report(len(episodes))
-    return Played(episodes, time.monotonic() - start, policy.inference_cost())
+        seconds, spent = time.monotonic() - start, policy.inference_cost()
+        moves = {
+            task.name: choose_moves(
+                policy, task, asked(task, agent.id)[schedule.part :: schedule.parts], agent.num_envs or BATCH
+            )
+            for task in judged(suite)
+        }
+    return Played(episodes, seconds, spent, moves)

@@ -1,23 +1,21 @@
 """Results of runs as rows in long format, and the checks that they must pass before a report is made.
 
-A results folder has four CSV files, one per dataclass below. Every run's folder is a results folder, and so is every
-folder below ``results/``. Tables, charts and pages are generated from these files alone.
+A results folder has four CSV files, one per dataclass below, and ``moves.csv`` where agents were asked for moves in
+fixed positions of games. Every run's folder is a results folder, and so is every folder below ``results/``. Tables,
+charts and pages are generated from these files alone.
 """
 
 import functools
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
-from benchmarks.base.csv_rows import read_csv, to_csv
-from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.csv_rows import read_csv, repeated, to_csv
+from benchmarks.base.errors import GatitoError, refuse, unknown
 from benchmarks.base.files import update_text
 from benchmarks.base.seals import check_seal, seal
 from benchmarks.scoring.agents import ANCHORS, AgentId, is_agent_name
-
-_Row = TypeVar("_Row")
+from benchmarks.scoring.moves import MoveRow
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,8 @@ class TaskRow:
         gate_mean: the expert's mean score on its gate episodes.
         preprocessing: digest of everything between the environment and an observation.
         amplified: whether the task is one that rounds amplify; None if the run has no rounds.
+        opponents: names of a game's opponents with a space between them, from which the episode's seed draws one; None:
+            not a game. The column is missing if no row has opponents.
     """
 
     suite: str
@@ -85,6 +85,7 @@ class TaskRow:
     gate_mean: float
     preprocessing: str
     amplified: bool | None = None
+    opponents: str | None = field(default=None, metadata={"optional": True})
 
     @property
     def expert_id(self) -> AgentId:
@@ -162,8 +163,9 @@ class CurveRow:
         return AgentId(self.agent, self.round, self.label)
 
 
-FILES = {"scores": ScoreRow, "tasks": TaskRow, "costs": CostRow, "curves": CurveRow}
+FILES = {"scores": ScoreRow, "tasks": TaskRow, "costs": CostRow, "curves": CurveRow, "moves": MoveRow}
 """The files of a results folder, by the names of the fields of :class:`Results`."""
+_OPTIONAL = ("moves",)  # files that a folder without such rows does not have
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class Results:
     tasks: tuple[TaskRow, ...]
     costs: tuple[CostRow, ...] = ()
     curves: tuple[CurveRow, ...] = ()
+    moves: tuple[MoveRow, ...] = ()
 
     @property
     def suite(self) -> str:
@@ -208,19 +211,22 @@ class Results:
             return None
         # References of such tasks are success rates, and their experts have passed the gate already.
         tasks = tuple(row if row.metric == "return" else replace(row, metric="return", reference=None) for row in tasks)
-        return replace(self, scores=tuple(row for row in self.scores if row.task in scored), tasks=tasks)
+        return replace(self, scores=tuple(row for row in self.scores if row.task in scored), tasks=tasks, moves=())
 
     def write(self, folder: Path) -> None:
-        """Write the four files and seal them."""
+        """Write the files and seal them."""
+        written = [name for name in FILES if name not in _OPTIONAL or getattr(self, name)]
         for name, kind in FILES.items():
-            update_text(folder / f"{name}.csv", to_csv(getattr(self, name), kind))
-            if (compressed := folder / f"{name}.csv.gz").exists():
-                compressed.unlink()
-        seal(folder, [f"{name}.csv" for name in FILES])
+            if name in written:
+                update_text(folder / f"{name}.csv", to_csv(getattr(self, name), kind))
+            else:
+                (folder / f"{name}.csv").unlink(missing_ok=True)
+            (folder / f"{name}.csv.gz").unlink(missing_ok=True)
+        seal(folder, [f"{name}.csv" for name in written])
 
     @staticmethod
     def read(folder: Path, *, sealed: bool = True) -> "Results":
-        """Read and check the four files, plain or compressed; ``sealed``: as they were written.
+        """Read and check the files, plain or compressed; ``sealed``: as they were written.
 
         Raises:
             GatitoError: if a file is missing, was changed since it was written, or its rows fail a check; the message
@@ -230,9 +236,8 @@ class Results:
         if sealed:
             check_seal(folder, names, "run with stages=[evaluate,report], which writes it again.")
         remedy = "run with stages=[evaluate,report] first, or name a folder with results."
-        results = Results(
-            **{name: tuple(read_csv(folder / f"{name}.csv", kind, remedy)) for name, kind in FILES.items()}
-        )
+        there = [name for name in FILES if name not in _OPTIONAL or any(folder.glob(f"{name}.csv*"))]
+        results = Results(**{name: tuple(read_csv(folder / f"{name}.csv", FILES[name], remedy)) for name in there})
         results.check(str(folder))
         return results
 
@@ -258,9 +263,14 @@ class Results:
                 )
             if row.task not in tasks:
                 raise GatitoError(f"{scores}, line {number + 2}: {unknown('task', row.task, tasks)}")
-        _refuse(
-            _repeated(self.scores, lambda row: (row.task, row.agent_id, row.train_seed, row.episode_seed)),
+        refuse(
+            repeated(self.scores, lambda row: (row.task, row.agent_id, row.train_seed, row.episode_seed)),
             f"{scores} has duplicate rows",
+            "keep one of each, or name each run once.",
+        )
+        refuse(
+            repeated(self.moves, lambda row: (row.task, row.agent_id, row.train_seed)),
+            f"{folder}/moves.csv has duplicate rows",
             "keep one of each, or name each run once.",
         )
         suites = {row.suite for row in (*self.scores, *self.tasks)}
@@ -281,8 +291,8 @@ class Results:
                         f"{file}: task {task} has different {column} in {' and '.join(lines.values())}: a report "
                         "cannot mix pipelines; repeat the runs with one version and one setting."
                     )
-        _refuse(
-            _repeated(self.tasks, lambda row: (row.task, row.expert_id, row.train_seed)),
+        refuse(
+            repeated(self.tasks, lambda row: (row.task, row.expert_id, row.train_seed)),
             f"{file} has duplicate rows",
             "keep one of each.",
         )
@@ -312,7 +322,7 @@ class Results:
             for agent, seed, task in played
             if agent.name == "expert" and (agent, seed, task) not in described
         ]
-        _refuse(missing, f"{file} lacks rows", _REPEAT)
+        refuse(missing, f"{file} lacks rows", _REPEAT)
 
     def _check_episodes(self, file: str) -> None:
         """All agents of a run must have the same test episodes; amplified policies may have fewer."""
@@ -328,22 +338,7 @@ class Results:
             count = len(wanted[agent.anchor("random", agents), seed, task])
             if len(episodes) < count and agent.name != "amplified":
                 uneven.append(f"{agent} on {task}, training seed {seed}: {len(episodes)} of {count}")
-        _refuse(uneven, f"{file}: test episodes that other agents have are missing", _REPEAT)
+        refuse(uneven, f"{file}: test episodes that other agents have are missing", _REPEAT)
 
 
 _REPEAT = "run with stages=[evaluate,report] again."
-
-
-def _repeated(rows: Sequence[_Row], key: Callable[[_Row], tuple[object, ...]]) -> list[str]:
-    keys = [key(row) for row in rows]
-    counts = Counter(keys)
-    return [
-        f"line {number + 2} ({', '.join(map(str, found))})" for number, found in enumerate(keys) if counts[found] > 1
-    ]
-
-
-def _refuse(problems: Sequence[str], message: str, remedy: str) -> None:
-    """Raise if there is a problem; the first few are named, all are counted."""
-    if problems:
-        listed = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise GatitoError(f"{message}: {listed}: {remedy}")

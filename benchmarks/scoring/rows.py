@@ -12,10 +12,12 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.rollout import Episode
 from benchmarks.runs.tracking import LOG, read_log
 from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import CostRow, CurveRow, ScoreRow, TaskRow
 from benchmarks.tasks import Suite
 
 SCORES = "scores.csv"
+MOVES = "moves.csv"
 CURVES = ("selection/mean", "selection/gain", "distill/loss")
 """Metrics whose learning curves a results folder keeps."""
 
@@ -67,6 +69,7 @@ def task_rows(
             gate_means[task.name],
             task.digest[:12],
             None if amplified is None else task.name in amplified,
+            " ".join(task.kwargs["opponent"]) if task.family == "games" else None,
         )
         for task in suite
     ]
@@ -127,6 +130,15 @@ def read_scores(suite: Suite, scores: Artifact) -> list[ScoreRow]:
     """The rows of a complete artifact that belong to the suite's tasks."""
     names = {task.name for task in suite}
     rows = read_csv(scores.folder / SCORES, ScoreRow, "run with stages=[evaluate,report] again.")
+    return [row for row in rows if row.task in names]
+
+
+def read_moves(suite: Suite, scores: Artifact) -> list[MoveRow]:
+    """The moves in fixed positions in a complete artifact, of the suite's tasks; none if the suite had no such game."""
+    if not (scores.folder / MOVES).exists():
+        return []
+    names = {task.name for task in suite}
+    rows = read_csv(scores.folder / MOVES, MoveRow, "run with stages=[evaluate,report] again.")
     return [row for row in rows if row.task in names]
 
 

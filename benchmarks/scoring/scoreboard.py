@@ -10,6 +10,7 @@ from benchmarks.base.registry import Registry
 from benchmarks.scoring import statistics
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.gains import Gain, gains
+from benchmarks.scoring.games_board import GamesBoard, games_board
 from benchmarks.scoring.restraint_board import RestraintBoard, restraint_board
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.scores import fraction, gate, ratio, samples_by_task
@@ -114,6 +115,7 @@ class Scoreboard:
         differences: IQM of the first agent of a pair minus the second's.
         gains: gains of rounds of amplification and distillation.
         restraint: of every agent, where there is a reward-only expert; else None.
+        games: outcomes, Elo and quality of moves, where a task is a game; else None.
     """
 
     results: Results
@@ -125,6 +127,7 @@ class Scoreboard:
     differences: Mapping[tuple[AgentId, AgentId], Estimate] = field(default_factory=dict)
     gains: tuple[Gain, ...] = ()
     restraint: RestraintBoard | None = None
+    games: GamesBoard | None = None
 
     @functools.cached_property
     def preliminary(self) -> bool:
@@ -172,6 +175,7 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
         _differences(f, pairs) if scored else {},
         gains(f, scored, {row.task for row in results.tasks if row.amplified}) if scored else (),
         restraint_board(results, bootstrap),
+        games_board(results, bootstrap),
     )
 
 

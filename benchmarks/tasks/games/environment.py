@@ -11,8 +11,10 @@ and in the last step ``success``, whether the learner won. With opponent ``self`
 sides, and each reward is for the player whose move it was. So the value of a position for the player to move is the
 reward of the move, less the value of the next position for the other player (negamax).
 
-The seed of the reset determines the colour, the opponent and its moves. A clone (see
+The seed of the reset determines the colour, the opponent (:func:`draw_episode`) and its moves. A clone (see
 :mod:`benchmarks.tasks.snapshots.snapshot`) keeps the colour and the opponent, and samples the opponent's moves anew.
+
+``reset(options={"moves": "334"})`` starts after these moves of OpenSpiel's, with the learner to move.
 """
 
 from collections.abc import Sequence
@@ -20,9 +22,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import seeding
 from PIL import Image, ImageDraw
 
-from benchmarks.tasks.games.boards import SHAPE, Board
+from benchmarks.tasks.games.boards import SHAPE, Board, after
 from benchmarks.tasks.games.opponents import make_opponent
 
 _SQUARE = 48  # pixels
@@ -30,6 +33,17 @@ _COLORS = ((222, 184, 135), (160, 120, 80), (20, 20, 20), (245, 245, 245))  # bo
 
 Place = tuple[Any, int, int, int]
 """OpenSpiel's state, the learner's colour, the opponent's index, and the steps so far."""
+
+
+def draw_episode(rng: np.random.Generator, opponents: int) -> tuple[int, int]:
+    """The learner's colour, 0 or 1, and the index of its opponent: the first numbers of a game's stream."""
+    return int(rng.integers(2)), int(rng.integers(opponents))
+
+
+def opponent_of(seed: int, opponents: Sequence[str]) -> str:
+    """The name of the opponent in the game whose reset has this seed."""
+    rng, _ = seeding.np_random(seed)
+    return opponents[draw_episode(rng, len(opponents))[1]]
 
 
 class BoardGame(gym.Env):
@@ -66,12 +80,18 @@ class BoardGame(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new game; if the learner plays second, the opponent has made its move."""
+        """Start a new game; if the learner plays second, the opponent has made its move.
+
+        With ``options["moves"]``, digits of OpenSpiel's actions, the game starts after these moves, and the learner is
+        the player to move.
+        """
         super().reset(seed=seed)
-        self.state = self.board.game.new_initial_state()
-        self.learner = int(self.np_random.integers(2))
-        self._opponent = int(self.np_random.integers(len(self._opponents)))
-        self._steps = 0
+        self.learner, self._opponent = draw_episode(self.np_random, len(self._opponents))
+        moves = (options or {}).get("moves")
+        self.state = after(self.board, moves or "")
+        if moves is not None:
+            self.learner = self.state.current_player()
+        self._steps = len(moves or "") // 2
         self._answer()
         return self._observe(), self._info()
 
@@ -92,6 +112,11 @@ class BoardGame(gym.Env):
         if terminated or truncated:
             info["success"] = terminated and self.state.player_return(self.learner) > 0
         return self._observe(), reward, terminated, truncated, info
+
+    @property
+    def opponent(self) -> str:
+        """The name of this game's opponent."""
+        return self._names[self._opponent]
 
     def action_masks(self) -> np.ndarray:
         """``(actions,)`` bool, the legal actions of the player to move; sb3-contrib calls this method."""
@@ -129,7 +154,7 @@ class BoardGame(gym.Env):
             "action_mask": self.board.mask(self.state),
             "to_play": -1 if self.state.is_terminal() else int(self.state.current_player()),
             "learner": self.learner,
-            "opponent": self._names[self._opponent],
+            "opponent": self.opponent,
         }
 
     def _draw(self) -> np.ndarray:

@@ -56,11 +56,13 @@ class TicTacToe:
 
     Attributes:
         squares: the mover's and the other player's squares in each position, as bit sets, row by row.
+        moves: the squares whose moves lead to each position, as digits (the first such game that was found).
         observations: ``(4520, 3, 6, 7)`` int8, from the view of the player to move.
         action_masks: ``(4520, 9)`` bool, the legal moves.
     """
 
     squares: tuple[tuple[int, int], ...]
+    moves: tuple[str, ...]
     observations: np.ndarray
     action_masks: np.ndarray
 
@@ -68,9 +70,9 @@ class TicTacToe:
 @functools.cache
 def tic_tac_toe_positions() -> TicTacToe:
     """All positions, found by breadth-first search from the empty board."""
-    squares = [(0, 0)]
+    squares, moves = [(0, 0)], [""]
     known = set(squares)
-    for mine, theirs in squares:  # grows during the loop
+    for (mine, theirs), history in zip(squares, moves, strict=True):  # both grow during the loop
         for square in range(9):
             following = (theirs, mine | 1 << square)
             if (mine | theirs) >> square & 1 or has_line(following[1]) or sum(following) == _FULL:
@@ -78,21 +80,28 @@ def tic_tac_toe_positions() -> TicTacToe:
             if following not in known:
                 known.add(following)
                 squares.append(following)
+                moves.append(f"{history}{square}")
     bits = (np.array(squares)[:, :, None] >> np.arange(9) & 1).astype(np.int8)
     observations = np.zeros((len(squares), *SHAPE), np.int8)
     observations[:, :2, :3, :3] = bits.reshape(-1, 2, 3, 3)
     observations[:, 2, :3, :3] = 1
-    return TicTacToe(tuple(squares), observations, np.equal(bits.sum(axis=1), 0))
+    return TicTacToe(tuple(squares), tuple(moves), observations, np.equal(bits.sum(axis=1), 0))
+
+
+@functools.cache
+def moves_and_values() -> tuple[tuple[str, ...], np.ndarray]:
+    """The moves and the values of :class:`Positions`, which need no package of games."""
+    with FILE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    values = [[float(row[f"column{column}"] or "nan") for column in range(7)] for row in rows]
+    return tuple(row["moves"] for row in rows), np.array(values)
 
 
 @functools.cache
 def load() -> Positions:
     """The positions in the project's file."""
     board = make_board("connect_four")
-    with FILE.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    moves = tuple(row["moves"] for row in rows)
-    values = np.array([[float(row[f"column{column}"] or "nan") for column in range(board.actions)] for row in rows])
+    moves, values = moves_and_values()
     states = [after(board, text) for text in moves]
     return Positions(moves, values, np.stack([board.observe(state, state.current_player()) for state in states]))
 

@@ -7,7 +7,7 @@ from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
-from benchmarks.play.policy import RandomPolicy
+from benchmarks.play.policy import PolicyOutput, RandomPolicy
 from benchmarks.runs.tracking import Log, read_log
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.evaluate import EvaluateConfig, evaluate, score_artifact
@@ -193,3 +193,77 @@ def test_settings_without_episodes_are_rejected(setting, least):
 @pytest.mark.parametrize("tasks, num_envs", [(1, 50), (5, 50), (24, 10), (157, 1), (1000, 1)])
 def test_a_suite_of_many_tasks_has_fewer_environments_of_each(tasks, num_envs):
     assert EvaluateConfig(envs_per_task=50, max_envs=256).num_envs(tasks) == num_envs
+
+
+def test_moves_in_fixed_positions_are_part_of_the_scores_and_chosen_once(tmp_path, monkeypatch):
+    pytest.importorskip("pyspiel")
+    from benchmarks.scoring import moves, playing
+    from benchmarks.tasks import Task, TaskConfig
+
+    def game(name):
+        return Task.resolve(f"games/{name}", TaskConfig(family="games", env_id=name, kwargs={"opponent": "random"}))
+
+    suite, players = Suite("games", (game("tic_tac_toe"), game("hex_5x5"))), agents("random")
+    players += [replace(players[0], id=AgentId("expert"), load=functools.partial(Legal, "expert"))]
+    config, gate = EvaluateConfig(episodes=4), {task.name: 1.0 for task in suite}
+    run = make_run(tmp_path / "runs" / "r", suite, seed=4, workers=2)
+    results = evaluate(run, players, gate, config)
+    assert [(row.agent, row.task, len(row.moves), row.train_seed) for row in results.moves] == [
+        ("random", "games/tic_tac_toe", 4520, 4),
+        ("expert", "games/tic_tac_toe", 4520, 4),
+    ]
+    assert "." not in results.moves[0].moves and results == Results.read(tmp_path / "runs" / "r")
+    assert [row.opponents for row in results.tasks] == ["random", "random"]
+    monkeypatch.setattr(playing, "choose_moves", lambda *arguments: pytest.fail("chosen again"))
+    assert evaluate(run, players, gate, config) == results
+    one = replace(run, folder=tmp_path / "other" / "r", workers=1)
+    monkeypatch.setattr(playing, "choose_moves", moves.choose_moves)
+    assert evaluate(one, players, gate, config).moves == results.moves
+
+
+class Legal(RandomPolicy):
+    """Always the first legal action."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def act(self, inputs, state):
+        chosen = [rows.action_masks.argmax(axis=1) for rows in inputs]
+        return [PolicyOutput(actions, actions) for actions in chosen], state
+
+
+def test_an_illegal_choice_in_a_position_fails_that_task_alone(tmp_path):
+    pytest.importorskip("pyspiel")
+    from benchmarks.tasks import Task, TaskConfig
+
+    class Illegal(Legal):
+        """Legal in games but not in positions with a mover's stone in the corner, which are no episode's first."""
+
+        def act(self, inputs, state):
+            decisions, state = super().act(inputs, state)
+            for rows, decision in zip(inputs, decisions, strict=True):
+                if rows.task.family == "games" and len(rows.env_ids) > 9:
+                    decision.actions[:] = 0
+            return decisions, state
+
+    config = TaskConfig(family="games", env_id="tic_tac_toe", kwargs={"opponent": "random"})
+    suite = Suite("games", (TARGET, Task.resolve("games/three", config)))
+    run = make_run(tmp_path / "runs" / "r", suite, seed=4)
+    players = [*agents("random"), Agent(AgentId("expert"), lambda: Mixed(Illegal("expert")))]
+    results = evaluate(run, players, GATE | {"games/three": 1.0}, EvaluateConfig(episodes=4))
+    assert "agent expert chose the illegal action 0 in the position after the moves" in run.failures.line("games/three")
+    assert {row.task for row in results.scores} == {"toy/target"} and not results.moves
+
+
+class Mixed(Good):
+    """Plays games as another policy does."""
+
+    def __init__(self, player):
+        super().__init__(player.name)
+        self.player = player
+
+    def act(self, inputs, state):
+        return [
+            (self.player if rows.task.family == "games" else super(Mixed, self)).act([rows], state)[0][0]
+            for rows in inputs
+        ], state

@@ -10,6 +10,7 @@ from benchmarks.play.policy import Noisy, RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks import Task, TaskConfig, make_env
 from benchmarks.tasks.games.boards import GAMES, SHAPE, after, make_board
+from benchmarks.tasks.games.environment import opponent_of
 from benchmarks.tasks.games.opponents import make_opponent
 from benchmarks.tasks.games.solvers import make_solver
 from benchmarks.tasks.snapshots.snapshot import check, restore, save
@@ -200,6 +201,27 @@ def test_the_seed_determines_the_game_and_all_colours_and_opponents_occur():
         met.add((steps[0][1]["learner"], steps[0][1]["opponent"]))
         games.add(tuple(moves))
     assert len(met) == 4 and len(games) == 20
+
+
+def test_scores_know_the_opponent_of_a_seed():
+    opponents = ["random", "mcts-10", "mcts-100"]
+    env = make_env(game("tic_tac_toe", opponents))
+    met = [env.reset(seed=600_000_000 + seed)[1]["opponent"] for seed in range(30)]
+    assert met == [opponent_of(600_000_000 + seed, opponents) for seed in range(30)] and set(met) == set(opponents)
+
+
+def test_a_game_can_start_in_a_position():
+    env, board = make_env(game("connect_four", ["random", "mcts-10"])), make_board("connect_four")
+    for moves, learner in (("334", 1), ("3344", 0)):
+        observation, info = env.reset(seed=5, options={"moves": moves})
+        state = after(board, moves)
+        assert env.unwrapped.state.history() == [int(move) for move in moves]
+        assert info["learner"] == info["to_play"] == learner and info["opponent"] == opponent_of(
+            5, ["random", "mcts-10"]
+        )
+        np.testing.assert_array_equal(observation, board.observe(state, learner))
+    with pytest.raises(GatitoError, match="move 7 of '3333333' is illegal"):
+        env.reset(seed=5, options={"moves": "3333333"})
 
 
 def test_a_clone_keeps_the_game_and_samples_new_replies():

@@ -50,3 +50,10 @@ def test_tic_tac_toe_positions_equal_those_in_games():
             mask = seen[board.observe(state, state.current_player()).tobytes()]
             np.testing.assert_array_equal(mask, board.mask(state))
             state.apply_action(int(rng.choice(state.legal_actions())))
+
+
+def test_the_moves_to_a_tic_tac_toe_position_lead_to_it():
+    board, every = make_board("tic_tac_toe"), positions.tic_tac_toe_positions()
+    for moves, observation in zip(every.moves, every.observations, strict=True):
+        state = after(board, moves)
+        np.testing.assert_array_equal(board.observe(state, state.current_player()), observation)

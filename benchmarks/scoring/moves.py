@@ -1,0 +1,148 @@
+"""The moves that agents choose in fixed positions of games, which are judged by exact values.
+
+Agents are asked in the evaluation, after their test episodes, by the process that has loaded them. They see each
+position as the first of an episode: a network gets no earlier observations. The choices are part of an agent's scores
+and, pooled, a file of the results folder, so that :mod:`benchmarks.scoring.games_board` can judge them without the
+games' packages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.base.artifacts import digest
+from benchmarks.base.errors import GatitoError
+from benchmarks.base.seeds import stream
+from benchmarks.play.policy import Policy
+from benchmarks.play.slots import Slot, close_all, policy_input
+from benchmarks.scoring.agents import AgentId
+from benchmarks.tasks import Suite, Task, make_env
+from benchmarks.tasks.games.positions import moves_and_values, tic_tac_toe_positions
+
+BATCH = 250
+"""Positions in one forward pass."""
+AMPLIFIED_EVERY = 10
+"""An amplified policy searches before each move: it is asked in every tenth position of Connect Four only. They are
+spread over the file, which is sorted by the number of stones."""
+
+_POSITIONS: Mapping[str, Callable[[], Sequence[str]]] = {
+    "connect_four": lambda: moves_and_values()[0],
+    "tic_tac_toe": lambda: tic_tac_toe_positions().moves,
+}
+_NOT_ASKED = "."
+
+
+@dataclass(frozen=True)
+class MoveRow:
+    """One agent's moves in the fixed positions of one game: a line of ``moves.csv``.
+
+    Attributes:
+        suite: the suite's name.
+        task: the task's name.
+        agent: the agent's name; with ``round`` and ``label`` its :class:`AgentId`.
+        round: the agent's round.
+        label: the agent's configuration in a comparison.
+        train_seed: the agent's training seed.
+        moves: the action in each position, a digit; ``.`` where the agent was not asked.
+    """
+
+    suite: str
+    task: str
+    agent: str
+    round: int | None
+    label: str
+    train_seed: int
+    moves: str
+
+    @property
+    def agent_id(self) -> AgentId:
+        """The agent's identity."""
+        return AgentId(self.agent, self.round, self.label)
+
+    def actions(self, positions: int) -> np.ndarray:
+        """``(positions,)`` int64; -1 where the agent was not asked.
+
+        Raises:
+            GatitoError: if the row is not one action for each position.
+        """
+        if len(self.moves) != positions or set(self.moves) - {*"0123456789", _NOT_ASKED}:
+            raise GatitoError(
+                f"moves.csv: {self.agent_id} on {self.task} does not have a move for each of {positions} positions: "
+                "run with stages=[evaluate,report] again."
+            )
+        return np.array([-1 if move == _NOT_ASKED else int(move) for move in self.moves])
+
+
+def judged(suite: Suite) -> list[Task]:
+    """The tasks that have fixed positions."""
+    return [task for task in suite if task.family == "games" and task.env_id in _POSITIONS]
+
+
+def asked(task: Task, agent: AgentId) -> range:
+    """The numbers of the positions in which an agent is asked."""
+    step = AMPLIFIED_EVERY if agent.name == "amplified" and task.env_id == "connect_four" else 1
+    return range(0, len(_POSITIONS[task.env_id]()), step)
+
+
+def positions_digests(suite: Suite, agent: AgentId) -> dict[str, str]:
+    """Digests of the positions in which an agent is asked, by task name."""
+    return {
+        task.name: digest([_POSITIONS[task.env_id]()[number] for number in asked(task, agent)])[:12]
+        for task in judged(suite)
+    }
+
+
+def choose_moves(policy: Policy, task: Task, numbers: Sequence[int], num_envs: int = BATCH) -> dict[int, int]:
+    """The action that a policy chooses in each of these positions, by the position's number.
+
+    Args:
+        policy: the policy.
+        task: a task of :func:`judged`.
+        numbers: the positions.
+        num_envs: the most positions in one call of the policy.
+
+    Raises:
+        GatitoError: if an action is illegal; names the position.
+    """
+    positions = _POSITIONS[task.env_id]()
+    slots = [Slot(env_id, task, make_env(task)) for env_id in range(min(num_envs, len(numbers)))]
+    chosen: dict[int, int] = {}
+    try:
+        for first in range(0, len(numbers), max(1, len(slots))):
+            batch = numbers[first : first + len(slots)]
+            for slot, number in zip(slots, batch, strict=False):
+                slot.rng = stream(task.name, policy.name, "position", number)
+                slot.reset(number, {"moves": positions[number]})
+            rows = policy_input(task, slots[: len(batch)])
+            [output], _ = policy.act([rows], policy.initial_state(len(batch)))
+            for row, (number, action) in enumerate(zip(batch, output.actions, strict=True)):
+                mask = rows.action_mask(row)
+                if mask is None or not 0 <= int(action) < len(mask) or not mask[int(action)]:
+                    raise GatitoError(
+                        f"task {task.name}: agent {policy.name} chose the illegal action {int(action)} in the position "
+                        f"after the moves {positions[number] or 'none'}: choose among PolicyInput.action_masks.",
+                        task.name,
+                    )
+                chosen[number] = int(action)
+    finally:
+        close_all(slots)
+    return chosen
+
+
+def move_rows(suite: Suite, agent: AgentId, seed: int, moves: Mapping[str, Mapping[int, int]]) -> list[MoveRow]:
+    """Rows of the moves that an agent chose.
+
+    Args:
+        suite: the tasks.
+        agent: the agent.
+        seed: its training seed.
+        moves: task name → position's number → action.
+    """
+    rows = []
+    for task in judged(suite):
+        if chosen := moves.get(task.name):
+            count = len(_POSITIONS[task.env_id]())
+            text = "".join(str(chosen.get(number, _NOT_ASKED)) for number in range(count))
+            rows.append(MoveRow(suite.name, task.name, agent.name, agent.round, agent.label, seed, text))
+    return rows
