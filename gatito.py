@@ -28,10 +28,9 @@ from benchmarks.base import console, settings
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.plugins import installed_plugins, load_plugins
-from benchmarks.base.project import CONF, DATA, find
+from benchmarks.base.project import CONF, DATA
 from benchmarks.base.settings import letters_quoted, words_as_lists
-from benchmarks.play.policy import Policy, RandomPolicy
-from benchmarks.play.terminal import play_in_terminal, the_game
+from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
 from benchmarks.report.clips import film
 from benchmarks.report.command import run_command
@@ -49,10 +48,11 @@ from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.outside import check_agents, outside_agents
 from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results
-from benchmarks.tasks import Suite, Task
+from benchmarks.tasks import Suite
 from benchmarks.tasks.gymnasium_ids import register_tasks
 from experts.stages import Experts
 from gatito_configuration import Config, read_config, store_suite
+from gatito_play import play
 from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:
@@ -194,8 +194,7 @@ def _help_to_distill(config: Config, folder: Path) -> None:
 
     ranks = Ranks.join(config.distill.device)
     config.tasks = ranks.agree()
-    plan = _plan(config, folder, Failures(config.task_names), TrackingConfig("none"))
-    plan.generalist.distill_with(ranks)
+    _plan(config, folder, Failures(config.task_names), TrackingConfig("none")).generalist.distill_with(ranks)
 
 
 def _evaluate(plan: Plan) -> None:
@@ -249,29 +248,6 @@ def _save_workspace(plan: Plan) -> None:
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 
 
-def _play(plan: Plan) -> None:
-    task = the_game(plan.run.survivors())
-    play_in_terminal(_player(plan, task), task, plan.config.seed)
-
-
-def _player(plan: Plan, task: Task) -> Policy:
-    """The policy that a person plays against: the newest generalist, or the expert where there is none."""
-    config = plan.config.generalist
-    if config.source == "none":
-        return plan.experts.player(task)
-    if config.source == "released":
-        from generalist.network.network import SHAPE  # imports torch
-        from generalist.network.policy import NetworkPolicy
-
-        folder = find(config.released_folder(plan.run.suite.name))
-        if not (folder / SHAPE).exists():
-            raise GatitoError(f"{folder} has no generalist: play against the expert with generalist=none.")
-        return NetworkPolicy.load(folder, (task,), deterministic=config.deterministic)
-    newest = [agent for agent in plan.generalist.agents() if agent.id.name == "generalist"][-1]
-    require(newest.made_from, *STAGES["play"].needs)
-    return newest.load()
-
-
 _MAKERS: dict[str, Callable[[Plan], None]] = {
     "list": lambda plan: plan.experts.show(),
     "experts": lambda plan: plan.experts.train(),
@@ -285,7 +261,7 @@ _MAKERS: dict[str, Callable[[Plan], None]] = {
     "export": lambda plan: plan.experts.export(),
     "release": _release,
     **{name: lambda plan, make=make: make(plan.config) for name, make in _OF_RESULTS.items()},
-    "play": _play,
+    "play": play,
     "workspace": _save_workspace,
 }
 _STAGES = bind(_MAKERS)
@@ -294,8 +270,7 @@ _STAGES = bind(_MAKERS)
 def _describe(plan: Plan) -> None:
     hydra_config = HydraConfig.get()
     folders = [str(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
-    settings = OmegaConf.to_yaml(OmegaConf.structured(plan.config))
-    plan.run.describe(settings, hydra_config.overrides.task, folders)
+    plan.run.describe(OmegaConf.to_yaml(OmegaConf.structured(plan.config)), hydra_config.overrides.task, folders)
 
 
 def _check(config: Config) -> None:

@@ -1,6 +1,5 @@
 """The command line: errors of wrong inputs, and the composition of every YAML file."""
 
-import io
 import os
 import re
 import resource
@@ -146,29 +145,6 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
 )
 def test_a_wrong_word_gets_one_line(arguments, words, gatito_inside):
     fails_with(gatito_inside("tracking=none", *arguments), *words)
-
-
-def test_a_person_plays_against_the_expert_from_standard_input(gatito_inside, tmp_path, monkeypatch):
-    pytest.importorskip("pyspiel")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("4\nq\n"))
-    done = gatito_inside("stages=[play]", "suite=games", "tasks=[tic-tac-toe]", "generalist=none", "tracking=none")
-    assert done.returncode == 0 and not done.stderr
-    assert "3 x 5" in done.stdout and "expert (o) plays " in done.stdout
-    assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["suite=classic"], ["suite classic has no board game"]),
-        (["suite=games"], ["there are tic-tac-toe, connect-four, breakthrough, hex: name one"]),
-        (["suite=games", "tasks=[hex]"], ["run with stages=[experts,distill,ida] first"]),
-        (["suite=games", "tasks=[hex]", "generalist=released", "generalist.released=mine"], ["mine has no generalist"]),
-    ],
-)
-def test_without_a_game_or_a_player_there_is_one_line(arguments, words, gatito_inside):
-    pytest.importorskip("pyspiel")
-    fails_with(gatito_inside("stages=[play]", "tracking=none", *arguments), *words)
 
 
 def test_an_invalid_yaml_suite_file_gets_one_line(gatito_inside, suite_folder):

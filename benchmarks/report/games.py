@@ -151,7 +151,7 @@ def _exact(found: Estimate) -> str:
 def elo_rounds(board: Scoreboard) -> dict[str, Any] | None:
     """Elo by round in every game, with a menu of games and a dashed line for each opponent; None without rounds."""
     games = board.games
-    if games is None or not board.gains or not any(games.elo.values()):
+    if games is None or not _has_rounds(board) or not any(games.elo.values()):
         return None
     tasks = [task for task, ratings in games.elo.items() if ratings]
     rows = [
@@ -177,7 +177,7 @@ def elo_rounds(board: Scoreboard) -> dict[str, Any] | None:
 
 def optimal_rounds(board: Scoreboard) -> dict[str, Any] | None:
     """Share of optimal moves in Connect Four by round; None without rounds or positions."""
-    if board.games is None or not board.gains:
+    if board.games is None or not _has_rounds(board):
         return None
     rows = [
         _point(agent, "optimal", score.optimal)
@@ -186,6 +186,11 @@ def optimal_rounds(board: Scoreboard) -> dict[str, Any] | None:
     ]
     description = "Share of optimal moves in fixed positions of Connect Four, by round."
     return lines_by_round(rows, "optimal", "optimal moves, 95 % intervals", description) if rows else None
+
+
+def _has_rounds(board: Scoreboard) -> bool:
+    """Elo and exact values need no expert: unlike gains in f, they are shown for tasks that are not scored too."""
+    return any(agent.round for agent in board.results.agents)
 
 
 def _point(agent: AgentId, field: str, found: Estimate) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from benchmarks.base.artifacts import read_json
 from benchmarks.base.environment import ENVIRONMENT
+from benchmarks.play.game_records import read_games
 from benchmarks.report.charts import Chart
 from benchmarks.report.clips import CLIP, EPISODES
 from benchmarks.report.formats import interval_text, number, plural, share
@@ -26,6 +27,8 @@ from benchmarks.report.tables import (
     summary_by_return,
     summary_table,
 )
+from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.results import Results
 from benchmarks.scoring.scoreboard import Estimate, Scoreboard
 
 _SECTIONS = {
@@ -97,6 +100,7 @@ def render_page(
         charts_json=_json(drawn),
         library=Markup(_library()),
         clips=_clips(folder, results.task_names),
+        sample_games=_sample_games(folder, results),
         command=_environment(folder).get("command", "gatito stages=[report]"),
         environment=_environment_text(_environment(folder)),
         configs=[(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("config*.yaml"))],
@@ -133,6 +137,25 @@ def _clips(folder: Path, tasks: list[str]) -> list[dict[str, str]]:
         data = base64.b64encode(path.read_bytes()).decode()
         clips.append({"task": task, "caption": ", ".join(shown), "label": label, "data": data})
     return clips
+
+
+def _sample_games(folder: Path, results: Results) -> list[dict[str, Any]]:
+    """The recorded games of each task, with a line that tells colour, opponent and outcome."""
+    games = read_games(folder)
+    shown = []
+    for task in results.task_names:
+        lines = []
+        for game in sorted(
+            (game for game in games if game.task == task), key=lambda game: AgentId(game.agent, game.round).order
+        ):
+            ending = "won" if game.outcome > 0 else "lost" if game.outcome < 0 else "drew"
+            agent = AgentId(game.agent, game.round, game.label)
+            moves = f"{len(game.plies)} {plural(len(game.plies), 'move')}"
+            title = f"{agent} ({game.colour}) {ending} against {game.opponent} in {moves}"
+            lines.append({"title": title, "plies": game.plies})
+        if lines:
+            shown.append({"task": task, "games": lines})
+    return shown
 
 
 def _environment(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from benchmarks.base.artifacts import digest, file_digest, read_json
 from benchmarks.base.csv_rows import columns, to_csv
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
+from benchmarks.play.game_records import SAMPLE_GAMES
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import Table, to_latex, to_markdown
 from benchmarks.report.games import GAMES, GameRow, game_rows, games_tables, games_values
@@ -134,6 +135,7 @@ def _inputs(folder: Path) -> dict[str, str]:
     """Digests of a report's input files, and of the code that writes it."""
     paths = [folder / f"{name}.csv{suffix}" for name in FILES for suffix in ("", ".gz")]
     paths += [*sorted(folder.glob("config*.yaml")), folder / "environment.json", folder / FAILURES]
+    paths += [folder / SAMPLE_GAMES]
     paths += sorted((folder / "clips").rglob("clip.*"))
     package = Path(__file__).parent
     code = [*sorted(package.glob("*.*")), *sorted((package.parent / "scoring").glob("*.py"))]

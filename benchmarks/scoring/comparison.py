@@ -17,6 +17,7 @@ from benchmarks.base.errors import GatitoError, unknown
 from benchmarks.base.renamed import first_old_key
 from benchmarks.base.seals import check_seal, seal
 from benchmarks.base.yaml_files import read_yaml
+from benchmarks.play.game_records import SAMPLE_GAMES
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import ANCHORS, AgentId
 from benchmarks.scoring.results import FILES, CostRow, Results, ScoreRow, TaskRow
@@ -108,9 +109,9 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
 
 
 def _copy_clips(folders: Sequence[Path], into: Path) -> None:
-    """Copy the clips of the first run that has any."""
+    """Copy the clips and the recorded games of the first run that has any."""
     for folder in folders:
-        clips = sorted((folder / "clips").rglob("clip.*"))
+        clips = [*sorted((folder / "clips").rglob("clip.*")), *folder.glob(SAMPLE_GAMES)]
         if clips and folder.resolve() != into.resolve():
             for path in clips:
                 write_bytes(into / path.relative_to(folder), path.read_bytes())

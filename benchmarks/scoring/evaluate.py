@@ -13,6 +13,7 @@ from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.base.settings import check_settings, setting
+from benchmarks.play.game_records import GameRecord, read_games, write_games
 from benchmarks.play.rollout import Episode
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.run import Run
@@ -115,10 +116,12 @@ def evaluate(
             episodes = [*played[agent.id].episodes, *recorded[agent.id]]
             rows = score_rows(survivors, agent.id, seed, episodes)
             moves = move_rows(survivors, agent.id, seed, played[agent.id].moves)
+            games = played[agent.id].games
             seconds, spent = played[agent.id].seconds, played[agent.id].spent
         elif survivors != suite:  # scored before, also on a task at which another agent has failed since
             rows = read_scores(survivors, scores[agent.id])
             moves = read_moves(survivors, scores[agent.id])
+            games = read_games(scores[agent.id].folder)
             seconds = finished_manifest(scores[agent.id])["wall_seconds"]
             spent = finished_manifest(scores[agent.id])["facts"].get("spent", {})
         else:
@@ -128,9 +131,12 @@ def evaluate(
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
         if moves:
             write_text(artifact.folder / MOVES, to_csv(moves, MoveRow))
+        write_games(artifact.folder, _of_tasks(games, survivors))
         artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
     results = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, scores, seed, amplified)
     results.write(run.folder)
+    games = [game for agent in agents for game in read_games(scores[agent.id].folder)]
+    write_games(run.folder, _of_tasks(games, survivors))
     if played:
         means = {
             f"evaluate/{task}/{agent}": float(sample[seed].mean())
@@ -146,6 +152,11 @@ def evaluate(
             episodes=config.episodes,
         )
     return results
+
+
+def _of_tasks(games: Sequence[GameRecord], suite: Suite) -> list[GameRecord]:
+    """The games of the suite's tasks, in their order."""
+    return [game for task in suite for game in games if game.task == task.name]
 
 
 def _is_scored(scores: Artifact, run: Run) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.play.game_records import GameRecord, WatchedPolicy
 from benchmarks.play.policy import Policy, total_cost
 from benchmarks.play.rollout import Episode, rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
@@ -81,12 +82,14 @@ class Played:
         seconds: their wall time, summed over processes.
         spent: the policy's inference cost of the episodes.
         moves: its actions in the fixed positions of games, by task name and position's number.
+        games: the first test game of each board game.
     """
 
     episodes: Sequence[Episode]
     seconds: float
     spent: Mapping[str, float]
     moves: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    games: Sequence[GameRecord] = ()
 
 
 def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
@@ -137,6 +140,7 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
             sum(part.seconds for part in parts),
             total_cost([part.spent for part in parts]),
             _joined([part.moves for part in parts]),
+            [game for part in parts for game in part.games],
         )
     return played
 
@@ -190,10 +194,13 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
     """Play all episodes of a job, in a worker process."""
     start = time.monotonic()
     episodes: list[Episode] = []
+    games: list[GameRecord] = []
     num_envs = agent.num_envs or schedule.num_envs(len(suite.tasks))
-    with closing(agent.load()) as policy:
+    with closing(WatchedPolicy(agent.load(), schedule.seeds[0])) as policy:
         for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=num_envs):
             episodes.append(episode)
+            if schedule.part == 0 and (game := policy.record(episode)):
+                games.append(replace(game, agent=agent.id.name, round=agent.id.round, label=agent.id.label))
             report(len(episodes))
         seconds, spent = time.monotonic() - start, policy.inference_cost()
         moves = {
@@ -202,4 +209,4 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
             )
             for task in judged(suite)
         }
-    return Played(episodes, seconds, spent, moves)
+    return Played(episodes, seconds, spent, moves, games)

@@ -7,6 +7,7 @@ from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
+from benchmarks.play.game_records import read_games
 from benchmarks.play.policy import PolicyOutput, RandomPolicy
 from benchmarks.runs.tracking import Log, read_log
 from benchmarks.scoring.agents import AgentId
@@ -214,8 +215,14 @@ def test_moves_in_fixed_positions_are_part_of_the_scores_and_chosen_once(tmp_pat
     ]
     assert "." not in results.moves[0].moves and results == Results.read(tmp_path / "runs" / "r")
     assert [row.opponents for row in results.tasks] == ["random", "random"]
+    games = read_games(run.folder)
+    assert [(game.task, game.agent) for game in games] == [
+        (task.name, agent) for task in suite for agent in ("random", "expert")
+    ]
+    first = {(row.task, row.agent): row for row in results.scores if row.episode_seed == games[0].seed}
+    assert all(first[game.task, game.agent].total_return == game.outcome for game in games)
     monkeypatch.setattr(playing, "choose_moves", lambda *arguments: pytest.fail("chosen again"))
-    assert evaluate(run, players, gate, config) == results
+    assert evaluate(run, players, gate, config) == results and read_games(run.folder) == games
     one = replace(run, folder=tmp_path / "other" / "r", workers=1)
     monkeypatch.setattr(playing, "choose_moves", moves.choose_moves)
     assert evaluate(one, players, gate, config).moves == results.moves

@@ -1,0 +1,31 @@
+"""The stage ``play`` on the command line."""
+
+import io
+import sys
+
+import pytest
+
+from tests.test_gatito import fails_with
+
+pytest.importorskip("pyspiel")
+
+
+def test_a_person_plays_against_the_expert_from_standard_input(gatito_inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("4\nq\n"))
+    done = gatito_inside("stages=[play]", "suite=games", "tasks=[tic-tac-toe]", "generalist=none", "tracking=none")
+    assert done.returncode == 0 and not done.stderr
+    assert "3 x 5" in done.stdout and "expert (o) plays " in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["suite=classic"], ["suite classic has no board game"]),
+        (["suite=games"], ["there are tic-tac-toe, connect-four, breakthrough, hex: name one"]),
+        (["suite=games", "tasks=[hex]"], ["run with stages=[experts,distill,ida] first"]),
+        (["suite=games", "tasks=[hex]", "generalist=released", "generalist.released=mine"], ["mine has no generalist"]),
+    ],
+)
+def test_without_a_game_or_a_player_there_is_one_line(arguments, words, gatito_inside):
+    fails_with(gatito_inside("stages=[play]", "tracking=none", *arguments), *words)
