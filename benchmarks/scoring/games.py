@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Sample, combine, interval
@@ -92,6 +91,8 @@ def bradley_terry(pairs: np.ndarray, games: np.ndarray, means: np.ndarray) -> np
     Returns:
         ``(…, players)``.
     """
+    from scipy import optimize, special  # slow to import, and most commands do not need it
+
     players = int(pairs.max()) + 1
     weights = games + _VIRTUAL_DRAWS
     design = np.zeros((len(pairs), players))
