@@ -114,6 +114,7 @@ def test_every_yaml_file_composes_and_comments_its_values(path):
         (["generalist.draws=true"], ["generalist.draws is now generalist.deterministic, which means the opposite"]),
         (["variant=practice"], ["variant=practice is now variant=dagger."]),
         (["tasks=[]"], ["tasks=[] names no task"]),
+        (["stages=[]"], ["stages=[] names no stage: name one or more, such as stages=[list], or leave it out"]),
         (["workers=0"], ["workers must be at least 1"]),
         (["record.shards=0"], ["record.shards must be at least 1"]),
         (["experts.checkpoints=0"], ["experts.checkpoints must be at least 1"]),

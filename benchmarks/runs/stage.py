@@ -146,11 +146,13 @@ def bind(makers: Mapping[str, Callable[[Any], None]]) -> dict[str, Stage]:
 
 
 def check_stages(names: Collection[str]) -> None:
-    """Reject unknown stages.
+    """Reject unknown stages, and an empty list.
 
     Raises:
         GatitoError: names the valid ones.
     """
+    if not names:
+        raise GatitoError("stages=[] names no stage: name one or more, such as stages=[list], or leave it out.")
     for name in names:
         if name not in STAGES:
             raise unknown("stage", name, STAGES)
