@@ -5,7 +5,7 @@ The generalist learns from recordings of any origin; it accesses the experts onl
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -183,6 +183,8 @@ class Generalist:
                     "distill.dagger.rounds=0, or leave the task out with tasks=[…].",
                 )
         self.ida().check()
+        if self.config.generalist.amplified:
+            self.ida().check_planner()
         for control in self.controls():
             control.check()
 
@@ -262,6 +264,8 @@ class Generalist:
         if not self.exists:
             return []
         agents = [self._network_agent(AgentId("generalist"), self.artifact()), *self._round_agents()]
+        if self.config.generalist.amplified:
+            agents.append(self._player(AgentId(AMPLIFIED), self.ida(), self.artifact()))
         return agents + [agent for agent in (control.agent() for control in self.controls()) if agent is not None]
 
     def _round_agents(self) -> list[Agent]:
@@ -269,19 +273,22 @@ class Generalist:
         for round_ in ida.rounds:
             earlier, plays = ida.earlier(round_), list(round_.plays.values())
             if round_.side == AMPLIFIED and ida.scores_players:
-                player = Agent(
-                    AgentId(AMPLIFIED, round_.number),
-                    ida.player(round_, ida.scored_options).load,
-                    {"": round_.player},
-                    earlier=earlier,
-                    episodes=self.config.ida.episodes,
-                    num_envs=self.config.ida.num_envs,
-                    how=ida.scored_options | self._how(),
-                )
-                agents.append(player)
+                agents.append(self._player(AgentId(AMPLIFIED, round_.number), ida, round_.player, earlier))
             student = AgentId("generalist" if round_.side == AMPLIFIED else round_.side, round_.number)
             agents.append(replace(self._network_agent(student, round_.student), earlier=[*earlier, *plays]))
         return agents
+
+    def _player(self, agent: AgentId, ida: Ida, network: Artifact, earlier: Sequence[Artifact] = ()) -> Agent:
+        """An amplified policy; ``earlier``: all artifacts that it depends on, except the network."""
+        return Agent(
+            agent,
+            ida.player(network, ida.scored_options).load,
+            {"": network},
+            earlier=earlier,
+            episodes=self.config.ida.episodes,
+            num_envs=self.config.ida.num_envs,
+            how=ida.scored_options | self._how(),
+        )
 
     def _network_agent(self, agent: AgentId, network: Artifact) -> Agent:
         tasks = self.run.survivors("evaluate").tasks

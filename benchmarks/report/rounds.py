@@ -152,7 +152,7 @@ def rounds_chart(board: Scoreboard) -> dict[str, Any] | None:
 
 def round_of(agent: AgentId) -> int:
     """The round at which charts show an agent: an amplified policy uses the generalist of the round before."""
-    return (agent.round or 0) - (agent.name == "amplified")
+    return max(0, (agent.round or 0) - (agent.name == "amplified"))
 
 
 def lines_by_round(

@@ -29,6 +29,13 @@ class GeneralistConfig:
         "under partial observability (Singh et al. 1994).",
     )
 
+    amplified: bool = setting(
+        False,
+        "Whether the generalist is also scored with its amplifier before any round: what do simulations buy at play "
+        "time? For amplifiers that do not train.",
+        decides=False,
+    )
+
     def released_folder(self, suite: str) -> Path:
         """Folder of the released generalist of a suite."""
         return Path(self.released or f"results/{suite}/generalist")

@@ -111,6 +111,19 @@ class Ida:
                     )
             self.amplifier.check(self.amplified.tasks, self.recipe.model, self.recipe.codec)
 
+    def check_planner(self) -> None:
+        """Reject an amplifier that cannot play before any round, since it has to train first.
+
+        Raises:
+            GatitoError: one line that names the remedy.
+        """
+        if self.amplifier.artifact(self.start, self.context(1)) is not self.start or not self.scores_players:
+            raise GatitoError(
+                f"generalist.amplified=true: amplifier {self.options['name']} has no policy before its first round; "
+                "set amplifier=search, best_of_n or two_player_search."
+            )
+        self.amplifier.check(self.amplified.tasks, self.recipe.model, self.recipe.codec)
+
     @functools.cached_property
     def rounds(self) -> list[Round]:
         """All rounds, alternating between the amplified side and the control."""
@@ -143,11 +156,11 @@ class Ida:
         """The amplifier's options for scoring, where every episode is played to its end."""
         return {name: value for name, value in self.options.items() if name not in self.amplifier.while_recording}
 
-    def player(self, round_: Round, options: Mapping[str, Any]) -> PlayerSpec:
-        """The player of a round, with the amplifier's options if it has an amplifier."""
+    def player(self, network: Artifact, options: Mapping[str, Any] | None) -> PlayerSpec:
+        """A network that plays, with the amplifier that has these options; None: alone."""
         return PlayerSpec(
-            folder=round_.player.folder,
-            options=options if round_.side == AMPLIFIED else None,
+            folder=network.folder,
+            options=options,
             amplified=tuple(task.name for task in self.amplified),
             tasks=self.run.suite.tasks,
             deterministic=self.deterministic,

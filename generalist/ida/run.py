@@ -51,7 +51,7 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
         GatitoError: if a task fails.
     """
     run = ida.run.isolated(ida.amplified, "ida")
-    player = ida.player(round_, ida.options)
+    player = ida.player(round_.player, ida.options if round_.side == AMPLIFIED else None)
     if ida.amplifier.self_play:
         player = replace(player, deterministic=False)  # the most likely moves would repeat one game
     jobs = []

@@ -169,7 +169,7 @@ def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made
     ida = replace(made, options={"name": "decompose", "abandon_after": 3})
     assert ida.scored_options == {"name": "decompose"}
     amplified, control = ida.rounds[:2]
-    players = [ida.player(round_, ida.scored_options) for round_ in (amplified, control)]
+    players = [ida.player(amplified.player, ida.scored_options), ida.player(control.player, None)]
     assert [player.options for player in players] == [{"name": "decompose"}, None]
     other = replace(made, options={"name": "decompose"}).rounds[0]
     assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
@@ -189,7 +189,7 @@ def test_other_tasks_are_not_amplified(tmp_path):
     assert Cost.read(ida.start.folder).env_steps == first
     amplified, control = ida.rounds
     assert list(amplified.plays) == list(control.plays) == ["toy/other"]
-    player = pickle.loads(pickle.dumps(ida.player(amplified, ida.scored_options))).load()  # noqa: S301
+    player = pickle.loads(pickle.dumps(ida.player(amplified.player, ida.scored_options))).load()  # noqa: S301
     for task, expected in ((OTHER, 2.0), (TASK, returns(ida.start))):
         played = rollout(player, {task: range(900, 920)})
         assert np.mean([each.total_return / each.length for each in played]) == pytest.approx(expected)
@@ -217,7 +217,11 @@ def test_stochastic_networks_sample_actions_in_every_round(made):
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
         if likely.number == 1 and likely.side == "control":  # untrained weights
             for ida, each in ((made, likely), (drawing, other)):
-                played = rollout(ida.player(each, ida.scored_options).load(), {TASK: range(900, 950)}, keep_steps=True)
+                played = rollout(
+                    ida.player(each.player, ida.scored_options if each.side == "amplified" else None).load(),
+                    {TASK: range(900, 950)},
+                    keep_steps=True,
+                )
                 taken = np.concatenate([episode.steps["actions"] for episode in played])
                 shares[ida.deterministic] = np.bincount(taken, minlength=3) / len(taken)
     assert min(shares[False]) > 0.2 > min(shares[True])
