@@ -181,6 +181,12 @@ def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made
     assert takes and takes[0].load.__self__.options == {"name": "decompose", "abandon_after": 3}
 
 
+@pytest.mark.parametrize("amplifier", ["finetune", "self_imitation"])
+def test_an_amplifier_without_a_policy_of_its_own_is_not_scored_before_rounds(made, amplifier):
+    with pytest.raises(GatitoError, match=f"amplifier {amplifier} has no policy before its first round; set"):
+        replace(made, options={"name": amplifier}).check_planner()
+
+
 def test_other_tasks_are_not_amplified(tmp_path):
     suite = Suite("toy", (TASK, OTHER))
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
@@ -217,11 +223,7 @@ def test_stochastic_networks_sample_actions_in_every_round(made):
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
         if likely.number == 1 and likely.side == "control":  # untrained weights
             for ida, each in ((made, likely), (drawing, other)):
-                played = rollout(
-                    ida.player(each.player, ida.scored_options if each.side == "amplified" else None).load(),
-                    {TASK: range(900, 950)},
-                    keep_steps=True,
-                )
+                played = rollout(ida.player(each.player, None).load(), {TASK: range(900, 950)}, keep_steps=True)
                 taken = np.concatenate([episode.steps["actions"] for episode in played])
                 shares[ida.deterministic] = np.bincount(taken, minlength=3) / len(taken)
     assert min(shares[False]) > 0.2 > min(shares[True])
@@ -308,7 +310,7 @@ def test_every_amplifier_runs_from_the_command_line(tmp_path, amplifier):
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = {
         "best_of_n": ["amplifier.horizon=5"],
-        "search": ["amplifier.num_simulations=8"],
+        "search": ["amplifier.num_simulations=8", "generalist.amplified=true"],
         "scale": ["amplifier.members=2", "generalist.deterministic=false"],
         "finetune": ["amplifier.env_steps=4000", "amplifier.num_envs=4", "amplifier.critic_warmup=1"],
     }
@@ -319,6 +321,7 @@ def test_every_amplifier_runs_from_the_command_line(tmp_path, amplifier):
     _, *lines = (run / "rounds.csv").read_text().splitlines()
     agents = {(line.split(",")[5], line.split(",")[6]) for line in lines}
     players = set() if amplifier == "self_imitation" else {("amplified", "1")}
+    players |= {("amplified", "")} if amplifier == "search" else set()
     assert agents == {("generalist", ""), ("generalist", "1"), ("control", "1"), *players}
     assert "classic: rounds" in told.stdout and 'id="rounds"' in (run / "index.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
