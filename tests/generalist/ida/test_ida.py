@@ -181,12 +181,6 @@ def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made
     assert takes and takes[0].load.__self__.options == {"name": "decompose", "abandon_after": 3}
 
 
-@pytest.mark.parametrize("amplifier", ["finetune", "self_imitation"])
-def test_an_amplifier_without_a_policy_of_its_own_is_not_scored_before_rounds(made, amplifier):
-    with pytest.raises(GatitoError, match=f"amplifier {amplifier} has no policy before its first round; set"):
-        replace(made, options={"name": amplifier}).check_planner()
-
-
 def test_other_tasks_are_not_amplified(tmp_path):
     suite = Suite("toy", (TASK, OTHER))
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)

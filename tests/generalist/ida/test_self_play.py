@@ -146,3 +146,9 @@ def test_self_play_without_a_search_for_two_players_is_refused(tmp_path):
 def test_what_the_search_cannot_play_gets_one_line(task, codec, line):
     with pytest.raises(GatitoError, match=line):
         make_amplifier(OPTIONS).check([task], MODEL, codec)
+
+
+@pytest.mark.parametrize("amplifier", ["finetune", "self_imitation"])
+def test_an_amplifier_without_a_policy_of_its_own_is_not_scored_before_rounds(made, amplifier):
+    with pytest.raises(GatitoError, match=f"amplifier {amplifier} has no policy before its first round; set"):
+        replace(made, options={"name": amplifier}).check_planner()
