@@ -13,6 +13,9 @@ import numpy as np
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 
+_NEVER = -1e6
+"""The value of an action that a learner must not imitate; far below every payoff."""
+
 
 class Outcome(Protocol):
     """One possible outcome of an action."""
@@ -116,7 +119,9 @@ class PlannerPolicy(Policy):
     """Plans once at the start of every episode in the environment's own model, then looks its actions up.
 
     The plan covers all reachable states, so it also has an action after another agent acted. The distributions are the
-    exact action values, so a learner can see which actions are equally good.
+    exact action values, so a learner can see which actions are equally good. Of actions with the same effect in every
+    state, only the first one has a value: a learner that divided its probability among four ways to wait would prefer
+    to go, even where it is rather sure that waiting is better.
     """
 
     name = "expert"
@@ -135,13 +140,14 @@ class PlannerPolicy(Policy):
         return [self._decide(rows, state) for rows in inputs], state
 
     def _decide(self, rows: PolicyInput, plans: dict[int, Plan]) -> PolicyOutput:
-        values = []
+        values, same_as_earlier = [], np.zeros(0, dtype=bool)
         for row, (env_id, env) in enumerate(zip(rows.env_ids, rows.envs, strict=True)):
             world: Any = env.unwrapped
             if rows.episode_start[row]:
                 plans[env_id] = Plan(world, self._weight, horizon=self._horizon)
             values.append(plans[env_id].q_values(world.state))
+            same_as_earlier = np.asarray(world.alike) != np.arange(len(world.alike))
         q = np.array(values)
         # Values that differ only by rounding are equal: the choice must not depend on rounding.
         actions = np.argmax(q >= q.max(axis=1, keepdims=True) - 1e-6, axis=1)
-        return PolicyOutput(actions, actions, distributions=q.astype(np.float32))
+        return PolicyOutput(actions, actions, distributions=np.where(same_as_earlier, _NEVER, q).astype(np.float32))

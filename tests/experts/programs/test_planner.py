@@ -142,3 +142,16 @@ def test_the_planner_records_the_exact_values_of_its_actions():
     assert q.shape == (episode.length, 7)
     assert q[0].max() == pytest.approx(episode.total_return)
     np.testing.assert_array_equal(q.argmax(axis=1), episode.steps["actions"])
+
+
+def test_a_learner_is_shown_one_way_to_wait():
+    """Four equally good ways to wait would each get a quarter of the learner's probability of waiting."""
+    task = make_task("Restraint-Traffic-v0", family="restraint")
+    seeds = {task: [episode_seed(Purpose.RECORDING, index) for index in range(5)]}
+    waited = 0
+    for episode in rollout(PlannerPolicy(task, 10), seeds, keep_steps=True):
+        values, actions = episode.steps["distributions"], episode.steps["actions"]
+        assert (values[:, 4:] < -1e5).all() and (values[:, :4] > -1e3).all()
+        np.testing.assert_array_equal(values.argmax(axis=1), actions)
+        waited += int((actions == 3).sum())
+    assert waited
