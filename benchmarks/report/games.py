@@ -20,8 +20,8 @@ _MOVES = (
     "Connect Four: moves in fixed positions with exact values. Optimal: keeps the outcome of perfect play. Fastest: "
     "also wins as fast as possible, or loses as slowly. Lost: outcome given away by a move; a win that becomes a loss "
     "counts 2. Amplified policies are asked in every tenth position only. Tic-tac-toe: exploitability, the best "
-    "response's mean outcome over both colours, against the moves in all positions; 0 is perfect play. Agents see a "
-    "position without the moves before it and choose one move; a random choice counts as if it were certain."
+    "response's mean outcome over both colours, from the moves in all positions that can arise; 0 is perfect play. "
+    "Agents see a position without the moves before it and choose one move; a random choice counts as if certain."
 )
 
 

@@ -26,8 +26,9 @@ from benchmarks.report.rounds import RoundRow, round_rows
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.comparison import ROUNDS, find_runs
+from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import FILES, Results, ScoreRow
-from benchmarks.scoring.rows import SCORES
+from benchmarks.scoring.rows import MOVES, SCORES
 
 _CLOSE = 1e-9  # how far floats may differ, relatively: sums depend on the processor
 _AS_TEXT = ("table.md", "table.tex")
@@ -146,17 +147,19 @@ def _costs(results: Results) -> Iterator[str]:
 
 
 def _parts(folder: Path, results: Results) -> Iterator[str]:
-    """The scores of a run's agents one by one, where they are beside their table, against the table."""
-    rows = set(results.scores)
-    for path in sorted((folder / "scores").glob(f"*/{SCORES}")):
-        try:
-            for row in read_csv(path, ScoreRow, ""):
-                if row.task in results.task_names and row not in rows:
-                    episode = f"{row.agent_id} on {row.task}, episode {row.episode_seed}"
-                    yield f"{path.relative_to(folder)}: {episode} is not so in the folder's {SCORES}"
-                    break
-        except GatitoError as error:
-            yield str(error)
+    """The scores and moves of a run's agents one by one, where they are beside their tables, against the tables."""
+    rows = set(results.scores) | set(results.moves)
+    for name, kind in ((SCORES, ScoreRow), (MOVES, MoveRow)):
+        for path in sorted((folder / "scores").glob(f"*/{name}")):
+            try:
+                for row in read_csv(path, kind, ""):
+                    if row.task in results.task_names and row not in rows:
+                        what = f"episode {row.episode_seed}" if isinstance(row, ScoreRow) else "moves"
+                        place = f"{path.relative_to(folder)}: {row.agent_id} on {row.task}, {what}"
+                        yield f"{place} is not so in the folder's {name}"
+                        break
+            except GatitoError as error:
+                yield str(error)
 
 
 def _tables(folder: Path, drawn: DrawnTables) -> Iterator[str]:

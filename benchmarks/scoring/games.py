@@ -184,7 +184,10 @@ def exploitability(probabilities: np.ndarray) -> float:
 
     Args:
         probabilities: ``(4520, 9)``, the policy's moves in :func:`~benchmarks.tasks.games.positions
-            .tic_tac_toe_positions`.
+            .tic_tac_toe_positions`; a row of zeros where they are not known and its own moves do not lead.
+
+    Raises:
+        GatitoError: if its moves lead to a row of zeros.
     """
     positions = tic_tac_toe_positions()
     rows = dict(zip(positions.squares, probabilities.tolist(), strict=True))
@@ -197,10 +200,11 @@ def exploitability(probabilities: np.ndarray) -> float:
         free = [square for square in range(9) if not (mine | theirs) >> square & 1]
         if not free:
             return 0.0
-        values = [-value(theirs, mine | 1 << square, not policy_moves) for square in free]
         if not policy_moves:
-            return max(values)
+            return max(-value(theirs, mine | 1 << square, True) for square in free)
         row = rows[mine, theirs]
-        return sum(row[square] * value for square, value in zip(free, values, strict=True))
+        if not any(row):
+            raise GatitoError(f"the policy's move in a position that its moves lead to is not known: {mine}, {theirs}.")
+        return sum(-row[square] * value(theirs, mine | 1 << square, False) for square in free if row[square])
 
     return (value(0, 0, False) - value(0, 0, True)) / 2

@@ -155,11 +155,13 @@ def _exploitability(rows: list[MoveRow], bootstrap: Bootstrap) -> Estimate:
     sample = {}
     for row in rows:
         actions = row.actions(positions)
-        if actions.min() < 0:
+        known = (actions >= 0)[:, None]
+        try:
+            sample[row.train_seed] = np.array([exploitability(one_hot(actions, 9) * known)])
+        except GatitoError:
             raise GatitoError(
-                f"moves.csv: {row.agent_id} on {row.task} lacks moves: run with stages=[evaluate,report]."
-            )
-        sample[row.train_seed] = np.array([exploitability(one_hot(actions, 9))])
+                f"moves.csv: {row.agent_id} on {row.task} lacks moves: run with stages=[evaluate,report] again."
+            ) from None
     replicates = bootstrap.means([sample])
     low, high = interval(replicates, (0.0, 1.0))
     return Estimate(float(replicates.estimate[0]), float(low[0]), float(high[0]))

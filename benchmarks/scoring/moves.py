@@ -19,6 +19,7 @@ from benchmarks.play.slots import Slot, close_all, policy_input
 from benchmarks.scoring.agents import AgentId
 from benchmarks.tasks import Suite, Task, make_env
 from benchmarks.tasks.games.positions import moves_and_values, tic_tac_toe_positions
+from benchmarks.tasks.games.solvers import has_line
 
 BATCH = 250
 """Positions in one forward pass."""
@@ -79,18 +80,68 @@ def judged(suite: Suite) -> list[Task]:
     return [task for task in suite if task.family == "games" and task.env_id in _POSITIONS]
 
 
-def asked(task: Task, agent: AgentId) -> range:
-    """The numbers of the positions in which an agent is asked."""
-    step = AMPLIFIED_EVERY if agent.name == "amplified" and task.env_id == "connect_four" else 1
-    return range(0, len(_POSITIONS[task.env_id]()), step)
-
-
 def positions_digests(suite: Suite, agent: AgentId) -> dict[str, str]:
-    """Digests of the positions in which an agent is asked, by task name."""
-    return {
-        task.name: digest([_POSITIONS[task.env_id]()[number] for number in asked(task, agent)])[:12]
-        for task in judged(suite)
-    }
+    """Digests of the positions in which an agent may be asked, by task name."""
+    return {task.name: digest(list(_POSITIONS[task.env_id]()[:: _step(task, agent)]))[:12] for task in judged(suite)}
+
+
+def _step(task: Task, agent: AgentId) -> int:
+    return AMPLIFIED_EVERY if agent.name == "amplified" and task.env_id == "connect_four" else 1
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of one of several jobs in the positions: every ``parts``-th from number ``part`` on."""
+
+    part: int = 0
+    parts: int = 1
+
+
+def moves_in_positions(
+    policy: Policy, task: Task, agent: AgentId, share: Share, num_envs: int | None = None
+) -> dict[int, int]:
+    """The agent's actions in a task's positions, by the position's number.
+
+    In tic-tac-toe, one job asks alone, since the next positions follow from the agent's moves.
+
+    Args:
+        policy: the agent's policy.
+        task: a task of :func:`judged`.
+        agent: the agent.
+        share: the share of this job.
+        num_envs: the most positions in one call of the policy; None: :data:`BATCH`.
+
+    Raises:
+        GatitoError: if an action is illegal; names the position.
+    """
+    if task.env_id == "tic_tac_toe":
+        return {} if share.part else _reached_moves(policy, task, num_envs or BATCH)
+    numbers = range(0, len(_POSITIONS[task.env_id]()), _step(task, agent))
+    return choose_moves(policy, task, numbers[share.part :: share.parts], num_envs or BATCH)
+
+
+def _reached_moves(policy: Policy, task: Task, num_envs: int) -> dict[int, int]:
+    """The actions in all positions of tic-tac-toe that the policy's own moves and any replies lead to, as x and as o.
+
+    The others do not matter to exploitability. These are hundreds, not 4520, which counts for a policy that searches.
+    """
+    squares = tic_tac_toe_positions().squares
+    numbers = {position: number for number, position in enumerate(squares)}
+    chosen: dict[int, int] = {}
+    waiting = {(0, 0), *((0, 1 << square) for square in range(9))}
+    while waiting:
+        batch = sorted(numbers[position] for position in waiting)
+        chosen |= choose_moves(policy, task, batch, num_envs)
+        moved = [(squares[number][0] | 1 << chosen[number], squares[number][1]) for number in batch]
+        replies = {
+            (mine, theirs | 1 << square)
+            for mine, theirs in moved
+            if not has_line(mine)
+            for square in range(9)
+            if not (mine | theirs) >> square & 1
+        }
+        waiting = replies & numbers.keys()  # the others are the ends of games
+    return chosen
 
 
 def choose_moves(policy: Policy, task: Task, numbers: Sequence[int], num_envs: int = BATCH) -> dict[int, int]:

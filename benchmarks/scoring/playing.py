@@ -15,7 +15,7 @@ from benchmarks.play.rollout import Episode, rollout
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.moves import BATCH, asked, choose_moves, judged
+from benchmarks.scoring.moves import Share, judged, moves_in_positions
 from benchmarks.tasks import Suite
 
 
@@ -63,14 +63,12 @@ class Schedule:
     Attributes:
         seeds: seeds of the test episodes, the same for every task.
         num_envs: parallel environments per task, given the number of tasks that are played together.
-        part: of the fixed positions of games, the agent is asked in every ``parts``-th from this one on.
-        parts: number of jobs among which episodes and positions are divided.
+        share: the job's share of the fixed positions of games.
     """
 
     seeds: Sequence[int]
     num_envs: Callable[[int], int]
-    part: int = 0
-    parts: int = 1
+    share: Share = field(default_factory=Share)
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
         schedule = schedules[agent.id]
         parts = min(run.workers, len(schedule.seeds))
         jobs += [
-            _part(agent, group, replace(schedule, seeds=schedule.seeds[part::parts], part=part, parts=parts))
+            _part(agent, group, replace(schedule, seeds=schedule.seeds[part::parts], share=Share(part, parts)))
             for group in _groups(agent, suite)
             for part in range(parts)
         ]
@@ -199,14 +197,12 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
     with closing(WatchedPolicy(agent.load(), schedule.seeds[0])) as policy:
         for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=num_envs):
             episodes.append(episode)
-            if schedule.part == 0 and (game := policy.record(episode)):
+            if not schedule.share.part and (game := policy.record(episode)):
                 games.append(replace(game, agent=agent.id.name, round=agent.id.round, label=agent.id.label))
             report(len(episodes))
         seconds, spent = time.monotonic() - start, policy.inference_cost()
         moves = {
-            task.name: choose_moves(
-                policy, task, asked(task, agent.id)[schedule.part :: schedule.parts], agent.num_envs or BATCH
-            )
+            task.name: moves_in_positions(policy, task, agent.id, schedule.share, agent.num_envs)
             for task in judged(suite)
         }
     return Played(episodes, seconds, spent, moves, games)

@@ -8,7 +8,16 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import PolicyOutput, RandomPolicy
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.games import exploitability, judge_moves, one_hot
-from benchmarks.scoring.moves import AMPLIFIED_EVERY, MoveRow, asked, choose_moves, judged, move_rows, positions_digests
+from benchmarks.scoring.moves import (
+    AMPLIFIED_EVERY,
+    MoveRow,
+    Share,
+    choose_moves,
+    judged,
+    move_rows,
+    moves_in_positions,
+    positions_digests,
+)
 from benchmarks.tasks import Suite, Task, TaskConfig
 from benchmarks.tasks.games.positions import COUNT, load, tic_tac_toe_positions
 from experts.programs.games import PerfectPolicy
@@ -47,8 +56,23 @@ def test_perfect_play_is_optimal_and_cannot_be_exploited():
     chosen = choose_moves(PerfectPolicy(FOUR), FOUR, late)
     quality = judge_moves(load().values[late], one_hot(np.array([chosen[number] for number in late]), 7))
     assert (quality.fastest == 1).all() and (quality.lost == 0).all()
-    chosen = choose_moves(PerfectPolicy(THREE), THREE, asked(THREE, AgentId("expert")))
+    chosen = choose_moves(PerfectPolicy(THREE), THREE, range(4520))
     assert exploitability(one_hot(np.array([chosen[number] for number in range(4520)]), 9)) == 0
+
+
+@pytest.mark.parametrize("policy", [PerfectPolicy(THREE), Fixed(first), RandomPolicy()])
+def test_tic_tac_toe_is_asked_where_the_agents_moves_lead(policy):
+    agent = AgentId("generalist")
+    every = one_hot(np.array(list(choose_moves(policy, THREE, range(4520)).values())), 9)
+    reached = moves_in_positions(policy, THREE, agent, Share(0, 2))
+    assert 100 < len(reached) < 1000 and not moves_in_positions(policy, THREE, agent, Share(1, 2))
+    known = np.zeros((4520, 9))
+    known[list(reached)] = every[list(reached)]
+    assert [every[number].argmax() for number in reached] == list(reached.values())
+    assert exploitability(known) == exploitability(every)
+    for number in list(reached)[:: len(reached) // 5]:
+        with pytest.raises(GatitoError, match="is not known"):
+            exploitability(np.where(np.arange(4520)[:, None] == number, 0, known))
 
 
 def test_a_policy_sees_each_position_as_an_episodes_first():
@@ -80,15 +104,15 @@ def test_an_illegal_choice_names_the_agent_and_the_position():
 
 
 def test_amplified_policies_are_asked_in_fewer_positions_of_connect_four():
-    suite, amplified = Suite("games", (HEX, FOUR, THREE)), AgentId("amplified", 1)
+    suite, amplified, generalist = Suite("games", (HEX, FOUR, THREE)), AgentId("amplified", 1), AgentId("generalist", 1)
     assert judged(suite) == [FOUR, THREE]
-    assert (
-        len(asked(FOUR, AgentId("generalist", 1))) == COUNT and len(asked(FOUR, amplified)) == COUNT // AMPLIFIED_EVERY
-    )
-    assert len(asked(THREE, amplified)) == 4520
-    fewer, every = positions_digests(suite, amplified), positions_digests(suite, AgentId("expert"))
+    found = [moves_in_positions(Fixed(first), FOUR, amplified, Share(part, 2)) for part in (0, 1)]
+    assert sorted([*found[0], *found[1]]) == list(range(0, COUNT, AMPLIFIED_EVERY)) and len(found[0]) == len(found[1])
+    assert len(moves_in_positions(Fixed(first), FOUR, generalist, Share())) == COUNT
+    fewer, every = positions_digests(suite, amplified), positions_digests(suite, generalist)
     assert fewer["games/connect_four"] != every["games/connect_four"] and fewer.keys() == every.keys()
-    [row] = move_rows(suite, amplified, 3, {"games/connect_four": dict.fromkeys(asked(FOUR, amplified), 6)})
+    asked = range(0, COUNT, AMPLIFIED_EVERY)
+    [row] = move_rows(suite, amplified, 3, {"games/connect_four": dict.fromkeys(asked, 6)})
     assert (row.agent_id, row.train_seed, row.moves[:12]) == (amplified, 3, "6.........6.")
     actions = row.actions(COUNT)
     assert (actions >= 0).sum() == COUNT // AMPLIFIED_EVERY and set(actions) == {-1, 6}
