@@ -35,7 +35,7 @@ class Failures:
         self._stage = _READING
         self._tasks = list(tasks)
         self._failed: dict[str, Failure] = {}
-        self._left: dict[str, Failure] = {}  # of an earlier command, of which this one says nothing
+        self._left: dict[str, Failure] = {}  # of an earlier command; they stay in the file
 
     @property
     def stage(self) -> str:
@@ -103,15 +103,15 @@ class Failures:
     def recall(
         self, folder: Path, stages: Collection[str], finished: Callable[[str, str], bool] = lambda stage, task: False
     ) -> None:
-        """Take over the failures of an earlier command of this run.
+        """Recall the failures of an earlier command of this run.
 
-        One in a stage that is needed now and not run again counts, unless what failed is finished by now. Those of
-        tasks that were not asked for, and in stages after the ones that were, stay in the file and do not count.
+        A failure counts if its stage is needed now and not run again, unless its result is finished by now. Failures of
+        tasks that are not selected now, or in later stages than the current ones, stay in the file and do not count.
 
         Args:
-            folder: the run's.
-            stages: that this command makes.
-            finished: whether a stage's result for a task is there all the same, such as an expert out of a release.
+            folder: the run's folder.
+            stages: the stages of this command.
+            finished: whether the result of a stage for a task is finished by now, such as an adopted expert.
         """
         last = max((_ORDER.index(stage) for stage in stages), default=0)
         for task, failure in _read(folder).items():
@@ -119,16 +119,16 @@ class Failures:
             if task.startswith(_AGENT):
                 if "evaluate" not in stages:
                     self._agents[task.removeprefix(_AGENT)] = failure.line
-            elif task not in self._tasks or last < place < _ORDER.index("report"):  # what follows concerns no result
+            elif task not in self._tasks or last < place < _ORDER.index("report"):  # later stages do not affect results
                 self._left[task] = failure
             elif 0 < place < last and failure.stage not in stages and not finished(failure.stage, task):
                 self._failed.setdefault(task, failure)
 
     def write(self, folder: Path) -> None:
-        """Write them into the run's folder, if they are not there; without any, there is no file."""
+        """Write the failures into the run's folder if they changed; without failures, remove the file."""
         agents = {f"{_AGENT}{agent}": Failure("evaluate", line) for agent, line in self._agents.items()}
         known = self._left | self._failed | agents
-        if known == _read(folder):  # a run that can only be read can be shown
+        if known == _read(folder):  # so that a read-only run can be shown
             return
         if known:
             write_json(folder / FAILURES, {name: asdict(failure) for name, failure in known.items()})

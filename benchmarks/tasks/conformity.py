@@ -1,13 +1,13 @@
-"""What an environment says, checked against its spaces and copied; what it is told, copied.
+"""Check and copy the values that an environment returns, and copy the actions that it receives.
 
-One convention holds from end to end: observations and actions are the environment's own values, in the type of their
+One convention holds throughout: observations and actions are the environment's own values, in the type of their
 space. A ``Discrete(3, start=1)`` has actions 1, 2 and 3 in policies, recordings, Minari datasets and scores alike; only
-a network or an expert's library counts its outputs from 0, and adds ``start`` to what it chose. A ``Box`` of integers
-has whole numbers.
+a network or an expert's library counts its outputs from 0, and adds ``start`` to its choice. A ``Box`` of integers has
+whole numbers.
 
-An array that leaves an environment is a copy, as is an action that enters it: neither side can change what the other
-keeps. Values of another type are cast to the space's where nothing but digits of a float is lost (float64 to float32,
-``2.0`` to 2), and refused elsewhere.
+Every array that leaves an environment is a copy, and so is every action that enters it: neither side can change the
+other's data. A value of another type is cast to the space's type if the cast loses at most digits of a float (float64
+to float32, ``2.0`` to 2), and rejected otherwise.
 """
 
 import math
@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.base.errors import text_of
 
 Conform = Callable[[Any], Any]
-"""A value as an environment says it → a copy in its space's type. Raises ViolationError."""
+"""An environment's value → a copy in its space's type. Raises ViolationError."""
 
 _NUMBERS = "fiub"
 _INTEGERS = (int, np.integer)
@@ -28,14 +28,14 @@ _UNBOUNDED = 1e30
 
 
 class ViolationError(Exception):
-    """A value that is not what its space says; the text continues "the observation …"."""
+    """A value that its space does not allow; the text completes a sentence that begins "the observation …"."""
 
 
 def conformer(space: gym.Space) -> Conform:
-    """The check and copy of observations of a canonical space, see ``tasks.canonical``.
+    """A function that checks and copies observations of a canonical space, see ``tasks.canonical``.
 
     Raises:
-        TypeError: if the space is of a kind that gatito does not know.
+        TypeError: if gatito does not support this kind of space.
     """
     if isinstance(space, gym.spaces.Dict):
         return _dict(space)
@@ -49,12 +49,12 @@ def conformer(space: gym.Space) -> Conform:
 
 
 def action_copier(space: gym.Space) -> Conform:
-    """The check and copy of actions of a space: an ``int`` for Discrete, else an array in the space's type.
+    """A function that checks and copies actions of a space: an ``int`` for Discrete, else an array in the space's type.
 
-    Whether an action is allowed is for the environment to say.
+    Bounds are not checked: the environment decides which actions are allowed.
 
     Raises:
-        TypeError: if the space is of a kind that gatito does not know.
+        TypeError: if gatito does not support this kind of space.
     """
     if isinstance(space, gym.spaces.Discrete):
         return _whole
@@ -71,10 +71,10 @@ def action_copier(space: gym.Space) -> Conform:
 
 
 def reward_of(value: Any) -> float:  # noqa: ANN401
-    """A reward as a float: any real number, also as an array of one.
+    """A reward as a float: any real number, or an array of one number.
 
     Raises:
-        ViolationError: if it is something else, or not finite.
+        ViolationError: if it is not a number, or not finite.
     """
     if type(value) is not float:
         try:
@@ -104,10 +104,10 @@ def flag_of(value: Any) -> bool:  # noqa: ANN401
 
 
 def success_of(info: Any) -> bool | None:  # noqa: ANN401
-    """Whether an info says that the episode has succeeded, under ``success`` or ``is_success``; None: it does not say.
+    """Whether the episode has succeeded, by ``success`` or ``is_success`` of an info; None if the info has neither.
 
     Raises:
-        ViolationError: if it says something that is neither true nor false.
+        ViolationError: if the value is neither true nor false.
     """
     if not isinstance(info, dict):
         raise ViolationError(f"is {_shown(info)}, not a dictionary")
@@ -121,10 +121,10 @@ def success_of(info: Any) -> bool | None:  # noqa: ANN401
 
 
 def cost_of(info: dict[str, Any]) -> float | None:
-    """The hidden cost of a step that an info states; None: it states none.
+    """The hidden cost of a step, ``info["cost"]``; None if the info has none.
 
     Raises:
-        ViolationError: if it is no number, or not a finite one of at least 0.
+        ViolationError: if it is not a finite number of at least 0.
     """
     if "cost" not in info:
         return None
@@ -138,10 +138,10 @@ def cost_of(info: dict[str, Any]) -> float | None:
 
 
 def mask_of(info: dict[str, Any]) -> np.ndarray | None:
-    """A copy of which options of actions an info says are legal, ``(options,)`` bool; None: it does not say.
+    """A copy of an info's mask of legal options of actions, ``(options,)`` bool; None if the info has none.
 
     Raises:
-        ViolationError: if it is no list of zeros and ones.
+        ViolationError: if the mask is not a list of zeros and ones.
     """
     mask = info.get("action_mask")
     if mask is None:
@@ -153,10 +153,10 @@ def mask_of(info: dict[str, Any]) -> np.ndarray | None:
 
 
 def out_of_bounds(space: gym.Space, observation: Any) -> tuple[str, bool] | None:  # noqa: ANN401
-    """The first number of a conforming observation that is beyond its Box's bounds.
+    """The first number of a conforming observation that is outside its Box's bounds.
 
     Returns:
-        It in words, and whether it is a float; None: there is none.
+        A description of it, and whether it is a float; None if all numbers are within bounds.
     """
     if isinstance(space, gym.spaces.Dict):
         found = ((name, out_of_bounds(part, observation[name])) for name, part in space.items())
@@ -171,7 +171,7 @@ def out_of_bounds(space: gym.Space, observation: Any) -> tuple[str, bool] | None
 
 
 def has_bounds(space: gym.spaces.Box) -> bool:
-    """Whether all its bounds are numbers to compute with; the greatest float there is stands for no bound."""
+    """Whether all bounds of a Box are finite; the largest float counts as infinite."""
     return bool((np.abs(space.low.astype(np.float64)) < _UNBOUNDED).all()) and bool(
         (np.abs(space.high.astype(np.float64)) < _UNBOUNDED).all()
     )
@@ -214,7 +214,7 @@ def _whole(value: Any) -> int:  # noqa: ANN401
 
 
 def text_bytes(space: gym.spaces.Text) -> int:
-    """Bytes of a space's longest text in UTF-8."""
+    """The number of bytes of a space's longest text in UTF-8."""
     return space.max_length * max((len(letter.encode()) for letter in space.character_set), default=1)
 
 
@@ -251,10 +251,10 @@ def _dict(space: gym.spaces.Dict) -> Conform:
 
 
 def _cast(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:  # noqa: ANN401
-    """A copy in another type and, for lists, as an array.
+    """A copy as an array of this type.
 
     Raises:
-        ViolationError: if the shape is another one, or the type cannot hold the numbers.
+        ViolationError: if the shape differs, or the type cannot hold the numbers.
     """
     try:
         array = _unmasked(value)
@@ -278,7 +278,7 @@ def _cast(value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:  #
 
 
 def _unmasked(value: Any) -> np.ndarray:  # noqa: ANN401
-    """``np.asarray``, which shows what lies below the mask of a masked array."""
+    """``np.asarray``, but reject masked numbers, whose hidden values ``np.asarray`` would show."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ViolationError(f"is {_shown(value)}, which has masked numbers")
     return np.asarray(value)

@@ -1,4 +1,4 @@
-"""The layer around every environment: it copies, checks and times what the environment says, and names it in errors."""
+"""The layer around every environment: copies, checks and times its answers; errors name task, seed and step."""
 
 import signal
 from typing import TYPE_CHECKING, Any
@@ -24,34 +24,35 @@ from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
 if TYPE_CHECKING:
     from benchmarks.tasks.task import Task
 
-_BOUNDS_EVERY = 32  # steps between two looks at the bounds of floats, which cost as much as the rest of the guard
+_BOUNDS_EVERY = 32  # steps between two checks of bounds, since a check costs as much as the rest of the guard
 _WAY_OUT = "Fix the environment, or leave the task out with tasks=[…], and run the same command again."
 _OLD_API = (
     "it has the API of gym before 0.26: let reset(seed=None, options=None) return (observation, info), and step "
     "(observation, reward, terminated, truncated, info)"
 )
-_warned: set[str] = set()  # tasks whose bounds this process has told of
+_warned: set[str] = set()  # tasks whose bounds have caused a warning in this process
 _badly_closed: set[str] = set()  # tasks whose close() has caused a warning
 
 
 class Guarded(gym.Wrapper):
     """The outermost layer of :func:`benchmarks.tasks.make_env`.
 
-    Observations that it returns are copies in their space's type, rewards floats and flags bools; actions are copied
-    before the environment sees them. A violation raises a GatitoError that names task, seed and step. It costs about
-    3 microseconds a step.
+    The observations that it returns are copies in their space's type, rewards are floats, and flags are bools. Actions
+    are copied before the environment gets them. A violation raises a GatitoError that names task, seed and step. The
+    layer takes about 3 microseconds per step (docs/speed.md).
 
     Attributes:
         task: the task's name.
-        observation: the last one as the environment gave it, None before the first reset. Nobody else holds it but the
-            environment; a saved state includes it, since some environments go on from the array that they returned.
+        observation: the environment's last observation, uncopied; None before the first reset. It is shared only with
+            the environment. A saved state includes it, since some environments continue from the array that they
+            returned.
     """
 
     def __init__(self, env: gym.Env, task: "Task") -> None:
         """Args: the environment, and its task.
 
         Raises:
-            GatitoError: if observations or actions are of a kind that gatito does not know.
+            GatitoError: if gatito does not support the observation or action space.
         """
         super().__init__(env)
         self.task = task.name
@@ -67,7 +68,7 @@ class Guarded(gym.Wrapper):
         self._has_cost: bool | None = None  # known after the first step
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's own; remembers the seed."""
+        """Reset the environment and remember the seed."""
         self._seed, self._steps = seed if seed is not None else self._seed, 0
         self._stopwatch.in_episode = 0
         try:
@@ -94,7 +95,7 @@ class Guarded(gym.Wrapper):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """As the environment's own."""
+        """Step the environment."""
         self._steps += 1
         try:
             action = self._copied(action)
@@ -134,7 +135,7 @@ class Guarded(gym.Wrapper):
         except ViolationError as error:
             raise self._refused(f"{checked} {error}", "step") from error
         if self._checks_bounds and self._steps % _BOUNDS_EVERY == 1:
-            self._look_at_bounds(observation)
+            self._check_bounds(observation)
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
@@ -172,15 +173,15 @@ class Guarded(gym.Wrapper):
 
     @property
     def position(self) -> tuple[int | None, int]:
-        """Seed of the episode, and the number of steps that have been taken."""
+        """The episode's seed, and the number of its steps so far."""
         return self._seed, self._steps
 
     def current(self) -> Any:  # noqa: ANN401
         """A copy of the last observation; None before the first reset."""
         return None if self.observation is None else self._conform(self.observation)
 
-    def _look_at_bounds(self, observation: Any) -> None:  # noqa: ANN401
-        """Refuse integers beyond their space's bounds; tell once of floats, which many environments leave loose."""
+    def _check_bounds(self, observation: Any) -> None:  # noqa: ANN401
+        """Reject integers out of bounds; warn once of floats, whose bounds are often approximate."""
         found = out_of_bounds(self._space, observation)
         if found is None:
             return
@@ -191,8 +192,8 @@ class Guarded(gym.Wrapper):
         if self.task not in _warned:
             _warned.add(self.task)
             console.warn(
-                f"the environment of task {self.task} is beyond the bounds of its observation space in step "
-                f"{self._steps} of an episode seeded {self._seed} ({words}): widen the bounds. It is played on."
+                f"the environment of task {self.task} left the bounds of its observation space in step "
+                f"{self._steps} of an episode seeded {self._seed} ({words}): widen the bounds. The run continues."
             )
 
     def _failed(self, error: BaseException, where: str) -> GatitoError:

@@ -1,7 +1,7 @@
-"""Observations as rows of one array, whatever their space: dictionaries become structured arrays, text becomes bytes.
+"""Pack observations of any space as rows of one array: dictionaries become structured arrays, text becomes bytes.
 
-Policies, recordings and codecs then handle every kind of observation alike: ``(rows, *shape)`` arrays that stack, slice
-and memory-map.
+Policies, recordings and codecs thus handle all kinds of observations in the same way, as ``(rows, *shape)`` arrays that
+can be stacked, sliced and memory-mapped.
 """
 
 import functools
@@ -16,29 +16,29 @@ from benchmarks.tasks.conformity import text_bytes
 
 
 class FrameStack(gym.spaces.Box):
-    """Stacked frames, ``(depth, height, width)``: each observation is the one before, moved on by one frame.
+    """Stacked frames, ``(depth, height, width)``: each observation adds one frame and drops the oldest.
 
-    An episode begins with zeros and its first frame. Recordings keep the newest frame alone and stack them again.
+    The first stack of an episode has zeros before the first frame. Recordings keep only the newest frame of each stack.
     """
 
 
 Pack = Callable[[Any], np.ndarray]
-"""An observation of one space → an array of its shape, or of no axes and named fields, see :func:`packed_dtype`."""
+"""An observation → an array of its shape; of a dictionary, an array without axes of :func:`packed_dtype`."""
 
 
 def pack(space: gym.Space, observation: Any) -> np.ndarray:  # noqa: ANN401
-    """One observation as an array of :func:`packed_dtype`; arrays and numbers stay what they are.
+    """Pack one observation: a dictionary as an array of :func:`packed_dtype`; arrays and numbers are unchanged.
 
-    Text is UTF-8 in as many bytes as the space's longest text, zeros after its end.
+    Text becomes UTF-8, padded with zeros to the size of the space's longest text.
 
     Raises:
-        GatitoError: if a text is longer than its space says.
+        GatitoError: if a text is longer than its space allows.
     """
     return packer(space)(observation)
 
 
 def packer(space: gym.Space) -> Pack:
-    """:func:`pack` for many observations of one space: what is to be done is looked up once."""
+    """:func:`pack` for many observations of one space, which is examined only once."""
     if isinstance(space, gym.spaces.Dict):
         dtype = packed_dtype(space)
         parts = [(name, packer(part)) for name, part in space.items()]
@@ -49,20 +49,20 @@ def packer(space: gym.Space) -> Pack:
 
 
 def stack(rows: Sequence[Any]) -> np.ndarray:
-    """``n`` rows of one shape → ``(n, *shape)``, as ``np.stack``, which takes 7 microseconds for every packed row."""
+    """``n`` rows of one shape → ``(n, *shape)``, faster than ``np.stack`` (7 microseconds per packed row)."""
     dtype = np.asarray(rows[0]).dtype
     return np.array(rows, dtype if dtype.names else None)
 
 
 def packed_dtype(space: gym.Space) -> np.dtype:
-    """The type of a packed observation of a dictionary space: one field for each of its entries."""
+    """The type of a packed observation of a dictionary space: one field per entry."""
     if not isinstance(space, gym.spaces.Dict):
-        raise TypeError(f"{space} is packed as it is")
+        raise TypeError(f"{space} has no packed type: it is not a dictionary")
     return _dtype(tuple((name, *_field(part)) for name, part in space.items()))
 
 
 def text_of(row: np.ndarray) -> str:
-    """The text that :func:`pack` made bytes of."""
+    """The text of a row of bytes: the inverse of :func:`pack`."""
     return bytes(row).rstrip(b"\0").decode()
 
 

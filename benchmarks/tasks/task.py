@@ -1,4 +1,4 @@
-"""What a task is, how a suite's YAML becomes tasks, and how a task becomes an environment."""
+"""Tasks and suites: read from YAML, checked, and made into environments."""
 
 import functools
 import math
@@ -24,10 +24,10 @@ _MAKING_SECONDS = 60  # least time limit for making an environment, which may im
 
 
 class Family(Protocol):
-    """How the tasks of an environment family are made: a module, or any object, with these two functions."""
+    """An environment family: a module, or any object, with these two functions."""
 
     def resolve(self, name: str, config: "TaskConfig") -> tuple[Mapping[str, Any], int | None]:
-        """Every argument of a task's environment, and its time limit in steps; None: there is none.
+        """All arguments of a task's environment, and its time limit in steps; None without a limit.
 
         Args:
             name: the task's name.
@@ -40,7 +40,7 @@ class Family(Protocol):
         ...
 
     def make(self, task: "Task", render_mode: str | None = None) -> gym.Env:
-        """A fresh environment of a task, with its time limit; ``render_mode`` as Gymnasium has it."""
+        """Make an environment of a task, with its time limit; ``render_mode`` is Gymnasium's."""
         ...
 
 
@@ -92,19 +92,19 @@ class SuiteConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """One environment with everything that decides what playing it means.
+    """An environment with everything that determines its episodes and scores.
 
     Attributes:
         name: ``<group>/<name>``, such as ``classic/cartpole``.
         family: name of the environment family in :data:`FAMILIES`.
         env_id: the environment's registered id.
-        kwargs: every argument of the environment, resolved (an id alone does not pin them).
+        kwargs: all arguments of the environment, including defaults (an id alone does not determine them).
         horizon: time limit in steps.
         metric: name of the score in :data:`benchmarks.tasks.metrics.METRICS`.
         reference: mean score that the expert must reach, or None.
         source: where the reference comes from.
-        step_seconds: time that one step or reset of the environment may take before the task fails.
-        episode_seconds: time that all steps of an episode may take together.
+        step_seconds: time limit of one step or reset; beyond it, the task fails.
+        episode_seconds: time limit of all steps of an episode together.
     """
 
     name: str
@@ -120,12 +120,12 @@ class Task:
 
     @property
     def key(self) -> str:
-        """The name as a suite's file has it, ``<group>-<name>``."""
+        """The name as written in a suite's file, ``<group>-<name>``."""
         return self.name.replace("/", "-", 1)
 
     @functools.cached_property
     def digest(self) -> str:
-        """Digest of the way from the environment to an observation; it goes into every artifact of the task."""
+        """Digest of everything that determines the observations; part of every artifact of the task."""
         names = ("family", "env_id", "horizon")
         return digest({name: getattr(self, name) for name in names} | {"kwargs": dict(self.kwargs)})
 
@@ -134,10 +134,10 @@ class Task:
 
     @staticmethod
     def resolve(name: str, config: TaskConfig) -> "Task":
-        """Fill in what the config leaves to the environment's registration.
+        """Make a task from its config; missing values come from the environment's registration.
 
         Raises:
-            FatalError: if the family, metric or environment id does not exist, or no horizon is to be had.
+            FatalError: if the family, metric or environment id does not exist, or there is no horizon.
             GatitoError: if a package is missing.
         """
         METRICS.load(config.metric, f"metric of task {name}")
@@ -170,12 +170,12 @@ class Suite:
         return iter(self.tasks)
 
     def part(self, names: Collection[str]) -> "Suite":
-        """Those of its tasks that are named, in its order."""
+        """The suite with only the named tasks, in the same order."""
         return Suite(self.name, tuple(task for task in self if task.name in names))
 
     @staticmethod
     def names(config: SuiteConfig, only: Sequence[str] | None = None) -> list[str]:
-        """The tasks of a suite, or of these ``only`` the named ones (``group/name``, or a unique ``name``).
+        """The names of a suite's tasks, restricted to ``only`` (``group/name``, or a unique ``name``).
 
         Raises:
             FatalError: if the suite is empty or a name is not in it.
@@ -199,11 +199,11 @@ class Suite:
         Args:
             config: the suite's file.
             only: which tasks; None: all.
-            failed: told the name of a task that cannot be played here, and why; the suite is then without it. A
-                mistyped word is no such failure: it is always raised.
+            failed: called with the name of each task that cannot be played here, and the reason; the task is left
+                out. Names that do not exist are always raised.
 
         Raises:
-            GatitoError: if a name does not exist, or a task cannot be played here and nobody is to be told.
+            GatitoError: if a name does not exist, or a task cannot be played here and ``failed`` is None.
         """
         tasks = []
         for name in Suite.names(config, only):
@@ -218,12 +218,12 @@ class Suite:
 
 
 def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
-    """A fresh environment of the task, with its time limit; ``render_mode`` as Gymnasium has it.
+    """Make an environment of a task, with its time limit; ``render_mode`` is Gymnasium's.
 
     Its spaces are canonical, see :mod:`benchmarks.tasks.canonical`.
 
     Raises:
-        GatitoError: if a package that it needs is missing (the line names the extra to install), or it takes too long.
+        GatitoError: if a package is missing (the message names the extra to install), or it takes too long.
     """
     stopwatch = Stopwatch(task.name, max(task.step_seconds, _MAKING_SECONDS), math.inf)
     family = FAMILIES.load(task.family)
@@ -267,7 +267,7 @@ def own_spaces(task: Task) -> tuple[gym.Space, gym.Space]:
 
 @functools.cache
 def has_action_mask(task: Task) -> bool:
-    """Whether a task's environment says which actions are legal, in ``info["action_mask"]`` of its first observation.
+    """Whether a task's environment states legal actions, in ``info["action_mask"]`` of its first observation.
 
     Raises:
         GatitoError: if the environment cannot be made or reset.
@@ -292,13 +292,13 @@ def _task_name(key: str) -> str:
 
 
 def check_suite_file(suite: Any) -> None:  # noqa: ANN401
-    """Refuse a suite's file, as plain containers with unresolved interpolations, without a name or tasks.
+    """Reject a suite's file (plain containers with unresolved interpolations) that has no name or no tasks.
 
-    One that calls a resolver (``${oc.env:NAME}``, however it is spelled) is refused as well: the values of environment
+    A file that calls a resolver (``${oc.env:NAME}``, in any spelling) is rejected as well: the values of environment
     variables, such as keys, would be written into configs, manifests and pages.
 
     Raises:
-        FatalError: naming what is missing, or the line.
+        FatalError: names the missing key, or the value that calls a resolver.
     """
     missing = [key for key in ("name", "tasks") if not suite or suite.get(key) in (None, "???", {})]
     if missing:
@@ -323,22 +323,22 @@ def _refuse_resolvers(suite: object) -> None:
         )
 
 
-def _calls_resolver(node: Any) -> bool:  # noqa: ANN401 (of a grammar's tree)
+def _calls_resolver(node: Any) -> bool:  # noqa: ANN401 (a node of the grammar's tree)
     if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
         return True
     return any(_calls_resolver(child) for child in getattr(node, "children", None) or ())
 
 
 def full_names(chosen: Sequence[str], names: Sequence[str], where: str = "task") -> list[str]:
-    """The chosen ones of these tasks; each may be called ``group/name``, or ``name`` if there is one alone of it.
+    """The full names of the chosen tasks.
 
     Args:
-        chosen: as they are called.
-        names: of the tasks there are, in full.
-        where: what an error says of a name that is none.
+        chosen: the chosen tasks, each as ``group/name``, or as ``name`` if that is unique.
+        names: the full names of all tasks.
+        where: the kind of name for the error message.
 
     Raises:
-        FatalError: if a name is not among them.
+        FatalError: if a task does not exist.
     """
     found = []
     for name in chosen:

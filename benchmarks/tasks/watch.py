@@ -89,7 +89,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def timed(self, stopwatch: Stopwatch) -> Iterator[None]:
-        """One call, where a microsecond more does not matter; a call within which it happens is watched again after."""
+        """Time one call that need not be fast; an outer call is timed on afterwards."""
         outer = self.inside
         try:
             self.enter(stopwatch)
@@ -155,11 +155,11 @@ class _Watch:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a process shows of the environments that it is in.
+    """The environment call that another process reports.
 
     Attributes:
-        process: its number.
-        task: whose environment it is in; None: in none.
+        process: the process id.
+        task: the task of the environment that is being called; None between calls.
         limit: seconds that a call of that environment may take.
         call: changes from call to call.
     """
@@ -171,7 +171,7 @@ class Sight:
 
     @staticmethod
     def read(file: Path) -> "Sight | None":
-        """None: nothing is shown there, or it is being written."""
+        """Read a report; None if there is none, or it is being written."""
         try:
             place, call = file.read_bytes()
             known = json.loads(_tasks_file(file).read_text(encoding="utf-8"))

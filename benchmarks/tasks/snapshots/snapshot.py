@@ -1,21 +1,20 @@
-"""An environment's state, saved in the middle of an episode and brought back as often as a planner likes.
+"""Save an environment's state in the middle of an episode, and restore it any number of times.
 
-``save`` takes everything that the rest of the episode depends on: the environment's own state, the wrappers' (a time
-limit's elapsed steps), stacked frames, and the observation that the player is shown next. ``restore`` brings that
-environment, or another one of the same task, to the state.
+``save`` copies everything that the rest of the episode depends on: the state of the environment and of its wrappers
+(such as the elapsed steps of a time limit), stacked frames, and the last observation. ``restore`` brings the same
+environment, or another one of the same task, to that state.
 
-No clairvoyance: a restored environment draws from a new random stream, which follows from the caller's. What is still
-to be drawn is drawn anew; what has been drawn (a hidden map, the index into a wind pattern) belongs to the state.
-So plan in an environment of its own: saving leaves the one that is played as it is, restoring would change its episode.
+Planners cannot look ahead at random numbers: a restored environment has a new random stream, derived from the
+caller's. Future random events are drawn anew; past ones (a hidden map, the index into a wind pattern) are part of the
+state. A planner should use an environment of its own: saving does not change an environment, restoring does.
 
-The attributes of all layers (the environment and its wrappers) are copied at once, so that what refers to the same
-object still does afterwards (a BabyAI instruction to a door of the maze). They are pickled, in memory alone:
-``copy.deepcopy`` takes six times as long for a maze. What MuJoCo holds is in ``physics.py``. A layer whose state is not
-in its attributes speaks for itself, and for all layers within, by ``state_for_clones()`` and
-``become_clone(state, rng)``: an Atari emulator, Box2D's worlds, which are played again from their seed or put in their
-place, and classic control, whose few numbers are quickly told.
+The attributes of all layers (the environment and its wrappers) are copied together, so that shared references stay
+shared (a BabyAI instruction refers to a door of the maze). They are pickled in memory, since ``copy.deepcopy`` takes
+six times as long for a maze. MuJoCo's simulations are copied by ``mujoco.py``. A layer whose state is not in its
+attributes saves itself and all layers inside it by ``state_for_clones()`` and ``become_clone(state, rng)``: Atari
+emulators; Box2D's worlds, which are replayed from their seed or rebuilt; and classic control, which has few numbers.
 
-Microseconds of one core of two that were busy:
+Microseconds, on one core of a busy machine with two:
 
 | environment | save | restore | a step, for comparison |
 |---|---|---|---|
@@ -54,25 +53,25 @@ _STREAMS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, 
 _TIED = (gym.Space, EnvSpec, *_STREAMS)
 _TIED_MODULES = ("pygame.", "mujoco.", "gymnasium.envs.mujoco.mujoco_rendering.")
 _KEPT = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, weakref.ref, np.number, np.bool_)
-# BabyAI's rooms are where its mazes are drawn: afterwards nobody asks more of them than where they are. They know their
-# neighbours, so each copy would be rubbish that only a garbage collection finds.
+# BabyAI uses its rooms to build a maze; later, only their positions are read, so they need no copies. Rooms refer to
+# their neighbours, so each copy would be a cycle that only the garbage collector frees.
 _KEPT_MODULES = ("minigrid.core.roomgrid.",)
 
 
 @dataclass(frozen=True)
 class State:
-    """Where an environment is; what is played after it was saved does not change it.
+    """A saved state of an environment; later steps do not change it.
 
     Attributes:
-        guard: of the environment that it was saved from.
-        layers: that environment's others, the outermost first, down to the one that speaks for the rest.
-        tied: each layer's attributes that stay with their environment (spaces, windows, simulators, random streams).
-        copied: each layer's other attributes and what is to be seen, pickled; where the outermost layer speaks for all
-            and what is to be seen is an array, a copy of that.
-        known: what the copies only refer to: guard and layers, what is tied, and what never changes.
-        streams: which of those are random streams.
-        simulations: what MuJoCo holds, by layer and attribute.
-        spoken: what the innermost layer says of itself, if it speaks for itself.
+        guard: the guard of the saved environment.
+        layers: its other layers, outermost first, down to the one that saves itself (see the module), if any.
+        tied: each layer's attributes that are not copied (spaces, windows, simulators, random streams).
+        copied: each layer's other attributes and the last observation, pickled; if the outermost layer saves itself
+            and the observation is an array, a copy of that array.
+        known: the objects that the copies refer to: guard, layers, tied attributes, and constant objects.
+        streams: the indices of random streams in ``known``.
+        simulations: MuJoCo's simulations, by layer and attribute.
+        spoken: the state of the innermost layer if it saves itself.
     """
 
     guard: Guarded
@@ -86,14 +85,14 @@ class State:
 
 
 def save(env: gym.Env) -> State:
-    """The state of an environment made by ``make_env``.
+    """Save the state of an environment made by ``make_env``.
 
     Raises:
         GatitoError: if it cannot be copied.
     """
     guard, layers = _parts(env)
-    spoken = layers[-1].state_for_clones() if _speaks(layers[-1]) else None  # type: ignore[attr-defined]
-    copied = layers[:-1] if _speaks(layers[-1]) else layers
+    spoken = layers[-1].state_for_clones() if _saves_itself(layers[-1]) else None  # type: ignore[attr-defined]
+    copied = layers[:-1] if _saves_itself(layers[-1]) else layers
     tied, free = [], []
     for layer in copied:
         held, own = {}, {}
@@ -108,7 +107,7 @@ def save(env: gym.Env) -> State:
     pickler = _Pickler(written, known)
     try:
         pickler.dump((free, guard.observation))
-    except Exception as error:  # what cannot be copied says so as it likes
+    except Exception as error:  # objects that cannot be pickled raise all kinds of errors
         reason = str(error) if isinstance(error, _BeginsAnewError) else f"{type(error).__name__}: {error}"
         raise _refused(guard.task, reason) from error
     simulations = {
@@ -121,26 +120,26 @@ def save(env: gym.Env) -> State:
 
 
 def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noqa: ANN401
-    """Bring an environment to a state, with a random stream of its own.
+    """Bring an environment to a saved state, with a new random stream.
 
     Args:
-        env: the one that the state was saved from, or another one of the same task.
-        state: what :func:`save` said; it can be used again.
-        rng: the new stream follows from a draw of it.
+        env: the saved environment, or another one of the same task.
+        state: a result of :func:`save`; it can be restored again.
+        rng: the new random stream is seeded by one draw of it.
 
     Returns:
-        A copy of the observation there.
+        A copy of the saved observation.
 
     Raises:
-        ValueError: if the state is another task's, or the environment is wrapped in another way.
+        ValueError: if the state belongs to another task, or the environment has other wrappers.
     """
     guard, layers = _parts(env)
     if guard.task != state.guard.task or [*map(type, layers)] != [*map(type, state.layers)]:
-        raise ValueError(f"a state of {state.guard.task}, {state.guard}, is none of {guard.task}, {env}")
+        raise ValueError(f"a state of {state.guard.task}, {state.guard}, does not fit {guard.task}, {env}")
     fresh = branch(rng)
     core = env.unwrapped
     if core._np_random is None:
-        env.reset()  # what a first reset sets up, such as views of a simulator's memory, is not copied
+        env.reset()  # the first reset makes objects that are not copied, such as views of a simulator's memory
         core._np_random = fresh
     known = [guard, *layers]
     for layer, tied in zip(layers, state.tied, strict=False):
@@ -162,12 +161,12 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
     for layer, attributes, tied in zip(layers, copied, state.tied, strict=False):
         own = vars(layer)
         own.update(attributes)
-        if len(own) > len(attributes) + len(tied):  # some came into being after the state was saved
+        if len(own) > len(attributes) + len(tied):  # some attributes were made after the state was saved
             for name in own.keys() - attributes.keys() - tied.keys():
                 del own[name]
     for (index, name), saved in state.simulations.items():
         physics.restore(vars(layers[index])[name], saved)
-    if _speaks(layers[-1]):
+    if _saves_itself(layers[-1]):
         layers[-1].become_clone(state.spoken, fresh)  # type: ignore[attr-defined]
     else:
         core._np_random = fresh
@@ -175,30 +174,30 @@ def restore(env: gym.Env, state: State, rng: np.random.Generator) -> Any:  # noq
 
 
 def check(task: Task, steps: int = 10) -> None:
-    """Refuse a task whose environment cannot be cloned.
+    """Reject a task whose environment cannot be cloned.
 
-    Some environments can be copied and yet do not come back (a simulator in another process, numbers drawn from a
-    global stream). So a few steps are played twice from one state with one stream, and compared.
+    Some environments can be copied and yet not restored (a simulator in another process, numbers from a global random
+    stream). So a few steps are played twice from one state with the same stream, and compared.
 
     Raises:
-        GatitoError: naming the task and the way out.
+        GatitoError: names the task and the remedy.
     """
     env = make_env(task)
     try:
         mask = env.reset(seed=0)[1].get("action_mask")
-        length = len(_play(env, mask, 2 * steps)[0])  # a game may be over sooner
+        length = len(_play(env, mask, 2 * steps)[0])  # a game may end sooner
         mask = env.reset(seed=0)[1].get("action_mask")
         _, mask = _play(env, mask, min(steps, length // 2))
         state = save(env)
         first, second = ((restore(env, state, stream(0)), _play(env, mask, steps)[0]) for _ in range(2))
         if not _same(first, second):
-            raise _refused(task.name, "from one state, the same actions and random numbers lead to two ends")
+            raise _refused(task.name, "the same actions and random numbers lead from one state to different ones")
     finally:
         env.close()
 
 
 def _play(env: gym.Env, mask: Any, count: int) -> tuple[list[Any], Any]:  # noqa: ANN401
-    """What follows from random actions, the same ones at each call, and the mask of the actions that are legal then."""
+    """Play random actions, the same in each call; returns the steps, and the mask of legal actions after them."""
     steps = []
     env.action_space.seed(0)
     for _ in range(count):
@@ -221,14 +220,14 @@ def _same(first: Any, second: Any) -> bool:  # noqa: ANN401
 
 
 def _parts(env: gym.Env) -> tuple[Guarded, tuple[gym.Env, ...]]:
-    """The guard, and all other layers down to one that speaks for the rest."""
+    """The guard, and all other layers down to the one that saves itself, if any."""
     guard, layers, layer = None, [], env
     while True:
         if isinstance(layer, Guarded):
             guard = layer
         else:
             layers.append(layer)
-        if not isinstance(layer, gym.Wrapper) or _speaks(layer):
+        if not isinstance(layer, gym.Wrapper) or _saves_itself(layer):
             break
         layer = layer.env
     if guard is None:
@@ -236,12 +235,12 @@ def _parts(env: gym.Env) -> tuple[Guarded, tuple[gym.Env, ...]]:
     return guard, tuple(layers)
 
 
-def _speaks(layer: gym.Env) -> bool:
+def _saves_itself(layer: gym.Env) -> bool:
     return hasattr(type(layer), "state_for_clones")
 
 
 class _BeginsAnewError(Exception):
-    """A copy would be one fresh from the constructor."""
+    """A copy of an object would lose its state, since it would be made anew by its constructor."""
 
 
 class _Role(enum.Enum):
@@ -249,10 +248,10 @@ class _Role(enum.Enum):
 
 
 class _Pickler(pickle.Pickler):
-    """Copies all but what is known already; what it meets of streams and of what never changes, it adds to that.
+    """Pickles objects except known ones, which are replaced by references; finds random streams and constant objects.
 
     Attributes:
-        streams: places of streams in ``known``.
+        streams: the indices of random streams in ``known``.
     """
 
     def __init__(self, file: io.BytesIO, known: list[Any]) -> None:
@@ -262,7 +261,7 @@ class _Pickler(pickle.Pickler):
         self._places = {id(value): place for place, value in enumerate(known)}
 
     def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
-        """What is known is looked up in its place. Called once for everything but numbers, texts and containers."""
+        """Replace known objects by references. Called once for each object except numbers, texts and containers."""
         if obj is _known:
             return NotImplemented
         place = self._places.get(id(obj))
@@ -271,7 +270,7 @@ class _Pickler(pickle.Pickler):
             if role is _Role.COPIED:
                 return NotImplemented
             if role is _Role.BEGINS_ANEW:
-                raise _BeginsAnewError(f"a copy of its {type(obj).__name__} would begin anew")
+                raise _BeginsAnewError(f"a copy of its {type(obj).__name__} would lose its state")
             place = self._places[id(obj)] = len(self._known)
             self._known.append(obj)
             if role is _Role.STREAM:
@@ -280,7 +279,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _known(place: int) -> Any:  # noqa: ANN401
-    """Stands in a pickle for the list that it is read with."""
+    """Stands in a pickle for the list of known objects."""
     raise NotImplementedError
 
 
@@ -315,7 +314,7 @@ def _kind_is_tied(kind: type) -> bool:
 
 
 def _renewed(old: Any, fresh: np.random.Generator) -> Any:  # noqa: ANN401
-    """A stream of the old one's kind."""
+    """A new random stream of the same type."""
     if isinstance(old, np.random.Generator):
         return fresh
     if isinstance(old, np.random.BitGenerator):

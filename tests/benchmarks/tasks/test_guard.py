@@ -132,9 +132,9 @@ def test_floats_beyond_their_bounds_get_one_warning(capsys, monkeypatch):
         env = make_env(odd("Signs", name="toy/loose"))
         env.reset(seed=4)
         env.step(0)
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.count("beyond the bounds") == 1
-    assert "task toy/loose" in told and "step 1 of an episode seeded 4 (3.0 where its space has -1.0 to 1.0)" in told
+    text = " ".join(capsys.readouterr().err.split())
+    assert text.count("left the bounds") == 1
+    assert "task toy/loose" in text and "step 1 of an episode seeded 4 (3.0 where its space has -1.0 to 1.0)" in text
 
 
 def test_unknown_spaces_get_a_remedy(monkeypatch):
@@ -193,9 +193,9 @@ def test_errors_and_values_that_cannot_be_shown_are_still_one_line(monkeypatch):
     ):
         monkeypatch.setattr("tests.odd_environments.Signs.step", MagicMock(side_effect=error))
         env.reset(seed=3)
-        with pytest.raises(GatitoError, match=re.escape(words)) as told:
+        with pytest.raises(GatitoError, match=re.escape(words)) as refusal:
             env.step(0)
-        assert str(told.value).isprintable()
+        assert str(refusal.value).isprintable()
     with pytest.raises(ViolationError, match=", which is no number"):
         reward_of(MuteError())
 
@@ -225,8 +225,8 @@ def test_an_environment_that_cannot_be_closed_is_told_of_once_and_left(where, wo
         env = make_env(odd("Hangs", name=f"toy/{where.partition(' ')[0]}", kwargs={"where": where}, step_seconds=1))
         env.reset(seed=0)
         env.close()
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.count("in close()") == 1 and words in told
+    warnings = " ".join(capsys.readouterr().err.split())
+    assert warnings.count("in close()") == 1 and words in warnings
 
 
 def test_another_process_sees_where_a_call_is_and_that_the_next_one_is_another(tmp_path):

@@ -44,9 +44,9 @@ for _class in (Global, Locked, Contains):
 @pytest.mark.parametrize(
     "name, reason",
     [
-        ("Global", "from one state, the same actions and random numbers lead to two ends"),
+        ("Global", "the same actions and random numbers lead from one state to different ones"),
         ("Locked", "TypeError: cannot pickle '_thread.lock' object"),
-        ("Contains", "a copy of its Rebuilt would begin anew"),
+        ("Contains", "a copy of its Rebuilt would lose its state"),
     ],
 )
 def test_environments_that_cannot_be_cloned_get_one_line(name, reason):
