@@ -107,8 +107,8 @@ def gatito_inside(tmp_path, monkeypatch, capfd):
         capfd.readouterr()
         with pytest.raises(SystemExit) as done:
             entry.main()
-        told = capfd.readouterr()
-        return subprocess.CompletedProcess(arguments, done.value.code, told.out, told.err)
+        captured = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, done.value.code, captured.out, captured.err)
 
     return run
 

@@ -273,11 +273,11 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(tmp_path, ready, limit):
 
 
 def test_an_expert_that_cannot_label_is_rejected_before_training(gatito_inside):
-    told = gatito_inside(
+    done = gatito_inside(
         "suite=classic", "tasks=[cartpole]", "experts=scripted", "distill.dagger.rounds=1", "tracking=none"
     )
     fails_with(
-        told, "the expert of task classic/cartpole plays at random, so it cannot label", "set distill.dagger.rounds=0"
+        done, "the expert of task classic/cartpole plays at random, so it cannot label", "set distill.dagger.rounds=0"
     )
 
 
@@ -328,6 +328,6 @@ def test_unsupported_spaces_are_rejected_before_training(gatito_inside, words, l
     ],
 )
 def test_invalid_rounds_are_rejected_before_any_work(gatito_inside, tmp_path, words, parts):
-    told = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "tracking=none", *words)
-    fails_with(told, *parts)
+    done = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "tracking=none", *words)
+    fails_with(done, *parts)
     assert not list(tmp_path.glob("results/runs/*/trajectories"))

@@ -61,9 +61,9 @@ def test_a_disturbed_measurement_is_repeated():
 def test_cases_without_a_reference_are_skipped(capsys):
     missing = case(needs=("no_such_package",))
     assert check([missing, case(name="new")], [committed(3.0)]) == 0
-    told = capsys.readouterr().out
-    assert "no_such_package not installed" in told
-    assert "no committed row" in told
+    output = capsys.readouterr().out
+    assert "no_such_package not installed" in output
+    assert "no committed row" in output
 
 
 def test_rows_are_in_the_order_of_the_cases_and_old_ones_are_removed(tmp_path):

@@ -102,8 +102,8 @@ def kill_in(folder, stage, rng, alone):
         process.kill()
     elif alive:
         os.killpg(process.pid, signal.SIGKILL)
-    _, told = process.communicate()
-    assert "Traceback" not in told, told
+    _, stderr = process.communicate()
+    assert "Traceback" not in stderr, stderr
     if alive and alone:
         wait_for_workers(process.pid)
     return alive

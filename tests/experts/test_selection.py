@@ -37,8 +37,8 @@ def test_a_training_ends_with_its_steps_or_when_it_is_good_enough():
 
 def test_an_expert_is_held_against_its_tasks_reference():
     task = make_task("CartPole-v1", reference=10.0, source="a paper")
-    told = judge(task, [9.0, 11.0])
-    assert told == {
+    verdict = judge(task, [9.0, 11.0])
+    assert verdict == {
         "mean": 10.0,
         "std": float(np.sqrt(2)),
         "episodes": 2,

@@ -21,8 +21,8 @@ SMALL = [
 
 
 def run(folder, *words):
-    told = gatito(*SMALL, *words, cwd=folder)
-    return told.returncode, told.stderr.strip()
+    done = gatito(*SMALL, *words, cwd=folder)
+    return done.returncode, done.stderr.strip()
 
 
 @pytest.fixture(scope="module")

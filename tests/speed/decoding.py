@@ -20,15 +20,15 @@ def cases() -> list[Case]:
     """``nano`` with contexts of 32 to 1024 tokens, one environment and thirty-two."""
     found = []
     for num_envs in _NUM_ENVS:
-        told = f"{num_envs} environment{'s' if num_envs > 1 else ''}"
+        envs = f"{num_envs} environment{'s' if num_envs > 1 else ''}"
         for context in _CONTEXTS:
             pair = functools.partial(_pair, (_cached, context, num_envs), (_uncached, context, num_envs))
             quick = (context, num_envs) == (1024, 1)
             found.append(
-                Case("decode", f"context {context}, {told}", "uncached", _REACHES[context, num_envs], pair, quick=quick)
+                Case("decode", f"context {context}, {envs}", "uncached", _REACHES[context, num_envs], pair, quick=quick)
             )
         flat = functools.partial(_pair, (_cached, _CONTEXTS[-1], num_envs), (_cached, _CONTEXTS[0], num_envs))
-        found.append(Case("decode", f"context {_CONTEXTS[-1]}, {told}", f"context {_CONTEXTS[0]}", 0.9, flat))
+        found.append(Case("decode", f"context {_CONTEXTS[-1]}, {envs}", f"context {_CONTEXTS[0]}", 0.9, flat))
     return found
 
 

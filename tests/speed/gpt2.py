@@ -49,5 +49,5 @@ class Imitator(nn.Module):
         tokens = self.observation(observation)
         if action is not None:
             tokens = torch.cat([self.action(action), tokens], dim=1)
-        told = self.model(inputs_embeds=tokens, past_key_values=cache, use_cache=True)
-        return self.answer(told.last_hidden_state[:, -1:]), told.past_key_values
+        output = self.model(inputs_embeds=tokens, past_key_values=cache, use_cache=True)
+        return self.answer(output.last_hidden_state[:, -1:]), output.past_key_values

@@ -36,12 +36,12 @@ def suite_of(name: str, horizon: int | None = None, *only: str) -> Suite:
 
 def _file(name: str) -> tuple[dict[str, Any], list[str]]:
     """A suite's entries, including those of its included suites, and the names of its tasks."""
-    told = yaml.safe_load((ROOT / "conf" / "suite" / f"{name}.yaml").read_text())
+    suite = yaml.safe_load((ROOT / "conf" / "suite" / f"{name}.yaml").read_text())
     entries: dict[str, Any] = {}
-    for other in told.get("defaults", ()):
+    for other in suite.get("defaults", ()):
         entries |= _file(other)[0] if other != "_self_" else {}
-    entries |= told.get("tasks") or {}
-    return entries, told.get("only") or [key.replace("-", "/", 1) for key in entries]
+    entries |= suite.get("tasks") or {}
+    return entries, suite.get("only") or [key.replace("-", "/", 1) for key in entries]
 
 
 def model_of(name: str) -> ModelConfig:

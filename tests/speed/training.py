@@ -133,8 +133,8 @@ def _zoo_return(name: str) -> Measurement:
         with tempfile.TemporaryDirectory() as folder:
             _zoo_trains(name, _recipe(name, None), next(seeds), Path(folder))
             [trained] = Path(folder).glob("ppo/*/*-v1.zip")
-            told = evaluate_policy(PPO.load(trained), gym.make(_env_id(name)), _EPISODES, warn=False)
-            return float(np.mean(told[0]))
+            score = evaluate_policy(PPO.load(trained), gym.make(_env_id(name)), _EPISODES, warn=False)
+            return float(np.mean(score[0]))
 
     return mean_return
 

@@ -245,9 +245,9 @@ def test_settings_that_replace_an_expert_say_so(tmp_path, capfd):
     Artifact(tmp_path / "a", "expert", {"steps": 1}).start()
     write_text(tmp_path / "a" / "checkpoint.safetensors", "hours")
     Artifact(tmp_path / "a", "expert", {"steps": 2}).start()
-    told = capfd.readouterr().err
-    assert told.count("\n") == 1 and f"{tmp_path / 'a'} is made again, since its settings have changed" in told
-    assert "name=NAME" in told
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1 and f"{tmp_path / 'a'} is made again, since its settings have changed" in errors
+    assert "name=NAME" in errors
 
 
 def test_a_killed_adoption_is_repeated(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_other_columns_are_rejected(tmp_path, header):
 
 
 @pytest.mark.parametrize(
-    "line, told",
+    "line, message",
     [
         ("x,1,2.0,,", "5 cells instead of 6"),
         ("x,1,2.0,,,1,9", "7 cells instead of 6"),
@@ -83,13 +83,13 @@ def test_other_columns_are_rejected(tmp_path, header):
         ("x,1,2.0,,,", "'' is neither 1 nor 0"),
     ],
 )
-def test_an_invalid_line_is_reported_with_its_number(tmp_path, line, told):
+def test_an_invalid_line_is_reported_with_its_number(tmp_path, line, message):
     good = "x,1,2.0,,,1"
     path = write(tmp_path, f"{HEADER}\n{good}\n{line}\n{good}\n")
     with pytest.raises(GatitoError) as refused:
         read_csv(path, Row, "none")
     assert str(refused.value).startswith(f"{path}, line 3: ")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -94,7 +94,7 @@ class SpoilsToo(Policy):
         self._policy.replace_actions(*arguments)
 
 
-def told(episodes):
+def by_episode(episodes):
     return {(episode.task, episode.seed): (episode.total_return, episode.steps) for episode in episodes}
 
 
@@ -114,20 +114,20 @@ def teach(policy):
 @pytest.mark.parametrize("make_policy", [RandomPolicy, lambda: NetworkPolicy(network_of(), "network")])
 def test_policies_cannot_change_recorded_episodes(make_policy, wrap):
     seeds = {task: range(5) for task in (DISCRETE, CONTINUOUS)}
-    clean = told(rollout(wrap(make_policy()), seeds, envs_per_task=2, keep_steps=True))
+    clean = by_episode(rollout(wrap(make_policy()), seeds, envs_per_task=2, keep_steps=True))
     spoiled = rollout(wrap(SpoilsToo(make_policy())), seeds, envs_per_task=2, keep_steps=True, make=spoiling)
-    assert_same(clean, told(spoiled))
+    assert_same(clean, by_episode(spoiled))
 
 
 def test_policies_cannot_change_ppo_experience():
-    def met(make, wrap):
+    def segments_of(make, wrap):
         collector = RolloutCollector({DISCRETE: 3, CONTINUOUS: 3}, 2, 0, 0.9, {}, make)
         policy = wrap(NetworkPolicy(network_of(), "network"))
         segments = [segment for part in range(2) for segment in collector.collect(policy, 11, ["test", part]).segments]
         collector.close()
         return segments
 
-    clean, spoiled = met(make_env, lambda policy: policy), met(spoiling, SpoilsToo)
+    clean, spoiled = segments_of(make_env, lambda policy: policy), segments_of(spoiling, SpoilsToo)
     for first, second in zip(clean, spoiled, strict=True):
         for name in ("observations", "actions", "labels", "rewards"):
             np.testing.assert_array_equal(getattr(first.window, name), getattr(second.window, name), err_msg=name)
@@ -184,7 +184,7 @@ def test_policies_cannot_change_recordings_and_datasets(tmp_path):
         recorded = Trajectories(artifact.folder)
         name = export_dataset(task, "random", recorded, tmp_path / "minari")
         back = list(dataset_episodes(task, str(tmp_path / "minari" / name)))
-        played = told(rollout(RandomPolicy(), {task: recorded.seeds.tolist()}, keep_steps=True, make=spoiling))
+        played = by_episode(rollout(RandomPolicy(), {task: recorded.seeds.tolist()}, keep_steps=True, make=spoiling))
         for seed, steps, other in zip(recorded.seeds, recorded.episodes(), back, strict=True):
             for column in ("observations", "actions", "labels", "rewards"):
                 np.testing.assert_array_equal(steps[column], played[task.name, seed][1][column], err_msg=column)

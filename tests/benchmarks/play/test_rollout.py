@@ -62,17 +62,17 @@ def test_an_episode_contains_its_steps():
 
 def test_a_policy_receives_the_previous_reward():
     class Listens(RandomPolicy):
-        told = []
+        reports = []
 
         def act(self, inputs, state):
-            self.told.extend((rows.rewards[0], rows.episode_start[0]) for rows in inputs)
+            self.reports.extend((rows.rewards[0], rows.episode_start[0]) for rows in inputs)
             return super().act(inputs, state)
 
     episodes = play(Listens(), {COUNTER: range(3)}, envs_per_task=1)
     expected = []
     for episode in episodes.values():
         expected += [(0.0, True), *((reward, False) for reward in episode.steps["rewards"][:-1])]
-    assert Listens.told == expected
+    assert Listens.reports == expected
 
 
 def test_a_time_limit_is_a_truncation():
@@ -247,9 +247,9 @@ def test_environments_are_closed_when_the_policy_breaks_or_nobody_asks_for_more(
 
 
 def test_progress_is_counted_in_steps_of_all_environments():
-    told = []
-    episodes = list(rollout(Scripted(), {COUNTER: range(4)}, report=told.append))
-    assert told[0] == 4 and told == sorted(told) and told[-1] == sum(episode.length for episode in episodes)
+    reports = []
+    episodes = list(rollout(Scripted(), {COUNTER: range(4)}, report=reports.append))
+    assert reports[0] == 4 and reports == sorted(reports) and reports[-1] == sum(episode.length for episode in episodes)
 
 
 def test_each_episode_has_the_stream_of_task_agent_and_seed():

@@ -184,7 +184,7 @@ def test_foreign_shards_fail_only_their_task(tmp_path):
 
 @st.composite
 def episodes(draw):
-    made = []
+    recording = []
     for seed in range(draw(st.integers(1, 4))):
         length = draw(st.integers(1, 6))
         rng = np.random.default_rng(draw(st.integers(0, 99)))
@@ -196,8 +196,8 @@ def episodes(draw):
             "terminated": np.arange(length) == length - 1,
             "truncated": np.zeros(length, bool),
         }
-        made.append(Episode("toy/counter", seed, float(steps["rewards"].sum()), length, None, False, steps))
-    return made
+        recording.append(Episode("toy/counter", seed, float(steps["rewards"].sum()), length, None, False, steps))
+    return recording
 
 
 @few

@@ -72,21 +72,21 @@ def agents():
 def test_a_clip_is_made_once_and_keeps_its_returns(tmp_path):
     run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task("CartPole-v1", "toy/cartpole"),)))
     for _ in range(2):
-        made = film(run, agents(), CONFIG)["toy/cartpole"]
-        about = read_json(made.folder / "clip.json")
+        clip = film(run, agents(), CONFIG)["toy/cartpole"]
+        about = read_json(clip.folder / "clip.json")
     assert set(about["agents"]) == {"random", "expert"} and about["agents"]["random"]["return"] >= 8
-    assert (made.folder / "clip.mp4").stat().st_size > 500
-    before = (made.folder / "clip.mp4").stat().st_mtime_ns
+    assert (clip.folder / "clip.mp4").stat().st_size > 500
+    before = (clip.folder / "clip.mp4").stat().st_mtime_ns
     film(run, agents(), CONFIG)
-    assert (made.folder / "clip.mp4").stat().st_mtime_ns == before
+    assert (clip.folder / "clip.mp4").stat().st_mtime_ns == before
 
 
 def test_an_environment_without_rendering_gets_one_warning_and_no_clip(tmp_path, capsys):
     run = make_run(tmp_path / "runs" / "r", Suite("toy", (make_task(),)))
     for _ in range(2):
-        made = film(run, agents(), CONFIG)
+        clip = film(run, agents(), CONFIG)
     assert capsys.readouterr().err.count("toy/counter cannot be rendered") == 1
-    assert not (made["toy/counter"].folder / "clip.mp4").exists()
+    assert not (clip["toy/counter"].folder / "clip.mp4").exists()
     assert film(run, [], CONFIG) == {}
 
 

@@ -47,11 +47,11 @@ def tracker(folder):
 
 
 def test_the_headline_is_one_sentence_of_specialist_against_generalist_with_intervals():
-    told = headline(board())
-    assert told.startswith("One specialist per task keeps 0.900 [")
-    assert "one generalist for all tasks 0.800 [" in told and "2 tasks and 2 training seeds" in told
-    assert "sharing one network costs 0.100 [" in told and "excludes 0" in told
-    assert told.count(". ") == 0 and told.endswith(".")
+    text = headline(board())
+    assert text.startswith("One specialist per task keeps 0.900 [")
+    assert "one generalist for all tasks 0.800 [" in text and "2 tasks and 2 training seeds" in text
+    assert "sharing one network costs 0.100 [" in text and "excludes 0" in text
+    assert text.count(". ") == 0 and text.endswith(".")
 
 
 def test_one_training_seed_is_preliminary_in_every_table_and_sentence():
@@ -78,8 +78,8 @@ def test_tables_show_each_number_with_its_interval_and_leave_no_task_out():
 def test_an_expert_that_misses_its_reference_with_one_seed_is_reported():
     mixed = {agent: plays(level) for agent, level in {"random": 0.0, "generalist": 80.0}.items()}
     mixed["expert"] = {0: [100.0, 101.0, 99.0, 100.0], 1: [80.0, 81.0, 79.0, 80.0]}
-    told = gate_text(score(make_results({"toy/a": mixed}, a={"reference": 85.0}), np.random.default_rng(0), 50))
-    assert told == "1 of 1 tasks scored. toy/a: the expert of training seed 1 is below its reference."
+    text = gate_text(score(make_results({"toy/a": mixed}, a={"reference": 85.0}), np.random.default_rng(0), 50))
+    assert text == "1 of 1 tasks scored. toy/a: the expert of training seed 1 is below its reference."
 
 
 def test_costs_are_means_over_training_seeds():
@@ -133,8 +133,8 @@ def test_every_chart_is_valid_and_labelled(name, tmp_path):
 
 
 def test_published_points_are_marked_as_context():
-    told = json.dumps(charts.thresholds(board()))
-    assert "Gato, 604 tasks" in told and "JAT, 157 tasks" in told
+    chart = json.dumps(charts.thresholds(board()))
+    assert "Gato, 604 tasks" in chart and "JAT, 157 tasks" in chart
 
 
 def test_a_report_is_made_once_and_again_when_its_rows_change(tmp_path):

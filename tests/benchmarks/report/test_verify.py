@@ -135,11 +135,11 @@ def test_the_command_says_what_differs_and_ends_with_exit_code_1(folder, gatito_
     (folder / "scores.csv.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     path.unlink()
     seal(folder, ["scores.csv.gz"])
-    told = gatito_inside("stages=[verify]", "runs=[mine]", "runs_folder=runs")
-    assert told.returncode == 0 and "runs/mine: every number of its tables follows from its rows" in told.stderr
+    done = gatito_inside("stages=[verify]", "runs=[mine]", "runs_folder=runs")
+    assert done.returncode == 0 and "runs/mine: every number of its tables follows from its rows" in done.stderr
     edit(folder / "table.csv", "toy/x,generalist,,,1,1,8.0", "toy/x,generalist,,,1,1,9.0")
-    told = gatito_inside("stages=[verify]", f"runs=[{folder}]")
-    assert told.returncode == 1 and "table.csv: toy/x, generalist: raw is 9.0, the rows give 8.0" in told.stderr
-    assert "error: 1 of 1 results folders are not what their rows give" in told.stderr
-    told = gatito_inside("stages=[verify]")
-    assert told.returncode == 1 and "stages=[verify] needs runs to verify" in told.stderr
+    done = gatito_inside("stages=[verify]", f"runs=[{folder}]")
+    assert done.returncode == 1 and "table.csv: toy/x, generalist: raw is 9.0, the rows give 8.0" in done.stderr
+    assert "error: 1 of 1 results folders are not what their rows give" in done.stderr
+    done = gatito_inside("stages=[verify]")
+    assert done.returncode == 1 and "stages=[verify] needs runs to verify" in done.stderr

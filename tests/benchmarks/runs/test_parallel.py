@@ -49,25 +49,25 @@ def jobs(**does):
     return [Job(f"work {name}", 1, {"task": name, "does": what}, name) for name, what in does.items()]
 
 
-def run(made, workers=2):
-    failures = Failures([str(job.task) for job in made])
-    return run_jobs(work, made, workers=workers, failures=failures), failures
+def run(job_list, workers=2):
+    failures = Failures([str(job.task) for job in job_list])
+    return run_jobs(work, job_list, workers=workers, failures=failures), failures
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failed_jobs_are_reported_and_others_finish(workers, capfd):
-    made = jobs(a="return", b="raise", c="die", d="wrap", e="return")
-    results, failures = run(made, workers)
-    assert list(results.items()) == [(made[0], "a done"), (made[4], "e done")]
+    job_list = jobs(a="return", b="raise", c="die", d="wrap", e="return")
+    results, failures = run(job_list, workers)
+    assert list(results.items()) == [(job_list[0], "a done"), (job_list[4], "e done")]
     with pytest.raises(GatitoError, match="3 of 5 tasks failed") as error:
         failures.stop_if_any()
-    told = {line.partition(": ")[0]: line.partition(": ")[2] for line in error.value.lines}
-    assert list(told) == ["b", "c", "d"]
-    assert told["b"] == "b cannot continue: fix it."
+    reasons = {line.partition(": ")[0]: line.partition(": ")[2] for line in error.value.lines}
+    assert list(reasons) == ["b", "c", "d"]
+    assert reasons["b"] == "b cannot continue: fix it."
     assert re.match(
-        r"the worker process of work c died of SIGSEGV\(-11\) in \S+test_parallel.py, line \d+ \(often", told["c"]
+        r"the worker process of work c died of SIGSEGV\(-11\) in \S+test_parallel.py, line \d+ \(often", reasons["c"]
     )
-    assert told["d"] == "d cannot continue: fix it."
+    assert reasons["d"] == "d cannot continue: fix it."
     warned = capfd.readouterr().err
     assert warned.count("the others continue") == 3 and len(warned.splitlines()) == 3
 
@@ -90,22 +90,22 @@ def play(*, report, where, tasks):
 @pytest.mark.parametrize("where", ["native", "deaf"])
 def test_a_process_that_cannot_be_interrupted_is_killed_and_its_task_named(where, monkeypatch):
     monkeypatch.setattr("benchmarks.runs.watchman.GRACE_SECONDS", 1)
-    made = [
+    job_list = [
         Job("play", 1, {"where": where, "tasks": ["good", "bad"]}),  # of several tasks
         Job("play", 1, {"where": where, "tasks": ["good"]}, "toy/good"),
     ]
     failures = Failures(["toy/good", "toy/bad"])
     begun = time.monotonic()
-    results = run_jobs(play, made, workers=1, failures=failures)
-    assert results == {made[1]: "played"} and "toy/good" not in failures
+    results = run_jobs(play, job_list, workers=1, failures=failures)
+    assert results == {job_list[1]: "played"} and "toy/good" not in failures
     assert "task toy/bad did not return from a call within 1 seconds" in failures.line("toy/bad")
     assert time.monotonic() - begun < 60  # not tried again
 
 
 def test_a_dying_process_fails_only_its_job_which_is_retried(tmp_path):
-    made = jobs(a="die once", b="sleep", c="return", d="return")
-    made[0].arguments["folder"] = tmp_path
-    results, failures = run(made)
+    job_list = jobs(a="die once", b="sleep", c="return", d="return")
+    job_list[0].arguments["folder"] = tmp_path
+    results, failures = run(job_list)
     assert list(results.values()) == ["a done", "b done", "c done", "d done"]
     assert len(failures) == 0
 
@@ -117,18 +117,18 @@ def test_a_dying_process_leaves_out_its_job_of_several_tasks(tmp_path):
 
 @pytest.mark.parametrize("bug, line", [("bug", "KeyError: 'absent'"), ("exit", "SystemExit: 3")])
 def test_a_bug_keeps_its_traceback_once_the_others_are_done(bug, line, tmp_path):
-    made = jobs(a=bug, b="sleep", c="write")
-    made[2].arguments["folder"] = tmp_path
+    job_list = jobs(a=bug, b="sleep", c="write")
+    job_list[2].arguments["folder"] = tmp_path
     with pytest.raises(RuntimeError, match=f"(?s)work a:\nTraceback.*in work\n.*{line}"):
-        run(made, workers=1)
+        run(job_list, workers=1)
     assert (tmp_path / "c").read_text() == "done"
 
 
 def test_fatal_errors_stop_other_jobs(tmp_path):
-    made = jobs(a="fatal", b="sleep", c="write")
-    made[2].arguments["folder"] = tmp_path
+    job_list = jobs(a="fatal", b="sleep", c="write")
+    job_list[2].arguments["folder"] = tmp_path
     with pytest.raises(FatalError, match="the file x is damaged"):
-        run(made, workers=1)
+        run(job_list, workers=1)
     assert not (tmp_path / "c").exists()
 
 
@@ -185,8 +185,8 @@ def test_ctrl_c_ends_all_at_once():
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    _, told = process.communicate(timeout=30)
-    assert process.returncode not in (0, None) and "KeyboardInterrupt" in told
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode not in (0, None) and "KeyboardInterrupt" in stderr
     assert time.monotonic() - begun < 10
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # another process collects dead processes

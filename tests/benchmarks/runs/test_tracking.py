@@ -74,11 +74,11 @@ def test_an_offline_run_is_read_back_with_its_curve(tmp_path):
 def read_offline(run, *options):
     """The records of an offline run by type, or what W&B's own reader prints with ``options``."""
     command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", *options, str(run)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if options:
-        return told
+        return output
     records = {}
-    for record in map(json.loads, told.splitlines()):
+    for record in map(json.loads, output.splitlines()):
         if record["type"] == "history":
             record["history"] = record["history"]["item"]
         records.setdefault(record["type"], []).append(record[record["type"]])
@@ -159,8 +159,8 @@ def test_without_tracking_wandb_is_not_even_imported(tmp_path):
         "t = Tracker(TrackingConfig('none'), group='g', exp_name='e', seed=0, folder=Path('.'));"
         "m = t.mirror(Path('.'), 'experts'); m.pump(); m.finish(); print('wandb' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "False"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(

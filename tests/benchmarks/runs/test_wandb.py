@@ -282,9 +282,9 @@ def chart_essence(chart):
 
 def test_a_workspace_cannot_be_saved_without_a_key():
     pytest.importorskip("wandb_workspaces")
-    with pytest.raises(GatitoError, match="not saved.*`wandb login`.*team/gatito") as told:
+    with pytest.raises(GatitoError, match="not saved.*`wandb login`.*team/gatito") as error:
         save_workspace(workspace("team", "gatito", "toy", ["generalist"], TASKS))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_saved_workspace_has_a_url(monkeypatch):

@@ -171,7 +171,7 @@ def changed(**columns):
 
 
 @pytest.mark.parametrize(
-    "other, told",
+    "other, message",
     [
         ({"seed": 0}, "has duplicate rows: line 2 (toy/x, random, 0, 600000000)"),
         ({"seed": 0, "generalist": 9}, "has duplicate rows: "),  # the same run, made again
@@ -186,14 +186,14 @@ def changed(**columns):
         ({"config": "{"}, "config.yaml is not valid YAML"),
     ],
 )
-def test_incompatible_runs_are_rejected_and_nothing_is_written(tmp_path, other, told):
+def test_incompatible_runs_are_rejected_and_nothing_is_written(tmp_path, other, message):
     config = other.pop("config", None)
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **{"seed": 1} | other)]
     if config is not None:
         (runs[1] / "config.yaml").write_text(str(config))
     with pytest.raises(GatitoError) as refused:
         compare(runs, tmp_path / "all")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "all").exists()
 

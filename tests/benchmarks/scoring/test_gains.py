@@ -34,8 +34,8 @@ def results(means=MEANS, seeds=(0,)):
 def test_gains_are_differences_of_fractions():
     board = score_results(results())
     first, second = (gain for gain in board.gains if not gain.task)
-    told = [first.amplify.value, first.net.value, first.kept.value, first.over_control.value]
-    np.testing.assert_allclose(told, [0.4, 0.3, 0.75, 0.3], atol=1e-6)
+    values = [first.amplify.value, first.net.value, first.kept.value, first.over_control.value]
+    np.testing.assert_allclose(values, [0.4, 0.3, 0.75, 0.3], atol=1e-6)
     assert first.amplify.low < 0.4 < first.amplify.high and first.amplify.low > 0.3
     np.testing.assert_allclose(
         [second.amplify.value, second.net.value, second.kept.value], [0.6, 0.5, 5 / 6], atol=1e-6

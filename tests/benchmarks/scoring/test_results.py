@@ -210,12 +210,12 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_invalid_results_get_one_line_with_the_folder_and_rows(tmp_path, case):
-    spoil, told = BAD[case]
+    spoil, message = BAD[case]
     spoil(good()).write(tmp_path)
     with pytest.raises(GatitoError) as refused:
         Results.read(tmp_path)
     line = str(refused.value)
-    assert told in line
+    assert message in line
     assert line.startswith(str(tmp_path))
     assert "\n" not in line
     assert len(line) < 600

@@ -76,8 +76,8 @@ def test_there_are_no_no_op_starts_and_no_automatic_fire():
     assert env.unwrapped.ale.getEpisodeFrameNumber() == 0
     still = np.stack([env.step(0)[0][-1] for _ in range(30)])
     games = make_vector(game("Breakout"), 1)
-    _, told = games.reset(seed=np.array([3]))
-    assert told["episode_frame_number"][0] == 0
+    _, info = games.reset(seed=np.array([3]))
+    assert info["episode_frame_number"][0] == 0
     assert (still[4:] == still[4]).all()  # without the fire button, no ball moves
     pictures = [games.step(np.array([0]))[0][0, -1] for _ in range(30)]
     assert all((picture == still[4]).all() for picture in pictures[4:])
@@ -96,13 +96,13 @@ def test_single_games_and_vector_games_have_identical_pixels(name):
     over, ends = np.zeros(2, dtype=bool), []
     for _ in range(400):
         actions = rng.integers(singles[0].action_space.n, size=2)
-        many, rewards, terminated, truncated, told = games.step(actions)
+        many, rewards, terminated, truncated, infos = games.step(actions)
         for row, env in enumerate(singles):
             if over[row]:
                 continue
             frames, reward, dead, cut, info = env.step(int(actions[row]))
             assert (reward, dead, cut) == (rewards[row], terminated[row], truncated[row])
-            assert info["lives"] == told["lives"][row]
+            assert info["lives"] == infos["lives"][row]
             over[row] = dead or cut
             if over[row]:
                 ends.append((dead, cut))
@@ -168,7 +168,7 @@ def test_the_number_of_threads_does_not_change_games(monkeypatch):
     for cores in (1, 2):
         monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
         env = training_games("Breakout", num_envs=3)
-        played.append([env.reset(), *(part for told in run(env, 60) for part in told[:3])])
+        played.append([env.reset(), *(part for step in run(env, 60) for part in step[:3])])
     for one, two in zip(*played, strict=True):
         np.testing.assert_array_equal(one, two)
 

@@ -20,8 +20,8 @@ def names():
 
 def sample(each=2):
     """Some tasks of each family, in the order of the commits' digests."""
-    told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    turn = int(told.stdout or "0", 16)
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    turn = int(done.stdout or "0", 16)
     return [tasks[(each * turn + place) % len(tasks)] for tasks in names().values() for place in range(each)]
 
 
@@ -36,14 +36,14 @@ def test_a_sample_is_played_and_scored_end_to_end(tmp_path):
         pytest.importorskip(
             {"atari": "ale_py", "babyai": "minigrid", "metaworld": "metaworld", "mujoco": "mujoco"}[family]
         )
-    told = gatito(
+    done = gatito(
         "suite=jat157", "experts=scripted", f"tasks=[{','.join(tasks)}]", "suite.horizon=12", "controls=none",
         "experts.gate_episodes=2", "record.env_steps=20", "record.random_env_steps=5", "record.shards=1",
         "distill.updates=3", "distill.batch_size=8", "distill.warmup=1", "evaluate.episodes=2", "clips.agents=[]",
         "tracking=none", "name=smoke",
         cwd=tmp_path, timeout=580,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr
+    assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "results/runs/smoke/scores.csv").open()))
     assert {row["task"] for row in rows} == set(tasks)
     assert {row["agent"] for row in rows} == {"random", "expert", "generalist"}

@@ -90,8 +90,8 @@ def test_every_tasks_episodes_depend_on_their_seeds():
 def test_another_process_plays_the_same_episode():
     play_here = "print(play(make_env(arm('push')), 11)[-1].tobytes().hex())"
     code = f"from tests.benchmarks.tasks.test_metaworld import *; {play_here}"
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert told.stdout.strip() == play(make_env(arm("push")), 11)[-1].tobytes().hex()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == play(make_env(arm("push")), 11)[-1].tobytes().hex()
 
 
 @pytest.mark.parametrize("name", ["window-open", "drawer-open", "box-close"])

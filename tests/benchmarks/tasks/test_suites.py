@@ -85,9 +85,9 @@ def test_an_unknown_name_in_only_gets_the_nearest_valid_one():
 
 
 def test_the_list_of_a_suite_shows_each_expert(gatito_inside):
-    told = gatito_inside("suite=mixed", "stages=[list]")
-    assert told.returncode == 0, told.stderr
-    lines = [line for line in told.stdout.splitlines() if "/" in line]
+    done = gatito_inside("suite=mixed", "stages=[list]")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "/" in line]
     assert len(lines) == 24
     assert any("metaworld/reach" in line and " script " in line for line in lines)
     assert any("atari/pong" in line and " ppo, " in line for line in lines)

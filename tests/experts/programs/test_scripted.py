@@ -175,12 +175,12 @@ def make_expert(folder, task, recipe, episodes=4):
     "task, recipe", [(arm("reach", reference=0.5), SCRIPT), (level("GoToObj", reference=0.5), BOT)]
 )
 def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
-    run, made = make_expert(tmp_path, task, recipe)
-    gate = read_gate(made[task.name])
+    run, artifact = make_expert(tmp_path, task, recipe)
+    gate = read_gate(artifact[task.name])
     assert (gate["passed"], gate["episodes"]) == (True, 4)
-    facts = json.loads((made[task.name].folder / "manifest.json").read_text())["facts"]
+    facts = json.loads((artifact[task.name].folder / "manifest.json").read_text())["facts"]
     assert set(facts["cost"].values()) == {0}
-    expert = load_expert(made[task.name].folder, task)
+    expert = load_expert(artifact[task.name].folder, task)
     assert expert.distribution_kind == {}
     [episode] = rollout(expert, {task: [5]})
     assert episode.success
@@ -189,10 +189,10 @@ def test_an_expert_is_made_without_training_and_plays(task, recipe, tmp_path):
 
 def test_truncated_episodes_are_counted_but_not_recorded(tmp_path, capfd):
     task = level("UnlockToUnlock")
-    run, made = make_expert(tmp_path, task, BOT)
+    run, artifact = make_expert(tmp_path, task, BOT)
     config = RecordConfig(env_steps=300, random_env_steps=20, noise=0.1, shards=2)
     capfd.readouterr()
-    recorded = record_suite(run, made, config)[task.name]["expert"]
+    recorded = record_suite(run, artifact, config)[task.name]["expert"]
     recording = Trajectories(recorded.folder)
     assert recording.steps >= 300
     assert recording.facts["discarded"] > 0
@@ -204,11 +204,11 @@ def test_truncated_episodes_are_counted_but_not_recorded(tmp_path, capfd):
 
 def test_a_recording_that_runs_out_of_episodes_says_so(tmp_path, monkeypatch, capfd):
     task = level("GoToObj")
-    run, made = make_expert(tmp_path, task, BOT)
+    run, artifact = make_expert(tmp_path, task, BOT)
     monkeypatch.setattr(recording, "SEEDS_PER_SHARD", 2)
     here = lambda play, jobs, **_: {job: play(**job.arguments, report=lambda _: None) for job in jobs}  # noqa: E731
     monkeypatch.setattr(recording, "run_jobs", here)
-    record_suite(run, made, RecordConfig(env_steps=300, random_env_steps=2, shards=1))
+    record_suite(run, artifact, RecordConfig(env_steps=300, random_env_steps=2, shards=1))
     assert re.search(rf"{task.name}: only \d+ of 300 steps, since all 2 episodes are played", capfd.readouterr().err)
 
 

@@ -62,9 +62,9 @@ def learner(folder, start=None, tasks=(COUNTER,), **settings):
 
 
 def train(*args, **settings):
-    made = learner(*args, **settings)
-    reinforce(made, lambda done: None)
-    return made.artifact.folder
+    ppo = learner(*args, **settings)
+    reinforce(ppo, lambda done: None)
+    return ppo.artifact.folder
 
 
 def setting(folder, tasks=(COUNTER,)):
@@ -103,8 +103,8 @@ def test_ppo_reaches_the_optimum_from_a_bad_start(tmp_path):
     assert cost["env_steps"] == 3_000 + 7 * 10 * 5
     assert cost["flops"] > 3_000 * 2 * cost["parameters"]
     assert lines[0]["selection/gain"] == 0 and lines[-1]["selection/gain"] == pytest.approx(np.log(1 + 10))
-    told = ("clip_fraction", "entropy", "explained_variance", "kl_to_start", "value_loss")
-    assert all(f"ppo/{name}" in lines[-1] for name in told)
+    metrics = ("clip_fraction", "entropy", "explained_variance", "kl_to_start", "value_loss")
+    assert all(f"ppo/{name}" in lines[-1] for name in metrics)
     assert lines[-1]["charts/episodic_return/toy/counter"] > 8 > 2 > lines[1]["charts/episodic_return/toy/counter"]
 
 
@@ -150,7 +150,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     start = generalist(tmp_path, favourite=0)
     whole = train(tmp_path / "whole", start, env_steps=100)
     expected, lines = load_network(whole).state_dict(), read_log(whole / "log.jsonl")
-    made = learner(tmp_path / "cut", start, env_steps=100)
+    ppo = learner(tmp_path / "cut", start, env_steps=100)
     kills = [(module, "try_out", 0), (Updates, "_step", 30), (Updates, "_step", 83), (Updates, "_step", 12)]
     for owner, name, after in [*kills, (module, "try_out", 1)]:
         calls, original = [], getattr(owner, name)
@@ -163,26 +163,26 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(owner, name, dies)
-            reinforce(made, lambda done: None)
-    reinforce(made, lambda done: None)
-    assert same_weights(load_network(made.artifact.folder).state_dict(), expected)
-    again = read_log(made.artifact.folder / "log.jsonl")
+            reinforce(ppo, lambda done: None)
+    reinforce(ppo, lambda done: None)
+    assert same_weights(load_network(ppo.artifact.folder).state_dict(), expected)
+    again = read_log(ppo.artifact.folder / "log.jsonl")
     assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
 
 
 def test_resuming_abandons_episodes_in_progress_and_keeps_the_rest(tmp_path):
     """Two resumed trainings from one checkpoint are equal, and the counters continue."""
-    made = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=200, rollout_length=8)
-    training = module._Training(made, threads=1)
+    ppo = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=200, rollout_length=8)
+    training = module._Training(ppo, threads=1)
     for _ in range(4):
         training.advance()
     training.close()
-    saved = load_state(made.artifact.folder / CHECKPOINT)
+    saved = load_state(ppo.artifact.folder / CHECKPOINT)
     assert saved["progress"]["iteration"] == 4 and saved["episodes"] == [7, 7]  # of 5 steps, 32 steps each
     shutil.copytree(tmp_path / "made", tmp_path / "other" / "made")
-    folders = [made.artifact.folder, tmp_path / "other" / "made"]
+    folders = [ppo.artifact.folder, tmp_path / "other" / "made"]
     for folder in folders:
-        reinforce(replace(made, artifact=replace(made.artifact, folder=folder)), lambda done: None)
+        reinforce(replace(ppo, artifact=replace(ppo.artifact, folder=folder)), lambda done: None)
     one, other = (load_network(folder).state_dict() for folder in folders)
     assert same_weights(one, other)
     assert [line["step"] for line in read_log(folders[0] / "log.jsonl")] == [16 * number for number in range(13)]
@@ -193,10 +193,10 @@ def test_the_initial_weights_are_kept_if_nothing_is_better(tmp_path, monkeypatch
     monkeypatch.setattr(module, "try_out", lambda *args: ({COUNTER.name: [next(scores)]}, 1))
     start = generalist(tmp_path, favourite=1)
     folder = train(tmp_path, start, learning_rate=1e-2, kl_weight=0.0)
-    made, before = load_network(folder).state_dict(), load_network(start.folder).state_dict()
-    assert same_weights(before, made)
-    assert set(made) - set(before) == {"heads.critic.output.weight", "heads.critic.output.bias"}
-    assert made["heads.critic.output.bias"].abs().max() > 0  # the critic's weights are kept
+    ppo, before = load_network(folder).state_dict(), load_network(start.folder).state_dict()
+    assert same_weights(before, ppo)
+    assert set(ppo) - set(before) == {"heads.critic.output.weight", "heads.critic.output.bias"}
+    assert ppo["heads.critic.output.bias"].abs().max() > 0  # the critic's weights are kept
     assert load_network(folder).codec.discount == 0.9
 
 
@@ -227,12 +227,12 @@ def test_diverging_training_gets_one_line_and_keeps_its_checkpoint(tmp_path, mon
     else:
         worse = iter([-20.0] * 2 + [0.5] * 2 + [-20.0] * 4 + [0.0] + [-20.0] * 99)
         monkeypatch.setattr(module, "explained_variance", lambda *args: next(worse))
-    made = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=400)
+    ppo = learner(tmp_path, generalist(tmp_path, favourite=0), env_steps=400)
     with pytest.raises(GatitoError, match=f"{line}.*the last good checkpoint.*Lower amplifier.learning_rate") as error:
-        reinforce(made, lambda done: None)
+        reinforce(ppo, lambda done: None)
     good = 4 if what == "nan" else 9
     assert "\n" not in str(error.value) and f"(update {good})" in str(error.value)
-    assert load_state(made.artifact.folder / CHECKPOINT)["progress"]["iteration"] == good
+    assert load_state(ppo.artifact.folder / CHECKPOINT)["progress"]["iteration"] == good
 
 
 @pytest.mark.parametrize(
@@ -320,10 +320,10 @@ def test_the_control_respects_its_step_budget(tmp_path):
     run = make_run(tmp_path / "runs" / "r", suite)
     options = MultitaskConfig(num_envs=2, rollout_length=10, select_episodes=2, critic_warmup=2)
     short, longer = (multitask_ppo(options, suite, CODEC, steps) for steps in (250, 400))
-    made = multitask_learner(run, short, MODEL, CODEC)
-    artifact = made.artifact
+    ppo = multitask_learner(run, short, MODEL, CODEC)
+    artifact = ppo.artifact
     assert artifact.fingerprint != multitask_learner(run, longer, MODEL, CODEC).artifact.fingerprint
-    train_multitask(run, made)
+    train_multitask(run, ppo)
     assert artifact.is_complete()
     assert json.loads((artifact.folder / "manifest.json").read_text())["facts"]["steps"] == 240
     assert load_network(artifact.folder).tasks == [COUNTER.name, RECALL.name]

@@ -27,10 +27,10 @@ CONFIG = DistillConfig(updates=400, batch_size=16, sequence_length=6, learning_r
 def train(agent, recordings, tmp_path, **settings):
     run = make_run(tmp_path / "runs" / "r", SUITE)
     recipe = NetworkRecipe(DistillConfig(**vars(CONFIG) | settings), MODEL, plain_codec())
-    made = students(agent, run, recordings, CLONE, recipe)
-    train_students(run, made)
+    student = students(agent, run, recordings, CLONE, recipe)
+    train_students(run, student)
     run.failures.stop_if_any()
-    return made
+    return student
 
 
 @pytest.mark.parametrize("agent", ["clone", "specialist"])

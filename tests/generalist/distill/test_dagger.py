@@ -107,7 +107,7 @@ def test_each_round_is_played_by_the_current_network_and_learned(tmp_path, monke
         original(self, sources, *arguments, **settings)
 
     monkeypatch.setattr(module.Mixture, "__init__", watched)
-    made = parts(tmp_path, dagger=replace(DAGGER, share=0.6))()
+    training = parts(tmp_path, dagger=replace(DAGGER, share=0.6))()
     del drawn[0]  # one batch is for counting operations only
     assert [set(each) for each in drawn] == [
         {"expert"},
@@ -121,10 +121,10 @@ def test_each_round_is_played_by_the_current_network_and_learned(tmp_path, monke
     seeds = {int(seed) for folder in (one, two) for seed in Trajectories(folder).seeds}
     assert len(seeds) == len(Trajectories(one)) + len(Trajectories(two))
     assert {seed // 100_000_000 for seed in seeds} == {Purpose.DAGGER}
-    weights = [load_network(made.folder / part).state_dict() for part in ("round-1", "round-2", ".")]
+    weights = [load_network(training.folder / part).state_dict() for part in ("round-1", "round-2", ".")]
     assert not torch.equal(weights[0]["observation_encoder.bias"], weights[1]["observation_encoder.bias"])
     assert not torch.equal(weights[1]["observation_encoder.bias"], weights[2]["observation_encoder.bias"])
-    manifest = json.loads((made.folder / "manifest.json").read_text())
+    manifest = json.loads((training.folder / "manifest.json").read_text())
     steps = sum(Trajectories(folder).steps for folder in (one, two))
     assert manifest["facts"]["cost"]["env_steps"] > steps
 
@@ -165,25 +165,27 @@ def test_the_network_is_the_average_of_its_last_weights(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module._Training, "_update", watched)
-        made = parts(tmp_path, updates=10, dagger=DaggerConfig(), ema=0.9)()
+        training = parts(tmp_path, updates=10, dagger=DaggerConfig(), ema=0.9)()
     average = trail[0]
     for step, weights in enumerate(trail[1:], 1):
         decay = min(0.9, (1 + step) / (10 + step))
         average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
-    for values, expected in zip(load_network(made.folder).parameters(), average, strict=True):
+    for values, expected in zip(load_network(training.folder).parameters(), average, strict=True):
         torch.testing.assert_close(values, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_expert_labels_of_dagger_rounds_are_learned(tmp_path):
     """In the recording the expert takes one action; for the learner's observations it labels another."""
-    made = parts(tmp_path, teacher=1, dagger=replace(DAGGER, rounds=1, share=1.0), updates=150, learning_rate=5e-3)()
+    training = parts(
+        tmp_path, teacher=1, dagger=replace(DAGGER, rounds=1, share=1.0), updates=150, learning_rate=5e-3
+    )()
 
     def share(folder, action):
         played = rollout(NetworkPolicy.load(folder, [TASK]), {TASK: range(900, 910)}, keep_steps=True)
         return np.mean(np.concatenate([episode.steps["actions"] == action for episode in played]))
 
-    assert share(made.folder / "round-1", 2) == 1
-    assert share(made.folder, 1) == 1
+    assert share(training.folder / "round-1", 2) == 1
+    assert share(training.folder, 1) == 1
 
 
 def test_an_empty_dagger_round_gets_one_line(tmp_path):

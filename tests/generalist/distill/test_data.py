@@ -1,4 +1,4 @@
-"""What a batch is drawn from: every window is told by the numbers in it, since a recording holds its steps' numbers."""
+"""Sampling of batches: recordings hold the number of each step, so that a window's numbers identify it."""
 
 import itertools
 from dataclasses import replace
@@ -77,8 +77,8 @@ def mixture(*sources, network=None, size=40, **settings):
     return Mixture(sources, network or Network(), batch_size=size, sequence_length=77, seed=3, **settings)
 
 
-def drawn(made, batches=20):
-    return [window for step in range(batches) for window in made.batch(step)]
+def drawn(sampler, batches=20):
+    return [window for step in range(batches) for window in sampler.batch(step)]
 
 
 def first(window):
@@ -119,14 +119,14 @@ def test_a_batch_is_a_function_of_seed_and_step_and_its_parts_are_the_whole():
 
 
 def test_the_tasks_of_a_batch_stay_what_committed_networks_learnt_from():
-    made = mixture(*(Source(task, Recording(9), weight) for task, weight in zip(TASKS, (3.0, 1.0), strict=True)))
+    sampler = mixture(*(Source(task, Recording(9), weight) for task, weight in zip(TASKS, (3.0, 1.0), strict=True)))
     expected = np.sort(stream("mixture", 3, 5).choice(2, 40, p=[0.75, 0.25]))
-    assert [TASKS.index(window.task) for window in made.batch(5)] == expected.tolist()
+    assert [TASKS.index(window.task) for window in sampler.batch(5)] == expected.tolist()
 
 
 def test_batches_are_sampled_here_or_in_forked_processes_and_leave_torchs_own_numbers_alone():
-    made = mixture(Source(TASKS[0], Recording(9), 1.0))
-    here, elsewhere = made.loader(range(2), range(1), 1), made.loader(range(2), range(1), 1, num_workers=2)
+    sampler = mixture(Source(TASKS[0], Recording(9), 1.0))
+    here, elsewhere = sampler.loader(range(2), range(1), 1), sampler.loader(range(2), range(1), 1, num_workers=2)
     assert here.num_workers == 0 and here.multiprocessing_context is None
     assert elsewhere.num_workers == 2 and elsewhere.multiprocessing_context.get_start_method() == "fork"
     before = torch.get_rng_state()
@@ -181,17 +181,17 @@ def test_steps_that_need_no_memory_come_from_anywhere():
 def test_the_first_share_of_the_episodes_is_learnt_from():
     recording = Recording(*[4] * 10)
     for remembers in (True, False):
-        made = mixture(Source(TASKS[0], recording, 1.0, share=0.25), network=Network(remembers))
-        assert {number // 4 for window in drawn(made) for number in steps(window)} == {0, 1, 2}  # 2.5, upwards
+        sampler = mixture(Source(TASKS[0], recording, 1.0, share=0.25), network=Network(remembers))
+        assert {number // 4 for window in drawn(sampler) for number in steps(window)} == {0, 1, 2}  # 2.5, upwards
 
 
 def test_solved_episodes_alone_where_there_are_any():
     recording = Recording(*[4] * 6, successes=[False, True, None, True, False, True])
     for remembers in (True, False):
-        made = mixture(Source(TASKS[0], recording, 1.0, solved=True), network=Network(remembers))
-        assert {number // 4 for window in drawn(made) for number in steps(window)} == {1, 3, 5}
-        made = mixture(Source(TASKS[0], recording, 1.0, solved=True, share=1 / 6), network=Network(remembers))
-        assert {number // 4 for window in drawn(made) for number in steps(window)} == {0}  # none is solved there
+        sampler = mixture(Source(TASKS[0], recording, 1.0, solved=True), network=Network(remembers))
+        assert {number // 4 for window in drawn(sampler) for number in steps(window)} == {1, 3, 5}
+        sampler = mixture(Source(TASKS[0], recording, 1.0, solved=True, share=1 / 6), network=Network(remembers))
+        assert {number // 4 for window in drawn(sampler) for number in steps(window)} == {0}  # none is solved there
 
 
 @pytest.mark.parametrize("remembers", [True, False])
@@ -212,9 +212,9 @@ def test_labels_alone_where_there_are_no_distributions_or_none_are_wanted(kind, 
 
 @pytest.mark.parametrize("remembers", [True, False])
 def test_returns_are_those_of_the_windows_own_steps(remembers):
-    made = mixture(Source(TASKS[0], Recording(4, 6), 1.0), network=Network(remembers, critic=1.0))
+    sampler = mixture(Source(TASKS[0], Recording(4, 6), 1.0), network=Network(remembers, critic=1.0))
     ends, discount = [4, 10], 0.5
-    for window in drawn(made, 5):
+    for window in drawn(sampler, 5):
         for number, value in zip(steps(window), window.returns, strict=True):
             end = min(end for end in ends if end > number)
             expected = sum(discount ** (later - number) * (later + 0.3) for later in range(number, end))

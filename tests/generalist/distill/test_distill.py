@@ -208,8 +208,8 @@ def test_only_solved_episodes_are_learned_if_there_are_any(recordings):
         """The episodes whose steps are sampled: all of their steps, uniformly."""
         recorded.successes = successes
         source = Source(SUITE.tasks[0], recorded, 1.0, solved=solved)
-        made = Mixture([source], small_network(plain_codec(), 16), batch_size=1, sequence_length=6, seed=0)
-        episodes, steps = made._place(0, np.arange(made._ends[0][-1]))
+        artifact = Mixture([source], small_network(plain_codec(), 16), batch_size=1, sequence_length=6, seed=0)
+        episodes, steps = artifact._place(0, np.arange(artifact._ends[0][-1]))
         chosen = sorted(set(episodes.tolist()))
         assert steps.tolist() == [step for each in chosen for step in range(starts[each], recorded.ends[each])]
         return chosen

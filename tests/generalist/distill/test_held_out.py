@@ -48,5 +48,5 @@ def test_a_held_out_tasks_weight_decides_a_round_and_not_its_start(tmp_path):
 
 @pytest.mark.parametrize("conditioning", ["prompt", "task_id"])
 def test_held_out_tasks_need_distinguishable_observations(gatito_inside, conditioning):
-    told = gatito_inside(*COMMAND, f"codec.conditioning={conditioning}")
-    fails_with(told, "held-out tasks have no demonstrations or embeddings", "codec.conditioning=none")
+    done = gatito_inside(*COMMAND, f"codec.conditioning={conditioning}")
+    fails_with(done, "held-out tasks have no demonstrations or embeddings", "codec.conditioning=none")

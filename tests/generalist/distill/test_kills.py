@@ -55,8 +55,8 @@ def kill_once(folder, rng):
     alive = process.poll() is None
     if alive:
         os.killpg(process.pid, signal.SIGKILL)
-    _, told = process.communicate()
-    assert "Traceback" not in told, told
+    _, stderr = process.communicate()
+    assert "Traceback" not in stderr, stderr
     return alive
 
 

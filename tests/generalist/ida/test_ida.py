@@ -146,8 +146,8 @@ def test_students_may_have_a_longer_context(tmp_path):
 def test_tasks_scored_by_success_learn_from_solved_episodes_only(made):
     suite = Suite("toy", (replace(TASK, metric="success"),))
     run = replace(made.run, suite=suite)
-    told = [replace(made, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
-    assert [each.student.config.get("solved") for each in told] == [True, None]
+    rounds = [replace(made, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
+    assert [each.student.config.get("solved") for each in rounds] == [True, None]
     assert "solved" not in made.rounds[0].student.config  # returns do not define success
 
 
@@ -226,13 +226,13 @@ def test_stochastic_networks_sample_actions_in_every_round(made):
 def test_an_ensemble_samples_from_its_members_mean():
     rows, rngs = 4000, [np.random.default_rng(number) for number in range(4000)]
     sure, unsure = (np.log(np.tile(each, (rows, 1))) for each in ([0.98, 0.01, 0.01], [0.02, 0.49, 0.49]))
-    told = [
+    outputs = [
         NetworkOutput(np.zeros(rows), np.zeros(rows), distribution=Categorical(torch.from_numpy(logits)))
         for logits in (sure, unsure)
     ]
-    shares = np.bincount(decide_by_mixture(TASK, told, sample, rngs).actions, minlength=3) / rows
+    shares = np.bincount(decide_by_mixture(TASK, outputs, sample, rngs).actions, minlength=3) / rows
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
-    assert set(decide_by_mixture(TASK, told).actions) == {0}
+    assert set(decide_by_mixture(TASK, outputs).actions) == {0}
 
 
 def test_rounds_from_a_weak_start_use_the_starts_expert_data_only(made):
@@ -309,15 +309,15 @@ def test_every_amplifier_runs_from_the_command_line(tmp_path, amplifier):
         "finetune": ["amplifier.env_steps=4000", "amplifier.num_envs=4", "amplifier.critic_warmup=1"],
     }
     command = [*LOOP, f"amplifier={amplifier}", *own.get(amplifier, [])]
-    told = gatito(*command, cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    done = gatito(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "r"
     _, *lines = (run / "rounds.csv").read_text().splitlines()
     agents = {(line.split(",")[5], line.split(",")[6]) for line in lines}
     players = set() if amplifier == "self_imitation" else {("amplified", "1")}
     players |= {("amplified", "")} if amplifier == "search" else set()
     assert agents == {("generalist", ""), ("generalist", "1"), ("control", "1"), *players}
-    assert "classic: rounds" in told.stdout and 'id="rounds"' in (run / "index.html").read_text()
+    assert "classic: rounds" in done.stdout and 'id="rounds"' in (run / "index.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in (run / "ida").rglob("*") if path.is_file()}
     again = gatito(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -339,7 +339,7 @@ def test_the_control_is_scored_with_released_experts(tmp_path):
     """It has the environment steps of the experts' recipes, although no expert is trained."""
     shutil.copytree(ROOT / "results" / "experts", tmp_path / "results" / "experts")
     own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.env_steps=6000"]
-    told = gatito(*LOOP, *own, cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    done = gatito(*LOOP, *own, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     made = read_manifest(tmp_path / "results" / "runs" / "r" / "controls" / "multitask-rl")
     assert 4_000 < made["facts"]["steps"] <= 6_000

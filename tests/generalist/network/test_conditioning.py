@@ -58,8 +58,8 @@ def learn(folder, codec, **settings):
     return distill(run, recordings, NetworkRecipe(config, MODEL, codec))
 
 
-def right_actions(made):
-    policy = NetworkPolicy.load(made.folder, TWINS)
+def right_actions(student):
+    policy = NetworkPolicy.load(student.folder, TWINS)
     played = rollout(policy, {task: range(500, 520) for task in TWINS}, keep_steps=True)
     right = {"toy/left": 0, "toy/right": 2}
     return np.mean(np.concatenate([episode.steps["actions"] == right[episode.task] for episode in played]))
@@ -67,14 +67,14 @@ def right_actions(made):
 
 @pytest.mark.parametrize("conditioning, least, most", [("none", 0.3, 0.7), ("task_id", 1, 1), ("prompt", 0.99, 1)])
 def test_only_task_conditioning_distinguishes_identical_tasks(tmp_path, conditioning, least, most):
-    made = learn(tmp_path, plain_codec(conditioning=conditioning, prompt_steps=4), prompts=0.5)
-    assert least <= right_actions(made) <= most
+    student = learn(tmp_path, plain_codec(conditioning=conditioning, prompt_steps=4), prompts=0.5)
+    assert least <= right_actions(student) <= most
 
 
 def test_a_network_without_its_demonstrations_is_rejected(tmp_path):
-    made = learn(tmp_path, plain_codec(conditioning="prompt"), updates=2)
+    student = learn(tmp_path, plain_codec(conditioning="prompt"), updates=2)
     with pytest.raises(GatitoError, match="no demonstration of task toy/counter: distil with this task"):
-        NetworkPolicy.load(made.folder, [make_task()])
+        NetworkPolicy.load(student.folder, [make_task()])
 
 
 @torch.no_grad()
@@ -200,8 +200,8 @@ def test_regression_is_squared_error_relative_to_the_action_range():
     labels = np.array([[0.5, 5.0]], np.float32)
     targets = codec.heads.collate([Window(task, np.zeros((1, 3)), labels, None, labels, np.zeros(1))], 1)
     hidden = torch.randn(1, 1, 8)
-    told = codec.heads.numbers(hidden, 2)[0, 0, :, 0]
-    expected = ((told - torch.tensor([0.5, 0.0])) ** 2).mean()
+    numbers = codec.heads.numbers(hidden, 2)[0, 0, :, 0]
+    expected = ((numbers - torch.tensor([0.5, 0.0])) ** 2).mean()
     assert codec.heads.losses(hidden, targets)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     unit = torch.tensor([[[0.5], [-2.0]]])
     actions = environment_actions(task, Deterministic(unit[..., 0]).mode())

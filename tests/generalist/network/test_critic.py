@@ -86,9 +86,9 @@ def test_a_trained_critic_predicts_the_returns_of_its_data(tmp_path):
     mixture = Mixture(
         [Source(TASK, Trajectories(artifact.folder), 1)], network, batch_size=8, sequence_length=4, seed=1
     )
-    told = network.loss(mixture.batch(0))
-    assert set(told) == {"loss", "accuracy", "action_loss", "critic_loss"}
-    assert told["loss"].item() == pytest.approx((told["action_loss"] + told["critic_loss"]).item(), rel=1e-5)
+    losses = network.loss(mixture.batch(0))
+    assert set(losses) == {"loss", "accuracy", "action_loss", "critic_loss"}
+    assert losses["loss"].item() == pytest.approx((losses["action_loss"] + losses["critic_loss"]).item(), rel=1e-5)
     seen = []
 
     class Watching:

@@ -124,8 +124,8 @@ def test_samples_have_the_frequencies_of_the_distribution():
 
 
 def test_recorded_normal_distributions_are_in_the_environments_units():
-    told = normal([[0.0, 0.5]], [[0.5, 0.1]]).parameters(TARGET)
-    np.testing.assert_allclose(told, [[[0.0, 7.5], [0.5, 0.5]]])
+    parameters = normal([[0.0, 0.5]], [[0.5, 0.1]]).parameters(TARGET)
+    np.testing.assert_allclose(parameters, [[[0.0, 7.5], [0.5, 0.5]]])
     assert Deterministic(torch.zeros(1, 2)).parameters(TARGET) is None
 
 

@@ -26,11 +26,11 @@ WIDTH, LENGTH = 16, 5
 
 def heads(continuous="bins", **settings):
     torch.manual_seed(0)
-    made = ActionHeads(
+    action_heads = ActionHeads(
         plain_codec(continuous=continuous, bins=8, discrete_actions=6, action_dimensions=4, **settings), WIDTH
     )
-    torch.nn.init.normal_(made.discrete.weight, std=0.5)
-    return made
+    torch.nn.init.normal_(action_heads.discrete.weight, std=0.5)
+    return action_heads
 
 
 def window(task, labels, distributions=None, returns=None):
@@ -51,27 +51,39 @@ def test_targets_stand_side_by_side_padded():
         window(TWO, [0, 1], logits),
         window(PAIR, [[1, 10.0]] * 2),
     ]
-    made = heads().collate(windows, LENGTH)
-    assert made.valid.sum(dim=1).tolist() == [3, 1, 2, 2] and made.valid[0].tolist() == [True] * 3 + [False] * 2
-    assert made.discrete.tolist() == [0, 2] and made.counts.tolist() == [3, 2] and made.returns is None
-    assert made.continuous.tolist() == [1, 3] and made.dimensions.tolist() == [1, 2]
-    assert made.probabilities.shape == (2, LENGTH, 6) and made.normals.shape == (2, LENGTH, 2, 2)
-    assert made.probabilities[0, :3].argmax(dim=-1).tolist() == [2, 0, 1]
-    np.testing.assert_allclose(made.probabilities[1, :2, :2], softmax(logits, axis=-1), rtol=1e-6)
-    assert made.probabilities.sum(dim=-1).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
-    np.testing.assert_allclose(made.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
-    np.testing.assert_allclose(made.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
-    assert made.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
-    assert {made.discrete.dtype, made.counts.dtype, made.continuous.dtype, made.dimensions.dtype} == {torch.long}
+    action_heads = heads().collate(windows, LENGTH)
+    assert (
+        action_heads.valid.sum(dim=1).tolist() == [3, 1, 2, 2]
+        and action_heads.valid[0].tolist() == [True] * 3 + [False] * 2
+    )
+    assert (
+        action_heads.discrete.tolist() == [0, 2]
+        and action_heads.counts.tolist() == [3, 2]
+        and action_heads.returns is None
+    )
+    assert action_heads.continuous.tolist() == [1, 3] and action_heads.dimensions.tolist() == [1, 2]
+    assert action_heads.probabilities.shape == (2, LENGTH, 6) and action_heads.normals.shape == (2, LENGTH, 2, 2)
+    assert action_heads.probabilities[0, :3].argmax(dim=-1).tolist() == [2, 0, 1]
+    np.testing.assert_allclose(action_heads.probabilities[1, :2, :2], softmax(logits, axis=-1), rtol=1e-6)
+    assert action_heads.probabilities.sum(dim=-1).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
+    np.testing.assert_allclose(action_heads.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
+    np.testing.assert_allclose(action_heads.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
+    assert action_heads.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
+    assert {
+        action_heads.discrete.dtype,
+        action_heads.counts.dtype,
+        action_heads.continuous.dtype,
+        action_heads.dimensions.dtype,
+    } == {torch.long}
 
 
 @pytest.mark.parametrize("task, labels", [(TWO, [1]), (PAIR, [[0.0, 5.0]])])
 def test_a_batch_may_have_actions_of_one_kind(task, labels):
-    made = heads()
-    targets = made.collate([window(task, labels)], LENGTH)
+    action_heads = heads()
+    targets = action_heads.collate([window(task, labels)], LENGTH)
     assert targets.probabilities.shape[:2] == (int(task is TWO), LENGTH)
     assert targets.normals.shape[:2] == (int(task is PAIR), LENGTH)
-    assert made.losses(hidden(1, LENGTH), targets)["loss"] > 0
+    assert action_heads.losses(hidden(1, LENGTH), targets)["loss"] > 0
 
 
 def test_actions_are_counted_from_their_start():
@@ -79,16 +91,16 @@ def test_actions_are_counted_from_their_start():
 
 
 def test_the_loss_of_discrete_actions_is_the_mean_cross_entropy_over_real_steps():
-    made = heads()
+    action_heads = heads()
     wanted = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]], np.float32)
     states = hidden(2, LENGTH)
     windows = [window(THREE, [2, 0], wanted), window(TWO, [1, 0, 1])]
-    values = made.losses(states, made.collate(windows, LENGTH))
+    values = action_heads.losses(states, action_heads.collate(windows, LENGTH))
     expected, hits = 0.0, 0
     for row, (step_window, count) in enumerate(zip(windows, (3, 2), strict=True)):
         for step, label in enumerate(step_window.labels):
             shares = softmax(wanted[step]) if step_window.distributions is not None else np.eye(count)[label]
-            logits = made.discrete(states[row, step])[:count].detach()
+            logits = action_heads.discrete(states[row, step])[:count].detach()
             expected -= float((torch.tensor(shares) * logits.log_softmax(dim=-1)).sum())
             hits += int(logits.argmax()) == int(np.argmax(shares))
     assert values["loss"].item() == pytest.approx(expected / 5, rel=1e-5)
@@ -98,16 +110,16 @@ def test_the_loss_of_discrete_actions_is_the_mean_cross_entropy_over_real_steps(
 
 @pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
 def test_the_loss_of_a_continuous_action_is_the_mean_over_its_dimensions(continuous):
-    made = heads(continuous)
+    action_heads = heads(continuous)
     states = hidden(2, LENGTH)
     windows = [window(PAIR, [[0.2, 7.0], [-1.0, 0.0]]), window(SINGLE, [[1.9]])]
-    targets = made.collate(windows, LENGTH)
-    values = made.losses(states, targets)
+    targets = action_heads.collate(windows, LENGTH)
+    values = action_heads.losses(states, targets)
     expected, hits = 0.0, 0
     for row, (some, dimensions) in enumerate(zip(windows, (2, 1), strict=True)):
         for step in range(len(some)):
-            numbers = made.numbers(states[row, step], dimensions)
-            costs, missed = made.output.losses(numbers.float(), targets.normals[row, step, :dimensions])
+            numbers = action_heads.numbers(states[row, step], dimensions)
+            costs, missed = action_heads.output.losses(numbers.float(), targets.normals[row, step, :dimensions])
             expected += costs.mean().item()
             hits += int(not missed.any())
     assert values["loss"].item() == pytest.approx(expected / 3, rel=1e-5)
@@ -115,62 +127,63 @@ def test_the_loss_of_a_continuous_action_is_the_mean_over_its_dimensions(continu
 
 
 def test_losses_of_both_kinds_are_averaged_over_all_steps_and_reach_every_weight():
-    made = heads()
+    action_heads = heads()
     windows = [window(THREE, [2, 0]), window(PAIR, [[0.2, 7.0]]), window(SINGLE, [[1.0]] * 3)]
     states = hidden(3, LENGTH)
-    together = made.losses(states, made.collate(windows, LENGTH))["loss"]
+    together = action_heads.losses(states, action_heads.collate(windows, LENGTH))["loss"]
     alone = [
-        made.losses(states[[row]], made.collate([some], LENGTH))["loss"] * len(some) for row, some in enumerate(windows)
+        action_heads.losses(states[[row]], action_heads.collate([some], LENGTH))["loss"] * len(some)
+        for row, some in enumerate(windows)
     ]
     assert together.item() == pytest.approx(sum(alone).item() / 6, rel=1e-5)
     together.backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in made.parameters())
-    assert made.dimension.grad[2:].abs().sum() == 0  # no task of these has a third dimension
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in action_heads.parameters())
+    assert action_heads.dimension.grad[2:].abs().sum() == 0  # no task of these has a third dimension
 
 
 def test_accuracy_is_1_where_the_network_is_right():
-    made = heads()
+    action_heads = heads()
     states = hidden(1, 4)
-    right = made.discrete(states[0])[:, :3].argmax(dim=-1).numpy()
-    assert made.losses(states, made.collate([window(THREE, right)], 4))["accuracy"] == 1
-    assert made.losses(states, made.collate([window(THREE, (right + 1) % 3)], 4))["accuracy"] == 0
+    right = action_heads.discrete(states[0])[:, :3].argmax(dim=-1).numpy()
+    assert action_heads.losses(states, action_heads.collate([window(THREE, right)], 4))["accuracy"] == 1
+    assert action_heads.losses(states, action_heads.collate([window(THREE, (right + 1) % 3)], 4))["accuracy"] == 0
 
 
 def test_the_critics_loss_counts_by_its_weight_and_where_returns_are_known():
-    made = heads(critic=0.25)
+    action_heads = heads(critic=0.25)
     known = np.array([1.0, np.nan, 3.0])
     windows = [window(TWO, [0, 1, 1], returns=known), window(TWO, [1])]
-    states, targets = hidden(2, LENGTH), made.collate(windows, LENGTH)
+    states, targets = hidden(2, LENGTH), action_heads.collate(windows, LENGTH)
     np.testing.assert_array_equal(targets.returns[0], [*known, np.nan, np.nan])
     assert targets.returns[1].isnan().all()
-    values = made.losses(states, targets)
-    expected = made.critic.losses(states[0, [0, 2]], torch.tensor([1.0, 3.0])).sum() / 4
+    values = action_heads.losses(states, targets)
+    expected = action_heads.critic.losses(states[0, [0, 2]], torch.tensor([1.0, 3.0])).sum() / 4
     torch.testing.assert_close(values["critic_loss"], expected)
     torch.testing.assert_close(values["loss"], values["action_loss"] + 0.25 * expected)
     without = heads()
-    without.load_state_dict(made.state_dict(), strict=False)
+    without.load_state_dict(action_heads.state_dict(), strict=False)
     torch.testing.assert_close(values["action_loss"], without.losses(states, without.collate(windows, LENGTH))["loss"])
 
 
 def test_logits_of_actions_that_a_task_lacks_are_ruled_out():
-    made = heads()
+    action_heads = heads()
     for shape in ((2,), (2, 3), (2, 3, 4)):
         states = hidden(*shape)
-        logits = made.discrete_logits(states, torch.tensor([2, 5]))
+        logits = action_heads.discrete_logits(states, torch.tensor([2, 5]))
         assert logits.shape == (*shape, 6)
         assert logits[0].isneginf().sum(dim=-1).unique().tolist() == [4]
         assert logits[1].isneginf().sum(dim=-1).unique().tolist() == [1]
-        torch.testing.assert_close(logits[1, ..., :5], made.discrete(states[1])[..., :5])
+        torch.testing.assert_close(logits[1, ..., :5], action_heads.discrete(states[1])[..., :5])
 
 
 @pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
 @torch.no_grad()
 def test_sharpened_heads_choose_the_same_with_less_doubt(continuous):
-    made = heads(continuous)
+    action_heads = heads(continuous)
     states = hidden(7)
-    before = [made.distribution(task, states) for task in (THREE, PAIR)]
-    made.sharpen(0.5)
-    after = [made.distribution(task, states) for task in (THREE, PAIR)]
+    before = [action_heads.distribution(task, states) for task in (THREE, PAIR)]
+    action_heads.sharpen(0.5)
+    after = [action_heads.distribution(task, states) for task in (THREE, PAIR)]
     torch.testing.assert_close(after[0].logits, before[0].logits * 2)
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(one.mode(), other.mode())
@@ -182,30 +195,30 @@ def test_sharpened_heads_choose_the_same_with_less_doubt(continuous):
 
 @torch.no_grad()
 def test_decisions_are_actions_of_the_task_with_what_they_were_chosen_from():
-    made = heads(critic=1.0)
+    action_heads = heads(critic=1.0)
     states = hidden(4)
-    decided = made.decide(THREE, states)
-    assert decided.actions.tolist() == made.discrete(states)[:, :3].argmax(dim=-1).tolist()
+    decided = action_heads.decide(THREE, states)
+    assert decided.actions.tolist() == action_heads.discrete(states)[:, :3].argmax(dim=-1).tolist()
     assert decided.labels is decided.actions and decided.distributions.shape == (4, 3)
-    np.testing.assert_allclose(decided.values, made.critic(states).numpy())
+    np.testing.assert_allclose(decided.values, action_heads.critic(states).numpy())
     assert decided.chosen.tolist() == decided.actions.tolist()
     assert heads().decide(THREE, states).values is None
-    assert set(made.decide(FROM_ONE, states).actions) <= {1, 2}
-    assert made.decide(PAIR, states).actions.shape == (4, 2)
-    last = made.decide(THREE, states, lambda distribution, rngs: torch.full((4,), len(rngs)), [None, None])
+    assert set(action_heads.decide(FROM_ONE, states).actions) <= {1, 2}
+    assert action_heads.decide(PAIR, states).actions.shape == (4, 2)
+    last = action_heads.decide(THREE, states, lambda distribution, rngs: torch.full((4,), len(rngs)), [None, None])
     assert last.actions.tolist() == [2] * 4
 
 
 @torch.no_grad()
 def test_illegal_actions_have_no_chance():
-    made = heads()
+    action_heads = heads()
     states = hidden(4)
     legal = np.array([[True, False, False], [False, True, True], [True, True, True], [False, False, True]])
-    decided = made.decide(THREE, states, action_masks=legal)
+    decided = action_heads.decide(THREE, states, action_masks=legal)
     assert isinstance(decided.distribution, Categorical)
     assert all(legal[row, action] for row, action in enumerate(decided.actions))
     assert decided.distribution.logits.isneginf().numpy().tolist() == (~legal).tolist()
-    torch.testing.assert_close(decided.distribution.logits[2], made.distribution(THREE, states).logits[2])
+    torch.testing.assert_close(decided.distribution.logits[2], action_heads.distribution(THREE, states).logits[2])
 
 
 def test_what_a_codec_cannot_carry_is_named_with_the_setting():
@@ -237,27 +250,27 @@ def test_actions_are_counted():
 
 
 def test_fresh_heads_are_nearly_indifferent():
-    made = ActionHeads(plain_codec(), 512)
-    assert made.discrete.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert made.dimension.std().item() == pytest.approx(0.3, rel=0.1)
-    entropy = made.distribution(THREE, hidden(9).repeat(1, 32)).entropy()
+    action_heads = ActionHeads(plain_codec(), 512)
+    assert action_heads.discrete.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert action_heads.dimension.std().item() == pytest.approx(0.3, rel=0.1)
+    entropy = action_heads.distribution(THREE, hidden(9).repeat(1, 32)).entropy()
     assert entropy.min() > 0.8 * math.log(3)
 
 
 def test_several_choices_add_up_and_are_right_together():
-    made = heads()
+    action_heads = heads()
     wanted = np.array([[0.0, 1.0, 2.0, 0.5, 0.0], [3.0, 0.0, 0.0, 0.0, 1.0]], np.float32)
     windows = [window(CHOICES, [[2, 1], [0, 0]]), window(THREE, [1]), window(CHOICES, [[1, 1], [2, 0]], wanted)]
     states = hidden(3, LENGTH)
-    targets = made.collate(windows, LENGTH)
+    targets = action_heads.collate(windows, LENGTH)
     assert list(targets.choices) == [(3, 2)] and targets.choices[3, 2].windows.tolist() == [0, 2]
     assert targets.choices[3, 2].probabilities[0, :2].tolist() == [[0, 0, 1, 0, 1], [1, 0, 0, 1, 0]]
     assert targets.discrete.tolist() == [1] and targets.continuous.tolist() == []
-    values = made.losses(states, targets)
+    values = action_heads.losses(states, targets)
     expected = hits = 0.0
     for row in (0, 2):
         for step in range(2):
-            logits = made.discrete(states[row, step]).detach()
+            logits = action_heads.discrete(states[row, step]).detach()
             right = True
             for first_option, count, choice in ((0, 3, 0), (3, 2, 1)):
                 own = logits[first_option : first_option + count]
@@ -267,7 +280,7 @@ def test_several_choices_add_up_and_are_right_together():
                 expected -= float((torch.tensor(shares) * own.log_softmax(dim=-1)).sum())
                 right &= int(own.argmax()) == int(shares.argmax())
             hits += right
-    single = made.losses(states[[1]], made.collate([windows[1]], LENGTH))
+    single = action_heads.losses(states[[1]], action_heads.collate([windows[1]], LENGTH))
     assert values["loss"].item() == pytest.approx((expected + single["loss"].item()) / 5, rel=1e-5)
     assert values["accuracy"].item() == pytest.approx((hits + single["accuracy"].item()) / 5)
     assert check_actions(plain_codec(), CHOICES) == [(5, "discrete_actions", "options of discrete actions")]
@@ -276,25 +289,29 @@ def test_several_choices_add_up_and_are_right_together():
 
 @torch.no_grad()
 def test_each_of_several_choices_is_made_among_its_legal_options():
-    made = heads()
+    action_heads = heads()
     legal = np.array([[True, False, False, False, True], [False, True, True, True, False]])
-    decided = made.decide(CHOICES, hidden(2), action_masks=legal)
+    decided = action_heads.decide(CHOICES, hidden(2), action_masks=legal)
     assert decided.actions[0].tolist() == [0, 1] and decided.actions[1, 0] in (1, 2) and decided.actions[1, 1] == 0
-    assert made.decide(CHOICES, hidden(2)).actions.shape == (2, 2)
+    assert action_heads.decide(CHOICES, hidden(2)).actions.shape == (2, 2)
 
 
 def test_illegal_options_are_no_part_of_the_loss():
-    made = heads()
+    action_heads = heads()
     masks = np.array([[True, True, False]])
     wanted = np.array([[1.0, 0.0, 9.0]], np.float32)
     masked = replace(window(THREE, [0], wanted), masks=masks)
     states = hidden(1, 1)
-    logits = made.discrete(states[0, 0])[:2].detach()
+    logits = action_heads.discrete(states[0, 0])[:2].detach()
     expected = -(torch.tensor(softmax([1.0, 0.0])) * logits.log_softmax(dim=-1)).sum().item()
-    assert made.losses(states, made.collate([masked], 1))["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert action_heads.losses(states, action_heads.collate([masked], 1))["loss"].item() == pytest.approx(
+        expected, rel=1e-5
+    )
     choices = np.array([[True, True, False, True, True]])
     wanted = np.array([[1.0, 0.0, 9.0, 2.0, 0.0]], np.float32)
     masked = replace(window(CHOICES, [[0, 0]], wanted), masks=choices)
-    second = made.discrete(states[0, 0])[3:5].detach()
+    second = action_heads.discrete(states[0, 0])[3:5].detach()
     expected -= (torch.tensor(softmax([2.0, 0.0])) * second.log_softmax(dim=-1)).sum().item()
-    assert made.losses(states, made.collate([masked], 1))["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert action_heads.losses(states, action_heads.collate([masked], 1))["loss"].item() == pytest.approx(
+        expected, rel=1e-5
+    )

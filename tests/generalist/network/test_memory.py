@@ -95,11 +95,12 @@ def test_memory_all_attends_to_every_earlier_step(name):
 def test_steps_without_memory_attend_to_the_prompt():
     network, (plain, _, other) = made("partial", "prompt"), windows()
     shown = replace(plain, prompt=parts_of(other, slice(0, 3)))
-    told = hidden(network, [plain, shown])
+    together = hidden(network, [plain, shown])
     for step in range(LENGTH):
         one = parts_of(plain, slice(step, step + 1))
-        torch.testing.assert_close(told[:, step], hidden(network, [one, replace(one, prompt=shown.prompt)], 1)[:, 0])
-    assert (told[0] - told[1]).abs().max() > 1e-3
+        alone = hidden(network, [one, replace(one, prompt=shown.prompt)], 1)[:, 0]
+        torch.testing.assert_close(together[:, step], alone)
+    assert (together[0] - together[1]).abs().max() > 1e-3
 
 
 @torch.no_grad()

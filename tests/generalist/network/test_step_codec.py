@@ -131,7 +131,7 @@ def test_a_sequences_loss_does_not_depend_on_other_sequences(continuous):
     together = codec.heads.losses(hidden, codec.heads.collate(windows, 5))
     alone = [codec.heads.losses(hidden[[row]], codec.heads.collate([each], 5)) for row, each in enumerate(windows)]
     for name in ("loss", "accuracy"):
-        sums = [float(told[name].detach()) * len(each) for told, each in zip(alone, windows, strict=True)]
+        sums = [float(values[name].detach()) * len(each) for values, each in zip(alone, windows, strict=True)]
         assert float(together[name].detach()) == pytest.approx(sum(sums) / sum(map(len, windows)), rel=1e-5)
     if continuous == "bins":  # against plain cross-entropy, dimension by dimension
         logits = codec.heads.numbers(hidden[1, :3], 2).log_softmax(dim=-1)

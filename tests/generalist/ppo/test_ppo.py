@@ -55,15 +55,15 @@ def test_truncated_episodes_are_bootstrapped_and_terminated_ones_are_not():
     expected = float(critic.points[100])
     collector = collector_for(network)
     collector.collect(NetworkPolicy(network), 20, ["test", 0])  # each Target episode is truncated and restarts
-    met = collector.collect(NetworkPolicy(network), 30, ["test", 1])
+    play = collector.collect(NetworkPolicy(network), 30, ["test", 1])
     ends = {
-        name: [segment.last_value for segment in met.segments if segment.window.task.name == name]
+        name: [segment.last_value for segment in play.segments if segment.window.task.name == name]
         for name in ("toy/counter", "toy/target")
     }
     # 30 steps in 3 environments: each Target is truncated after 20 steps and at the end; each Counter ends within 11.
     assert ends["toy/target"] == pytest.approx([expected] * 6)
     assert len(ends["toy/counter"]) >= 9 and np.count_nonzero(ends["toy/counter"]) <= 3
-    assert len(met.returns["toy/target"]) == 3 and "toy/recall" in met.returns
+    assert len(play.returns["toy/target"]) == 3 and "toy/recall" in play.returns
 
 
 @pytest.mark.parametrize(
@@ -87,20 +87,20 @@ def test_ratios_are_1_and_values_equal_before_the_first_update(model, codec):
     collector = collector_for(network, prompts=prompts)
     config = PPOConfig(minibatches=3)
     for iteration in range(3):
-        met = collector.collect(NetworkPolicy(network, prompts=prompts), 7, ["test", iteration])
-        assert sum(len(segment.window) - segment.context for segment in met.segments) == 7 * 9
-        minibatches = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
+        play = collector.collect(NetworkPolicy(network, prompts=prompts), 7, ["test", iteration])
+        assert sum(len(segment.window) - segment.context for segment in play.segments) == 7 * 9
+        minibatches = make_minibatches(network, play.segments, collector.spreads, config, np.random.default_rng(0))
         assert len(minibatches) == 3 and sum(map(len, minibatches)) == 7 * 9
         for minibatch in minibatches:
             hidden = minibatch.hidden(network)
             now = log_probs(distributions_of(network.heads, hidden, minibatch.choices), minibatch.choices)
             torch.testing.assert_close((now - minibatch.log_probs).exp(), torch.ones(len(now)), atol=1e-3, rtol=0)
             assert losses(network, minibatch, config)["clip_fraction"] == 0
-        for segment in met.segments:
+        for segment in play.segments:
             batch = network.collate([segment.window], 64, [np.random.default_rng(0)])
             hidden = network.action_states(batch)[0, segment.context : len(segment.window)]
             assert network.critic(hidden).detach().numpy() == pytest.approx(segment.values, rel=0.01, abs=0.5)
-    assert any(segment.context for segment in met.segments) == (model.get("context_length") != 1)
+    assert any(segment.context for segment in play.segments) == (model.get("context_length") != 1)
 
 
 def prompt_of(task):
@@ -173,9 +173,9 @@ def test_the_clipped_surrogate_matches_a_hand_computation():
     """Ratios of 2 and 1/2: improvements beyond the clip range are clipped, deteriorations are not."""
     network = network_of()
     collector = collector_for(network, [RECALL])
-    met = collector.collect(NetworkPolicy(network), 8, ["test"])
+    play = collector.collect(NetworkPolicy(network), 8, ["test"])
     config = PPOConfig(minibatches=1, clip_range=0.2)
-    [minibatch] = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
+    [minibatch] = make_minibatches(network, play.segments, collector.spreads, config, np.random.default_rng(0))
     ones = torch.ones(len(minibatch))
     for ratio, advantage, expected in ((2, 1, -1.2), (2, -1, 2.0), (0.5, 1, -0.5), (0.5, -1, 0.8)):
         moved = replace(
@@ -205,13 +205,13 @@ def test_advantages_and_critic_targets_have_the_same_scale_in_every_task():
     dealt = []
     for scale in (1.0, 1000.0):
         collector = collector_for(network, [COUNTER, RECALL])
-        met = collector.collect(NetworkPolicy(network), 20, ["test"])
-        own = [segment for segment in met.segments if segment.window.task == COUNTER]
+        play = collector.collect(NetworkPolicy(network), 20, ["test"])
+        own = [segment for segment in play.segments if segment.window.task == COUNTER]
         scaled = [
             replace(segment, window=replace(segment.window, rewards=segment.window.rewards * scale)) for segment in own
         ]
         collector.spreads[COUNTER.name].squares *= scale**2
-        segments = scaled + [segment for segment in met.segments if segment.window.task == RECALL]
+        segments = scaled + [segment for segment in play.segments if segment.window.task == RECALL]
         [minibatch] = make_minibatches(network, segments, collector.spreads, config, np.random.default_rng(0))
         dealt.append(minibatch)
     torch.testing.assert_close(dealt[0].advantages, dealt[1].advantages, atol=1e-4, rtol=1e-4)
@@ -223,12 +223,12 @@ def test_advantages_and_critic_targets_have_the_same_scale_in_every_task():
 def test_an_update_stops_at_the_kl_limit():
     network = network_of()
     collector = collector_for(network)
-    met = collector.collect(NetworkPolicy(network), 20, ["test"])
+    play = collector.collect(NetworkPolicy(network), 20, ["test"])
     updates = {}
     for target in (0.0, 1e-4):
         moved = network_of()
         config = PPOConfig(minibatches=2, epochs=5, learning_rate=1e-2, target_kl=target)
-        dealt = make_minibatches(moved, met.segments, collector.spreads, config, np.random.default_rng(0))
+        dealt = make_minibatches(moved, play.segments, collector.spreads, config, np.random.default_rng(0))
         updates[target] = Updates(moved, config).learn(dealt, np.random.default_rng(0))["updates"]
     assert updates[0.0] == 10 and updates[1e-4] == 2  # the second update is computed, but not applied
 
@@ -236,9 +236,9 @@ def test_an_update_stops_at_the_kl_limit():
 def test_a_nan_loss_does_not_change_the_weights():
     network = network_of()
     collector = collector_for(network)
-    met = collector.collect(NetworkPolicy(network), 10, ["test"])
+    play = collector.collect(NetworkPolicy(network), 10, ["test"])
     config = PPOConfig(minibatches=1)
-    [minibatch] = make_minibatches(network, met.segments, collector.spreads, config, np.random.default_rng(0))
+    [minibatch] = make_minibatches(network, play.segments, collector.spreads, config, np.random.default_rng(0))
     before = {name: values.clone() for name, values in network.state_dict().items()}
     broken = replace(minibatch, advantages=minibatch.advantages * float("nan"))
     with pytest.raises(FloatingPointError):

@@ -308,10 +308,10 @@ def test_it_learns_discrete_and_continuous_actions(tmp_path, loss, conditioning)
     config = DistillConfig(updates=300, batch_size=8, sequence_length=24, warmup=5, learning_rate=1e-2, loss=loss)
     model = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=24)
     codec = plain_codec("gato", conditioning=conditioning, bins=256, prompt_steps=2)
-    made = distill(make_run(tmp_path / "runs" / "r", suite), recordings, NetworkRecipe(config, model, codec))
-    log = read_log(made.folder / "log.jsonl")
+    artifact = distill(make_run(tmp_path / "runs" / "r", suite), recordings, NetworkRecipe(config, model, codec))
+    log = read_log(artifact.folder / "log.jsonl")
     assert log[-1]["distill/loss"] < log[0]["distill/loss"] - 1
-    policy = NetworkPolicy.load(made.folder, suite.tasks)
+    policy = NetworkPolicy.load(artifact.folder, suite.tasks)
     hits, returns = [], []
     for episode in rollout(policy, {task: range(1000, 1020) for task in suite}, keep_steps=True):
         if episode.task == COUNTER.name:

@@ -54,10 +54,10 @@ def window(task, steps=4, seed=0, **changes):
 def network(config=JAT, tasks=(), **sizes):
     torch.manual_seed(0)
     model = ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "feedforward": 64, "context_length": 7} | sizes)
-    made = make_network(model, config, [task.name for task in tasks])
-    for parameter in made.trunk.parameters():  # far from the near-identity of a new network
+    jat_network = make_network(model, config, [task.name for task in tasks])
+    for parameter in jat_network.trunk.parameters():  # far from the near-identity of a new network
         torch.nn.init.normal_(parameter, std=0.2)
-    return made.eval()
+    return jat_network.eval()
 
 
 def batch_of(codec, *windows, length=8):
@@ -178,29 +178,29 @@ def test_a_reward_is_an_input_of_the_next_observation(codec, task):
 
 @torch.no_grad()
 def test_padding_and_other_sequences_do_not_change_outputs():
-    made = network()
+    jat_network = network()
     windows = [window(task, steps) for task, steps in zip(TASKS, (3, 6, 1, 4, 5), strict=True)]
-    among = made.hidden(batch_of(made, *windows, length=12))
+    among = jat_network.hidden(batch_of(jat_network, *windows, length=12))
     each = []
     for played, hidden in zip(windows, among, strict=True):
-        alone = batch_of(made, played, length=2 * len(played))
-        states = made.hidden(alone)[0]
+        alone = batch_of(jat_network, played, length=2 * len(played))
+        states = jat_network.hidden(alone)[0]
         torch.testing.assert_close(hidden[: 2 * len(played)], states, atol=1e-5, rtol=0)
-        each.append({name: value * alone.weight for name, value in made.loss(alone).items()})
-    whole = batch_of(made, *windows, length=12)
-    for name, value in made.loss(whole).items():
+        each.append({name: value * alone.weight for name, value in jat_network.loss(alone).items()})
+    whole = batch_of(jat_network, *windows, length=12)
+    for name, value in jat_network.loss(whole).items():
         torch.testing.assert_close(value * whole.weight, torch.stack([one[name] for one in each]).sum())
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("task", [COUNTER, TARGET], ids=lambda task: task.name)
 def test_a_prediction_depends_neither_on_its_own_action_nor_on_later_steps(task):
-    made = network(context_length=16)
+    jat_network = network(context_length=16)
     played = window(task, 5)
-    before = made.hidden(batch_of(made, played, length=10))
+    before = jat_network.hidden(batch_of(jat_network, played, length=10))
     for name, first in (("observations", 4), ("actions", 5), ("rewards", 6), ("labels", None)):
         other = replace(played, **{name: changed(getattr(played, name), 2)})
-        hidden = made.hidden(batch_of(made, other, length=10))
+        hidden = jat_network.hidden(batch_of(jat_network, other, length=10))
         moved = ((hidden - before).abs().amax(dim=-1)[0] > 1e-6).nonzero()[:, 0].tolist()
         assert moved == ([] if first is None else list(range(first, 10))), name
 
@@ -209,12 +209,16 @@ def test_a_prediction_depends_neither_on_its_own_action_nor_on_later_steps(task)
 @pytest.mark.parametrize("conditioning", ["none", "task_id", "prompt"])
 @pytest.mark.parametrize("task", [COUNTER, TARGET, INSTRUCTED], ids=lambda task: task.name)
 def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, conditioning, monkeypatch):
-    made = network(replace(JAT, conditioning=conditioning), [COUNTER, task])  # sequences of three and a half steps
+    jat_network = network(
+        replace(JAT, conditioning=conditioning), [COUNTER, task]
+    )  # sequences of three and a half steps
     prompts = {one.name: window(one, 3, seed=5) for one in (COUNTER, task)} if conditioning == "prompt" else {}
-    heads, seen = made.heads, []
+    heads, seen = jat_network.heads, []
     original = heads.decide
     monkeypatch.setattr(heads, "decide", lambda task, hidden, *how: seen.append(hidden) or original(task, hidden, *how))
-    episodes = list(rollout(NetworkPolicy(made, "it", prompts), {task: range(3)}, envs_per_task=1, keep_steps=True))
+    episodes = list(
+        rollout(NetworkPolicy(jat_network, "it", prompts), {task: range(3)}, envs_per_task=1, keep_steps=True)
+    )
     assert max(episode.length for episode in episodes) > 4
     for episode in episodes:
         steps = episode.steps
@@ -222,7 +226,7 @@ def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, con
             task, steps["observations"][:-1], steps["labels"], None, steps["actions"], steps["rewards"],
             prompt=prompts.get(task.name),
         )  # fmt: skip
-        whole = made.hidden(batch_of(made, played, length=2 * episode.length))[0, 0::2]
+        whole = jat_network.hidden(batch_of(jat_network, played, length=2 * episode.length))[0, 0::2]
         acting = torch.cat([seen.pop(0) for _ in range(episode.length)])
         torch.testing.assert_close(acting, whole, atol=1e-5, rtol=0)
     assert not seen
@@ -232,11 +236,11 @@ def test_acting_over_a_cache_gives_the_hidden_states_of_whole_episodes(task, con
 def test_only_its_own_sequence_attends_to_a_prompt_and_prompts_are_saved_with_the_weights(recordings, tmp_path):  # noqa: F811
     from benchmarks.play.trajectories import Trajectories
 
-    made = network(replace(JAT, conditioning="prompt"))
+    jat_network = network(replace(JAT, conditioning="prompt"))
     shown, alone = window(COUNTER, 3, seed=1), window(COUNTER, 3)
 
     def hidden(prompt):
-        return made.hidden(batch_of(made, alone, replace(alone, prompt=prompt), alone))
+        return jat_network.hidden(batch_of(jat_network, alone, replace(alone, prompt=prompt), alone))
 
     before = hidden(shown)
     torch.testing.assert_close(before[0], before[2])
@@ -244,7 +248,7 @@ def test_only_its_own_sequence_attends_to_a_prompt_and_prompts_are_saved_with_th
         moved = (hidden(replace(shown, **{name: changed(getattr(shown, name), 1)})) - before).abs().amax(dim=(1, 2))
         assert (moved > 1e-5).tolist() == [False, True, False], name
     best = demonstration(COUNTER, Trajectories(recordings[COUNTER.name].folder), 3)
-    save_network(tmp_path, made, {COUNTER.name: best})
+    save_network(tmp_path, jat_network, {COUNTER.name: best})
     again = load_prompts(tmp_path, [COUNTER])[COUNTER.name]
     assert best.rewards.any()
     torch.testing.assert_close(hidden(again), hidden(best), atol=0, rtol=0)
@@ -255,8 +259,8 @@ def test_it_learns_discrete_and_continuous_actions_in_the_same_weights(recording
     settings = {"updates": 800, "batch_size": 8, "sequence_length": 8, "warmup": 20, "learning_rate": 1e-2}
     config = plain_codec("jat", continuous=continuous, observation_loss=0.005)
     run, recipe = make_run(tmp_path / "runs" / "r", SUITE), NetworkRecipe(DistillConfig(**settings), MODEL, config)
-    made = distill(run, recordings, recipe)
-    policy = NetworkPolicy.load(made.folder, SUITE.tasks)
+    jat_network = distill(run, recordings, recipe)
+    policy = NetworkPolicy.load(jat_network.folder, SUITE.tasks)
     hits, distances = [], []
     for episode in rollout(policy, {task: range(1000, 1010) for task in SUITE}, keep_steps=True):
         if episode.task == COUNTER.name:
