@@ -170,7 +170,10 @@ def elo_rounds(board: Scoreboard) -> dict[str, Any] | None:
     chart = lines_by_round(rows, "Elo", "Elo, 95 % intervals; random play is at 0", description, marks=marks)
     chosen = "games/connect-four" if "games/connect-four" in tasks else tasks[0]
     shown = [{"filter": "datum.task == shown"}]
-    layers = [layer | {"transform": shown} if "data" in layer else layer for layer in chart["layer"]]
+    name = {"text": {"field": "task"}, "x": {"value": 550}, "y": {"value": 12}, "color": {"value": "#767676"}}
+    title = {"data": {"values": [{"task": task} for task in tasks]}, "encoding": name}
+    titles = title | {"mark": {"type": "text", "align": "right"}}
+    layers = [layer | {"transform": shown} if "data" in layer else layer for layer in [*chart["layer"], titles]]
     menu = {"name": "shown", "value": chosen, "bind": {"input": "select", "options": tasks, "name": "game "}}
     return chart | {"params": [menu], "transform": shown, "layer": layers}
 

@@ -19,7 +19,6 @@ from benchmarks.play.slots import Slot, close_all, policy_input
 from benchmarks.scoring.agents import AgentId
 from benchmarks.tasks import Suite, Task, make_env
 from benchmarks.tasks.games.positions import moves_and_values, tic_tac_toe_positions
-from benchmarks.tasks.games.solvers import has_line
 
 BATCH = 250
 """Positions in one forward pass."""
@@ -136,7 +135,6 @@ def _reached_moves(policy: Policy, task: Task, num_envs: int) -> dict[int, int]:
         replies = {
             (mine, theirs | 1 << square)
             for mine, theirs in moved
-            if not has_line(mine)
             for square in range(9)
             if not (mine | theirs) >> square & 1
         }

@@ -46,7 +46,7 @@ def test_the_page_shows_tables_charts_and_sample_games(results, tmp_path):
     write_games(tmp_path, [GAME, replace(GAME, agent="expert", round=None, outcome=1.0), replace(GAME, outcome=0.0)])
     html = page(results, tmp_path)
     assert '<a href="#games">Games</a>' in html and 'id="chart-elo"' in html and 'id="chart-optimal-moves"' in html
-    assert f"{THREE}: outcomes and Elo" in html and "moves in fixed positions" in html
+    assert f"<h3>{THREE}: outcomes and Elo</h3>" in html and "<h3>games: moves in fixed positions</h3>" in html
     places = [
         html.index(f"<summary>{title} against mcts-10 in 3 moves</summary>")
         for title in ("expert (o) won", "generalist round 1 (o) lost", "generalist round 1 (o) drew")

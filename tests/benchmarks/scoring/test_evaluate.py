@@ -223,8 +223,11 @@ def test_moves_in_fixed_positions_are_part_of_the_scores_and_chosen_once(tmp_pat
     assert all(first[game.task, game.agent].total_return == game.outcome for game in games)
     monkeypatch.setattr(playing, "moves_in_positions", lambda *arguments: pytest.fail("chosen again"))
     assert evaluate(run, players, gate, config) == results and read_games(run.folder) == games
+    before = score_artifact(run, players[1], suite, config).fingerprint
+    monkeypatch.setitem(moves._POSITIONS, "tic_tac_toe", lambda: ("", "0"))
+    assert score_artifact(run, players[1], suite, config).fingerprint != before, "other positions, other scores"
+    monkeypatch.undo()
     one = replace(run, folder=tmp_path / "other" / "r", workers=1)
-    monkeypatch.setattr(playing, "moves_in_positions", moves.moves_in_positions)
     assert evaluate(one, players, gate, config).moves == results.moves
 
 

@@ -138,6 +138,7 @@ def test_charts_show_elo_and_optimal_moves_by_round(board):
     assert [(mark["name"], mark["task"]) for mark in marks] == [
         (name, task) for task in (FOUR, THREE) for name in ("random", "mcts-10")
     ]
+    assert [mark["mark"] for mark in marks[:2]] == [0, board.games.elo[FOUR]["opponent mcts-10"].value]
     assert [row["optimal"] for row in optimal["data"]["values"] if row["side"] == "generalist"] == [0.5, 1.0]
 
 
