@@ -51,8 +51,8 @@ def dataset_episodes(task: Task, name: str, *, warn: bool = False) -> Iterator[E
         console.warn(f"dataset {name} of task {task.name}: {unfinished} unfinished episodes are left out.")
     if finished < 2:
         raise GatitoError(
-            f"dataset {name} of task {task.name} has {finished} finished episodes, but a score needs two: "
-            "give the task a larger one, or leave it out with tasks=[…]."
+            f"dataset {name} of task {task.name} has {finished} finished episode{'s' * (finished != 1)}, but a score "
+            "needs two: give the task a larger one, or leave it out with tasks=[…]."
         )
 
 

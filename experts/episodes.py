@@ -148,6 +148,11 @@ def _packed(space: gym.Space, values: Any, place: str, *, bounded: bool = False)
             f"{place} have shape {rows.shape[1:]} and type {rows.dtype}, the task's space is {space}: give it its own "
             "dataset."
         )
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        where = ", ".join(map(str, np.argwhere(~np.isfinite(rows))[0]))
+        raise GatitoError(
+            f"{place} have {rows[~np.isfinite(rows)][0]} at index {where}: give the task its own dataset."
+        )
     with np.errstate(over="ignore"):
         cast = rows.astype(space.dtype)
     low, high = -np.inf, np.inf

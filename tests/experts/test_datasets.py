@@ -152,7 +152,7 @@ def test_an_unfinished_last_episode_is_left_out_with_a_warning(tmp_path, capfd):
 @pytest.mark.parametrize("lengths, last", [((3,), True), ((3, 3), False)])
 def test_a_dataset_with_one_finished_episode_is_rejected(tmp_path, lengths, last):
     with pytest.raises(
-        GatitoError, match=r"has 1 finished episodes, but a score needs two: .* leave it out with tasks="
+        GatitoError, match=r"has 1 finished episode, but a score needs two: .* leave it out with tasks="
     ):
         episodes_of(make_dataset(tmp_path, lengths=lengths, last=last))
 

@@ -135,6 +135,11 @@ def test_costs_are_kept_and_summed(tmp_path):
             r"have shape \(5,\) and type float32, the task's space is Box",
         ),
         ({"observations": np.zeros((4, 2), "U3")}, "and type <U3, the task's space is Box"),
+        (
+            {"observations": np.array([[0, 0], [0, np.nan], [0, 0], [0, 0]], np.float32)},
+            "observations have nan at index 1, 1",
+        ),
+        ({"observations": np.full((4, 2), np.inf)}, "observations have inf at index 0, 0"),
         ({"observations": None}, "has no observations: see docs/data.md"),
         ({"actions": np.full(3, 7)}, r"actions are not within the task's space Discrete\(3\)"),
         ({"actions": np.full(3, 0.5)}, "actions have shape .* and type float64"),

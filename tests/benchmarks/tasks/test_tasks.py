@@ -1,7 +1,9 @@
+import gymnasium as gym
 import pytest
 
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, check_suite_file, make_env, spaces
+from benchmarks.tasks.gymnasium_ids import register_tasks
 from tests.conftest import make_task
 
 
@@ -149,3 +151,13 @@ def test_a_suite_must_not_use_environment_variables(suite):
 def test_a_suite_has_a_name_and_tasks(suite, words):
     with pytest.raises(FatalError, match=words):
         check_suite_file(suite)
+
+
+@pytest.mark.parametrize("steps", ["env_steps", "steps"])  # before 2026-11-29, the column was called steps
+def test_a_table_of_experts_names_the_tasks_to_register_whatever_its_other_columns_are_called(tmp_path, steps):
+    table = tmp_path / "experts.csv"
+    table.write_text(f"task,algorithm,{steps}\nclassic/cartpole,ppo,100\ntoy/new-{steps},ppo,0\n")
+    assert register_tasks(table, "nowhere:make") == ["gatito/classic-cartpole-v0", f"gatito/toy-new-{steps}-v0"]
+    assert register_tasks(tmp_path / "none.csv", "nowhere:make") == []
+    spec = gym.registry.pop(f"gatito/toy-new-{steps}-v0")
+    assert spec.kwargs == {"task": f"toy/new-{steps}"} and spec.entry_point == "nowhere:make"
