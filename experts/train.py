@@ -30,10 +30,11 @@ from benchmarks.runs.tracking import Log, Mirror, pump
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.scores import metric_value
 from benchmarks.tasks import Task
+from benchmarks.tasks.metrics import METRICS
 from experts.datasets import dataset_digest, dataset_episodes
 from experts.load import POLICY, RECIPE
 from experts.programs.scripted import check_program, make_program
-from experts.recipe import DATASET, IMPORTED, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
+from experts.recipe import ALGORITHMS, DATASET, IMPORTED, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
 from experts.released import adopt_released_expert, released_digest, resume_released_training
 from experts.sb3.model_files import model_digests
 from experts.selection import is_best, is_trained, judge
@@ -51,7 +52,7 @@ def expert_artifact(
 ) -> Artifact:
     """The artifact of a task's expert in a folder of the run, with the settings that determine its content."""
     settings: dict[str, Any] = {"task": task.digest, "metric": task.metric, "recipe": decisive(recipe)}
-    settings |= {"reference": task.reference}
+    settings |= {"reference": task.reference} | METRICS.code(task.metric)
     if recipe.algorithm == RELEASED:
         settings |= {"released": released_digest(task, Path(config.released))}
     elif recipe.algorithm == DATASET:
@@ -60,6 +61,7 @@ def expert_artifact(
         settings |= {"seed": run.seed, "gate_episodes": config.gate_episodes}
     if recipe.algorithm == IMPORTED:
         settings |= {"model": model_digests(task, recipe)}
+    settings |= PROGRAMS.code(recipe.algorithm) | ALGORITHMS.code(recipe.algorithm)
     if recipe.trained:
         settings |= {"checkpoints": config.checkpoints, "selection_episodes": config.selection_episodes}
     return Artifact(run.folder / folder / task.name, "expert", settings)

@@ -20,6 +20,7 @@ from benchmarks.runs.stage import STAGES, require
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task
+from generalist.amplifiers import AMPLIFIERS
 from generalist.checks import Settings
 from generalist.config.networks import network_class
 from generalist.config.recipe import NetworkRecipe, generalist_artifact
@@ -287,7 +288,7 @@ class Generalist:
             earlier=earlier,
             episodes=self.config.ida.episodes,
             num_envs=self.config.ida.num_envs,
-            how=ida.scored_options | self._how(),
+            how=ida.scored_options | AMPLIFIERS.code(str(ida.options.get("name"))) | self._how(),
         )
 
     def _network_agent(self, agent: AgentId, network: Artifact) -> Agent:

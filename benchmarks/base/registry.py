@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
+from benchmarks.base.code import code_digest
 from benchmarks.base.errors import FatalError, text_of, unknown
 from benchmarks.base.names import check_name
 from benchmarks.base.project import install_remedy
@@ -40,6 +41,7 @@ class Registry(Generic[Entry]):
         """Args: see the attributes; ``entries`` are the project's own."""
         self.kind, self.attributes, self.reserved = kind, attributes, reserved
         self._entries: dict[str, str | Entry] = dict(entries)
+        self._own = frozenset(entries)
 
     def register(self, name: str, entry: str | Entry) -> None:
         """Add an entry. Registering the same entry again has no effect.
@@ -75,6 +77,17 @@ class Registry(Generic[Entry]):
         found = import_object(entry, f"{self.kind} {name!r}")
         self._check(name, found)
         return cast(Entry, found)
+
+    def code(self, name: str) -> dict[str, str]:
+        """For fingerprints: a digest of the package of an entry that a plugin registered; nothing for the project's."""
+        if name in self._own or name not in self._entries:
+            return {}
+        entry = self._entries[name]
+        path = entry if isinstance(entry, str) else getattr(entry, "path", None)
+        if isinstance(path, str):
+            return {"code": code_digest(path.partition(":")[0])}
+        module = getattr(entry, "__module__", None) or getattr(entry, "__name__", None) or type(entry).__module__
+        return {"code": code_digest(str(module))}
 
     def _check(self, name: str, entry: object) -> None:
         missing = [attribute for attribute in self.attributes if not hasattr(entry, attribute)]

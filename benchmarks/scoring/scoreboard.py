@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.base.errors import FatalError, text_of
 from benchmarks.base.registry import Registry
 from benchmarks.scoring import statistics
 from benchmarks.scoring.agents import AgentId
@@ -257,13 +258,33 @@ def _suite_score(agent: AgentId, f: Replicates) -> SuiteScore:
     aggregates = {}
     for name in AGGREGATES:
         aggregate = AGGREGATES.load(name)
-        replicates = combine(aggregate.function, f)
+        replicates = combine(functools.partial(_applied, name, aggregate), f)
         bounds = (aggregate.low, aggregate.high)
         limits = count_interval(replicates) if aggregate.counts else interval(replicates, bounds)
         aggregates[name] = _estimate(replicates.estimate, limits)
     curve = combine(lambda values: statistics.share_at_or_above(values, THRESHOLDS), f)
     limits = count_interval(curve)
     return SuiteScore(agent, aggregates, tuple(_estimate(curve.estimate, limits, k) for k in range(len(THRESHOLDS))))
+
+
+def _applied(name: str, aggregate: Aggregate, fractions: np.ndarray) -> np.ndarray:
+    """An aggregate of fractions, ``(…, tasks)`` → ``(…)``.
+
+    Raises:
+        FatalError: if its function fails, or returns another shape or NaN.
+    """
+    try:
+        found = np.asarray(aggregate.function(fractions), dtype=np.float64)
+    except Exception as error:
+        raise FatalError(f"aggregate {name} fails on fractions {fractions.shape}: {text_of(error)}") from error
+    if found.shape != fractions.shape[:-1]:
+        raise FatalError(
+            f"aggregate {name} turns fractions {fractions.shape} into {found.shape}: its function must work on the "
+            "last axis, such as f.min(axis=-1)."
+        )
+    if np.isnan(found).any() and not np.isnan(fractions).any():
+        raise FatalError(f"aggregate {name} is not a number for some fractions: let its function return numbers only.")
+    return found
 
 
 def _improvements(

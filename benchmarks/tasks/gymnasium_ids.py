@@ -1,9 +1,13 @@
 """Gymnasium ids of gatito's tasks: ``gymnasium.make("gatito/classic-cartpole-v0")``."""
 
 import csv
+import functools
 from pathlib import Path
 
 import gymnasium as gym
+
+from benchmarks.base.code import code_digest, package_spec
+from benchmarks.base.project import CODE
 
 
 def register_tasks(table: Path, entry_point: str) -> list[str]:
@@ -32,3 +36,21 @@ def register_tasks(table: Path, entry_point: str) -> list[str]:
 def task_id(name: str) -> str:
     """``classic/cartpole`` → ``gatito/classic-cartpole-v0``."""
     return f"gatito/{name.replace('/', '-')}-v0"
+
+
+@functools.cache
+def code_of(env_id: str) -> dict[str, str]:
+    """For fingerprints: a digest of a registered environment's package, if it is neither installed nor the project's.
+
+    An installed package changes with its version; a module that somebody works on changes at any time.
+    """
+    spec = gym.registry.get(env_id.rpartition(":")[2])
+    entry = spec.entry_point if spec else None
+    if entry is None:
+        return {}
+    module = entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
+    found = package_spec(module)
+    origin = Path(found.origin).resolve() if found and found.origin else None
+    if origin is None or "site-packages" in origin.parts or origin.is_relative_to(CODE / "benchmarks"):
+        return {}
+    return {"code": code_digest(module)}

@@ -17,6 +17,7 @@ from benchmarks.base.registry import Registry
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.tasks.canonical import Canonical, canonical
 from benchmarks.tasks.guard import Guarded
+from benchmarks.tasks.gymnasium_ids import code_of
 from benchmarks.tasks.metrics import METRICS
 from benchmarks.tasks.watch import WATCH, OutOfTimeError, Stopwatch
 
@@ -126,8 +127,8 @@ class Task:
     @functools.cached_property
     def digest(self) -> str:
         """Digest of everything that determines the observations; part of every artifact of the task."""
-        names = ("family", "env_id", "horizon")
-        return digest({name: getattr(self, name) for name in names} | {"kwargs": dict(self.kwargs)})
+        named = {name: getattr(self, name) for name in ("family", "env_id", "horizon")}
+        return digest(named | {"kwargs": dict(self.kwargs)} | (FAMILIES.code(self.family) or code_of(self.env_id)))
 
     def __hash__(self) -> int:
         return hash((self.name, self.digest))

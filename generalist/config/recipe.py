@@ -8,6 +8,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from generalist.config.codec import CodecConfig
+from generalist.config.networks import NETWORKS
 from generalist.config.settings import DistillConfig, ModelConfig
 
 
@@ -53,5 +54,5 @@ def _network_artifact(
         "model": decisive(recipe.model),
         "codec": decisive(recipe.codec),
         "seed": seed,
-    }
+    } | NETWORKS.code(recipe.codec.name)
     return Artifact(folder, kind, settings, {task: artifact.fingerprint for task, artifact in recordings.items()})

@@ -21,9 +21,10 @@ from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from benchmarks.tasks import Suite, Task, full_names
 from benchmarks.tasks.games import as_self_play, is_self_play
-from generalist.amplifiers import make_amplifier
+from generalist.amplifiers import AMPLIFIERS, make_amplifier
 from generalist.amplifiers.amplifier import Amplifier, AmplifierContext
 from generalist.config.ida import IdaConfig
+from generalist.config.networks import NETWORKS
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DaggerConfig, DistillConfig, ModelConfig
 from generalist.ida.player import PlayerSpec
@@ -238,7 +239,7 @@ class Ida:
                 "noise": self.config.noise,
                 "seed": self.run.seed,
             }
-            config |= settings
+            config |= {**settings, **AMPLIFIERS.code(str(self.options.get("name")))}
             if self.config.num_envs != IdaConfig.num_envs:
                 config["num_envs"] = self.config.num_envs
             if self.config.shards != 1:
@@ -262,7 +263,7 @@ class Ida:
             "codec": decisive(self.recipe.codec),
             "round": number,
             "seed": self.run.seed,
-        }
+        } | NETWORKS.code(self.recipe.codec.name)
         if self.solved:
             settings["solved"] = True
         inputs = {"before": before.fingerprint}

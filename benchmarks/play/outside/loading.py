@@ -1,14 +1,14 @@
 """Load an agent that a setting names, such as ``+agents.mine=my_package.module:load``."""
 
-import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.base.code import code_digest
 from benchmarks.base.errors import FatalError
-from benchmarks.base.files import digest, file_digest
+from benchmarks.base.files import file_digest
 from benchmarks.base.plugins import search_working_folder
 from benchmarks.base.registry import import_object
 from benchmarks.base.settings import build, setting
@@ -58,10 +58,11 @@ class AgentConfig:
     def identity(self) -> dict[str, Any]:
         """Everything that determines how the agent acts: path, options, and digests of its code and files."""
         module = self.load.partition(":")[0]
+        search_working_folder()
         return {
             "load": self.load,
             "options": dict(self.options),
-            "code": _code_digest(module),
+            "code": code_digest(module),
             "files": {file: file_digest(Path(file)) for file in self.files},
         }
 
@@ -152,18 +153,6 @@ def _call(name: str, callee: Callable[..., Any], arguments: Mapping[str, Any]) -
             f"{', '.join(_parameters(callee)) or 'none'}."
         )
     return checked_call(name, "while it was made", callee, **arguments)
-
-
-def _code_digest(module: str) -> str:
-    """Digest of all Python files of a module's top package, or of its file; of nothing if it has neither."""
-    search_working_folder()
-    top = module.partition(".")[0]
-    spec = importlib.util.find_spec(top)
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
-    if not folders and spec and spec.origin and Path(spec.origin).is_file():
-        files = [Path(spec.origin)]
-    return digest({file.name: file_digest(file) for file in files} | {"files": len(files)})
 
 
 def _shown(found: object) -> str:

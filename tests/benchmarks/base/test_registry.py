@@ -65,3 +65,22 @@ def test_a_wrong_import_path_gets_one_line(tmp_path, monkeypatch, path, line):
     with pytest.raises(FatalError) as refused:
         import_object(path, "my entry")
     assert line in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_code_of_a_plugins_entry_is_part_of_fingerprints_and_the_projects_is_not(tmp_path, monkeypatch):
+    package = tmp_path / "things_for_codes"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "inner/part.py"):
+        (package / name).write_text("class Part: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry("thing", {"own": "collections:Counter"})
+    registry.register("path", "things_for_codes.inner.part:Part")
+    registry.register("object", import_object("things_for_codes.inner.part:Part", "thing"))
+    registry.register("module", import_object("things_for_codes.inner.part", "thing"))
+    assert registry.code("own") == registry.code("unknown") == {}
+    before = registry.code("path")
+    assert before == registry.code("object") == registry.code("module") and before["code"]
+    (package / "inner" / "__init__.py").write_text("class Part: pass  # changed\n")
+    assert registry.code("path") != before
+    registry.register("notebook", type("Part", (), {"__module__": "__main__"}))
+    assert registry.code("notebook")["code"]

@@ -1,10 +1,13 @@
+import functools
 import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks.scoring.scoreboard import AGGREGATES, THRESHOLDS, Estimate, score
+from benchmarks.base.errors import FatalError
+from benchmarks.scoring.scoreboard import AGGREGATES, THRESHOLDS, Aggregate, Estimate, _applied, score
+from benchmarks.scoring.statistics import Replicates, combine
 from tests.conftest import agent_id, make_results
 
 
@@ -216,3 +219,18 @@ def test_the_closed_form_is_over_seeds_or_over_the_episodes_of_one():
     by_episode = {row.task: row for row in board(one_seed(TASKS)).tasks if row.agent.name == "generalist"}
     # S - R = 4, 4, 3, 5 and E - R = 10, episode by episode: (4 -+ 3.1824463 * sqrt(2 / 3 / 4)) / 10.
     assert by_episode["toy/x"].fieller == pytest.approx((0.4 - 0.1299228, 0.4 + 0.1299228))
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        (lambda f: f.min(), r"aggregate wrong turns fractions \(\d+, 3\) into \(\): .* must work on the last axis"),
+        (lambda f: f.min(axis=0), "aggregate wrong turns fractions"),
+        (lambda f: f.nothing, "aggregate wrong fails on fractions .*nothing"),
+        (lambda f: f.min(axis=-1) * np.nan, "aggregate wrong is not a number"),
+    ],
+)
+def test_an_aggregate_that_cannot_be_right_gets_one_line(function, line):
+    f = Replicates(np.ones(3), np.ones((7, 3)), np.ones((7, 3)), 1, 5)
+    with pytest.raises(FatalError, match=line):
+        combine(functools.partial(_applied, "wrong", Aggregate(function)), f)
