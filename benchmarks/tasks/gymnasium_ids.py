@@ -38,19 +38,24 @@ def task_id(name: str) -> str:
     return f"gatito/{name.replace('/', '-')}-v0"
 
 
-@functools.cache
 def code_of(env_id: str) -> dict[str, str]:
     """For fingerprints: a digest of a registered environment's package, if it is neither installed nor the project's.
 
     An installed package changes with its version; a module that somebody works on changes at any time.
     """
-    spec = gym.registry.get(env_id.rpartition(":")[2])
-    entry = spec.entry_point if spec else None
-    if entry is None:
-        return {}
-    module = entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
+    module, _, name = env_id.rpartition(":")  # module:id is imported only when the environment is made
+    spec = gym.registry.get(name)
+    if not module and spec and spec.entry_point:
+        entry = spec.entry_point
+        module = entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
+    return _code_of_module(module) if module else {}
+
+
+@functools.cache
+def _code_of_module(module: str) -> dict[str, str]:
     found = package_spec(module)
-    origin = Path(found.origin).resolve() if found and found.origin else None
+    places = [found.origin or "", *(found.submodule_search_locations or ())] if found else []
+    origin = next((Path(place).resolve() for place in places if place), None)
     if origin is None or "site-packages" in origin.parts or origin.is_relative_to(CODE / "benchmarks"):
         return {}
     return {"code": code_digest(module)}

@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.tasks import Suite, SuiteConfig, Task, TaskConfig, check_suite_file, make_env, spaces
-from benchmarks.tasks.gymnasium_ids import register_tasks
+from benchmarks.tasks.gymnasium_ids import _code_of_module, code_of, register_tasks
 from tests.conftest import make_task
 
 
@@ -161,3 +161,16 @@ def test_a_table_of_experts_names_the_tasks_to_register_whatever_its_other_colum
     assert register_tasks(tmp_path / "none.csv", "nowhere:make") == []
     spec = gym.registry.pop(f"gatito/toy-new-{steps}-v0")
     assert spec.kwargs == {"task": f"toy/new-{steps}"} and spec.entry_point == "nowhere:make"
+
+
+def test_the_code_of_ones_own_environment_is_part_of_its_digest_and_an_installed_ones_is_not(tmp_path, monkeypatch):
+    (tmp_path / "env_for_codes.py").write_text("class Env: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    gym.register("EnvForCodes-v0", "env_for_codes:Env")
+    _code_of_module.cache_clear()
+    before = code_of("EnvForCodes-v0")
+    assert before["code"] and before == code_of("env_for_codes:EnvForCodes-v0")
+    (tmp_path / "env_for_codes.py").write_text("class Env: changed = True\n")
+    _code_of_module.cache_clear()  # a process keeps the code that it has imported
+    assert code_of("EnvForCodes-v0") != before
+    assert code_of("CartPole-v1") == code_of("connect_four") == {}
