@@ -208,7 +208,7 @@ def test_a_damaged_zip_is_named_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(GatitoError, match="lacks.zip has no policy.pth: it is not a model"):
         import_model(CARTPOLE, recipe(tmp_path / "lacks.zip"))
     rewritten(tmp_path / "model.zip", tmp_path / "deep.zip", data="[" * 100_000)
-    with pytest.raises(GatitoError, match="deep.zip is no model"):
+    with pytest.raises(GatitoError, match="deep.zip is not a model"):
         import_model(CARTPOLE, recipe(tmp_path / "deep.zip"))
     with pytest.raises(GatitoError, match="nowhere.zip of task toy/cartpole is no file"):
         import_model(CARTPOLE, recipe(tmp_path / "nowhere.zip"))
