@@ -17,9 +17,9 @@ from benchmarks.base.seeds import derive, stream
 from benchmarks.play.policy import Policy
 from benchmarks.play.slots import Slot, policy_input
 from benchmarks.tasks import Suite, Task, make_env
+from benchmarks.tasks.games import as_self_play
 from benchmarks.tasks.games.environment import BoardGame
 from benchmarks.tasks.games.notation import diagram, legal_moves
-from benchmarks.tasks.games.opponents import SELF
 
 _QUIT = "q"
 _SIDES = "xo"
@@ -50,8 +50,7 @@ def play_in_terminal(policy: Policy, task: Task, seed: int, read: Callable[[str]
         seed: decides the policy's random choices.
         read: asks for a line; raises EOFError at the end of the input.
     """
-    # With opponent self, both sides move by ``step``, and the horizon is in moves of both.
-    both = replace(task, kwargs={**task.kwargs, "opponent": [SELF]}, horizon=2 * task.horizon)
+    both = as_self_play(task)  # the moves of both sides are steps
     slot = Slot(0, both, make_env(both))
     with closing(slot.env):
         console.say(f"{task.name} against {policy.name}. Type a move, or {_QUIT} to leave.")

@@ -76,6 +76,32 @@ class AgentId:
         return self.in_same_run(name, agents) or AgentId(name)
 
 
+@dataclass(frozen=True)
+class AgentRow:
+    """What a line about one agent on one task begins with.
+
+    Attributes:
+        suite: the suite's name.
+        task: the task's name.
+        agent: the agent's name; with ``round`` and ``label`` its :class:`AgentId`.
+        round: the agent's round of amplification and distillation; None before any.
+        label: the agent's configuration in a comparison.
+        train_seed: the agent's training seed.
+    """
+
+    suite: str
+    task: str
+    agent: str
+    round: int | None
+    label: str
+    train_seed: int
+
+    @property
+    def agent_id(self) -> AgentId:
+        """The agent's identity."""
+        return AgentId(self.agent, self.round, self.label)
+
+
 def describe_agent(name: str) -> str:
     """A short description of an agent."""
     return AGENTS.get(name, "from outside the project")

@@ -16,7 +16,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
 from benchmarks.play.policy import Policy
 from benchmarks.play.slots import Slot, close_all, policy_input
-from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.agents import AgentId, AgentRow
 from benchmarks.tasks import Suite, Task, make_env
 from benchmarks.tasks.games.positions import moves_and_values, tic_tac_toe_positions
 
@@ -34,31 +34,14 @@ _NOT_ASKED = "."
 
 
 @dataclass(frozen=True)
-class MoveRow:
+class MoveRow(AgentRow):
     """One agent's moves in the fixed positions of one game: a line of ``moves.csv``.
 
     Attributes:
-        suite: the suite's name.
-        task: the task's name.
-        agent: the agent's name; with ``round`` and ``label`` its :class:`AgentId`.
-        round: the agent's round.
-        label: the agent's configuration in a comparison.
-        train_seed: the agent's training seed.
         moves: the action in each position, a digit; ``.`` where the agent was not asked.
     """
 
-    suite: str
-    task: str
-    agent: str
-    round: int | None
-    label: str
-    train_seed: int
     moves: str
-
-    @property
-    def agent_id(self) -> AgentId:
-        """The agent's identity."""
-        return AgentId(self.agent, self.round, self.label)
 
     def actions(self, positions: int) -> np.ndarray:
         """``(positions,)`` int64; -1 where the agent was not asked.

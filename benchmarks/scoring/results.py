@@ -14,21 +14,15 @@ from benchmarks.base.csv_rows import read_csv, repeated, to_csv
 from benchmarks.base.errors import GatitoError, refuse, unknown
 from benchmarks.base.files import update_text
 from benchmarks.base.seals import check_seal, seal
-from benchmarks.scoring.agents import ANCHORS, AgentId, is_agent_name
+from benchmarks.scoring.agents import ANCHORS, AgentId, AgentRow, is_agent_name
 from benchmarks.scoring.moves import MoveRow
 
 
 @dataclass(frozen=True)
-class ScoreRow:
+class ScoreRow(AgentRow):
     """One test episode of one agent: a line of ``scores.csv``.
 
     Attributes:
-        suite: the suite's name.
-        task: the task's name.
-        agent: the agent's name; with ``round`` and ``label`` its :class:`AgentId`.
-        round: the agent's round of amplification and distillation; None before any.
-        label: the agent's configuration in a comparison.
-        train_seed: the agent's training seed.
         episode_seed: seed of the episode's start and random stream.
         total_return: undiscounted sum of rewards.
         length: environment steps.
@@ -36,22 +30,11 @@ class ScoreRow:
         cost: sum of the environment's hidden costs; None if it has none. The column is missing if no row has a cost.
     """
 
-    suite: str
-    task: str
-    agent: str
-    round: int | None
-    label: str
-    train_seed: int
     episode_seed: int
     total_return: float = field(metadata={"column": "return"})
     length: int
     success: bool | None
     cost: float | None = field(default=None, metadata={"optional": True})
-
-    @property
-    def agent_id(self) -> AgentId:
-        """The agent's identity."""
-        return AgentId(self.agent, self.round, self.label)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.tasks import Task, spaces
+from benchmarks.tasks.games.boards import SHAPE as BOARD
 from benchmarks.tasks.images import channels_first, channels_of, from_channels_first, image_layout, image_size
 from benchmarks.tasks.observations import packed_dtype
 from generalist.network.images import resized
@@ -16,8 +17,6 @@ Modalities = dict[str, np.ndarray]
 width) uint8, ``grid`` (…, rows, columns, 3) uint8, ``text`` (…, bytes) uint8. A task has some of them. For a network
 that reads boards by convolutions, the ``vector`` of a board game is a ``board`` (…, planes, rows, columns)."""
 
-BOARD = (3, 6, 7)
-"""The planes, rows and columns of a board: the mover's pieces, the other player's, and the board's squares."""
 
 _MOST_CELLS = 24  # a side of a grid; what is larger is an image
 _GRID_CHANNELS = 3  # of a cell: object, colour and state, as MiniGrid has them
