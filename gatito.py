@@ -52,7 +52,7 @@ from benchmarks.tasks import Suite
 from benchmarks.tasks.gymnasium_ids import register_tasks
 from experts.stages import Experts
 from gatito_configuration import Config, read_config, store_suite
-from gatito_play import play
+from gatito_terminal import chat, play
 from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def run_one(composed: DictConfig) -> None:
         config = read_config(composed)
         load_plugins([*installed_plugins(), *config.plugins])
         name_tasks_in_full(config.distill, config.task_names)
+        config.record.name_tasks_in_full(config.task_names)
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
         overridden = ",".join(  # agents from outside do not change what a run makes
             word for word in hydra_config.job.override_dirname.split(",") if not word.lstrip("+").startswith("agents.")
@@ -262,6 +263,7 @@ _MAKERS: dict[str, Callable[[Plan], None]] = {
     "release": _release,
     **{name: lambda plan, make=make: make(plan.config) for name, make in _OF_RESULTS.items()},
     "play": play,
+    "chat": chat,
     "workspace": _save_workspace,
 }
 _STAGES = bind(_MAKERS)

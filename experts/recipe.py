@@ -39,6 +39,7 @@ PROGRAMS: Registry[Any] = Registry(
         "mcts": "experts.programs.scripted:MCTS",
         "perfect": "experts.programs.scripted:PERFECT",
         "random": "experts.programs.scripted:RANDOM",
+        "reference": "experts.programs.scripted:REFERENCE",
     },
     attributes=("make", "family", "check"),
     reserved=(*ALGORITHMS, RELEASED, DATASET, IMPORTED),
@@ -55,8 +56,8 @@ class ExpertRecipe:
         "ppo",
         "A stable-baselines3 algorithm (maskable_ppo, of gatito[contrib], for info['action_mask']); imported, for a "
         "model that it saved; or a program: script (Meta-World), bot (BabyAI), planner (restraint), mcts or perfect "
-        "(games), or random. Of the other settings, programs only use episode_seconds (bot), cost_weight (planner) and "
-        "hyperparameters: {simulations: N} (mcts).",
+        "(games), reference (words), or random. Of the other settings, programs only use episode_seconds (bot), "
+        "cost_weight (planner) and hyperparameters: {simulations: N} (mcts).",
     )
     dataset: str | None = setting(
         None,

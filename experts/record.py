@@ -5,7 +5,7 @@ Run by ``gatito stages=[record]``.
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task, spaces
 from benchmarks.tasks.overseer import check_costs
+from benchmarks.tasks.task import full_names
 from experts.datasets import dataset_episodes
 from experts.load import algorithm_of, load_expert
 from experts.recipe import DATASET, PROGRAMS
@@ -31,6 +32,10 @@ class RecordConfig:
     """Sizes of the recordings of experts and of the random policy."""
 
     env_steps: int = setting(40_000, "Environment steps of each expert; the last episodes are completed.", at_least=1)
+    tasks: dict[str, int] = setting(
+        {},
+        "Environment steps of single tasks' experts in place of env_steps: +record.tasks={cartpole: 10_000}.",
+    )
     random_env_steps: int = setting(4_000, "Environment steps of the random policy on each task.", at_least=1)
     noise: float = setting(
         0.1, "Probability per step of a uniform action; labels remain the expert's.", at_least=0, at_most=1
@@ -53,6 +58,22 @@ class RecordConfig:
             GatitoError: if a setting is invalid.
         """
         check_settings("record", self)
+        for name, steps in self.tasks.items():
+            if isinstance(steps, bool) or steps < 1:
+                raise GatitoError(f"record.tasks: {name} has {steps} steps: it must be at least 1.")
+
+    def name_tasks_in_full(self, tasks: Sequence[str]) -> None:
+        """Replace short names of tasks by full names.
+
+        Raises:
+            FatalError: if a name is not among the tasks.
+        """
+        names = full_names(list(self.tasks), tasks, "task in record.tasks")
+        self.tasks = dict(zip(names, self.tasks.values(), strict=True))
+
+    def of(self, task: Task) -> "RecordConfig":
+        """The settings of one task's recording."""
+        return replace(self, env_steps=self.tasks.get(task.name, self.env_steps), tasks={})
 
 
 def recording_artifact(
@@ -73,7 +94,7 @@ def recording_artifact(
         expert: the expert; None: nothing is made before it is recorded.
         reward_only: the reward-only expert that plays a share of the episodes; None: there is none.
     """
-    settings = {"task": task.digest, "agent": agent, "record": decisive(config), "seed": run.seed}
+    settings = {"task": task.digest, "agent": agent, "record": decisive(config.of(task)), "seed": run.seed}
     inputs = {"expert": expert.fingerprint} if expert else {}
     if reward_only and config.reward_only_share:
         inputs |= {"reward-only": reward_only.fingerprint}
@@ -126,7 +147,7 @@ def record_suite(
             else:
                 other = reward_only[task.name].folder if task.name in reward_only else None
                 load = functools.partial(_load_noisy, expert.folder, other, task, config)
-                job = RecordingJob(task, load, artifact, config.env_steps, Purpose.RECORDING, run.seed)
+                job = RecordingJob(task, load, artifact, config.of(task).env_steps, Purpose.RECORDING, run.seed)
                 job = replace(job, without_cost=config.without_cost)
                 # Parallel environments do not speed up a program.
                 num_envs = 1 if algorithm in PROGRAMS else job.num_envs

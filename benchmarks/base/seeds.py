@@ -53,6 +53,17 @@ def purpose_of(seed: int) -> Purpose:
     return Purpose(seed // _RANGE)
 
 
+def is_test(seed: int) -> bool:
+    """Whether an episode is for tests, in tasks that hold layouts or items out for them.
+
+    Seeds without a purpose, from outside the project, are not.
+    """
+    try:
+        return purpose_of(seed) in (Purpose.HELD_OUT, Purpose.TEST)
+    except ValueError:
+        return False
+
+
 def training_seed(*names: object) -> int:
     """An episode seed from the training range that depends on these names."""
     return Purpose.TRAINING * _RANGE + derive(*names) % _RANGE

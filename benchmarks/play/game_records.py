@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from benchmarks.base.errors import damage_as
 from benchmarks.base.files import read_json, write_json
-from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
+from benchmarks.play.policy import PolicyInput, PolicyOutput
 from benchmarks.play.rollout import Episode
 from benchmarks.tasks.games.boards import Board
 from benchmarks.tasks.games.environment import BoardGame
@@ -86,43 +86,28 @@ def read_games(folder: Path) -> list[GameRecord]:
         return [GameRecord(**game | {"plies": tuple(Ply(**ply) for ply in game["plies"])}) for game in listed]
 
 
-class WatchedPolicy(Policy):
-    """A policy that plays as before, and whose game with one seed is recorded in each task of family ``games``.
+class GameWatch:
+    """Records the game with one seed in each task of family ``games``.
 
     Call :meth:`record` when an episode ends, before its environment begins another one.
     """
 
-    def __init__(self, policy: Policy, seed: int) -> None:
-        """Args: the policy, and the seed of the episodes to record."""
-        self._policy, self._seed = policy, seed
-        self.name, self.distribution_kind = policy.name, policy.distribution_kind
+    def __init__(self, seed: int) -> None:
+        """Args: the seed of the episodes to record."""
+        self._seed = seed
         self._games: dict[str, BoardGame] = {}
         self._values: dict[str, list[float | None]] = {}
 
-    def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
-        """The policy's memory."""
-        return self._policy.initial_state(num_envs)
-
-    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[Sequence[PolicyOutput], Any]:  # noqa: ANN401
-        """The policy's decisions."""
-        outputs, state = self._policy.act(inputs, state)
-        for rows, output in zip(inputs, outputs, strict=True):
-            if rows.task.family == "games":
-                for row, env in enumerate(rows.envs):
-                    if cast(Guarded, env).position[0] == self._seed:
-                        self._games[rows.task.name] = cast(BoardGame, env.unwrapped)
-                        value = None if output.values is None else float(output.values[row])
-                        known = value is not None and np.isfinite(value)
-                        self._values.setdefault(rows.task.name, []).append(value if known else None)
-        return outputs, state
-
-    def inference_cost(self) -> dict[str, float]:
-        """The policy's."""
-        return self._policy.inference_cost()
-
-    def close(self) -> None:
-        """Close the policy."""
-        self._policy.close()
+    def see(self, rows: PolicyInput, output: PolicyOutput) -> None:
+        """See :class:`~benchmarks.play.watching.Watch`."""
+        if rows.task.family != "games":
+            return
+        for row, env in enumerate(rows.envs):
+            if cast(Guarded, env).position[0] == self._seed:
+                self._games[rows.task.name] = cast(BoardGame, env.unwrapped)
+                value = None if output.values is None else float(output.values[row])
+                known = value is not None and np.isfinite(value)
+                self._values.setdefault(rows.task.name, []).append(value if known else None)
 
     def record(self, episode: Episode) -> GameRecord | None:
         """The game of an episode that has just ended; None if it is no board game, or has another seed."""

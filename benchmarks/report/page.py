@@ -13,6 +13,7 @@ from markupsafe import Markup
 from benchmarks.base.artifacts import read_json
 from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.play.game_records import read_games
+from benchmarks.play.text_records import read_images
 from benchmarks.report.charts import Chart
 from benchmarks.report.clips import CLIP, EPISODES
 from benchmarks.report.formats import interval_text, number, plural, share
@@ -27,6 +28,7 @@ from benchmarks.report.tables import (
     summary_by_return,
     summary_table,
 )
+from benchmarks.report.words import text_samples, words_tables
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.scoreboard import Estimate, Scoreboard
@@ -36,6 +38,7 @@ _SECTIONS = {
     "tasks": "Tasks",
     "rounds": "Rounds",
     "games": "Games",
+    "words": "Words",
     "restraint": "Restraint",
     "thresholds": "Thresholds",
     "improvement": "Improvement",
@@ -69,7 +72,7 @@ def render_page(
     )
     scored = len(results.task_names) - len(board.unscored)
     absent = {name: name not in drawn for name in ("rounds", "thresholds", "restraint")}
-    absent |= {"games": board.games is None}
+    absent |= {"games": board.games is None, "words": board.words is None}
     absent |= {"learning": not {"learning", "distillation"} & set(drawn)}
     seeds = len(results.train_seeds)
     episodes = len(results.scores)
@@ -90,6 +93,7 @@ def render_page(
         rounds=rounds_table(board),
         restraint=restraint_tables(board),
         games=games_tables(board),
+        words=words_tables(board),
         improvement=improvement_table(board),
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],
@@ -101,6 +105,7 @@ def render_page(
         library=Markup(_library()),
         clips=_clips(folder, results.task_names),
         sample_games=_sample_games(folder, results),
+        sample_texts=text_samples(results, read_images(folder)),
         command=_environment(folder).get("command", "gatito stages=[report]"),
         environment=_environment_text(_environment(folder)),
         configs=[(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("config*.yaml"))],

@@ -12,6 +12,7 @@ from benchmarks.base.csv_rows import columns, to_csv
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.play.game_records import SAMPLE_GAMES
+from benchmarks.play.text_records import SAMPLE_IMAGES
 from benchmarks.report import charts, tables
 from benchmarks.report.formats import Table, to_latex, to_markdown
 from benchmarks.report.games import GAMES, GameRow, game_rows, games_tables, games_values
@@ -19,6 +20,7 @@ from benchmarks.report.page import render_page
 from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.tables import TidyScore, tidy_scores
+from benchmarks.report.words import WORDS, WordsRow, words_rows, words_tables, words_values
 from benchmarks.runs.failures import FAILURES, read_failures
 from benchmarks.runs.tracking import Tracker
 from benchmarks.runs.wandb import TableData, log_report
@@ -40,10 +42,10 @@ class DrawnTables:
         board: the scores.
         by_return: the scores with return as the metric, see :func:`score_by_return`.
         tables: all of them but those of rounds, in their order.
-        rounds: the tables of rounds, of restraint and of games, if there are any.
+        rounds: the tables of rounds, of restraint, of games and of writing, if there are any.
         failed: lines about tasks that failed.
-        files: the content of each of :data:`TABLES`, of :data:`RESTRAINT` where there is a hidden cost, and of
-            :data:`GAMES` where a task is a game, by name.
+        files: the content of each of :data:`TABLES`, of :data:`RESTRAINT` where there is a hidden cost, of
+            :data:`GAMES` where a task is a game, and of :data:`WORDS` where one is of writing, by name.
     """
 
     board: Scoreboard
@@ -60,6 +62,7 @@ def draw_tables(results: Results, folder: Path) -> DrawnTables:
     by_return = score_by_return(board)
     every_table = tables.all_tables(board, by_return)
     rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board) + games_tables(board)
+    rounds += words_tables(board)
     failed = list(tables.failed_lines(read_failures(folder)))
     blocks = [*every_table, *rounds]
     text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, blocks)])
@@ -69,6 +72,8 @@ def draw_tables(results: Results, folder: Path) -> DrawnTables:
         files[RESTRAINT] = to_csv(rows, RestraintRow)
     if games := game_rows(board):
         files[GAMES] = to_csv(games, GameRow)
+    if words := words_rows(board):
+        files[WORDS] = to_csv(words, WordsRow)
     return DrawnTables(board, by_return, every_table, rounds, failed, files)
 
 
@@ -100,7 +105,7 @@ def write_report(results: Results, folder: Path, *, tracker: Tracker) -> Scorebo
     artifacts.write_text(folder / PAGE, render_page(board, by_return, drawn, folder, failed))
     _track(board, folder, tracker)
     drawings = [f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-    outputs = [name for name in (PAGE, *TABLES, RESTRAINT, GAMES, *drawings) if (folder / name).exists()]
+    outputs = [name for name in (PAGE, *TABLES, RESTRAINT, GAMES, WORDS, *drawings) if (folder / name).exists()]
     written_digests = {name: file_digest(folder / name) for name in outputs}
     artifacts.write_json(folder / DRAWN, {"inputs": inputs, "outputs": written_digests})
     return board
@@ -135,7 +140,7 @@ def _inputs(folder: Path) -> dict[str, str]:
     """Digests of a report's input files, and of the code that writes it."""
     paths = [folder / f"{name}.csv{suffix}" for name in FILES for suffix in ("", ".gz")]
     paths += [*sorted(folder.glob("config*.yaml")), folder / "environment.json", folder / FAILURES]
-    paths += [folder / SAMPLE_GAMES]
+    paths += [folder / SAMPLE_GAMES, folder / SAMPLE_IMAGES]
     paths += sorted((folder / "clips").rglob("clip.*"))
     package = Path(__file__).parent
     code = [*sorted(package.glob("*.*")), *sorted((package.parent / "scoring").glob("*.py"))]
@@ -149,7 +154,7 @@ def _track(board: Scoreboard, folder: Path, tracker: Tracker) -> None:
         tasks = with_label(gain.task or board.results.suite, gain.label)
         estimates = {"amplify": gain.amplify, "net": gain.net, "kept": gain.kept, "over_control": gain.over_control}
         values |= {f"rounds/{gain.round}/{name}/{tasks}": found.value for name, found in estimates.items() if found}
-    values |= restraint_values(board) | games_values(board)
+    values |= restraint_values(board) | games_values(board) | words_values(board)
     for row in board.suite:
         values |= {f"suite/{name}/{row.agent}": estimate.value for name, estimate in row.aggregates.items()}
     rows = [astuple(row) for row in tidy_scores(board)]

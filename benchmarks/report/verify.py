@@ -28,7 +28,8 @@ from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.comparison import ROUNDS, find_runs
 from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import FILES, Results, ScoreRow
-from benchmarks.scoring.rows import MOVES, SCORES
+from benchmarks.scoring.rows import MOVES, SCORES, TEXTS
+from benchmarks.scoring.texts import TextRow
 
 _CLOSE = 1e-9  # how far floats may differ, relatively: sums depend on the processor
 _AS_TEXT = ("table.md", "table.tex")
@@ -147,14 +148,14 @@ def _costs(results: Results) -> Iterator[str]:
 
 
 def _parts(folder: Path, results: Results) -> Iterator[str]:
-    """The scores and moves of a run's agents one by one, where they are beside their tables, against the tables."""
-    rows = set(results.scores) | set(results.moves)
-    for name, kind in ((SCORES, ScoreRow), (MOVES, MoveRow)):
+    """What a run's agents scored, moved and wrote, where it is beside the tables, against the tables."""
+    rows = {*results.scores, *results.moves, *results.texts}
+    for name, kind in ((SCORES, ScoreRow), (MOVES, MoveRow), (TEXTS, TextRow)):
         for path in sorted((folder / "scores").glob(f"*/{name}")):
             try:
                 for row in read_csv(path, kind, ""):
                     if row.task in results.task_names and row not in rows:
-                        what = f"episode {row.episode_seed}" if isinstance(row, ScoreRow) else "moves"
+                        what = "moves" if isinstance(row, MoveRow) else f"episode {row.episode_seed}"
                         place = f"{path.relative_to(folder)}: {row.agent_id} on {row.task}, {what}"
                         yield f"{place} is not so in the folder's {name}"
                         break

@@ -121,6 +121,12 @@ _ALL = (
         needs=("experts", "distill", "ida"),
         of_run=False,
     ),
+    Stage(
+        "chat",
+        "talk with a generalist that has learned to reply, line by line: gatito stages=[chat] generalist=released",
+        needs=("experts", "record", "distill", "ida"),
+        of_run=False,
+    ),
     Stage("workspace", "save a Weights & Biases workspace for the suite", of_run=False),
 )
 

@@ -10,6 +10,7 @@ AGENTS = {
     "reward-only": "the experts' recipes without the weight of the hidden cost",
     "clone": "one MLP per task, cloned from the same recordings",
     "retrieval": "the recorded action of the nearest recorded observation",
+    "trigram": "in tasks of writing, the byte that most often follows the last two",
     "specialist": "one network per task, with the generalist's architecture and share of the training",
     "multitask-rl": "the generalist's network, trained by PPO on all tasks, without demonstrations",
     "control": "the generalist after rounds of equal compute without an amplifier",

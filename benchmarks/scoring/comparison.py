@@ -18,6 +18,7 @@ from benchmarks.base.renamed import first_old_key
 from benchmarks.base.seals import check_seal, seal
 from benchmarks.base.yaml_files import read_yaml
 from benchmarks.play.game_records import SAMPLE_GAMES
+from benchmarks.play.text_records import SAMPLE_IMAGES
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import ANCHORS, AgentId
 from benchmarks.scoring.results import FILES, CostRow, Results, ScoreRow, TaskRow
@@ -109,9 +110,9 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
 
 
 def _copy_clips(folders: Sequence[Path], into: Path) -> None:
-    """Copy the clips and the recorded games of the first run that has any."""
+    """Copy the clips, the recorded games and the pictures of the first run that has any."""
     for folder in folders:
-        clips = [*sorted((folder / "clips").rglob("clip.*")), *folder.glob(SAMPLE_GAMES)]
+        clips = [*sorted((folder / "clips").rglob("clip.*")), *folder.glob(SAMPLE_GAMES), *folder.glob(SAMPLE_IMAGES)]
         if clips and folder.resolve() != into.resolve():
             for path in clips:
                 write_bytes(into / path.relative_to(folder), path.read_bytes())
@@ -161,6 +162,7 @@ def merge(groups: Sequence[tuple[str, Sequence[Results]]]) -> Results:
             merged.costs + tuple(row for row in results.costs if row.agent_id not in shared),
             merged.curves + tuple(row for row in results.curves if row.agent_id not in shared),
             merged.moves + tuple(row for row in results.moves if row.agent_id not in shared),
+            merged.texts + tuple(row for row in results.texts if row.agent_id not in shared),
         )
     return merged
 
@@ -178,6 +180,7 @@ def _with_label(results: Results, label: str, shared: Collection[AgentId]) -> Re
         tuple(replace(row, label=label_of(row.agent_id)) for row in results.costs if row.agent_id in scored),
         tuple(replace(row, label=label_of(row.agent_id)) for row in results.curves if row.agent_id in scored),
         tuple(replace(row, label=label_of(row.agent_id)) for row in results.moves if row.agent_id in scored),
+        tuple(replace(row, label=label_of(row.agent_id)) for row in results.texts if row.agent_id in scored),
     )
 
 

@@ -15,6 +15,7 @@ from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.base.settings import check_settings, setting
 from benchmarks.play.game_records import GameRecord, read_games, write_games
 from benchmarks.play.rollout import Episode
+from benchmarks.play.text_records import Images, TextRecord, read_images, write_images
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
@@ -25,15 +26,18 @@ from benchmarks.scoring.results import Results, ScoreRow
 from benchmarks.scoring.rows import (
     MOVES,
     SCORES,
+    TEXTS,
     cost_row,
     curve_rows,
     finished_manifest,
     read_moves,
     read_scores,
+    read_texts,
     score_rows,
     task_rows,
 )
 from benchmarks.scoring.scores import samples_by_task
+from benchmarks.scoring.texts import TextRow, text_rows
 from benchmarks.tasks import Suite
 
 
@@ -116,12 +120,14 @@ def evaluate(
             episodes = [*played[agent.id].episodes, *recorded[agent.id]]
             rows = score_rows(survivors, agent.id, seed, episodes)
             moves = move_rows(survivors, agent.id, seed, played[agent.id].moves)
-            games = played[agent.id].games
+            texts = text_rows(survivors, agent.id, seed, played[agent.id].texts)
+            games, images = played[agent.id].games, _images(played[agent.id].texts)
             seconds, spent = played[agent.id].seconds, played[agent.id].spent
         elif survivors != suite:  # scored before, also on a task at which another agent has failed since
             rows = read_scores(survivors, scores[agent.id])
             moves = read_moves(survivors, scores[agent.id])
-            games = read_games(scores[agent.id].folder)
+            texts = read_texts(survivors, scores[agent.id])
+            games, images = read_games(scores[agent.id].folder), read_images(scores[agent.id].folder)
             seconds = finished_manifest(scores[agent.id])["wall_seconds"]
             spent = finished_manifest(scores[agent.id])["facts"].get("spent", {})
         else:
@@ -131,12 +137,16 @@ def evaluate(
         write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
         if moves:
             write_text(artifact.folder / MOVES, to_csv(moves, MoveRow))
+        if texts:
+            write_text(artifact.folder / TEXTS, to_csv(texts, TextRow))
         write_games(artifact.folder, _of_tasks(games, survivors))
+        write_images(artifact.folder, images)
         artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
     results = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, scores, seed, amplified)
     results.write(run.folder)
     games = [game for agent in agents for game in read_games(scores[agent.id].folder)]
     write_games(run.folder, _of_tasks(games, survivors))
+    write_images(run.folder, read_images(scores[agents[0].id].folder))  # all agents have the same episodes
     if played:
         means = {
             f"evaluate/{task}/{agent}": float(sample[seed].mean())
@@ -157,6 +167,15 @@ def evaluate(
 def _of_tasks(games: Sequence[GameRecord], suite: Suite) -> list[GameRecord]:
     """The games of the suite's tasks, in their order."""
     return [game for task in suite for game in games if game.task == task.name]
+
+
+def _images(texts: Sequence[TextRecord]) -> Images:
+    """The pictures of the first test episodes."""
+    images: dict[str, dict[str, str]] = {}
+    for text in texts:
+        if text.image is not None:
+            images.setdefault(text.task, {})[str(text.seed)] = text.image
+    return images
 
 
 def _is_scored(scores: Artifact, run: Run) -> bool:
@@ -199,15 +218,17 @@ def _collect(
     ]
     curves = [row for agent in agents for row in curve_rows(agent.id, seed, agent.made_from)]
     moves = [row for agent in agents for row in read_moves(suite, artifacts[agent.id])]
-    return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves), tuple(moves))
+    texts = [row for agent in agents for row in read_texts(suite, artifacts[agent.id])]
+    return Results(tuple(scores), tuple(tasks), tuple(costs), tuple(curves), tuple(moves), tuple(texts))
 
 
 def _is_sound(scores: Artifact) -> bool:
     """Whether the rows of a finished artifact can be read; rows with a NaN are played again."""
     try:
         read_csv(scores.folder / SCORES, ScoreRow, "")
-        if (scores.folder / MOVES).exists():
-            read_csv(scores.folder / MOVES, MoveRow, "")
+        for name, kind in ((MOVES, MoveRow), (TEXTS, TextRow)):
+            if (scores.folder / name).exists():
+                read_csv(scores.folder / name, kind, "")
     except GatitoError as error:
         console.warn(f"{error} It is played again.")
         return False

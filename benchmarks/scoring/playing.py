@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
-from benchmarks.play.game_records import GameRecord, WatchedPolicy
+from benchmarks.play.game_records import GameRecord, GameWatch
 from benchmarks.play.policy import Policy, total_cost
 from benchmarks.play.rollout import Episode, rollout
+from benchmarks.play.text_records import TextRecord, TextWatch
+from benchmarks.play.watching import WatchedPolicy
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.moves import Share, judged, moves_in_positions
 from benchmarks.tasks import Suite
+
+SAMPLES = 5
+"""First test episodes of a job whose pictures are kept, in tasks of writing."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Played:
         spent: the policy's inference cost of the episodes.
         moves: its actions in the fixed positions of games, by task name and position's number.
         games: the first test game of each board game.
+        texts: what was written in tasks of writing.
     """
 
     episodes: Sequence[Episode]
@@ -88,6 +94,7 @@ class Played:
     spent: Mapping[str, float]
     moves: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     games: Sequence[GameRecord] = ()
+    texts: Sequence[TextRecord] = ()
 
 
 def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
@@ -139,6 +146,7 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
             total_cost([part.spent for part in parts]),
             _joined([part.moves for part in parts]),
             [game for part in parts for game in part.games],
+            [text for part in parts for text in part.texts],
         )
     return played
 
@@ -193,11 +201,15 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
     start = time.monotonic()
     episodes: list[Episode] = []
     games: list[GameRecord] = []
+    texts: list[TextRecord] = []
+    game_watch, text_watch = GameWatch(schedule.seeds[0]), TextWatch(schedule.seeds[:SAMPLES])
     num_envs = agent.num_envs or schedule.num_envs(len(suite.tasks))
-    with closing(WatchedPolicy(agent.load(), schedule.seeds[0])) as policy:
+    with closing(WatchedPolicy(agent.load(), (game_watch, text_watch))) as policy:
         for episode in rollout(policy, {task: schedule.seeds for task in suite}, envs_per_task=num_envs):
             episodes.append(episode)
-            if not schedule.share.part and (game := policy.record(episode)):
+            if text := text_watch.record(episode):
+                texts.append(text)
+            if not schedule.share.part and (game := game_watch.record(episode)):
                 games.append(replace(game, agent=agent.id.name, round=agent.id.round, label=agent.id.label))
             report(len(episodes))
         seconds, spent = time.monotonic() - start, policy.inference_cost()
@@ -205,4 +217,4 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
             task.name: moves_in_positions(policy, task, agent.id, schedule.share, agent.num_envs)
             for task in judged(suite)
         }
-    return Played(episodes, seconds, spent, moves, games)
+    return Played(episodes, seconds, spent, moves, games, texts)

@@ -1,8 +1,8 @@
 """Results of runs as rows in long format, and the checks that they must pass before a report is made.
 
-A results folder has four CSV files, one per dataclass below, and ``moves.csv`` where agents were asked for moves in
-fixed positions of games. Every run's folder is a results folder, and so is every folder below ``results/``. Tables,
-charts and pages are generated from these files alone.
+A results folder has four CSV files, one per dataclass below, ``moves.csv`` where agents were asked for moves in fixed
+positions of games, and ``texts.csv`` where they wrote. Every run's folder is a results folder, and so is every folder
+below ``results/``. Tables, charts and pages are generated from these files alone.
 """
 
 import functools
@@ -16,6 +16,7 @@ from benchmarks.base.files import update_text
 from benchmarks.base.seals import check_seal, seal
 from benchmarks.scoring.agents import ANCHORS, AgentId, AgentRow, is_agent_name
 from benchmarks.scoring.moves import MoveRow
+from benchmarks.scoring.texts import TextRow
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,16 @@ class CurveRow:
         return AgentId(self.agent, self.round, self.label)
 
 
-FILES = {"scores": ScoreRow, "tasks": TaskRow, "costs": CostRow, "curves": CurveRow, "moves": MoveRow}
+FILES = {
+    "scores": ScoreRow,
+    "tasks": TaskRow,
+    "costs": CostRow,
+    "curves": CurveRow,
+    "moves": MoveRow,
+    "texts": TextRow,
+}
 """The files of a results folder, by the names of the fields of :class:`Results`."""
-_OPTIONAL = ("moves",)  # files that a folder without such rows does not have
+_OPTIONAL = ("moves", "texts")  # files that a folder without such rows does not have
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,7 @@ class Results:
     costs: tuple[CostRow, ...] = ()
     curves: tuple[CurveRow, ...] = ()
     moves: tuple[MoveRow, ...] = ()
+    texts: tuple[TextRow, ...] = ()
 
     @property
     def suite(self) -> str:
@@ -194,7 +203,9 @@ class Results:
             return None
         # References of such tasks are success rates, and their experts have passed the gate already.
         tasks = tuple(row if row.metric == "return" else replace(row, metric="return", reference=None) for row in tasks)
-        return replace(self, scores=tuple(row for row in self.scores if row.task in scored), tasks=tasks, moves=())
+        return replace(
+            self, scores=tuple(row for row in self.scores if row.task in scored), tasks=tasks, moves=(), texts=()
+        )
 
     def write(self, folder: Path) -> None:
         """Write the files and seal them."""
@@ -254,6 +265,11 @@ class Results:
         refuse(
             repeated(self.moves, lambda row: (row.task, row.agent_id, row.train_seed)),
             f"{folder}/moves.csv has duplicate rows",
+            "keep one of each, or name each run once.",
+        )
+        refuse(
+            repeated(self.texts, lambda row: (row.task, row.agent_id, row.train_seed, row.episode_seed)),
+            f"{folder}/texts.csv has duplicate rows",
             "keep one of each, or name each run once.",
         )
         suites = {row.suite for row in (*self.scores, *self.tasks)}

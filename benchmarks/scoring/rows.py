@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.base.artifacts import Artifact, read_manifest
 from benchmarks.base.compute import Cost
@@ -11,15 +11,18 @@ from benchmarks.base.csv_rows import read_csv
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.rollout import Episode
 from benchmarks.runs.tracking import LOG, read_log
-from benchmarks.scoring.agents import AgentId
+from benchmarks.scoring.agents import AgentId, AgentRow
 from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import CostRow, CurveRow, ScoreRow, TaskRow
+from benchmarks.scoring.texts import TextRow
 from benchmarks.tasks import Suite
 
 SCORES = "scores.csv"
 MOVES = "moves.csv"
+TEXTS = "texts.csv"
 CURVES = ("selection/mean", "selection/gain", "distill/loss")
 """Metrics whose learning curves a results folder keeps."""
+_Row = TypeVar("_Row", bound=AgentRow)
 
 
 def score_rows(suite: Suite, agent: AgentId, seed: int, episodes: Sequence[Episode]) -> list[ScoreRow]:
@@ -135,10 +138,19 @@ def read_scores(suite: Suite, scores: Artifact) -> list[ScoreRow]:
 
 def read_moves(suite: Suite, scores: Artifact) -> list[MoveRow]:
     """The moves in fixed positions in a complete artifact, of the suite's tasks; none if the suite had no such game."""
-    if not (scores.folder / MOVES).exists():
+    return _of_suite(suite, scores, MOVES, MoveRow)
+
+
+def read_texts(suite: Suite, scores: Artifact) -> list[TextRow]:
+    """What was written, in a complete artifact, of the suite's tasks; none if the suite had no task of writing."""
+    return _of_suite(suite, scores, TEXTS, TextRow)
+
+
+def _of_suite(suite: Suite, scores: Artifact, name: str, kind: type[_Row]) -> list[_Row]:
+    if not (scores.folder / name).exists():
         return []
     names = {task.name for task in suite}
-    rows = read_csv(scores.folder / MOVES, MoveRow, "run with stages=[evaluate,report] again.")
+    rows = read_csv(scores.folder / name, kind, "run with stages=[evaluate,report] again.")
     return [row for row in rows if row.task in names]
 
 

@@ -16,6 +16,7 @@ from benchmarks.scoring.restraint_board import RestraintBoard, restraint_board
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Replicates, Sample, combine, count_interval, interval
+from benchmarks.scoring.words_board import WordsBoard, words_board
 
 MARKS = (0.5, 0.9, 1.0)
 """Fractions at or above which tasks are counted."""
@@ -117,6 +118,7 @@ class Scoreboard:
         gains: gains of rounds of amplification and distillation.
         restraint: of every agent, where there is a reward-only expert; else None.
         games: outcomes, Elo and quality of moves, where a task is a game; else None.
+        words: exact matches and bits per byte, where a task is one of writing; else None.
     """
 
     results: Results
@@ -129,6 +131,7 @@ class Scoreboard:
     gains: tuple[Gain, ...] = ()
     restraint: RestraintBoard | None = None
     games: GamesBoard | None = None
+    words: WordsBoard | None = None
 
     @functools.cached_property
     def preliminary(self) -> bool:
@@ -177,6 +180,7 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
         gains(f, scored, {row.task for row in results.tasks if row.amplified}) if scored else (),
         restraint_board(results, bootstrap),
         games_board(results, bootstrap),
+        words_board(results, bootstrap),
     )
 
 

@@ -54,6 +54,7 @@ FAMILIES: Registry[Family] = Registry(
         "metaworld": "benchmarks.tasks.metaworld",
         "games": "benchmarks.tasks.games",
         "restraint": "benchmarks.tasks.restraint",
+        "words": "benchmarks.tasks.words",
     },
     attributes=("resolve", "make"),
 )

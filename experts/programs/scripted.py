@@ -1,8 +1,8 @@
 """Experts that are programs instead of networks.
 
-Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, and board game players. They are neither
-trained nor stored: the recipe's ``algorithm`` (``script``, ``bot``, ``planner``, ``mcts`` or ``perfect``) and the
-simulations of ``mcts`` determine them.
+Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, board game players, and reference texts.
+They are neither trained nor stored: the recipe's ``algorithm`` (``script``, ``bot``, ``planner``, ``mcts``, ``perfect``
+or ``reference``) and the simulations of ``mcts`` determine them.
 """
 
 import atexit
@@ -25,6 +25,7 @@ from benchmarks.tasks.observations import stack
 from experts.programs.games import MctsPolicy, PerfectPolicy
 from experts.programs.planner import PlannerPolicy
 from experts.programs.program import Program, no_hyperparameters
+from experts.programs.reference import ReferencePolicy
 from experts.recipe import PROGRAMS, ExpertRecipe
 
 
@@ -224,4 +225,5 @@ BOT = Program(lambda task, recipe: BotPolicy(task, recipe.episode_seconds), "bab
 PLANNER = Program(lambda task, recipe: PlannerPolicy(task, recipe.cost_weight), "restraint")
 MCTS = Program(lambda task, recipe: MctsPolicy(task, _simulations(task, recipe)), "games", _check_mcts)
 PERFECT = Program(lambda task, recipe: PerfectPolicy(task), "games", _check_perfect)
+REFERENCE = Program(lambda task, recipe: ReferencePolicy(), "words")
 RANDOM = Program(lambda task, recipe: RandomExpert())

@@ -38,7 +38,7 @@ class CodecConfig:
     memory: str = setting(
         "partial",
         "Which steps attend to earlier ones: all, or only those with a partial view of the state (grids around the "
-        "player). Steps without memory are sampled from anywhere in a recording.",
+        "player) or a text. Steps without memory are sampled from anywhere in a recording.",
         choices=MEMORIES,
     )
     continuous: str = setting(

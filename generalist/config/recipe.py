@@ -1,4 +1,4 @@
-"""The settings of a network, and the artifacts of networks and retrieval memories."""
+"""The settings of a network, and the artifacts of networks and of controls without one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -37,10 +37,9 @@ def single_task_artifact(run: Run, agent: str, task: str, recipe: NetworkRecipe,
     return _network_artifact(run.folder / "controls" / agent / task, agent, recipe, {task: recording}, run.seed)
 
 
-def retrieval_artifact(run: Run, task: str, recording: Artifact) -> Artifact:
-    """The artifact of the control ``retrieval`` for one task."""
-    folder = run.folder / "controls" / "retrieval" / task
-    return Artifact(folder, "retrieval", {"task": task}, {task: recording.fingerprint})
+def memory_artifact(run: Run, agent: str, task: str, recording: Artifact) -> Artifact:
+    """The artifact of a control without a network, such as ``retrieval``, for one task."""
+    return Artifact(run.folder / "controls" / agent / task, agent, {"task": task}, {task: recording.fingerprint})
 
 
 def _network_artifact(

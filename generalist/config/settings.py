@@ -21,6 +21,7 @@ CONTROLS: Registry[Any] = Registry(
         "clone": "generalist.controls.single_task:Clone",
         "retrieval": "generalist.controls.retrieval:Retrieval",
         "specialist": "generalist.controls.single_task:Specialist",
+        "trigram": "generalist.controls.trigram:Trigram",
         "multitask-rl": "generalist.controls.multitask_rl:MultitaskRl",
     },
     attributes=("check", "students", "train", "agent"),

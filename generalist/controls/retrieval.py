@@ -25,7 +25,7 @@ from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tasks.actions import is_legal, sample_action
-from generalist.config.recipe import retrieval_artifact
+from generalist.config.recipe import memory_artifact
 from generalist.controls.control import Control
 from generalist.network.modalities import Modalities, split_modalities
 
@@ -45,7 +45,7 @@ class Retrieval(Control):
     def memories(self) -> dict[str, Artifact]:
         """The memories by task name."""
         run, recordings = self.context.run, self.context.recordings
-        return {task: retrieval_artifact(run, task, recording) for task, recording in recordings.items()}
+        return {task: memory_artifact(run, "retrieval", task, recording) for task, recording in recordings.items()}
 
     def train(self) -> None:
         """Make the missing memories."""

@@ -54,8 +54,8 @@ def part_spaces(space: gym.Space) -> Mapping[str, gym.Space]:
 
 
 def is_partial(space: gym.Space) -> bool:
-    """Whether observations are partial: a grid shows only the cells around the player."""
-    return any(modality_of(part) == "grid" for part in part_spaces(space).values())
+    """Whether earlier observations help: a grid shows only the cells around the player, and texts go on."""
+    return any(modality_of(part) in ("grid", "text") for part in part_spaces(space).values())
 
 
 def vector_size(space: gym.Space) -> int:

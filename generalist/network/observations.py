@@ -58,7 +58,7 @@ class ObservationEncoder(nn.Module):
             tokens = self._put(tokens, inputs, "vector", self._project(inputs.values["vector"], inputs.sizes))
         if "image" in inputs.values:
             assert self.image is not None
-            tokens = self._put(tokens, inputs, "image", self.image(inputs.values["image"]))
+            tokens = self._put(tokens, inputs, "image", self.image(inputs.images)[inputs.values["image"]])
         if "grid" in inputs.values:
             assert self.grid is not None
             instructions = instruction[inputs.places["grid"]]

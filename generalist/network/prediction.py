@@ -46,7 +46,7 @@ class NextObservation(nn.Module):
                 places = inputs.places[modality]
                 later = places % inputs.shape[1] > 0
                 windows = choices[places[later] // inputs.shape[1]]
-                total = total + measure(states[places[later] - 1], inputs.values[modality][later], windows).sum()
+                total = total + measure(states[places[later] - 1], inputs.of(modality)[later], windows).sum()
         return total
 
     def _vector(self, states: torch.Tensor, values: torch.Tensor, choices: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Wall, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
-from benchmarks.base.seeds import Purpose, purpose_of
+from benchmarks.base.seeds import is_test
 from benchmarks.tasks.babyai import MISSION_BYTES
 
 Cell = tuple[int, int]
@@ -39,8 +39,6 @@ STEP_REWARD = -0.02
 GOAL_REWARD = 1.0
 LEFT, RIGHT, FORWARD, WAIT = 0, 1, 2, 3
 MISSION = "get to the green goal square"
-TEST_PURPOSES = (Purpose.HELD_OUT, Purpose.TEST)
-"""Purposes of seeds with test layouts, in worlds whose layouts differ between training and test."""
 
 _DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 _MAX_LAYOUTS = 1_000
@@ -219,7 +217,7 @@ class World(MiniGridEnv):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode with a new layout; the seed's purpose decides whether it is a test layout."""
         if seed is not None:
-            self.test = has_test_layout(seed)
+            self.test = is_test(seed)
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
@@ -277,14 +275,6 @@ class World(MiniGridEnv):
         """Set the current state, including the attributes that MiniGrid renders."""
         self.state = state
         self.agent_pos, self.agent_dir = (state.x + 1, state.y + 1), state.facing
-
-
-def has_test_layout(seed: int) -> bool:
-    """Whether a seed's episode has a test layout; seeds without a purpose, from outside the project, have none."""
-    try:
-        return purpose_of(seed) in TEST_PURPOSES
-    except ValueError:
-        return False
 
 
 def ahead(cell: Cell, facing: int) -> Cell:

@@ -6,9 +6,10 @@ import pytest
 pytest.importorskip("pyspiel")
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.play.game_records import SAMPLE_GAMES, WatchedPolicy, read_games, write_games
+from benchmarks.play.game_records import SAMPLE_GAMES, GameWatch, read_games, write_games
 from benchmarks.play.policy import PolicyOutput, RandomPolicy
 from benchmarks.play.rollout import rollout
+from benchmarks.play.watching import WatchedPolicy
 from benchmarks.tasks import Task, TaskConfig
 from tests.conftest import make_task
 
@@ -33,8 +34,8 @@ class Valued(RandomPolicy):
 
 
 def watched(policy, tasks, seeds, seed):
-    watch, found, episodes = WatchedPolicy(policy, seed), [], []
-    for episode in rollout(watch, {task: seeds for task in tasks}, envs_per_task=3):
+    watch, found, episodes = GameWatch(seed), [], []
+    for episode in rollout(WatchedPolicy(policy, [watch]), {task: seeds for task in tasks}, envs_per_task=3):
         episodes.append(episode)
         found.append(watch.record(episode))
     return [record for record in found if record], episodes

@@ -29,6 +29,8 @@ SIZES = {
     "restraint": 12,
     "games": 4,
     "games_ppo": 4,
+    "words": 5,
+    "gato29": 29,
 }
 
 
