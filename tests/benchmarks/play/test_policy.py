@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
+from benchmarks.play import policy as policy_module
 from benchmarks.play.policy import (
     EpisodeMixture,
     Noisy,
@@ -174,6 +175,9 @@ def test_a_labelled_episode_ends_after_the_stated_steps_counted_for_each_environ
         [output], state = policy.act([rows], state)
         ends.append(output.truncated_by_policy.tolist())
     assert ends == [[False, False], [False, False], [True, False], [True, False], [False, True]]
+    policy = TeacherLabelled(Fixed(), Fixed(), longest=0)  # this teacher says that it could continue
+    [output], _ = policy.act([given(start=True)], policy.initial_state(1))
+    assert output.truncated_by_policy.tolist() == [True]
 
 
 def test_uniform_actions_of_every_kind_of_space():
@@ -197,6 +201,13 @@ def test_uniform_actions_of_every_kind_of_space():
         assert error.value.task == COUNTER.name
 
 
+def test_random_play_and_noise_name_the_task_whose_actions_are_not_supported(monkeypatch):
+    monkeypatch.setattr(policy_module, "spaces", lambda task: (None, gym.spaces.Text(2)))
+    for policy in RandomPolicy(), Noisy(Fixed(), 1.0):
+        with pytest.raises(GatitoError, match="task toy/counter: actions of kind"):
+            policy.act([given()], policy.initial_state(1) or {"calls": 0})
+
+
 def test_random_play_stays_within_each_rows_legal_actions():
     masks = np.array([[True, False, False], [False, False, True]])
     rows = given(envs=[0, 1], masks=masks)
@@ -211,6 +222,8 @@ def test_random_play_stays_within_each_rows_legal_actions():
 def test_masks_of_environments_are_stacked_or_there_is_none():
     assert stack_masks([None, None]) is None
     assert stack_masks([np.array([1, 0]), np.array([0, 1])]).tolist() == [[1, 0], [0, 1]]
+    partly = stack_masks([np.array([True, False]), None])
+    assert partly.tolist() == [[True, False], [True, True]] and partly.dtype == bool
 
 
 class Numbered(RandomPolicy):
@@ -238,3 +251,33 @@ def test_a_mixture_samples_one_policy_per_episode(num_envs):
     assert 35 <= len(second) <= 65
     alone = list(rollout(policy, {task: [min(second)]}, keep_steps=True))  # sampled from the episode's own stream
     assert alone[0].steps["actions"][0] == 2
+
+
+def test_a_mixture_asks_both_policies_and_says_what_the_chosen_one_says():
+    first, second = Fixed(1, "first", cost={"decisions": 1}), Fixed(2, "second", stops_at=1, cost={"decisions": 2})
+    policy = EpisodeMixture(first, second, 0.5)
+    assert (policy.name, policy.distribution_kind) == ("first", first.distribution_kind)
+    state, envs = policy.initial_state(20), range(20)
+    [begun], state = policy.act([given(envs=envs, start=True)], state)
+    [later], state = policy.act([given(envs=envs, step=1)], state)
+    assert set(begun.actions) == {1, 2} and later.actions.tolist() == begun.actions.tolist()
+    assert later.truncated_by_policy.dtype == bool
+    assert later.truncated_by_policy.tolist() == (later.actions == 2).tolist() and not begun.truncated_by_policy.any()
+    for asked in first, second:
+        assert [memory for _, memory in asked.seen] == [{"envs": 20, "calls": calls} for calls in (0, 1)]
+    assert policy.inference_cost() == {"decisions": 3}
+    policy.close()
+    assert first.closed and second.closed
+
+
+def test_a_mixture_has_distributions_if_both_have_and_never_ends_an_episode_by_itself():
+    class Plain(Fixed):
+        def act(self, inputs, state):
+            [output], state = super().act(inputs, state)
+            return [PolicyOutput(output.actions, output.labels)], state
+
+    for policies in (Fixed(), Plain()), (Plain(), Fixed()):
+        mixture = EpisodeMixture(*policies, 0.5)
+        [output], _ = mixture.act([given(envs=range(9), start=True)], mixture.initial_state(9))
+        assert output.distributions is None
+        assert output.truncated_by_policy.dtype == bool and not output.truncated_by_policy.any()

@@ -210,7 +210,7 @@ def test_steps_are_kept_only_if_asked_for():
         False,
         None,
     )
-    assert plain.total_return == kept.steps["rewards"].sum() == kept.length // 2 and not plain.truncated_by_policy
+    assert plain.total_return == kept.steps["rewards"].sum() == kept.length // 2 and plain.truncated_by_policy is False
     assert kept.steps["rewards"].dtype == np.float64 and kept.steps["terminated"].dtype == bool
 
 
@@ -261,5 +261,60 @@ def test_each_episode_has_the_stream_of_task_agent_and_seed():
 
 def test_episodes_end_the_queue_by_task():
     other = make_task("tests.environments:Target-v0", name="toy/other")
-    episodes = play(RandomPolicy(), {TARGET: iter(range(99)), other: iter(range(99))}, envs_per_task=1, enough_steps=40)
-    assert sorted(episodes) == [(name, seed) for name in ("toy/other", "toy/target") for seed in (0, 1)]
+    for enough, expected in (40, (0, 1)), (41, (0, 1, 2)):
+        queues = {TARGET: iter(range(99)), other: iter(range(99))}
+        episodes = play(RandomPolicy(), queues, envs_per_task=1, enough_steps=enough)
+        assert sorted(episodes) == [(name, seed) for name in ("toy/other", "toy/target") for seed in expected]
+
+
+class Always(RandomPolicy):
+    """Takes action 2 of three, and gives up after some steps."""
+
+    def __init__(self, steps=99):
+        self._steps = steps
+
+    def act(self, inputs, state):
+        state = 1 + (state or 0)
+        actions = [np.full(len(rows.observations), 2) for rows in inputs]
+        return [PolicyOutput(taken, taken, None, np.full(len(taken), state > self._steps)) for taken in actions], state
+
+
+def test_costs_are_kept_by_step_and_summed_and_success_is_known_only_where_it_is_reported():
+    [episode] = rollout(Always(), {make_task("tests.environments:Shortcut-v0"): [0]}, keep_steps=True)
+    assert episode.steps["costs"].tolist() == [5, 5, 5] and episode.steps["costs"].dtype == np.float64
+    assert (episode.cost, episode.total_return, episode.success) == (15, 9, None)
+    [episode] = rollout(Always(steps=2), {COUNTER: [0]})
+    assert episode.success is True and episode.truncated_by_policy is True
+
+
+class Masks(gym.Wrapper):
+    """Gives a mask at the start and after every second step."""
+
+    def reset(self, **settings):
+        self.steps = 0
+        return super().reset(**settings)[0], {"action_mask": np.array([False, True, True])}
+
+    def step(self, action):
+        self.steps += 1
+        *said, info = super().step(action)
+        return *said, info | ({} if self.steps % 2 else {"action_mask": np.array([True, False, True])})
+
+
+def test_a_steps_mask_is_that_before_its_action_and_excludes_nothing_where_the_environment_is_silent():
+    task = make_task(kwargs={"length": 4})
+    [episode] = rollout(Always(), {task: [0]}, keep_steps=True, make=lambda task: Masks(make_env(task)))
+    masks = episode.steps["masks"]
+    assert masks.dtype == bool and masks.astype(int).tolist() == [[0, 1, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1]]
+
+
+def test_of_stacked_frames_only_the_newest_is_kept():
+    seen = []
+
+    class Looks(RandomPolicy):
+        def act(self, inputs, state):
+            seen.append(inputs[0].observations[0, -1].copy())
+            return super().act(inputs, state)
+
+    [episode] = rollout(Looks(), {make_task("tests.environments:Film-v0"): [3]}, keep_steps=True)
+    frames = episode.steps["observations"]
+    assert frames.shape == (6, 84, 84) and np.array_equal(frames[:-1], seen)

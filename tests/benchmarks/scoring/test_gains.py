@@ -9,8 +9,9 @@ from benchmarks.base.csv_rows import to_csv
 from benchmarks.report.report import score_results
 from benchmarks.report.rounds import RoundRow, round_rows, rounds_chart, rounds_table
 from benchmarks.scoring.comparison import merge
-from benchmarks.scoring.gains import AMPLIFIED, OTHERS
-from tests.conftest import make_results
+from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, gains
+from benchmarks.scoring.statistics import Replicates
+from tests.conftest import agent_id, make_results
 
 MEANS = {
     "random": 0,
@@ -23,12 +24,80 @@ MEANS = {
 MEANS |= {"amplified round 2": 13, "generalist round 2": 12, "control round 2": 5}
 
 
-def results(means=MEANS, seeds=(0,)):
+def results(means=MEANS, seeds=(0,), spread=0.0):
     noise = np.random.default_rng(0).normal(0, 0.5, size=(len(means), 40))
     noise -= noise.mean(axis=1, keepdims=True)
     played = {agent: mean + own for (agent, mean), own in zip(means.items(), noise, strict=True)}
-    agents = {agent: dict.fromkeys(seeds, values) for agent, values in played.items()}
+    agents = {agent: {seed: values + spread * (seed - 1) for seed in seeds} for agent, values in played.items()}
+    for steady in "random", "expert":
+        agents[steady] = dict.fromkeys(seeds, played[steady])
     return make_results({"toy/a": agents, "toy/b": agents})
+
+
+def replicated(**means):
+    """Fractions of two tasks by agent: three resamples, each 0.1 around the estimate."""
+
+    def around(estimate, step=0.1):
+        estimate = np.array(estimate)
+        resampled = estimate + step * np.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]])
+        return Replicates(estimate, resampled, resampled, 1, 10_000)
+
+    return {agent_id(name.replace("_", " ")): around(*values) for name, values in means.items()}
+
+
+def test_gains_of_tasks_and_groups_by_hand():
+    f = replicated(
+        expert=([1.0, 1.0],),
+        generalist=([0.2, 0.4], 0.0),
+        amplified_round_1=([0.8, 0.6],),
+        control_round_1=([0.3, 0.4], 0.0),
+        generalist_round_1=([0.6, 0.4],),
+        generalist_round_2=([0.7, 0.5], 0.0),
+    )
+    found = {(gain.round, gain.task): gain for gain in gains(f, ["toy/a", "toy/b"], ["toy/b", "toy/z"])}
+    places = [ALL, AMPLIFIED, OTHERS, "toy/a", "toy/b"]
+    assert list(found) == [(number, place) for number in (1, 2) for place in places]
+    first = [found[1, place] for place in places]
+    assert [gain.after.value for gain in first] == pytest.approx([0.5, 0.4, 0.6, 0.6, 0.4])
+    assert [gain.net.value for gain in first] == pytest.approx([0.2, 0, 0.4, 0.4, 0])
+    assert [gain.amplify.value for gain in first] == pytest.approx([0.4, 0.2, 0.6, 0.6, 0.2])
+    assert [gain.over_control.value for gain in first] == pytest.approx([0.15, 0, 0.3, 0.3, 0])
+    assert found[1, ALL].kept.value == pytest.approx(0.5)
+    whole = found[1, ALL].net
+    assert whole.low < 0.2 < whole.high and whole.high - 0.2 == pytest.approx(0.2 - whole.low)
+    assert all(gain.label == "" for gain in found.values())
+    second = found[2, ALL]
+    assert second.net.value == pytest.approx(0.1)  # over the generalist after round 1
+    assert second.amplify is second.kept is second.over_control is None
+    for amplified in ([], ["toy/a", "toy/b"]):
+        assert {gain.task for gain in gains(f, ["toy/a", "toy/b"], amplified)} == {ALL, "toy/a", "toy/b"}
+
+
+def test_a_share_kept_is_a_ratio_whose_denominator_stays_within_its_interval():
+    def share(*amplified):
+        """Of a generalist that rises from 0 to 0.5, with an amplified one at 0.5 and these resamples."""
+        agents = ("generalist", 0.0), ("generalist round 1", 0.5), ("amplified round 1", np.array(amplified)[:, None])
+        f = {}
+        for name, values in agents:
+            resampled = np.zeros((100, 1)) + values
+            f[agent_id(name)] = Replicates(np.median(resampled, axis=0), resampled, resampled, 1, 10_000)
+        return gains(f, ["toy/a"])[0].kept
+
+    kept = share(0.001, *[0.5] * 98, 0.999)
+    assert kept.value == pytest.approx(1) and kept.low > 0.9 and kept.high < 1.2  # 0.5 / 0.001 is 500
+    assert share(*[0.0] * 100) is None
+
+
+def test_rounds_belong_to_their_run_and_need_a_generalist_before():
+    f = replicated(generalist=([0.1, 0.1], 0.0), generalist_round_2=([0.3, 0.3], 0.0))
+    assert gains(f, ["toy/a", "toy/b"]) == ()
+    f |= {
+        agent_id(f"{name} round 1 (x)"): values
+        for name, values in zip(("control", "generalist"), f.values(), strict=True)
+    }
+    gain = gains(f, ["toy/a", "toy/b"])[0]
+    assert (gain.round, gain.label, gain.amplify) == (1, "x", None)
+    assert gain.net.value == pytest.approx(0.2) == gain.over_control.value
 
 
 def test_gains_are_differences_of_fractions():
@@ -104,7 +173,9 @@ def test_runs_of_a_comparison_have_their_own_rounds():
     assert nets == {"a": pytest.approx(0.3), "b": pytest.approx(0.2)}
 
 
-def test_several_training_seeds_widen_the_intervals():
-    one, several = results(seeds=(0,)), results(seeds=(0, 1, 2))
-    gains = [next(gain for gain in score_results(each).gains if not gain.task) for each in (one, several)]
-    assert gains[0].net.value == pytest.approx(gains[1].net.value)
+def test_training_seeds_that_differ_widen_the_intervals():
+    alike, different = results(seeds=(0, 1, 2)), results(seeds=(0, 1, 2), spread=1.0)
+    first, second = (next(gain for gain in score_results(some).gains if not gain.task) for some in (alike, different))
+    assert first.after.value == pytest.approx(second.after.value) == pytest.approx(0.7)
+    assert second.after.high - second.after.low > 3 * (first.after.high - first.after.low)
+    assert second.net.high - second.net.low == pytest.approx(first.net.high - first.net.low)  # they differ alike

@@ -161,6 +161,22 @@ def test_the_same_generator_gives_the_same_interval_in_any_order_of_calls():
     assert not np.array_equal(one.means(a).resampled, Bootstrap(np.random.default_rng(5), 100).means(a).resampled)
 
 
+def test_every_resampled_mean_adds_the_deviations_of_its_seeds_and_of_their_episodes():
+    rng = np.random.default_rng(0)
+    several, single = {0: rng.normal(size=6), 3: rng.normal(3, 1, size=6)}, {0: rng.normal(size=4)}
+    bootstrap = Bootstrap(rng, 30)
+    means = bootstrap.means([several, single])
+    assert means.estimate == pytest.approx([(several[0].mean() + several[3].mean()) / 2, single[0].mean()])
+    noise = [bootstrap.noise([several], seed)[:, 0] for seed in (0, 3)]
+    np.testing.assert_allclose(means.episodes_only[:, 0], means.estimate[0] + (noise[0] + noise[1]) / 2)
+    drawn = bootstrap.seed_counts((0, 3)) @ [several[0].mean(), several[3].mean()] / 2
+    shift = (drawn - means.estimate[0]) * math.sqrt(2)  # unbiased: 2 / (2 - 1)
+    np.testing.assert_allclose(means.resampled[:, 0], means.episodes_only[:, 0] + shift)
+    np.testing.assert_allclose(means.resampled[:, 1], means.episodes_only[:, 1])  # of one seed nothing is known
+    assert (means.seeds, means.episodes) == (2, 4)
+    assert bootstrap.means([single]).seeds == 1
+
+
 def test_probability_of_improvement_on_scores_solved_by_hand():
     def constant(*values):
         return {seed: np.full(4, float(value)) for seed, value in enumerate(values)}
@@ -265,6 +281,13 @@ def test_the_parts_of_an_interval():
     assert width(wide, narrow, 3) == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(24), rel=0.05)
     assert width(narrow, narrow * 0.9, 2, 3) == pytest.approx(2 * stats.t.ppf(0.975, 4) * 0.9, rel=0.05)
     assert width(narrow, narrow, 1, 3) == pytest.approx(2 * stats.t.ppf(0.975, 2), rel=0.05)
+    # With one seed, no difference between seeds can be known; with two, one degree of freedom is left; never fewer.
+    assert width(wide, narrow, 1) == pytest.approx(2 * 1.96 * 5, rel=0.05)
+    assert width(wide, narrow, 2) == pytest.approx(2 * stats.t.ppf(0.975, 1) * math.sqrt(24), rel=0.05)
+    assert width(narrow, narrow, 1, 2) == pytest.approx(2 * stats.t.ppf(0.975, 1), rel=0.05)
+    both = np.concatenate([wide, narrow], axis=1)
+    low, high = interval(Replicates(np.zeros(2), both, both, 1, 10_000), (-99.0, 1.5))
+    assert -low == pytest.approx([1.96 * 5, 1.96], rel=0.05) and high.tolist() == [1.5, 1.5]
     biased = Replicates(np.zeros(1), narrow + 0.5, narrow, 1, 10_000)
     (low,), (high,) = interval(biased)
     assert (low + high) / 2 == pytest.approx(-0.5, abs=0.05)  # the bias of resampling is taken off
