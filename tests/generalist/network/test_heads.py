@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 
 from benchmarks.base.errors import GatitoError
+from generalist.network import heads as heads_module
 from generalist.network.batches import Window
 from generalist.network.distributions import Categorical
 from generalist.network.heads import ActionHeads, action_count, check_actions, check_limits, check_samples
@@ -51,30 +53,18 @@ def test_targets_stand_side_by_side_padded():
         window(TWO, [0, 1], logits),
         window(PAIR, [[1, 10.0]] * 2),
     ]
-    action_heads = heads().collate(windows, LENGTH)
-    assert (
-        action_heads.valid.sum(dim=1).tolist() == [3, 1, 2, 2]
-        and action_heads.valid[0].tolist() == [True] * 3 + [False] * 2
-    )
-    assert (
-        action_heads.discrete.tolist() == [0, 2]
-        and action_heads.counts.tolist() == [3, 2]
-        and action_heads.returns is None
-    )
-    assert action_heads.continuous.tolist() == [1, 3] and action_heads.dimensions.tolist() == [1, 2]
-    assert action_heads.probabilities.shape == (2, LENGTH, 6) and action_heads.normals.shape == (2, LENGTH, 2, 2)
-    assert action_heads.probabilities[0, :3].argmax(dim=-1).tolist() == [2, 0, 1]
-    np.testing.assert_allclose(action_heads.probabilities[1, :2, :2], softmax(logits, axis=-1), rtol=1e-6)
-    assert action_heads.probabilities.sum(dim=-1).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
-    np.testing.assert_allclose(action_heads.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
-    np.testing.assert_allclose(action_heads.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
-    assert action_heads.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
-    assert {
-        action_heads.discrete.dtype,
-        action_heads.counts.dtype,
-        action_heads.continuous.dtype,
-        action_heads.dimensions.dtype,
-    } == {torch.long}
+    made = heads().collate(windows, LENGTH)
+    assert made.valid.sum(dim=1).tolist() == [3, 1, 2, 2] and made.valid[0].tolist() == [True] * 3 + [False] * 2
+    assert made.discrete.tolist() == [0, 2] and made.counts.tolist() == [3, 2] and made.returns is None
+    assert made.continuous.tolist() == [1, 3] and made.dimensions.tolist() == [1, 2]
+    assert made.probabilities.shape == (2, LENGTH, 6) and made.normals.shape == (2, LENGTH, 2, 2)
+    assert made.probabilities[0, :3].argmax(dim=-1).tolist() == [2, 0, 1]
+    np.testing.assert_allclose(made.probabilities[1, :2, :2], softmax(logits, axis=-1), rtol=1e-6)
+    assert made.probabilities.sum(dim=-1).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
+    np.testing.assert_allclose(made.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
+    np.testing.assert_allclose(made.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
+    assert made.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
+    assert {made.discrete.dtype, made.counts.dtype, made.continuous.dtype, made.dimensions.dtype} == {torch.long}
 
 
 @pytest.mark.parametrize("task, labels", [(TWO, [1]), (PAIR, [[0.0, 5.0]])])
@@ -147,6 +137,16 @@ def test_accuracy_is_1_where_the_network_is_right():
     right = action_heads.discrete(states[0])[:, :3].argmax(dim=-1).numpy()
     assert action_heads.losses(states, action_heads.collate([window(THREE, right)], 4))["accuracy"] == 1
     assert action_heads.losses(states, action_heads.collate([window(THREE, (right + 1) % 3)], 4))["accuracy"] == 0
+
+
+def test_several_choices_are_right_if_each_is():
+    action_heads = heads()
+    states = hidden(1, 4)
+    logits = action_heads.discrete(states[0]).detach()
+    right = np.stack([logits[:, :3].argmax(dim=-1), logits[:, 3:5].argmax(dim=-1)], axis=1)
+    for wrong, accuracy in (([0, 0], 1.0), ([1, 0], 0.0), ([0, 1], 0.0)):
+        labels = (right + wrong) % [3, 2]
+        assert action_heads.losses(states, action_heads.collate([window(CHOICES, labels)], 4))["accuracy"] == accuracy
 
 
 def test_the_critics_loss_counts_by_its_weight_and_where_returns_are_known():
@@ -234,6 +234,32 @@ def test_what_a_codec_cannot_carry_is_named_with_the_setting():
         GatitoError, match="has 2 action dimensions, codec step carries 1: set codec.action_dimensions=2"
     ):
         check_limits(config, PAIR, check_actions(config, PAIR))
+
+
+@pytest.mark.parametrize("action", [gym.spaces.Box(-np.inf, 1, (2,)), gym.spaces.Text(3)])
+def test_actions_of_no_known_kind_are_named(monkeypatch, action):
+    monkeypatch.setattr(heads_module, "spaces", lambda task: (None, action))
+    words = (
+        "^task toy/counter: codec step cannot carry actions .*; it carries Discrete, MultiDiscrete and bounded Box.$"
+    )
+    with pytest.raises(GatitoError, match=words):
+        check_actions(plain_codec(), THREE)
+
+
+def test_an_experts_deviations_are_targets_in_bins_and_have_a_floor():
+    experts = np.array([[[0.0, 5.0], [0.5, 0.001]]], np.float32)  # the mean of what it did, and its deviations
+    targets = heads(min_std=1.0).targets(PAIR, np.array([[0.0, 5.0]], np.float32), experts)
+    np.testing.assert_allclose(targets, [[[4.0, 2.0], [4.0, 1.0]]])  # eight bins in a width of 2 and of 10
+
+
+@torch.no_grad()
+def test_the_map_to_continuous_actions_is_not_linear_and_its_parameters_are_told_for_the_task():
+    action_heads = heads("normal")
+    states = hidden(4)
+    middle = action_heads.numbers(states * 0, 2)
+    assert (action_heads.numbers(states, 2) + action_heads.numbers(-states, 2) - 2 * middle).abs().max() > 0.01
+    decided = action_heads.decide(PAIR, states)
+    np.testing.assert_array_equal(decided.distributions, decided.distribution.parameters(PAIR))
 
 
 def test_regression_has_nothing_to_sample_from():
