@@ -120,8 +120,24 @@ def test_a_batch_is_a_function_of_seed_and_step_and_its_parts_are_the_whole():
 
 def test_the_tasks_of_a_batch_stay_what_committed_networks_learnt_from():
     sampler = mixture(*(Source(task, Recording(9), weight) for task, weight in zip(TASKS, (3.0, 1.0), strict=True)))
-    expected = np.sort(stream("mixture", 3, 5).choice(2, 40, p=[0.75, 0.25]))
-    assert [TASKS.index(window.task) for window in sampler.batch(5)] == expected.tolist()
+    for step in range(5):
+        expected = np.sort(stream("mixture", 3, step).choice(2, 40, p=[0.75, 0.25]))
+        assert [TASKS.index(window.task) for window in sampler.batch(step)] == expected.tolist()
+
+
+def test_the_steps_of_a_batch_stay_what_committed_networks_learnt_from():
+    sampler = mixture(Source(TASKS[0], Recording(9, 30), 1.0), network=Network(longest=1))
+    expected = [int(stream("mixture", 3, 5, number).integers(39)) for number in range(40)]
+    assert [first(window) for window in sampler.batch(5)] == expected
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_masks_are_taught_where_they_were_recorded(remembers):
+    recording = Recording(9, 30)
+    recording.columns["masks"] = np.arange(39)[:, None] % [2, 3] == 0
+    for window in drawn(mixture(Source(TASKS[0], recording, 1.0), network=Network(remembers)), 3):
+        np.testing.assert_array_equal(window.masks, recording.columns["masks"][steps(window)])
+    assert drawn(mixture(Source(TASKS[0], Recording(9), 1.0)), 1)[0].masks is None
 
 
 def test_batches_are_sampled_here_or_in_forked_processes_and_leave_torchs_own_numbers_alone():
