@@ -21,7 +21,7 @@ from benchmarks.play.game_records import SAMPLE_GAMES
 from benchmarks.play.text_records import SAMPLE_IMAGES
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import ANCHORS, AgentId
-from benchmarks.scoring.results import FILES, CostRow, Results, ScoreRow, TaskRow
+from benchmarks.scoring.results import FILES, CostRow, CurveRow, Results, ScoreRow, TaskRow
 
 ROUNDS = "rounds.csv"
 """Scores and costs of a run's rounds of amplification and distillation; see ``report.rounds``."""
@@ -197,13 +197,14 @@ def _pool(runs: Sequence[Results]) -> Results:
     return Results(*(tuple(row for run in runs for row in getattr(run, name)) for name in FILES))
 
 
-def _rows_of(results: Results, agent: AgentId) -> set[ScoreRow | CostRow]:
+def _rows_of(results: Results, agent: AgentId) -> set[ScoreRow | CostRow | CurveRow]:
     """The rows that decide whether two runs share an agent.
 
-    Equal scores are not enough, since two agents may both solve every task. Costs contain the wall time of one
-    training, which runs that share an agent have in common.
+    Equal scores are not enough, since two agents may both solve every task: costs and learning curves must be equal
+    too. Wall times may differ: runs that a launcher makes side by side each train what they have in common.
     """
-    return {row for row in (*results.scores, *results.costs) if row.agent_id == agent}
+    costs = (replace(row, train_seconds=0.0, play_seconds=0.0) for row in results.costs)
+    return {row for row in (*results.scores, *costs, *results.curves) if row.agent_id == agent}
 
 
 def _method(folder: Path) -> dict[str, Any]:

@@ -223,6 +223,17 @@ def test_agents_with_equal_scores_but_different_costs_stay_separate():
     assert {row.parameters for row in merged.costs if "mini" in row.label} == {99}
 
 
+def test_an_agent_that_two_runs_made_alike_is_one_whatever_the_time_it_took():
+    """As the jobs of a sweep do that run side by side; an agent that learnt otherwise is another one."""
+    one = make_results({"toy/x": played(0)})
+    slower = replace(one, costs=tuple(replace(row, train_seconds=9.0, play_seconds=8.0) for row in one.costs))
+    merged = merge([("a", [one]), ("b", [slower])])
+    assert list(map(str, merged.agents)) == ["random", "expert", "generalist"] and merged.costs == one.costs
+    learnt = tuple(replace(row, value=0.5) if row.agent == "generalist" else row for row in one.curves)
+    merged = merge([("a", [one]), ("b", [replace(one, curves=learnt)])])
+    assert list(map(str, merged.agents)) == ["random", "expert", "generalist (a)", "generalist (b)"]
+
+
 def test_a_comparison_of_comparisons_keeps_both_labels():
     run = make_results({"toy/x": played(0)})
     slow = make_results({"toy/x": played(0, generalist=3)})
