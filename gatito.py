@@ -121,7 +121,7 @@ def run_one(composed: DictConfig) -> None:
         config = read_config(composed)
         load_plugins([*installed_plugins(), *config.plugins])
         name_tasks_in_full(config.distill, config.task_names)
-        config.record.name_tasks_in_full(config.task_names)
+        config.record.name_tasks_in_full(Suite.names(config.suite))
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
         overridden = ",".join(  # agents from outside do not change what a run makes
             word for word in hydra_config.job.override_dirname.split(",") if not word.lstrip("+").startswith("agents.")

@@ -27,7 +27,7 @@ def play(plan: "Plan") -> None:
     if plan.config.generalist.source == "none":
         player = plan.experts.player(task)
     else:
-        player = _generalist(plan, task, plan.run.suite.name)
+        player = _generalist(plan, task, plan.run.suite.name, "play")
     play_in_terminal(player, task, plan.config.seed)
 
 
@@ -48,10 +48,10 @@ def chat(plan: "Plan") -> None:
         raise GatitoError(f"suite {suite.name} has no task to talk in: suite=words and suite={_TALKING} have one.")
     if plan.config.generalist.source == "none":
         raise GatitoError("no expert can talk, since each writes its reference: set generalist=released or train.")
-    chat_in_terminal(_generalist(plan, task, suite.name), task, plan.config.seed)
+    chat_in_terminal(_generalist(plan, task, suite.name, "chat"), task, plan.config.seed)
 
 
-def _generalist(plan: "Plan", task: Task, suite: str) -> Policy:
+def _generalist(plan: "Plan", task: Task, suite: str, stage: str) -> Policy:
     """The released generalist of a suite, or the newest of the run."""
     config = plan.config.generalist
     if config.source == "released":
@@ -66,5 +66,5 @@ def _generalist(plan: "Plan", task: Task, suite: str) -> Policy:
             )
         return NetworkPolicy.load(folder, (task,), deterministic=config.deterministic)
     newest = [agent for agent in plan.generalist.agents() if agent.id.name == "generalist"][-1]
-    require(newest.made_from, *STAGES["play"].needs)
+    require(newest.made_from, *STAGES[stage].needs)
     return newest.load()

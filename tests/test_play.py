@@ -29,3 +29,13 @@ def test_a_person_plays_against_the_expert_from_standard_input(gatito_inside, tm
 )
 def test_without_a_game_or_a_player_there_is_one_line(arguments, words, gatito_inside):
     fails_with(gatito_inside("stages=[play]", "tracking=none", *arguments), *words)
+
+
+def test_nobody_talks_without_a_conversation_or_a_network(gatito_inside):
+    for arguments, words in (
+        (["suite=classic"], "suite classic has no task to talk in: suite=words and suite=gato29 have one"),
+        (["suite=words", "generalist=none"], "no expert can talk"),
+        (["suite=words"], "run with stages=[experts,record,distill,ida] first"),
+        (["suite=words", "generalist=released", "generalist.released=mine"], "mine has no generalist"),
+    ):
+        fails_with(gatito_inside("stages=[chat]", "tracking=none", *arguments), words)

@@ -8,7 +8,7 @@ from benchmarks.base.seeds import stream
 from benchmarks.play.policy import PolicyInput
 from benchmarks.play.rollout import rollout
 from benchmarks.runs.tracking import read_log
-from generalist.config.recipe import NetworkRecipe, retrieval_artifact
+from generalist.config.recipe import NetworkRecipe, memory_artifact
 from generalist.config.settings import ControlsConfig, DistillConfig, ModelConfig, for_one_task
 from generalist.controls.retrieval import RetrievalPolicy, load_retrieval, memorize
 from generalist.controls.single_task import load_students, students, train_students
@@ -119,7 +119,7 @@ def test_retrieval_plays_the_action_of_the_nearest_normalised_observation():
 def test_retrieval_reproduces_its_recording(recordings, tmp_path):
     folders = {}
     for task in SUITE:
-        artifact = retrieval_artifact(make_run(tmp_path / "runs" / "r"), task.name, recordings[task.name])
+        artifact = memory_artifact(make_run(tmp_path / "runs" / "r"), "retrieval", task.name, recordings[task.name])
         memorize(task, recordings[task.name], artifact, tmp_path / "runs")
         assert artifact.is_complete()
         folders[task.name] = artifact.folder
