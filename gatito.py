@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.base import console, settings
+from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.plugins import installed_plugins, load_plugins
@@ -40,12 +40,12 @@ from benchmarks.report.verify import verify_runs
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.lock import LOCK, lock
 from benchmarks.runs.run import CONFIG, Run, run_name
-from benchmarks.runs.stage import STAGES, bind, check_stages, require
+from benchmarks.runs.stage import STAGES, bind, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
 from benchmarks.scoring import evaluate as scoring
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.outside import check_agents, outside_agents
+from benchmarks.scoring.outside import outside_agents
 from benchmarks.scoring.playing import Agent
 from benchmarks.scoring.results import Results
 from benchmarks.tasks import Suite
@@ -53,7 +53,6 @@ from benchmarks.tasks.gymnasium_ids import register_tasks
 from experts.stages import Experts
 from gatito_configuration import Config, read_config, store_suite
 from gatito_terminal import chat, play
-from generalist.checks import check_settings, name_tasks_in_full
 
 if TYPE_CHECKING:
     from generalist.stages import Generalist
@@ -120,8 +119,7 @@ def run_one(composed: DictConfig) -> None:
     with _sweep.one_run(Path(hydra_config.runtime.output_dir) if sweeping else None):
         config = read_config(composed)
         load_plugins([*installed_plugins(), *config.plugins])
-        name_tasks_in_full(config.distill, config.task_names)
-        config.record.name_tasks_in_full(Suite.names(config.suite))
+        config.name_tasks_in_full()
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
         overridden = ",".join(  # agents from outside do not change what a run makes
             word for word in hydra_config.job.override_dirname.split(",") if not word.lstrip("+").startswith("agents.")
@@ -277,17 +275,9 @@ def _describe(plan: Plan) -> None:
 
 def _check(config: Config) -> None:
     """Reject settings that cannot work before any work is done, so that a typing error costs no time."""
-    check_stages(config.stages)
-    settings.check_settings("", config)
-    check_settings(config, config.task_names)
-    for group in (config.experts, config.record, config.evaluate):
-        group.check()
-    check_agents(config.agents, config.controls.agents)
-    config.clips.check(("random", "expert", "generalist", *config.controls.agents, *config.agents))
+    config.check()
     for name in () if config.runs else _OF_RESULTS.keys() & set(config.stages):
         raise GatitoError(f"stages=[{name}] needs runs to {name}: runs=[A,B], names or patterns below runs_folder.")
-    if "workspace" in config.stages and config.tracking.resolved().entity is None:
-        raise GatitoError("a workspace needs a W&B team or user: set tracking.entity=TEAM_OR_USER.")
 
 
 def main() -> None:

@@ -10,15 +10,18 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.base import artifacts
+from benchmarks.base.errors import GatitoError
 from benchmarks.base.project import CODE
-from benchmarks.base.settings import Described, describe, keys_text, setting
+from benchmarks.base.settings import Described, check_settings, describe, keys_text, setting
 from benchmarks.report.clips import ClipsConfig
-from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, help_text
+from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, check_stages, help_text
 from benchmarks.runs.tracking import TrackingConfig
 from benchmarks.scoring.evaluate import EvaluateConfig
+from benchmarks.scoring.outside import check_agents
 from benchmarks.tasks import Suite, check_suite_file
 from experts.recipe import ExpertsConfig, SuiteEntry, TaskEntry
 from experts.record import RecordConfig
+from generalist import checks
 from generalist.amplifiers import AMPLIFIERS
 from generalist.config.codec import CodecConfig
 from generalist.config.generalist import GeneralistConfig
@@ -91,6 +94,31 @@ class Config:
     def task_names(self) -> list[str]:
         """The full names of the selected tasks."""
         return Suite.names(self.suite, self.tasks)
+
+    def name_tasks_in_full(self) -> None:
+        """Replace short names of tasks in the settings by full names.
+
+        Raises:
+            FatalError: if there is no such task.
+        """
+        self.distill.name_tasks_in_full(self.task_names)
+        self.record.name_tasks_in_full(Suite.names(self.suite))  # a preset may name tasks that are not selected
+
+    def check(self) -> None:
+        """Reject settings that cannot work.
+
+        Raises:
+            GatitoError: one line that names the setting.
+        """
+        check_stages(self.stages)
+        check_settings("", self)
+        checks.check_settings(self, self.task_names)
+        for group in (self.experts, self.record, self.evaluate):
+            group.check()
+        check_agents(self.agents, self.controls.agents)
+        self.clips.check(("random", "expert", "generalist", *self.controls.agents, *self.agents))
+        if "workspace" in self.stages and self.tracking.resolved().entity is None:
+            raise GatitoError("a workspace needs a W&B team or user: set tracking.entity=TEAM_OR_USER.")
 
 
 _schema: Any = OmegaConf.structured(Config)

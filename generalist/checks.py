@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from benchmarks.base.errors import GatitoError
-from benchmarks.tasks import full_names
 from generalist.amplifiers import AMPLIFIERS, make_amplifier
 from generalist.config.codec import CodecConfig
 from generalist.config.generalist import GeneralistConfig
@@ -63,14 +62,3 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
             "distill.held_out: held-out tasks have no demonstrations or embeddings: set codec.conditioning=none."
         )
     config.controls.check()
-
-
-def name_tasks_in_full(distill: DistillConfig, tasks: Sequence[str]) -> None:
-    """Replace short names of tasks in these settings by full names.
-
-    Raises:
-        FatalError: if a name is not among the tasks.
-    """
-    names = full_names(list(distill.weights), tasks, "task in distill.weights")
-    distill.weights = dict(zip(names, distill.weights.values(), strict=True))
-    distill.held_out = full_names(distill.held_out, tasks, "task in distill.held_out")

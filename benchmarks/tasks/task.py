@@ -269,11 +269,7 @@ def own_spaces(task: Task) -> tuple[gym.Space, gym.Space]:
 
 @functools.cache
 def has_action_mask(task: Task) -> bool:
-    """Whether a task's environment states legal actions, in ``info["action_mask"]`` of its first observation.
-
-    Raises:
-        GatitoError: if the environment cannot be made or reset.
-    """
+    """Whether a task's environment states legal actions, in ``info["action_mask"]`` of its first observation."""
     env = make_env(task)
     try:
         if isinstance(env.action_space, gym.spaces.Box):

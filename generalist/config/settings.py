@@ -174,6 +174,16 @@ class DistillConfig:
         if set(full_names(self.held_out, tasks, "task in distill.held_out")) >= set(tasks):
             raise GatitoError("distill.held_out leaves no task to learn: take one out of it.")
 
+    def name_tasks_in_full(self, tasks: Sequence[str]) -> None:
+        """Replace short names of tasks by full names.
+
+        Raises:
+            FatalError: if a name is not among the tasks.
+        """
+        names = full_names(list(self.weights), tasks, "task in distill.weights")
+        self.weights = dict(zip(names, self.weights.values(), strict=True))
+        self.held_out = full_names(self.held_out, tasks, "task in distill.held_out")
+
 
 def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> DistillConfig:
     """One task's share of a training on several tasks, as a separate training with as many windows of the task.
