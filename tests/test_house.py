@@ -170,7 +170,13 @@ def without_encoding(call):
         return True
     if called(call) in ("read_text", "write_text"):  # of a path; ours takes the path as its first argument
         return len(call.args) == (called(call) == "write_text")
-    if called(call) != "open" or ast.unparse(call.func) in ("os.open", "av.open", "gzip.open", "webbrowser.open"):
+    if called(call) != "open" or ast.unparse(call.func) in (
+        "os.open",
+        "av.open",
+        "gzip.open",
+        "Image.open",
+        "webbrowser.open",
+    ):
         return False
     modes = [call.args[0 if isinstance(call.func, ast.Attribute) else 1 :][:1], [keywords.get("mode")]]
     return not any(isinstance(mode, ast.Constant) and "b" in mode.value for [mode] in filter(None, modes))
