@@ -123,7 +123,7 @@ class Sweep:
         """List failures, and report each configuration over its training seeds, and all configurations together."""
         if self.failures:
             console.warn(
-                f"{len(self.failures)} runs of the sweep failed, wholly or in part, and are not in a pooled report:"
+                f"{len(self.failures)} of the sweep's runs failed, wholly or in part; pooled reports leave them out:"
             )
             for line in self.failures:
                 console.warn(line)

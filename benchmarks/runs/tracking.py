@@ -20,7 +20,7 @@ from benchmarks.base.artifacts import write_text
 from benchmarks.base.errors import unknown
 from benchmarks.base.settings import setting
 from benchmarks.runs.stage import JOB_TYPES
-from benchmarks.runs.wandb_service import Variables, answers, has_key, kill_service, within
+from benchmarks.runs.wandb_service import Variables, answers, has_key, kill_services, services, within
 
 LOG = "log.jsonl"
 _MOST_SECONDS = 90  # for one call of W&B: to open a run, to send lines, to upload an artifact
@@ -141,7 +141,7 @@ def _give_up() -> None:
     """Stop wandb's service, so that this process does not wait for it at its end."""
     import wandb
 
-    kill_service()
+    kill_services()
     with contextlib.suppress(Exception, SystemExit):  # wandb may exit with the code of the service that was killed
         within(_MOST_SECONDS, wandb.teardown)
 
@@ -190,7 +190,9 @@ class Tracker:
         if not self._works:
             return None
         runs: list[Any] = []
-        self.attempt(lambda: runs.append(self._init(folder, job_type, config)))
+        earlier = services()
+        if not self.attempt(lambda: runs.append(self._init(folder, job_type, config))):
+            kill_services(but=earlier)  # one that does not answer while it starts would outlive this process
         return runs[0] if runs else None
 
     def attempt(self, action: Callable[[], Any]) -> bool:

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -106,11 +106,20 @@ def within(seconds: float, action: Callable[[], object]) -> None:
         raise errors[0]
 
 
-def kill_service() -> None:
-    """Kill the service processes (``wandb-core``) of this process, if the system lists them."""
+def services() -> set[int]:
+    """The service processes (``wandb-core``) of this process, if the system lists them."""
+    found: set[int] = set()
     for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for process in map(int, children.read_text(encoding="utf-8").split()):
                 command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]
                 if Path(os.fsdecode(command)).name == "wandb-core":
-                    os.kill(process, signal.SIGKILL)
+                    found.add(process)
+    return found
+
+
+def kill_services(but: Collection[int] = ()) -> None:
+    """Kill the service processes of this process, but for those given."""
+    for process in services() - set(but):
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)

@@ -11,6 +11,7 @@ from benchmarks.base.errors import GatitoError, TasksFailedError
 from benchmarks.report.sweep import Sweep, SweepFolder, SweepRun
 from benchmarks.runs.tracking import TrackingConfig
 from tests.conftest import gatito
+from tests.test_gatito import NO_BAR, TINY
 
 
 def test_results_of_runs_are_collected_in_order(tmp_path, capsys):
@@ -71,13 +72,17 @@ def test_a_launcher_can_send_a_run_to_another_process():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
-def test_every_launcher_gives_the_same_exit_code_and_list(tmp_path, launcher):
+def test_every_launcher_gives_the_same_exit_code_list_and_pooled_report(tmp_path, launcher):
     if launcher != "basic" and not importlib.util.find_spec(
         f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
     ):
         pytest.skip(f"the launcher {launcher} is not installed")
-    done = gatito("-m", f"hydra/launcher={launcher}", "seed=0,1", "stages=[report]", "tracking=none", cwd=tmp_path)
+    tiny = [*TINY, *NO_BAR, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", "controls=none"]
+    rates = "distill.learning_rate=1e-3,2e-3,-1"
+    done = gatito("-m", f"hydra/launcher={launcher}", rates, *tiny, cwd=tmp_path)
     assert done.returncode == 1
-    assert "warning: 2 runs of the sweep failed" in done.stderr
-    for seed in (0, 1):
-        assert f"warning: random is not in results/runs/classic-nano-seed{seed}/scores/random" in done.stderr
+    assert "warning: 1 of the sweep's runs failed" in done.stderr
+    assert done.stderr.count("warning: distill.learning_rate must be above 0, not -1.") == 1
+    [together] = (tmp_path / "results" / "runs").glob("compare-*")
+    columns = ["task", "random", "expert", *(f"f generalist (distill.learning_rate={rate})" for rate in (0.001, 0.002))]
+    assert f"| {' | '.join(columns)} |" in (together / "table.md").read_text()

@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -254,7 +256,7 @@ tracker = tracking.Tracker(tracking.TrackingConfig(), group="g", exp_name="e", s
 mirror = tracker.mirror(folder, "experts")
 kill, stopped = os.kill, []
 os.kill = lambda process, number: (kill(process, signal.SIGSTOP), stopped.append(process))
-wandb_service.kill_service()
+wandb_service.kill_services()
 os.kill = kill
 assert stopped
 tracking._MOST_SECONDS = 2
@@ -262,6 +264,36 @@ log.write(1, {"a": 1.0})
 mirror.finish()
 print("went on")
 """
+
+
+def test_a_service_that_does_not_answer_while_it_starts_is_ended_and_others_are_kept(tmp_path, monkeypatch, capsys):
+    import wandb
+
+    core = tmp_path / "wandb-core"
+    core.symlink_to(shutil.which("sleep"))
+    started = []
+
+    def start():
+        started.append(subprocess.Popen([core, "60"]))
+        while started[-1].pid not in wandb_service.services():
+            time.sleep(0.01)
+
+    def init(**_):
+        start()
+        started[1].send_signal(signal.SIGSTOP)
+        raise RuntimeError("Failed to read port info")
+
+    start()
+
+    monkeypatch.setattr(wandb, "init", init)
+    try:
+        tracker(tmp_path).mirror(tmp_path, "experts").finish()
+        assert started[1].wait(timeout=10) == -signal.SIGKILL and started[0].poll() is None
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert capsys.readouterr().err.count("Failed to read port info") == 1
 
 
 @pytest.mark.parametrize("fails", ["log", "log_more", "finish", "summary"])
