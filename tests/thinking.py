@@ -12,7 +12,7 @@ from benchmarks.play.policy import PolicyOutput
 from benchmarks.play.rollout import rollout
 from generalist.config.settings import ModelConfig
 from generalist.network.distributions import Categorical, NetworkOutput, greedy
-from generalist.network.network import make_network
+from generalist.network.network import make_network, save_network
 from generalist.network.policy import NetworkPolicy
 from generalist.network.stepwise import StepwiseNetwork
 from tests.codecs import plain_codec
@@ -72,6 +72,13 @@ def made_up(**codec):
         if network.codec.critic:
             torch.nn.init.normal_(network.critic.output.weight, std=0.3)
     return NetworkPolicy(network)
+
+
+def saved(folder):
+    """The folder of a small network of random weights."""
+    torch.manual_seed(0)
+    save_network(folder, make_network(MODEL, plain_codec(critic=1.0)), {})
+    return folder
 
 
 def play(policy, task, seeds, **settings):

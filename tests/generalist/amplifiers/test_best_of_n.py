@@ -16,9 +16,10 @@ from generalist.amplifiers.simulator import Simulator
 from generalist.config.settings import ModelConfig
 from generalist.network.distributions import Binned, Categorical
 from generalist.network.inference_cost import InferenceCost
+from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
 from tests.conftest import make_task
-from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same, saved
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
 COUNTER = make_task(kwargs={"length": 9})
@@ -236,6 +237,64 @@ def test_invalid_settings_get_one_line():
             make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)
         assert "\n" not in str(refused.value)
     make_amplifier({"name": "best_of_n"}).check([target, CORRIDOR], ModelConfig(), plain_codec("gato"))
+
+
+def test_objectives_need_costs_and_discrete_actions_and_settings_are_checked():
+    target, model, codec = make_task("tests.environments:Target-v0"), ModelConfig(), plain_codec()
+    for settings, task, line in [
+        ({"cost_weight": 2.0}, COUNTER, "^amplifier.cost_weight=2 needs a hidden cost .* toy/counter"),
+        ({"min_probability": 0.1}, target, "^amplifier.min_probability=0.1 is for discrete actions, .* toy/target"),
+        ({"horizon": 0}, COUNTER, "^amplifier.horizon must be at least 1"),
+    ]:
+        with pytest.raises(GatitoError, match=line):
+            BestOfN(**settings).check([task], model, codec)
+        BestOfN().check([task], model, codec)
+
+
+def test_an_amplified_policy_is_made_from_a_networks_folder(tmp_path):
+    config = BestOfN(horizon=2, candidates=2)
+    amplified = config.policy(saved(tmp_path), [COUNTER], "stronger")
+    expected = BestOfNPolicy(NetworkPolicy.load(tmp_path, [COUNTER], "stronger"), config)
+    assert amplified.name == expected.name == "stronger"
+    assert same(play(amplified, COUNTER, range(2)), play(expected, COUNTER, range(2)))
+
+
+def test_every_environment_has_slots_for_its_candidates_and_their_rollouts():
+    state = trying(Written(lambda seen: [0.0, 1.0]), candidates=3, rollouts=2).initial_state(5)
+    assert len(state.memory) == 5 * (1 + 3 + 3 * 2) and state.num_envs == 5
+
+
+def test_costs_and_unlikely_actions_count_as_they_are_weighed():
+    """Rewards are 1, 2 and 3, costs 0, 1 and 5, and the policy's probabilities .67, .24 and .09."""
+    task = make_task("tests.environments:Shortcut-v0")
+    for settings, chosen in (({}, 2), ({"cost_weight": 0.5}, 1), ({"min_probability": 0.15}, 1)):
+        [episode] = play(trying(Written(lambda seen: [2.0, 1.0, 0.0]), **settings), task, [0]).values()
+        assert episode.steps["actions"].tolist() == [chosen] * 3
+
+
+def test_candidates_are_legal_in_their_own_environment():
+    task = make_task("tests.environments:Masked-v0", kwargs={"length": 4})
+    player = made_up()
+    player.network.heads.discrete.bias.data[:3] = torch.tensor([0.0, 0.0, 9.0])  # the illegal action is likely
+    episodes = play(trying(player, candidates=3, horizon=2), task, range(3)).values()
+    assert all(set(episode.steps["actions"]) <= {0, 1} for episode in episodes)
+    written = Written(lambda seen: [0.0, 1.0, 2.0])
+    play(trying(written, horizon=1), task, range(3))
+    assert all(rows.action_masks.tolist() == [[True, True, False]] * len(rows.env_ids) for rows in written.asked)
+
+
+def test_a_rejected_candidates_decision_has_the_value_of_the_policys_own_choice():
+    watched = Watched(trying(Written(lambda seen: [1.0, 0.0])))
+    play(watched, LOTTERY, range(40), envs_per_task=40)  # the safe action pays .5
+    [decision] = watched.decisions
+    assert set(decision.values[decision.actions == 0]) == {0.5} and (decision.actions == 0).sum() > 30
+
+
+def test_each_task_has_its_own_clones():
+    player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])
+    long = make_task("tests.environments:Corridor-v0", name="toy/long", kwargs={"length": 9})
+    together = list(rollout(trying(player, horizon=5), {CORRIDOR: [0], long: [0]}))
+    assert {episode.task: episode.total_return for episode in together} == {"toy/corridor": 10, "toy/long": 1}
 
 
 def counting(monkeypatch):

@@ -8,10 +8,12 @@ import pytest
 from benchmarks.base.errors import GatitoError
 from generalist.amplifiers import make_amplifier
 from generalist.amplifiers.search import Search, SearchPolicy
+from generalist.amplifiers.tree import ILLEGAL
 from generalist.config.settings import ModelConfig
+from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
 from tests.conftest import make_task
-from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same
+from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, play, same, saved
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
 
@@ -251,6 +253,57 @@ def test_actions_chosen_by_noise_need_confirmation_too():
         )
         firsts = [episode.steps["actions"][0] for episode in play(thinking, CORRIDOR, range(20)).values()]
         assert any(firsts) == (proofs == 0)
+
+
+def test_shares_of_pucts_visits_are_its_distribution():
+    player = Written(lambda seen: [9.0, 1.0, -9.0])
+    settings = {"selection": "puct", "num_simulations": 8, "max_num_considered_actions": 3}
+    for episode in play(searching(player, COUNTER, **settings), COUNTER, range(3)).values():
+        visits = 8 * np.exp(episode.steps["distributions"])
+        np.testing.assert_allclose(visits, visits.round(), atol=1e-4)
+        np.testing.assert_allclose(visits.sum(axis=1), 8, atol=1e-3)
+        assert (visits[:, 2] < 1e-4).any()  # nothing is undefined where there was no visit
+
+
+@pytest.mark.parametrize("scale, share", [(0.0, 0.0), (0.4, 0.05), (1.0, 0.125), (9.0, 0.125)])
+def test_a_quarter_of_pucts_prior_is_noise_at_most(scale, share):
+    """Both actions pay the same, so that visits follow the prior: all for action 0, but for the noise."""
+    task = make_task("CartPole-v1", horizon=1)
+    player = Written(lambda seen: [50.0, 0.0])
+    thinking = searching(player, task, selection="puct", num_simulations=64, gumbel_scale=scale)
+    episodes = play(thinking, task, range(60)).values()
+    shares = np.array([np.exp(episode.steps["distributions"][0, 1]) for episode in episodes])
+    assert shares.mean() == pytest.approx(share, abs=0.012) and (len(set(shares.round(3))) > 3) == (scale > 0)
+
+
+@pytest.mark.parametrize("selection", ["gumbel", "puct"])
+def test_illegal_actions_are_not_searched(selection):
+    task = make_task("tests.environments:Masked-v0", kwargs={"length": 4})
+    player = made_up(critic=1.0)
+    settings = {"selection": selection, "num_simulations": 9, "max_num_considered_actions": 3, "gumbel_scale": 1.0}
+    for episode in play(searching(player, task, **settings), task, range(3)).values():
+        assert set(episode.steps["actions"]) | set(episode.steps["labels"]) <= {0, 1}
+        assert (episode.steps["distributions"][:, 2] <= ILLEGAL).all()
+
+
+def test_an_amplified_policy_is_made_from_a_networks_folder(tmp_path):
+    config = Search(num_simulations=4, max_num_considered_actions=3, confirmation_rollouts=0)
+    amplified = config.policy(saved(tmp_path), [COUNTER], "stronger")
+    expected = SearchPolicy(NetworkPolicy.load(tmp_path, [COUNTER], "stronger"), [COUNTER], config)
+    assert amplified.name == "stronger" and amplified.distribution_kind == {"toy/counter": "logits"}
+    assert same(play(amplified, COUNTER, range(2)), play(expected, COUNTER, range(2)))
+
+
+def test_objectives_need_costs_and_discrete_actions():
+    target, model, codec = make_task("tests.environments:Target-v0"), ModelConfig(), plain_codec(critic=0.5)
+    for settings, task, line in [
+        ({"cost_weight": 2.0}, COUNTER, "^amplifier.cost_weight=2 needs a hidden cost .* toy/counter"),
+        ({"min_probability": 0.1}, target, "^amplifier.min_probability=0.1 is for discrete actions, .* toy/target"),
+        ({"horizon": 0}, COUNTER, "^amplifier.horizon must be at least 1"),
+    ]:
+        with pytest.raises(GatitoError, match=line):
+            Search(**settings).check([task], model, codec)
+    Search(num_simulations=8).check([target], model, codec)  # one visit for each of eight actions
 
 
 def test_invalid_settings_get_one_line():
