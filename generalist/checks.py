@@ -47,7 +47,9 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
     amplifier = config.amplifier.get("name")
     if config.ida.rounds and amplifier == "none":
         raise GatitoError(f"ida.rounds={config.ida.rounds} needs an amplifier: set amplifier={'|'.join(AMPLIFIERS)}.")
-    if config.ida.rounds:
+    if config.generalist.amplified and amplifier == "none":
+        raise GatitoError(f"generalist.amplified=true needs an amplifier: set amplifier={'|'.join(AMPLIFIERS)}.")
+    if config.ida.rounds or config.generalist.amplified:
         make_amplifier(config.amplifier)
     elif amplifier in AMPLIFIERS:
         raise GatitoError(f"amplifier={amplifier} needs rounds to amplify in: set ida.rounds=3.")

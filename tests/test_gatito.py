@@ -303,6 +303,7 @@ def test_unsupported_spaces_are_rejected_before_training(gatito_inside, words, l
     "words, parts",
     [
         (["amplifier=search"], ["amplifier=search needs rounds to amplify in", "ida.rounds=3"]),
+        (["generalist.amplified=true"], ["generalist.amplified=true needs an amplifier", "amplifier=best_of_n|"]),
         (["ida.rounds=2"], ["ida.rounds=2 needs an amplifier", "amplifier=best_of_n|"]),
         (["ida.rounds=1", "amplifier=serch"], ["Did you mean 'search'"]),
         (
@@ -331,3 +332,9 @@ def test_invalid_rounds_are_rejected_before_any_work(gatito_inside, tmp_path, wo
     done = gatito_inside("suite=classic", "tasks=[cartpole]", "experts=scripted", "tracking=none", *words)
     fails_with(done, *parts)
     assert not list(tmp_path.glob("results/runs/*/trajectories"))
+
+
+def test_a_network_is_scored_with_its_amplifier_without_rounds(gatito_inside):
+    words = ("generalist.amplified=true", "amplifier=best_of_n", "stages=[list]", "tracking=none")
+    done = gatito_inside("suite=classic", "tasks=[cartpole]", *words)
+    assert done.returncode == 0, done.stderr

@@ -70,7 +70,8 @@ class Registry(Generic[Entry]):
                 an attribute.
         """
         if name not in self._entries:
-            raise unknown(subject or self.kind, name, self._entries)
+            hint = " One of a plugin needs the module that registers it, in plugins=[…]."
+            raise FatalError(f"{unknown(subject or self.kind, name, self._entries)}{hint}")
         entry = self._entries[name]
         if not isinstance(entry, str):
             return entry

@@ -26,8 +26,8 @@ _FIRST_FREE = [min({*"012345678"} - {*moves}) for moves in tic_tac_toe_positions
 
 def wins_against(opponent):
     """The return of each of 40 test episodes of an agent that beats this opponent and loses to all others."""
-    met = [opponent_of(episode_seed(Purpose.TEST, index, 0), OPPONENTS) for index in range(40)]
-    return {0: [1.0 if name == opponent else -1.0 for name in met]}
+    opponents = [opponent_of(episode_seed(Purpose.TEST, index, 0), OPPONENTS) for index in range(40)]
+    return {0: [1.0 if name == opponent else -1.0 for name in opponents]}
 
 
 def rows(agents):
@@ -68,11 +68,11 @@ def board():
 def test_outcomes_are_those_of_the_opponents_that_the_seeds_draw(board):
     games = board.games
     assert games.opponents == {FOUR: OPPONENTS, THREE: OPPONENTS}
-    met = [opponent_of(episode_seed(Purpose.TEST, index, 0), OPPONENTS) for index in range(40)]
+    opponents = [opponent_of(episode_seed(Purpose.TEST, index, 0), OPPONENTS) for index in range(40)]
     found = games.outcomes[FOUR, AgentId("expert"), "mcts-10"]
-    assert (found.wins, found.draws, found.losses) == (met.count("mcts-10"), 0, 0) and found.mean.value == 1
-    assert games.outcomes[FOUR, AFTER, "random"].wins == met.count("random")
-    assert games.outcomes[FOUR, AFTER, "mcts-10"].losses == met.count("mcts-10")
+    assert (found.wins, found.draws, found.losses) == (opponents.count("mcts-10"), 0, 0) and found.mean.value == 1
+    assert games.outcomes[FOUR, AFTER, "random"].wins == opponents.count("random")
+    assert games.outcomes[FOUR, AFTER, "mcts-10"].losses == opponents.count("mcts-10")
     assert {opponent for _, _, opponent in games.outcomes} == {"random", "mcts-10"}, "nobody is his own opponent"
 
 

@@ -25,16 +25,14 @@ from generalist.amplifiers.scale import decide_by_mixture
 from generalist.config.ida import MOST_SHARDS, IdaConfig
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
-from generalist.distill.distill import distill
-from generalist.ida.rounds import Ida
 from generalist.ida.run import make_rounds, record_plays
 from generalist.network.distributions import Categorical, NetworkOutput, sample
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
-from tests.conftest import ROOT, gatito, make_run, make_task
+from tests.conftest import ROOT, gatito, make_task
 from tests.generalist.distill.test_dagger import Always
-from tests.generalist.network.test_conditioning import record as record_expert
+from tests.generalist.ida.starts import start_ida
 
 MODEL = ModelConfig(layers=1, heads=2, width=16, feedforward=32, context_length=4)
 DISTILL = DistillConfig(updates=20, batch_size=8, sequence_length=4, warmup=2)
@@ -47,11 +45,8 @@ BEST_OF_N = {"name": "best_of_n", "candidates": 3, "horizon": 1}
 
 
 def make_ida(folder, config=CONFIG, options=BEST_OF_N, suite=None, codec=None):
-    run = make_run(folder / "runs" / "r", suite or Suite("toy", (TASK,)))
-    recordings = {task.name: record_expert(run.folder, task, Always(1), episodes=5) for task in run.suite}
     recipe = NetworkRecipe(DISTILL, MODEL, codec or plain_codec())
-    start = distill(run, recordings, replace(recipe, distill=config.first(DISTILL)))
-    return Ida(run, config, options, start, recordings, recipe)
+    return start_ida(folder, suite or Suite("toy", (TASK,)), Always(1), recipe, config, options)
 
 
 def returns(artifact, task=TASK):
@@ -60,41 +55,41 @@ def returns(artifact, task=TASK):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished(tmp_path_factory):
     ida = make_ida(tmp_path_factory.mktemp("ida"))
     make_rounds(ida)
     return ida
 
 
-def test_the_generalist_learns_from_its_amplified_self(made):
+def test_the_generalist_learns_from_its_amplified_self(finished):
     """From random weights: no expert teaches it, and it exceeds every recording."""
-    amplified = [each for each in made.rounds if each.side == "amplified"]
+    amplified = [each for each in finished.rounds if each.side == "amplified"]
     assert [each.number for each in amplified] == [1, 2]
     play = Trajectories(amplified[0].plays[TASK.name].folder)
     assert all((steps["labels"] == 2).all() for steps in play.episodes())  # one step of lookahead suffices
-    assert returns(made.start) < 1.9 and returns(amplified[-1].student) == 2.0
+    assert returns(finished.start) < 1.9 and returns(amplified[-1].student) == 2.0
 
 
-def test_the_control_has_equal_compute_and_no_amplifier(made):
-    amplified, control = made.rounds[:2]
+def test_the_control_has_equal_compute_and_no_amplifier(finished):
+    amplified, control = finished.rounds[:2]
     cost = Cost.read(amplified.plays[TASK.name].folder)
     assert Cost.read(control.plays[TASK.name].folder).env_steps >= cost.env_steps > 3 * CONFIG.env_steps
     facts = read_manifest(amplified.plays[TASK.name].folder)["facts"]
-    assert cost.flops == 2 * Cost.read(made.start.folder).parameters * facts["spent"]["forward_passes"]
-    assert returns(made.rounds[-1].student) == pytest.approx(returns(made.start))  # it plays as before
-    ours, theirs = (Cost.read(each.student.folder) for each in made.rounds[-2:])
+    assert cost.flops == 2 * Cost.read(finished.start.folder).parameters * facts["spent"]["forward_passes"]
+    assert returns(finished.rounds[-1].student) == pytest.approx(returns(finished.start))  # it plays as before
+    ours, theirs = (Cost.read(each.student.folder) for each in finished.rounds[-2:])
     # Recordings count their own steps.
-    assert ours.env_steps == theirs.env_steps == Cost.read(made.start.folder).env_steps == 0
+    assert ours.env_steps == theirs.env_steps == Cost.read(finished.start.folder).env_steps == 0
     assert ours.flops == pytest.approx(theirs.flops, rel=0.01)  # padding differs
 
 
-def test_finished_rounds_are_not_repeated(made, monkeypatch):
+def test_finished_rounds_are_not_repeated(finished, monkeypatch):
     monkeypatch.setattr(recording, "rollout", None)
     monkeypatch.setattr("generalist.distill.train.fit", None)
-    make_rounds(replace(made))
+    make_rounds(replace(finished))
 
 
-def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch):
+def test_a_killed_round_resumes_to_the_same_weights(finished, tmp_path, monkeypatch):
     from generalist.distill import train as fit
 
     calls = {"left": 3}
@@ -113,18 +108,18 @@ def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch)
     monkeypatch.setattr(fit, "save_network", original)
     shutil.rmtree(ida.rounds[0].plays[TASK.name].folder)  # as if killed before a recording was finished
     make_rounds(replace(ida))
-    for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
+    for ours, theirs in zip(ida.rounds, finished.rounds, strict=True):
         assert ours.student.fingerprint == theirs.student.fingerprint
         weights = [(each.student.folder / "model.safetensors").read_bytes() for each in (ours, theirs)]
         assert weights[0] == weights[1]
 
 
-def test_a_rounds_fingerprint_depends_on_its_settings(made):
+def test_a_rounds_fingerprint_depends_on_its_settings(finished):
     def fingerprints(**changes):
         config = replace(CONFIG, **changes.pop("config", {}))
-        return [each.student.fingerprint for each in replace(made, config=config, **changes).rounds]
+        return [each.student.fingerprint for each in replace(finished, config=config, **changes).rounds]
 
-    same = [each.student.fingerprint for each in made.rounds]
+    same = [each.student.fingerprint for each in finished.rounds]
     assert fingerprints() == same
     assert fingerprints(config={"rounds": 1}) == same[:2]  # more rounds do not change earlier ones
     for changes in ({"env_steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
@@ -143,12 +138,12 @@ def test_students_may_have_a_longer_context(tmp_path):
     assert replace(ida, config=replace(ida.config, batch_size=6)).distill.batch_size == 6
 
 
-def test_tasks_scored_by_success_learn_from_solved_episodes_only(made):
+def test_tasks_scored_by_success_learn_from_solved_episodes_only(finished):
     suite = Suite("toy", (replace(TASK, metric="success"),))
-    run = replace(made.run, suite=suite)
-    rounds = [replace(made, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
+    run = replace(finished.run, suite=suite)
+    rounds = [replace(finished, run=run, config=replace(CONFIG, solved=solved)).rounds[0] for solved in (True, False)]
     assert [each.student.config.get("solved") for each in rounds] == [True, None]
-    assert "solved" not in made.rounds[0].student.config  # returns do not define success
+    assert "solved" not in finished.rounds[0].student.config  # returns do not define success
 
 
 def test_a_plan_of_rounds_needs_no_torch():
@@ -156,22 +151,22 @@ def test_a_plan_of_rounds_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_students_learn_from_the_newest_rounds_only(made):
-    rounds = replace(made, config=replace(CONFIG, keep=1)).rounds
+def test_students_learn_from_the_newest_rounds_only(finished):
+    rounds = replace(finished, config=replace(CONFIG, keep=1)).rounds
     assert [list(round_.training_plays) for round_ in rounds] == [[1], [1], [2], [2]]
-    assert [list(round_.training_plays) for round_ in made.rounds] == [[1], [1], [1, 2], [1, 2]]
+    assert [list(round_.training_plays) for round_ in finished.rounds] == [[1], [1], [1, 2], [1, 2]]
     assert not any(name.startswith("1/") for name in rounds[2].student.inputs)
-    assert any(name.startswith("1/") for name in made.rounds[2].student.inputs)
+    assert any(name.startswith("1/") for name in finished.rounds[2].student.inputs)
 
 
-def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(made):
+def test_an_amplifier_that_truncates_recordings_is_scored_on_whole_episodes(finished):
     """A truncated test episode would count as failed."""
-    ida = replace(made, options={"name": "decompose", "abandon_after": 3})
+    ida = replace(finished, options={"name": "decompose", "abandon_after": 3})
     assert ida.scored_options == {"name": "decompose"}
     amplified, control = ida.rounds[:2]
     players = [ida.player(amplified.player, ida.scored_options), ida.player(control.player, None)]
     assert [player.options for player in players] == [{"name": "decompose"}, None]
-    other = replace(made, options={"name": "decompose"}).rounds[0]
+    other = replace(finished, options={"name": "decompose"}).rounds[0]
     assert amplified.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
     takes = []
     with pytest.MonkeyPatch.context() as patch:
@@ -185,7 +180,9 @@ def test_other_tasks_are_not_amplified(tmp_path):
     suite = Suite("toy", (TASK, OTHER))
     ida = make_ida(tmp_path, replace(CONFIG, rounds=1, tasks=["other"], experts_share=0.25, start="weak"), suite=suite)
     make_rounds(ida)
-    first = sum(Trajectories(made.folder).lengths[0] for made in ida.recordings.values())  # a tenth of five episodes
+    first = sum(
+        Trajectories(recording.folder).lengths[0] for recording in ida.recordings.values()
+    )  # a tenth of five episodes
     assert Cost.read(ida.start.folder).env_steps == first
     amplified, control = ida.rounds
     assert list(amplified.plays) == list(control.plays) == ["toy/other"]
@@ -197,10 +194,10 @@ def test_other_tasks_are_not_amplified(tmp_path):
         replace(ida, config=replace(CONFIG, tasks=["othr"])).check()
 
 
-def test_every_shard_of_every_round_has_its_own_episodes(made, tmp_path, monkeypatch):
+def test_every_shard_of_every_round_has_its_own_episodes(finished, tmp_path, monkeypatch):
     most = replace(CONFIG, rounds=20, shards=MOST_SHARDS // 20)
     most.check()
-    ida, takes = replace(made, config=most, run=replace(made.run, folder=tmp_path / "r")), []
+    ida, takes = replace(finished, config=most, run=replace(finished.run, folder=tmp_path / "r")), []
     monkeypatch.setattr("generalist.ida.run.record", lambda given, **_: takes.extend(given) or {})
     monkeypatch.setattr(Cost, "read", lambda _: Cost(0, 0.0, 0))  # nothing was trained here
     for each in ida.rounds:
@@ -211,12 +208,12 @@ def test_every_shard_of_every_round_has_its_own_episodes(made, tmp_path, monkeyp
     episode_seed(Purpose.AMPLIFIED, firsts[-1] + SEEDS_PER_SHARD - 1)  # the last one is in range
 
 
-def test_stochastic_networks_sample_actions_in_every_round(made):
-    drawing, shares = replace(made, deterministic=False), {}
-    for likely, other in zip(made.rounds, drawing.rounds, strict=True):
+def test_stochastic_networks_sample_actions_in_every_round(finished):
+    drawing, shares = replace(finished, deterministic=False), {}
+    for likely, other in zip(finished.rounds, drawing.rounds, strict=True):
         assert likely.plays[TASK.name].fingerprint != other.plays[TASK.name].fingerprint
         if likely.number == 1 and likely.side == "control":  # untrained weights
-            for ida, each in ((made, likely), (drawing, other)):
+            for ida, each in ((finished, likely), (drawing, other)):
                 played = rollout(ida.player(each.player, None).load(), {TASK: range(900, 950)}, keep_steps=True)
                 taken = np.concatenate([episode.steps["actions"] for episode in played])
                 shares[ida.deterministic] = np.bincount(taken, minlength=3) / len(taken)
@@ -235,8 +232,8 @@ def test_an_ensemble_samples_from_its_members_mean():
     assert set(decide_by_mixture(TASK, outputs).actions) == {0}
 
 
-def test_rounds_from_a_weak_start_use_the_starts_expert_data_only(made):
-    weak = replace(made, config=replace(CONFIG, start="weak", experts_share=0.5))
+def test_rounds_from_a_weak_start_use_the_starts_expert_data_only(finished):
+    weak = replace(finished, config=replace(CONFIG, start="weak", experts_share=0.5))
     assert (weak.distill.data, weak.distill.dagger.share) == (0.1, 0.5)
     assert replace(weak, config=replace(weak.config, start="trained")).distill.data == 1
 
@@ -341,5 +338,5 @@ def test_the_control_is_scored_with_released_experts(tmp_path):
     own = ["ida.rounds=0", "controls.agents=[multitask-rl]", "suite.tasks.classic-cartpole.expert.env_steps=6000"]
     done = gatito(*LOOP, *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    made = read_manifest(tmp_path / "results" / "runs" / "r" / "controls" / "multitask-rl")
-    assert 4_000 < made["facts"]["steps"] <= 6_000
+    control = read_manifest(tmp_path / "results" / "runs" / "r" / "controls" / "multitask-rl")
+    assert 4_000 < control["facts"]["steps"] <= 6_000

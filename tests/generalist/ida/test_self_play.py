@@ -18,15 +18,13 @@ from generalist.config.codec import CodecConfig
 from generalist.config.ida import IdaConfig
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
-from generalist.distill.distill import distill
 from generalist.distill.returns import returns_to_go
-from generalist.ida.rounds import Ida
 from generalist.ida.run import make_rounds
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
 from tests.benchmarks.tasks.games.test_games import game
-from tests.conftest import make_run, make_task
-from tests.generalist.network.test_conditioning import record as record_expert
+from tests.conftest import make_task
+from tests.generalist.ida.starts import start_ida
 
 MODEL = ModelConfig(layers=1, heads=2, width=32, feedforward=64, context_length=4)
 DISTILL = DistillConfig(updates=20, batch_size=16, sequence_length=4, warmup=2)
@@ -41,11 +39,8 @@ TASK = game("tic_tac_toe", ["random"])
 
 
 def make_ida(folder, config=CONFIG, options=OPTIONS, task=TASK):
-    run = make_run(folder / "runs" / "r", Suite("games", (task,)))
-    recordings = {task.name: record_expert(run.folder, task, RandomPolicy(), episodes=5)}
     recipe = NetworkRecipe(DISTILL, MODEL, CODEC)
-    start = distill(run, recordings, replace(recipe, distill=config.first(DISTILL)))
-    return Ida(run, config, options, start, recordings, recipe)
+    return start_ida(folder, Suite("games", (task,)), RandomPolicy(), recipe, config, options)
 
 
 def against_random(policy):
@@ -53,14 +48,14 @@ def against_random(policy):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished(tmp_path_factory):
     ida = make_ida(tmp_path_factory.mktemp("self-play"))
     make_rounds(ida)
     return ida
 
 
-def test_both_sides_are_played_and_rewards_are_the_movers(made):
-    for round_ in made.rounds:
+def test_both_sides_are_played_and_rewards_are_the_movers(finished):
+    for round_ in finished.rounds:
         played = Trajectories(round_.plays[TASK.name].folder)
         assert played.facts["self_play"] and len(played) > 15
         for steps in played.episodes():
@@ -70,38 +65,38 @@ def test_both_sides_are_played_and_rewards_are_the_movers(made):
             np.testing.assert_array_equal(stones, np.arange(len(rewards)))
 
 
-def test_returns_alternate_in_sign(made):
-    played = Trajectories(made.rounds[0].plays[TASK.name].folder)
+def test_returns_alternate_in_sign(finished):
+    played = Trajectories(finished.rounds[0].plays[TASK.name].folder)
     returns = returns_to_go(played, 0.5)
     won = next(episode for episode, steps in enumerate(played.episodes()) if steps["rewards"][-1] == 1)
     length, end = int(played.lengths[won]), int(played.ends[won])
     np.testing.assert_allclose(returns[end - length : end], [(-0.5) ** power for power in range(length)][::-1])
 
 
-def test_targets_are_legal_and_improved(made):
-    played = Trajectories(made.rounds[0].plays[TASK.name].folder)
+def test_targets_are_legal_and_improved(finished):
+    played = Trajectories(finished.rounds[0].plays[TASK.name].folder)
     for steps in played.episodes():
         weights = np.exp(steps["distributions"])
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-4)
         assert (weights[~steps["masks"].astype(bool)] == 0).all()
 
 
-def test_rounds_from_random_weights_learn_to_play(made):
-    amplified = [round_ for round_ in made.rounds if round_.side == "amplified"]
-    before = against_random(NetworkPolicy.load(made.start.folder, [TASK]))
+def test_rounds_from_random_weights_learn_to_play(finished):
+    amplified = [round_ for round_ in finished.rounds if round_.side == "amplified"]
+    before = against_random(NetworkPolicy.load(finished.start.folder, [TASK]))
     after = against_random(NetworkPolicy.load(amplified[-1].student.folder, [TASK]))
     assert after > before + 0.3
 
 
-def test_the_control_plays_as_many_steps_with_different_games(made):
-    amplified, control = made.rounds[:2]
+def test_the_control_plays_as_many_steps_with_different_games(finished):
+    amplified, control = finished.rounds[:2]
     ours, theirs = (Trajectories(round_.plays[TASK.name].folder) for round_ in (amplified, control))
     assert theirs.steps >= 16 * ours.steps  # a step per simulation
     games = {steps["actions"].tobytes() for steps in theirs.episodes()}
     assert len(games) > len(theirs) / 4  # sampled: the most likely moves would repeat one game
 
 
-def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch, capsys):
+def test_a_killed_round_resumes_to_the_same_weights(finished, tmp_path, monkeypatch, capsys):
     from generalist.distill import train as fit
 
     original, calls = fit.save_network, {"left": 3}
@@ -119,7 +114,7 @@ def test_a_killed_round_resumes_to_the_same_weights(made, tmp_path, monkeypatch,
     monkeypatch.undo()
     make_rounds(make_ida(tmp_path))
     assert "round 1, amplified, games per second: games/tic_tac_toe " in capsys.readouterr().err
-    for ours, theirs in zip(ida.rounds, made.rounds, strict=True):
+    for ours, theirs in zip(ida.rounds, finished.rounds, strict=True):
         networks = [load_network(round_.student.folder).state_dict() for round_ in (ours, theirs)]
         assert all((networks[0][name] == networks[1][name]).all() for name in networks[0])
 
@@ -149,6 +144,6 @@ def test_what_the_search_cannot_play_gets_one_line(task, codec, line):
 
 
 @pytest.mark.parametrize("amplifier", ["finetune", "self_imitation"])
-def test_an_amplifier_without_a_policy_of_its_own_is_not_scored_before_rounds(made, amplifier):
+def test_an_amplifier_without_a_policy_of_its_own_is_not_scored_before_rounds(finished, amplifier):
     with pytest.raises(GatitoError, match=f"amplifier {amplifier} has no policy before its first round; set"):
-        replace(made, options={"name": amplifier}).check_planner()
+        replace(finished, options={"name": amplifier}).check_planner()

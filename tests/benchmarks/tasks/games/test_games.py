@@ -191,23 +191,24 @@ def test_a_stronger_opponent_wins_more():
 
 def test_the_seed_determines_the_game_and_all_colours_and_opponents_occur():
     env, again = (make_env(game("hex_5x5", ["random", "mcts-10"])) for _ in range(2))
-    met, games = set(), set()
+    opponents, games = set(), set()
     for seed in range(20):
         (steps, moves), (same, same_moves) = play(env, seed, randomly(0)), play(again, seed, randomly(0))
         assert moves == same_moves
         for (a, info_a, reward_a), (b, info_b, reward_b) in zip(steps, same, strict=True):
             np.testing.assert_array_equal(a, b)
             assert reward_a == reward_b and info_a["opponent"] == info_b["opponent"]
-        met.add((steps[0][1]["learner"], steps[0][1]["opponent"]))
+        opponents.add((steps[0][1]["learner"], steps[0][1]["opponent"]))
         games.add(tuple(moves))
-    assert len(met) == 4 and len(games) == 20
+    assert len(opponents) == 4 and len(games) == 20
 
 
 def test_scores_know_the_opponent_of_a_seed():
     opponents = ["random", "mcts-10", "mcts-100"]
     env = make_env(game("tic_tac_toe", opponents))
-    met = [env.reset(seed=600_000_000 + seed)[1]["opponent"] for seed in range(30)]
-    assert met == [opponent_of(600_000_000 + seed, opponents) for seed in range(30)] and set(met) == set(opponents)
+    played = [env.reset(seed=600_000_000 + seed)[1]["opponent"] for seed in range(30)]
+    assert played == [opponent_of(600_000_000 + seed, opponents) for seed in range(30)]
+    assert set(played) == set(opponents)
 
 
 def test_a_game_can_start_in_a_position():
