@@ -40,13 +40,6 @@ def test_aggregates_match_hand_computations():
     assert optimality_gap(f) == pytest.approx((1.0 + 0.8 + 0.6 + 0.4 + 0.2) / 8)
 
 
-def test_the_iqm_is_scipys_trimmed_mean():
-    rng = np.random.default_rng(0)
-    for tasks in range(1, 30):
-        f = rng.normal(size=(3, tasks))
-        assert iqm(f) == pytest.approx(stats.trim_mean(f, 0.25, axis=-1))
-
-
 def test_the_threshold_curve_counts_ties_as_reached():
     f = np.array([-0.1, 0.5, 0.5, 1.0])
     assert share_at_or_above(f, [0.0, 0.5, 0.50001, 1.0, 1.01]).tolist() == [0.75, 0.75, 0.25, 0.25, 0.0]
@@ -175,6 +168,16 @@ def test_every_resampled_mean_adds_the_deviations_of_its_seeds_and_of_their_epis
     np.testing.assert_allclose(means.resampled[:, 1], means.episodes_only[:, 1])  # of one seed nothing is known
     assert (means.seeds, means.episodes) == (2, 4)
     assert bootstrap.means([single]).seeds == 1
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_resampling_has_the_unbiased_variance_and_other_seeds_other_draws(count):
+    values, bootstrap = np.arange(count) ** 2.0, Bootstrap(np.random.default_rng(0))
+    of_episodes = [bootstrap.noise([{seed: values}], seed)[:, 0] for seed in (0, 1)]
+    of_seeds = [bootstrap.means([{seed + first: values[[seed]] for seed in range(count)}]) for first in (0, 1)]
+    for draws in (of_episodes, [found.resampled[:, 0] for found in of_seeds]):
+        assert draws[0].var() == pytest.approx(values.var(ddof=1) / count, rel=0.05)
+        assert abs(np.corrcoef(draws)[0, 1]) < 0.1
 
 
 def test_probability_of_improvement_on_scores_solved_by_hand():

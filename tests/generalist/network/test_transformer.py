@@ -150,3 +150,51 @@ def test_each_sequence_attends_to_its_own_context_length():
     hidden = model(tokens, None, torch.tensor([3, 8]))
     torch.testing.assert_close(hidden[0], short(tokens)[0])
     torch.testing.assert_close(hidden[1], model(tokens)[1])
+
+
+@torch.no_grad()
+def test_a_forked_memory_goes_on_like_its_source_and_independently_of_it(model):
+    tokens, start = torch.randn(12, 3, 64), torch.zeros(3, dtype=torch.bool)
+    cache = model.new_cache(3)
+    assert cache.keys.shape == cache.values.shape == (3, 3, 4, 8, 16) and cache.positions.tolist() == [0, 0, 0]
+    for step in range(10):
+        model.step(tokens[step], cache, torch.arange(3), start)
+    model.fork(cache, torch.tensor([0, 0]), torch.tensor([2, 1]))
+    both = model.step(tokens[10][[0, 0, 0]], cache, torch.arange(3), start)
+    torch.testing.assert_close(both, both[[0]].expand(3, -1))
+    torch.testing.assert_close(both[0], model(tokens[:11, 0][None])[0, -1], atol=1e-5, rtol=0)
+    apart = model.step(tokens[11], cache, torch.arange(3), start)
+    assert (apart[1] - apart[0]).abs().max() > 0.01
+
+
+@torch.no_grad()
+def test_every_token_attends_to_the_prompt_in_whole_sequences_and_step_by_step(model):
+    tokens, prompts, start = torch.randn(2, 30, 64), torch.randn(2, 4, 64), torch.zeros(2, dtype=torch.bool)
+    valid = torch.tensor([[True] * 4, [True, True, False, False]])
+    prefix = model.read(prompts, valid)
+    hidden = model(tokens, prefix)
+    assert ((hidden - model(tokens)).abs().amax(dim=-1) > 1e-3).all()  # far beyond the context too
+    padded = torch.where(valid[..., None], prompts, 9.0)
+    torch.testing.assert_close(hidden, model(tokens, model.read(padded, valid)))
+    cache = model.new_cache(2)
+    for step in range(30):
+        seen = model.step(tokens[:, step], cache, torch.arange(2), start, prefix)
+        torch.testing.assert_close(seen, hidden[:, step], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_chunk_without_counts_has_no_padding(model):
+    tokens, cache = torch.randn(2, 5, 64), model.new_cache(2)
+    hidden = model.extend(tokens, cache, torch.arange(2), torch.ones(2, dtype=torch.bool))
+    torch.testing.assert_close(hidden, model(tokens), atol=1e-5, rtol=0)
+    assert cache.positions.tolist() == [5, 5]
+
+
+def test_layers_that_add_to_the_residual_stream_start_smaller_in_deeper_stacks():
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(layers=8, heads=4, width=128, feedforward=256, context_length=8))
+    for block in model.blocks:
+        for weight in (block.attention.out.weight, block.feedforward[2].weight):
+            assert weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+        assert block.feedforward[0].weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert all(parameter.dim() > 1 or (parameter == 1).all() for parameter in model.parameters())  # norms; no biases
