@@ -20,7 +20,15 @@ from benchmarks.base.artifacts import write_text
 from benchmarks.base.errors import unknown
 from benchmarks.base.settings import setting
 from benchmarks.runs.stage import JOB_TYPES
-from benchmarks.runs.wandb_service import Variables, answers, has_key, kill_services, services, within
+from benchmarks.runs.wandb_service import (
+    Variables,
+    answers,
+    has_key,
+    kill_services,
+    services,
+    use_writable_folders,
+    within,
+)
 
 LOG = "log.jsonl"
 _MOST_SECONDS = 90  # for one call of W&B: to open a run, to send lines, to upload an artifact
@@ -223,6 +231,7 @@ class Tracker:
 
         name = "/".join([self._common["exp_name"], *folder.relative_to(self._folder).parts])
         self._folder.mkdir(parents=True, exist_ok=True)
+        use_writable_folders(self._folder / "wandb")
         run = wandb.init(
             project=self._config.project,
             entity=self._config.entity,

@@ -211,6 +211,23 @@ def test_wandbs_variables_are_defaults_of_the_settings(tmp_path, monkeypatch):
     assert (call["project"], call["entity"], call["dir"]) == ("gatito", None, tmp_path)
 
 
+def test_wandb_keeps_its_files_with_the_run_where_the_users_folders_cannot_be_written(tmp_path, monkeypatch):
+    kept = ("WANDB_CACHE_DIR", "WANDB_DATA_DIR")
+    for variable in kept:
+        monkeypatch.setenv(variable, "")  # so that it is restored after the test
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "home" / "cache" / name))
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda name: str(tmp_path / "home" / "data" / name))
+    (tmp_path / "home" / "data").mkdir(parents=True)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: real(path, mode) if mode == os.F_OK else path.name == "data")
+    wandb_service.use_writable_folders(tmp_path / "run")
+    assert [os.environ.get(variable) for variable in kept] == [str(tmp_path / "run"), None]
+    monkeypatch.setenv("WANDB_CACHE_DIR", "/mine")
+    wandb_service.use_writable_folders(tmp_path / "run")
+    assert os.environ["WANDB_CACHE_DIR"] == "/mine"
+
+
 def test_a_key_without_a_network_falls_back_to_offline_within_seconds(tmp_path, monkeypatch, capsys):
     key = {"WANDB_API_KEY": "x" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
     start = time.monotonic()
