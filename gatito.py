@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-import joblib
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -38,9 +37,11 @@ from benchmarks.report.rounds import write_rounds
 from benchmarks.report.sweep import Sweep, SweepRun, report_named
 from benchmarks.report.verify import verify_runs
 from benchmarks.runs.failures import Failures
+from benchmarks.runs.hub import hub_words
 from benchmarks.runs.lock import LOCK, lock
+from benchmarks.runs.parallel import current_engine, running_on
 from benchmarks.runs.run import CONFIG, Run, run_name
-from benchmarks.runs.stage import STAGES, bind, require
+from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, bind, require
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.runs.wandb import save_workspace, workspace
 from benchmarks.scoring import evaluate as scoring
@@ -52,6 +53,8 @@ from benchmarks.tasks import Suite
 from benchmarks.tasks.gymnasium_ids import register_tasks
 from experts.stages import Experts
 from gatito_configuration import Config, read_config, store_suite
+from gatito_hub import push_run, use_hub
+from gatito_plan import show_plan, write_rates
 from gatito_terminal import chat, play
 
 if TYPE_CHECKING:
@@ -120,13 +123,15 @@ def run_one(composed: DictConfig) -> None:
         config = read_config(composed)
         load_plugins([*installed_plugins(), *config.plugins])
         config.name_tasks_in_full()
+        use_hub(config)
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
-        overridden = ",".join(  # agents from outside do not change what a run makes
-            word for word in hydra_config.job.override_dirname.split(",") if not word.lstrip("+").startswith("agents.")
-        )
+        words = hydra_config.job.override_dirname.split(",")  # engines and agents change nothing that a run makes
+        overridden = ",".join(word for word in words if not word.lstrip("+").startswith(("agents.", "engine", "hub.")))
         folder = Path(config.runs_folder) / run_name(preset, overridden, config.name, sweeping=sweeping)
         if not int(os.environ.get("RANK", "0")):
-            with lock(folder, needed=any(name in STAGES and STAGES[name].of_run for name in config.stages)):
+            _check(config)
+            needed = any(STAGES[name].of_run for name in config.stages)
+            with lock(folder, needed=needed), running_on(config.engine, folder, config.workers, config.stages):
                 _run_stages(config, folder)
         elif "distill" in config.stages and config.generalist.source == "train":
             _help_to_distill(config, folder)
@@ -135,13 +140,12 @@ def run_one(composed: DictConfig) -> None:
 @contextmanager
 def locked_plan(config: Config, folder: Path) -> Iterator[Plan]:
     """The plan of a run whose folder is locked."""
-    with lock(folder, needed=True):
+    with lock(folder, needed=True), running_on(config.engine, folder, config.workers, DEFAULT_STAGES):
         yield _plan(config, folder, Failures(config.task_names))
 
 
 def _run_stages(config: Config, folder: Path) -> None:
     """Make the selected stages in their order."""
-    _check(config)
     if set(config.stages) <= set(_OF_RESULTS):  # they need no suite that can be played here
         for name in [stage for stage in _OF_RESULTS if stage in config.stages]:
             _OF_RESULTS[name](config)
@@ -164,6 +168,7 @@ def _run_stages(config: Config, folder: Path) -> None:
     finally:
         if made and any(path.name != LOCK for path in folder.glob("*")):  # otherwise no run has begun: leave no folder
             failures.write(folder)
+            write_rates(plan, time.monotonic() - started)
     if "report" in made:
         console.note(f"{folder}: done in {time.monotonic() - started:.0f} s; open {folder / 'index.html'}")
     failures.stop_if_any()
@@ -173,7 +178,7 @@ def _plan(config: Config, folder: Path, failures: Failures, tracking: TrackingCo
     suite = Suite.resolve(config.suite, config.tasks, failures.add)
     group = f"{config.suite.name}/{folder.name}"
     tracker = Tracker(tracking or config.tracking, group=group, exp_name=folder.name, seed=config.seed, folder=folder)
-    return Plan(config, Run(folder, suite, config.seed, config.workers or joblib.cpu_count(), tracker, failures))
+    return Plan(config, Run(folder, suite, config.seed, config.workers or current_engine().capacity, tracker, failures))
 
 
 def _look_ahead(plan: Plan, stages: list[str]) -> None:
@@ -259,7 +264,9 @@ _MAKERS: dict[str, Callable[[Plan], None]] = {
     "report": _report,
     "export": lambda plan: plan.experts.export(),
     "release": _release,
+    "push": push_run,
     **{name: lambda plan, make=make: make(plan.config) for name, make in _OF_RESULTS.items()},
+    "plan": show_plan,
     "play": play,
     "chat": chat,
     "workspace": _save_workspace,
@@ -282,7 +289,7 @@ def _check(config: Config) -> None:
 
 def main() -> None:
     """Run the command line; after an error, the exit code is 1 and one line states the remedy."""
-    sys.argv[1:] = letters_quoted(words_as_lists(sys.argv[1:], Config))
+    sys.argv[1:] = letters_quoted(words_as_lists(hub_words(sys.argv[1:]), Config))
     run_command(_run, _sweep, store_suite)
 
 

@@ -14,6 +14,8 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.project import CODE
 from benchmarks.base.settings import Described, check_settings, describe, keys_text, setting
 from benchmarks.report.clips import ClipsConfig
+from benchmarks.runs.engines.settings import EngineConfig
+from benchmarks.runs.hub import HubConfig
 from benchmarks.runs.stage import DEFAULT_STAGES, STAGES, check_stages, help_text
 from benchmarks.runs.tracking import TrackingConfig
 from benchmarks.scoring.evaluate import EvaluateConfig
@@ -53,9 +55,11 @@ class Config:
     evaluate: EvaluateConfig = setting(EvaluateConfig, "How agents are scored.")
     clips: ClipsConfig = setting(ClipsConfig, "Which clips are made.")
     tracking: TrackingConfig = setting(TrackingConfig, "Where logs go.")
+    engine: EngineConfig = setting(EngineConfig, "Where jobs run.")
     generalist: GeneralistConfig = setting(GeneralistConfig, "Which generalist plays.")
     ida: IdaConfig = setting(IdaConfig, "Rounds of amplification and distillation.")
     amplifier: dict[str, Any] = setting({}, "The amplifier of these rounds; see the amplifiers' options.")
+    hub: HubConfig = setting(HubConfig, "What is sent to the Hugging Face Hub.")
     stages: list[str] = setting(
         list(DEFAULT_STAGES),
         "The stages to run; they always run in this order.",
@@ -88,7 +92,9 @@ class Config:
         "Modules of other packages to import in every process, such as [my_package.envs]: they register environment "
         "families, experts, networks, amplifiers and more. Plugins of installed packages load by themselves.",
     )
-    workers: int | None = setting(None, "Processes, and threads of distillation; null: one per core.", at_least=1)
+    workers: int | None = setting(
+        None, "Jobs at a time, and threads of distillation; null: one per core, or all of a cluster's.", at_least=1
+    )
 
     @property
     def task_names(self) -> list[str]:

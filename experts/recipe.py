@@ -135,6 +135,11 @@ class ExpertsConfig:
     released: str = setting(
         "results/experts", "Folder of released experts, which stages=[release] writes and experts=released reads."
     )
+    hub: str | None = setting(
+        None,
+        "Repository of the Hugging Face Hub that released experts are fetched from, as experts=hub:OWNER/NAME or "
+        "hub:OWNER/NAME@REVISION.",
+    )
     datasets: dict[str, str] = setting(
         {},
         "Folders of episodes by task, with experts=files: +experts.datasets.cartpole=FOLDER; or Minari datasets, with "

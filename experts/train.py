@@ -67,6 +67,11 @@ def expert_artifact(
     return Artifact(run.folder / folder / task.name, "expert", settings)
 
 
+def rate_kind(recipe: ExpertRecipe) -> str:
+    """The kind of a job that makes an expert, for its rate: training is measured per environment step."""
+    return "expert" if recipe.trained else f"expert {recipe.algorithm}"
+
+
 def train_experts(
     run: Run, recipes: Mapping[str, ExpertRecipe], config: ExpertsConfig, folder: str = EXPERTS
 ) -> dict[str, Artifact]:
@@ -101,7 +106,7 @@ def train_experts(
             resume_released_training(task, Path(config.released), artifact)
         arguments = {"task": task, "recipe": recipe, "config": config, "seed": run.seed, "artifact": artifact}
         total = recipe.env_steps if recipe.trained else 1
-        jobs.append(Job(f"{_LABELS[folder]} {task.name}", total, arguments, task.name))
+        jobs.append(Job(f"{_LABELS[folder]} {task.name}", total, arguments, task.name, (rate_kind(recipe), task.name)))
         mirrors.append(run.tracker.mirror(artifact.folder, "experts", env_id=task.env_id, **asdict(recipe)))
 
     try:

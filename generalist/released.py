@@ -23,8 +23,8 @@ _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")
 _MOST_BYTES = 20_000_000  # of a released generalist
 
 
-def release_generalist(generalist: Artifact, folder: Path) -> None:
-    """Copy a run's finished generalist to ``folder``, in place of an earlier one.
+def release_generalist(generalist: Artifact, folder: Path, most_bytes: float = _MOST_BYTES) -> None:
+    """Copy a run's finished generalist of at most ``most_bytes`` to ``folder``, in place of an earlier one.
 
     Raises:
         GatitoError: if it is not finished, damaged, or too large for the project.
@@ -35,10 +35,10 @@ def release_generalist(generalist: Artifact, folder: Path) -> None:
     verify(generalist.folder, manifest)
     kept = [name for name in _KEPT if name in manifest["files"]]
     size = sum(manifest["files"][name]["bytes"] for name in kept)
-    if size > _MOST_BYTES:
+    if size > most_bytes:
         raise GatitoError(
             f"the generalist in {generalist.folder} has {size / 1e6:.0f} MB, the limit for releases is "
-            f"{_MOST_BYTES / 1e6:.0f} MB: release one of model=nano or mini."
+            f"{most_bytes / 1e6:.0f} MB: release one of model=nano or mini."
         )
     check_ours(folder)
     with replace_folder(folder) as new:

@@ -212,7 +212,7 @@ class Generalist:
             learner=self.artifact(),
             config=recipe.distill,
         )
-        threads = max(1, run.workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        threads = max(1, run.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         distill(replace(run, workers=threads), recordings, recipe, ranks=ranks, play_round=play_round)
 
     def train_controls(self) -> None:

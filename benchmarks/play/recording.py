@@ -105,7 +105,13 @@ def record(recordings: Sequence[RecordingJob], *, workers: int, failures: Failur
             check_shards(folder, _shard_names(folder, recording.shards), complete=False)
             steps = math.ceil(recording.steps / recording.shards)
             for shard in range(recording.shards):
-                job = Job(f"record {name}", steps, {"recording": recording, "shard": shard}, name)
+                job = Job(
+                    f"record {name}",
+                    steps,
+                    {"recording": recording, "shard": shard},
+                    name,
+                    measured_as=(f"record {recording.agent}", name),
+                )
                 jobs[job] = recording
     results = run_jobs(_record_shard, list(jobs), workers=workers, failures=failures)
     surviving = {task.name for task in failures.survivors(suite)}

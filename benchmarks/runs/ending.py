@@ -8,7 +8,7 @@ import threading
 import time
 from typing import NoReturn
 
-from benchmarks.runs.parallel import close_pools
+from benchmarks.runs.engines.local import close_pools
 
 _SECONDS = 10  # for work at the end, such as an upload
 _code = 0

@@ -10,6 +10,7 @@ from benchmarks.base.environment import ENVIRONMENT, describe_environment
 from benchmarks.base.names import check_name
 from benchmarks.base.suite_files import typed_suite
 from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import current_engine
 from benchmarks.runs.tracking import Tracker
 from benchmarks.tasks import Suite
 
@@ -25,7 +26,7 @@ class Run:
         folder: the folder of its artifacts, ``results/runs/<name>``.
         suite: all of its tasks, including failed ones (see :meth:`survivors`).
         seed: the training seed.
-        workers: number of processes, or of threads in one process.
+        workers: number of jobs at a time.
         tracker: mirrors logs to Weights & Biases.
         failures: the tasks that failed.
     """
@@ -41,6 +42,11 @@ class Run:
     def runs_folder(self) -> Path:
         """The folder of all runs, whose finished artifacts this one may adopt."""
         return self.folder.parent
+
+    @property
+    def threads(self) -> int:
+        """The number of threads for work in this process, such as distillation."""
+        return current_engine().threads_here(self.workers)
 
     def survivors(self, stage: str | None = None) -> Suite:
         """The tasks that have not failed, up to the end of a stage or in any; see :meth:`Failures.survivors`."""
@@ -70,7 +76,7 @@ class Run:
         write_json(self.folder / ENVIRONMENT, describe_environment(command_of(typed, config_folders)))
 
 
-_SILENT = ("name", "runs_folder", "workers", "stages", "tracking")
+_SILENT = ("name", "runs_folder", "workers", "stages", "tracking", "engine", "hub")
 _LONGEST = 80  # characters of a folder's name for the overrides
 
 

@@ -27,6 +27,7 @@ class Stage:
         needs: the stages whose artifacts it reads, if the run has them.
         default: whether a run without ``stages=[…]`` includes it.
         of_run: whether it writes into one run's folder, and tasks can fail in it.
+        has_jobs: whether it runs jobs on the run's engine.
         job_types: the job types of the W&B runs that it starts.
         make: the function that makes it; the entry point binds it (see :func:`bind`).
     """
@@ -36,6 +37,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     default: bool = False
     of_run: bool = True
+    has_jobs: bool = False
     job_types: tuple[str, ...] = ()
     make: Callable[[Any], None] = _unbound
 
@@ -46,6 +48,7 @@ _ALL = (
         "experts",
         "train one expert per task with stable-baselines3, gate each against its reference",
         default=True,
+        has_jobs=True,
         job_types=("experts",),
     ),
     Stage(
@@ -53,6 +56,7 @@ _ALL = (
         "record experts (with their action distributions) and the random policy",
         needs=("experts",),
         default=True,
+        has_jobs=True,
         job_types=("record",),
     ),
     Stage(
@@ -60,6 +64,7 @@ _ALL = (
         "train one transformer on all recordings",
         needs=("record",),
         default=True,
+        has_jobs=True,
         job_types=("distill", "dagger"),
     ),
     Stage(
@@ -67,6 +72,7 @@ _ALL = (
         "train the controls: a specialist and a clone per task, retrieval, multi-task RL",
         needs=("record",),
         default=True,
+        has_jobs=True,
         job_types=("controls", "multitask-rl"),
     ),
     Stage(
@@ -74,6 +80,7 @@ _ALL = (
         "amplify, record and distil in rounds, if ida.rounds is above 0",
         needs=("experts", "record", "distill"),
         default=True,
+        has_jobs=True,
         job_types=("ida", "finetune", "scale"),
     ),
     Stage(
@@ -81,6 +88,7 @@ _ALL = (
         "play 100 test episodes per task and agent, write scores.csv",
         needs=("experts", "record", "distill", "controls", "ida"),
         default=True,
+        has_jobs=True,
         job_types=("evaluate",),
     ),
     Stage(
@@ -88,6 +96,7 @@ _ALL = (
         "make clips of expert and generalist side by side",
         needs=("experts", "record", "distill", "controls"),
         default=True,
+        has_jobs=True,
     ),
     Stage(
         "report",
@@ -108,10 +117,21 @@ _ALL = (
         "for experts=released and generalist=released",
         needs=("experts",),
     ),
+    Stage(
+        "push",
+        "send the run's generalist, experts or recordings to the Hugging Face Hub:\n"
+        "gatito stages=[push] hub.repo=OWNER/NAME",
+        needs=("experts", "record", "distill"),
+    ),
     Stage("compare", "report several runs together: gatito stages=[compare] runs=[A,B]", of_run=False),
     Stage(
         "verify",
         "recompute every number of results folders from their rows: gatito stages=[verify] runs=[A,results/B]",
+        of_run=False,
+    ),
+    Stage(
+        "plan",
+        "print what the run will cost: jobs, longest job, wall time on workers=N, memory, disk",
         of_run=False,
     ),
     Stage(

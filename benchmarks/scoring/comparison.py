@@ -26,7 +26,7 @@ from benchmarks.scoring.results import FILES, CostRow, CurveRow, Results, ScoreR
 ROUNDS = "rounds.csv"
 """Scores and costs of a run's rounds of amplification and distillation; see ``report.rounds``."""
 
-_EXECUTION = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips")
+_EXECUTION = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips", "engine", "hub")
 _EXECUTION += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
 _EXECUTION += ("distill.gradient_accumulation", "distill.device")
 """Settings, and groups of settings, of a run's execution and presentation, not of its method."""

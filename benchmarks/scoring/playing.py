@@ -172,7 +172,9 @@ def _part(agent: Agent, suite: Suite, schedule: Schedule) -> Job:
     """A job that plays some test episodes of all tasks of the suite, which share one batched forward pass."""
     arguments = {"agent": agent, "suite": suite, "schedule": schedule}
     task = suite.tasks[0].name if len(suite.tasks) == 1 else None
-    return Job(f"evaluate {agent.name}", len(schedule.seeds) * len(suite.tasks), arguments, task)
+    measured_as = (f"evaluate {agent.id.name}", task or suite.name)
+    total = len(schedule.seeds) * len(suite.tasks)
+    return Job(f"evaluate {agent.name}", total, arguments, task, measured_as)
 
 
 def _play_parts(jobs: Sequence[Job], run: Run) -> list[tuple[Job, Played]]:

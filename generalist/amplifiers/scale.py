@@ -80,7 +80,7 @@ class Scale(Amplifier):
         if whole.is_complete() or whole.adopt(context.run.runs_folder):
             return
         whole.start()
-        torch.set_num_threads(context.run.workers)
+        torch.set_num_threads(context.run.threads)
         recordings = {name: recording.folder for name, recording in self._taught(context).items()}
         model, distill = self._model(context.recipe.model), self._distill(context)
         costs = []

@@ -23,6 +23,11 @@ class GeneralistConfig:
         "Folder of the released generalist, which stages=[release] writes and generalist=released reads; null: "
         "results/SUITE/generalist.",
     )
+    hub: str | None = setting(
+        None,
+        "Repository of the Hugging Face Hub that the released generalist is fetched from, as generalist=hub:OWNER/NAME "
+        "or hub:OWNER/NAME@REVISION.",
+    )
     deterministic: bool = setting(
         True,
         "Whether networks take their most likely actions or sample. A deterministic policy can get stuck in loops "

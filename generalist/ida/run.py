@@ -108,7 +108,7 @@ def _distil(ida: Ida, round_: Round) -> None:
     if round_.student.is_complete() or round_.student.adopt(ida.run.runs_folder):
         return
     round_.student.start()
-    torch.set_num_threads(ida.run.workers)
+    torch.set_num_threads(ida.run.threads)
     # A task that is not amplified is learned from its expert only.
     recordings = {name: recording.folder for name, recording in ida.recordings.items()}
     learner = Learner(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
-from benchmarks.runs.parallel import Job, Report, run_jobs
+from benchmarks.runs.parallel import Job, Report, current_engine, run_jobs
 from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task
@@ -61,7 +61,7 @@ def make_reinforced(learner: Reinforced, job_type: str, run: Run) -> None:
         return
     artifact.start()
     total = learner.config.iterations * learner.per_iteration
-    job = Job(job_type, total, {"learner": learner, "threads": run.workers})
+    job = Job(job_type, total, {"learner": learner, "threads": current_engine().threads_of_one(run.workers)})
     mirror = run.tracker.mirror(artifact.folder, job_type, env_id=run.suite.name, **asdict(learner.config))
     try:
         done = run_jobs(_make, [job], workers=1, failures=run.failures, on_poll=mirror.pump)

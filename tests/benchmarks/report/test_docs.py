@@ -17,6 +17,7 @@ import gatito as entry
 from benchmarks.base import renamed
 from benchmarks.base.suite_files import name_suite_files
 from benchmarks.report import docs
+from benchmarks.runs.hub import hub_words
 from benchmarks.runs.stage import STAGES
 from gatito_configuration import store_suite
 from tests.conftest import ROOT
@@ -126,13 +127,15 @@ def test_shell_commands_are_valid(command, tmp_path, monkeypatch):
             pass
         case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module)
+        case ["ray", "start", "--head", "--num-cpus=2"]:
+            pass
         case ["gatito", "--help"]:
             pass
         case ["gatito", *overrides] | ["torchrun", _, "gatito.py", *overrides]:
             swept = "-m" in overrides
             single = [re.sub(r"=([^\[,]+),.*", r"=\1", word) if swept else word for word in overrides if word != "-m"]
             with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-                composed = compose("config", name_suite_files(single, store_suite))
+                composed = compose("config", name_suite_files(hub_words(single), store_suite))
             assert set(composed.stages) <= set(STAGES)
             OmegaConf.merge(OmegaConf.structured(entry.Config), OmegaConf.to_container(composed, resolve=True))
         case _:

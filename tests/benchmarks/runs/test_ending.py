@@ -45,15 +45,15 @@ def test_ctrl_c_while_packages_are_imported_gets_one_line():
 
 def test_temporary_files_of_killed_commands_are_removed_and_others_kept(tmp_path):
     code = (
-        "import os; from benchmarks.runs import parallel\n"
-        "with parallel._temporary_folder() as mine:\n"
+        "import os; from benchmarks.runs.engines import progress\n"
+        "with progress.temporary_folder() as mine:\n"
         "    (mine / 'board').touch()\n"
         "    if os.fork() == 0:\n"
-        "        with parallel._temporary_folder() as other:\n"
+        "        with progress.temporary_folder() as other:\n"
         "            print(sorted(path.exists() for path in (mine, other)), flush=True)\n"
         "            os._exit(0)\n"  # like a kill
         "    os.wait()\n"
-        "with parallel._temporary_folder() as mine: print(len(list(mine.parent.iterdir())), flush=True)\n"
+        "with progress.temporary_folder() as mine: print(len(list(mine.parent.iterdir())), flush=True)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=ENV | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=60

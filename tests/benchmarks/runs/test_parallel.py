@@ -11,7 +11,7 @@ import pytest
 from joblib.externals.loky import ProcessPoolExecutor
 
 from benchmarks.base.errors import FatalError, GatitoError
-from benchmarks.runs import parallel
+from benchmarks.runs.engines import local
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, run_jobs
 from benchmarks.tasks import make_env
@@ -136,7 +136,7 @@ def test_ctrl_c_waits_for_a_starting_process():
     done = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore the signal
     try:
-        with pytest.raises(KeyboardInterrupt), parallel._uninterrupted():
+        with pytest.raises(KeyboardInterrupt), local._uninterrupted():
             signal.raise_signal(signal.SIGINT)
             done.append("made")
         assert done == ["made"]
@@ -201,6 +201,6 @@ def test_a_process_that_ended_while_it_was_idle_is_replaced_by_a_new_one(monkeyp
     while pool._processes:
         time.sleep(0.05)
     monkeypatch.setattr(pool, "submit", lambda *call: pytest.fail("the old pool was used"))
-    monkeypatch.setattr(parallel, "_idle", [(pool, time.monotonic())])
+    monkeypatch.setattr(local, "_idle", [(pool, time.monotonic())])
     results, failures = run(jobs(a="die", b="return"))
     assert list(results.values()) == ["b done"] and list(failures._failed) == ["a"]

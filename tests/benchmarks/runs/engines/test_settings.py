@@ -1,0 +1,50 @@
+"""Wrong settings of engines get one line, before anything is made."""
+
+import shutil
+import socket
+import time
+
+import pytest
+
+from benchmarks.base.errors import FatalError
+from benchmarks.runs.engines.settings import EngineConfig, open_engine
+from tests.test_gatito import fails_with
+
+
+def test_no_ray_cluster_at_the_address_gets_one_line_within_seconds(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'gatito[ray]'")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]  # nobody listens
+        begun = time.monotonic()
+        for address in (f"127.0.0.1:{port}", "127.0.0.1:six", "no-such-host.invalid:6379"):
+            with pytest.raises(FatalError, match=f"^no Ray cluster at {address} .*engine.address=HOST:PORT"):
+                open_engine(EngineConfig("ray", address=address), tmp_path / "run", 1).__enter__()
+        assert time.monotonic() - begun < 30
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_slurm_here_gets_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda command: None)
+    with pytest.raises(FatalError, match="there is no sinfo here: start gatito on a login node"):
+        open_engine(EngineConfig("slurm"), tmp_path / "run", 1).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["engine=kubernetes"], "unknown engine 'kubernetes'"),
+        (["engine.name=kubernetes"], "unknown engine.name 'kubernetes'"),
+        (["engine=ray", "engine.cpus=0"], "engine.cpus must be at least 1"),
+        (["engine=ray", "engine.addres=x"], "Did you mean 'address'?"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line(words, line, gatito_inside, tmp_path):
+    fails_with(gatito_inside(*words, "tasks=[cartpole]", "tracking=none"), line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_engines_are_not_part_of_a_runs_name_or_method(gatito_inside, tmp_path):
+    done = gatito_inside("engine.cpus=2", "stages=[report]", "tasks=[cartpole]", "tracking=none")
+    assert "classic-nano-seed0-tasks" in done.stderr and "engine" not in done.stderr
