@@ -104,6 +104,8 @@ def test_a_choice_that_wins_its_confirmation_rollouts_is_played(length, wins):
     player = Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0], lambda seen: 9.0)
     doubting = searching(player, task, num_simulations=4, confirmation_rollouts=1)
     assert returns(doubting, task, range(3)) == [10 if wins else 1] * 3
+    first = play(doubting, task, [0])[0].steps["distributions"][0]
+    assert first.argmax() == wins  # the improved policy is taught if it was right, and otherwise the policy itself
 
 
 def test_the_critic_estimates_the_value_at_a_rollouts_horizon():
@@ -276,6 +278,24 @@ def test_a_quarter_of_pucts_prior_is_noise_at_most(scale, share):
     assert shares.mean() == pytest.approx(share, abs=0.012) and (len(set(shares.round(3))) > 3) == (scale > 0)
 
 
+def test_costs_and_unlikely_actions_count_as_they_are_weighed():
+    """Rewards are 1, 2 and 3, costs 0, 1 and 5, and the policy's probabilities .67, .24 and .09."""
+    task, player = make_task("tests.environments:Shortcut-v0"), Written(lambda seen: [2.0, 1.0, 0.0])
+    for settings, chosen in (({}, 3), ({"cost_weight": 0.5}, 2), ({"min_probability": 0.15}, 2)):
+        assert returns(searching(player, task, max_num_considered_actions=3, **settings), task) == [3 * chosen]
+
+
+@pytest.mark.parametrize("task", [COUNTER, make_task("tests.environments:Target-v0")])
+def test_a_decisions_value_does_not_depend_on_parallel_rows(task):
+    values = []
+    for count in (1, 3):
+        watched = Watched(searching(made_up(critic=1.0), task, num_simulations=4))
+        play(watched, task, range(3), envs_per_task=count)
+        values.append(np.concatenate([decision.values for decision in watched.decisions]))
+    np.testing.assert_allclose(np.sort(values[0]), np.sort(values[1]), rtol=1e-4)
+    assert len(set(values[0])) > 10
+
+
 @pytest.mark.parametrize("selection", ["gumbel", "puct"])
 def test_illegal_actions_are_not_searched(selection):
     task = make_task("tests.environments:Masked-v0", kwargs={"length": 4})
@@ -294,27 +314,12 @@ def test_an_amplified_policy_is_made_from_a_networks_folder(tmp_path):
     assert same(play(amplified, COUNTER, range(2)), play(expected, COUNTER, range(2)))
 
 
-def test_objectives_need_costs_and_discrete_actions():
-    target, model, codec = make_task("tests.environments:Target-v0"), ModelConfig(), plain_codec(critic=0.5)
-    for settings, task, line in [
-        ({"cost_weight": 2.0}, COUNTER, "^amplifier.cost_weight=2 needs a hidden cost .* toy/counter"),
-        ({"min_probability": 0.1}, target, "^amplifier.min_probability=0.1 is for discrete actions, .* toy/target"),
-        ({"horizon": 0}, COUNTER, "^amplifier.horizon must be at least 1"),
-    ]:
-        with pytest.raises(GatitoError, match=line):
-            Search(**settings).check([task], model, codec)
-    Search(num_simulations=8).check([target], model, codec)  # one visit for each of eight actions
-
-
 def test_invalid_settings_get_one_line():
     step, target = plain_codec(critic=0.5), make_task("tests.environments:Target-v0")
     for settings, codec, tasks, line in [
-        (
-            {"num_simulations": 3, "max_num_considered_actions": 4},
-            step,
-            [],
-            "num_simulations=3 is less than one for each of .*considered_actions=4",
-        ),
+        ({"num_simulations": 7}, step, [], "num_simulations=7 is less than one for each of .*considered_actions=8"),
+        ({"cost_weight": 2.0}, step, [COUNTER], "^amplifier.cost_weight=2 needs a hidden cost .* toy/counter"),
+        ({"min_probability": 0.1}, step, [target], "^amplifier.min_probability=0.1 is for discrete actions"),
         ({"max_num_considered_actions": 1}, step, [], "amplifier.max_num_considered_actions must be at least 2, not 1"),
         ({"selection": "best"}, step, [], "unknown amplifier.selection 'best'.*gumbel, puct"),
         ({}, plain_codec(), [], "needs a critic: distil with codec.critic=0.5"),
@@ -330,4 +335,6 @@ def test_invalid_settings_get_one_line():
         with pytest.raises(GatitoError, match=line) as refused:
             make_amplifier({"name": "search"} | settings).check(tasks, ModelConfig(), codec)
         assert "\n" not in str(refused.value)
-    make_amplifier({"name": "search"}).check([target, CORRIDOR], ModelConfig(), step)
+    with pytest.raises(GatitoError, match="^amplifier.horizon must be at least 1"):
+        Search(horizon=0).check([], ModelConfig(), step)
+    make_amplifier({"name": "search", "num_simulations": 8}).check([target, CORRIDOR], ModelConfig(), step)
