@@ -53,6 +53,10 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
         make_amplifier(config.amplifier)
     elif amplifier in AMPLIFIERS:
         raise GatitoError(f"amplifier={amplifier} needs rounds to amplify in: set ida.rounds=3.")
+    if config.ida.rounds and config.ida.start != "trained" and config.distill.start is not None:
+        raise GatitoError(f"ida.start={config.ida.start} and distill.start exclude each other: leave one of them out.")
+    if config.distill.new_tasks and config.distill.start is None:
+        raise GatitoError("distill.new_tasks=true is for networks that are continued: set distill.start=RUN.")
     if config.generalist.source == "none" and (config.ida.rounds or config.controls.agents):
         raise GatitoError(
             "generalist=none leaves nothing to amplify or to compare with controls: set controls=none and leave "

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.base.artifacts import Artifact
+from benchmarks.base.artifacts import Artifact, digest, read_manifest
+from benchmarks.base.errors import FatalError
+from benchmarks.base.files import MANIFEST
+from benchmarks.base.project import find
 from benchmarks.base.settings import decisive
 from benchmarks.runs.run import Run
 from generalist.config.codec import CodecConfig
@@ -29,7 +32,31 @@ class NetworkRecipe:
 
 def generalist_artifact(run: Run, recipe: NetworkRecipe, recordings: Mapping[str, Artifact]) -> Artifact:
     """The artifact of a run's generalist: its folder, and the settings and recordings that decide its content."""
-    return _network_artifact(run.folder / "generalist", "generalist", recipe, recordings, run.seed)
+    artifact = _network_artifact(run.folder / "generalist", "generalist", recipe, recordings, run.seed)
+    start = start_folder(run, recipe.distill)
+    if start is None:
+        return artifact
+    manifest = read_manifest(start)
+    assert manifest is not None
+    return replace(artifact, inputs={**artifact.inputs, "start": digest(manifest["files"])})
+
+
+def start_folder(run: Run, distill: DistillConfig) -> Path | None:
+    """The folder of the network whose training is continued; None for random weights.
+
+    Raises:
+        FatalError: if neither a run of that name nor a folder has a finished generalist.
+    """
+    if distill.start is None:
+        return None
+    places = (run.runs_folder / distill.start / "generalist", find(distill.start), find(distill.start) / "generalist")
+    for place in places:
+        if (place / MANIFEST).exists():
+            return place
+    raise FatalError(
+        f"distill.start={distill.start} has no finished generalist: name a run below {run.runs_folder}, or the folder "
+        "of a network."
+    )
 
 
 def single_task_artifact(run: Run, agent: str, task: str, recipe: NetworkRecipe, recording: Artifact) -> Artifact:

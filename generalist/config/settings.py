@@ -1,5 +1,6 @@
 """The settings of ``model``, ``distill`` and ``controls``, and the artifacts that they decide."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -124,6 +125,19 @@ class DistillConfig:
     data: float = setting(
         1.0, "Share of each recording's episodes that is used, from the first on.", above=0, at_most=1
     )
+    episodes: int | None = setting(
+        None,
+        "Most episodes of each recording that are used, from the first on, such as 10 demonstrations; null: all.",
+        at_least=1,
+    )
+    start: str | None = setting(
+        None,
+        "Network whose training is continued: the name of a run, or a folder; null: random weights.",
+        decides=False,  # the artifact's inputs are its weights
+    )
+    new_tasks: bool = setting(
+        False, "Whether a task that the network in distill.start has learned is refused.", decides=False
+    )
     weights: dict[str, float] = setting(
         {}, "Relative share of windows by task, by default 1: +distill.weights={cartpole: 2} adds one."
     )
@@ -135,6 +149,10 @@ class DistillConfig:
     dagger: DaggerConfig = setting(DaggerConfig, "Rounds in which the network plays and its experts label.")
     checkpoint_every: int = setting(250, "Updates between checkpoints.", at_least=1, decides=False)
     log_every: int = setting(25, "Updates between log lines.", at_least=1, decides=False)
+
+    def used(self, episodes: int) -> int:
+        """How many of a recording's episodes are used, from the first on."""
+        return min(math.ceil(self.data * episodes), self.episodes or episodes)
 
     def length(self, model: ModelConfig) -> int:
         """Tokens per window."""
@@ -198,7 +216,7 @@ def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> Dist
     batch_size = min(config.batch_size, max(_SMALLEST_BATCH, round(windows / config.updates)))
     updates = max(1, round(windows / batch_size))
     budget = replace(config, updates=updates, flops=config.flops and config.flops * share, batch_size=batch_size)
-    return replace(budget, gradient_accumulation=1, weights={}, dagger=DaggerConfig(), device="cpu")
+    return replace(budget, gradient_accumulation=1, start=None, weights={}, dagger=DaggerConfig(), device="cpu")
 
 
 @dataclass

@@ -34,6 +34,7 @@ class Source:
         weight: share of the windows, relative to the other sources.
         demonstrations: the expert's recording, from which prompts are taken; None if ``trajectories`` is that.
         share: share of the recording's episodes, from the first on, that is used.
+        most: most episodes that are used; None: no limit.
         solved: whether only solved episodes are used, if there are any: a failed episode is often long, since the
             policy is stuck, so that most steps would come from failures.
     """
@@ -43,6 +44,7 @@ class Source:
     weight: float
     demonstrations: Trajectories | None = None
     share: float = 1.0
+    most: int | None = None
     solved: bool = False
 
 
@@ -133,7 +135,7 @@ class Mixture:
         count = len(trajectories)
         if self._prompts and not source.demonstrations:
             count -= held_out(trajectories)
-        chosen = np.arange(math.ceil(source.share * count))
+        chosen = np.arange(min(math.ceil(source.share * count), source.most or count))
         solved = chosen[[trajectories.successes[episode] is True for episode in chosen]]
         return solved if source.solved and len(solved) else chosen
 

@@ -14,8 +14,9 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
-from generalist.config.recipe import NetworkRecipe, generalist_artifact
+from generalist.config.recipe import NetworkRecipe, generalist_artifact, start_folder
 from generalist.distill.distributed import Ranks
+from generalist.distill.start import check_start
 from generalist.distill.train import Learner, PlayRound, fit, within_budget
 
 
@@ -56,7 +57,10 @@ def distill(
         artifact.start()
     ranks.agree()  # wait until outdated checkpoints are removed, before any rank looks for one
     folders = {name: recording.folder for name, recording in recordings.items()}
-    learner = Learner(artifact, run.suite.tasks, folders, config, recipe.model, recipe.codec, run.seed)
+    start = start_folder(run, config)
+    if start is not None:
+        check_start(start, recipe, run.suite.tasks)
+    learner = Learner(artifact, run.suite.tasks, folders, config, recipe.model, recipe.codec, run.seed, start)
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact

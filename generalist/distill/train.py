@@ -65,6 +65,11 @@ class Learner:
     student_recordings: Sequence[Mapping[str, Path]] = ()
     solved: bool = False
 
+    @property
+    def continues_round(self) -> bool:
+        """Whether ``start`` is the generalist of an earlier round, which has learned the same recordings before."""
+        return self.start is not None and self.config.start is None
+
 
 def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_round: PlayRound | None = None) -> None:
     """Train a network, from its checkpoint if there is one, and finish its artifact.
@@ -116,6 +121,8 @@ def _initial_network(learner: Learner) -> Network:
         return make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     network = load_network(learner.start)
     network.set_context_length(learner.model.context_length)
+    if not learner.continues_round:
+        network.tasks = list(dict.fromkeys([*network.tasks, *(task.name for task in learner.tasks)]))
     return network
 
 
@@ -123,9 +130,9 @@ def _steps_taken(
     learner: Learner, recordings: Mapping[str, Trajectories], student_recordings: Sequence[Mapping[str, Trajectories]]
 ) -> int:
     """Environment steps that a training uses; 0 for a continued one, where they are counted elsewhere."""
-    if learner.start is not None or not learner.config.updates:
+    if learner.continues_round or not learner.config.updates:
         return 0
-    used = [recording.lengths[: math.ceil(learner.config.data * len(recording))] for recording in recordings.values()]
+    used = [recording.lengths[: learner.config.used(len(recording))] for recording in recordings.values()]
     student_steps = sum(recording.steps for by_task in student_recordings for recording in by_task.values())
     return int(sum(lengths.sum() for lengths in used)) + student_steps
 
@@ -170,7 +177,8 @@ def _mixture(
         of_students = [recordings[task.name] for recordings in student_recordings if task.name in recordings]
         share = config.dagger.share if of_students else 0.0
         if share < 1 and task.name in expert_recordings:
-            sources.append(Source(task, expert_recordings[task.name], weight * (1 - share), share=config.data))
+            recording, own = expert_recordings[task.name], weight * (1 - share)
+            sources.append(Source(task, recording, own, share=config.data, most=config.episodes))
         steps = sum(recording.steps for recording in of_students)
         demonstrations = expert_recordings.get(task.name)
         for recording in of_students if share else ():
@@ -191,7 +199,8 @@ def _mixture(
 def _prompts(learner: Learner, recordings: Mapping[str, Trajectories]) -> dict[str, Any]:
     if learner.codec.conditioning != "prompt":
         return {}
-    if learner.start is not None:
+    if learner.continues_round:
+        assert learner.start is not None
         return load_prompts(learner.start, learner.tasks)
     steps = learner.codec.prompt_steps
     return {task.name: demonstration(task, recordings[task.name], steps) for task in learner.tasks}

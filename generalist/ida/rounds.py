@@ -196,6 +196,7 @@ class Ida:
             length = config.context_length
         return replace(
             distill,
+            start=None,
             flops=None,
             updates=config.updates,
             warmup=min(distill.warmup, config.updates // 4),
