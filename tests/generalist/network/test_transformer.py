@@ -198,3 +198,23 @@ def test_layers_that_add_to_the_residual_stream_start_smaller_in_deeper_stacks()
             assert weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
         assert block.feedforward[0].weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert all(parameter.dim() > 1 or (parameter == 1).all() for parameter in model.parameters())  # norms; no biases
+
+
+def test_rotary_angles_are_those_of_the_paper_also_late_in_an_episode(model):
+    """Su et al. 2021, arXiv:2104.09864, section 3.2.2; float32 angles would be wrong in the third digit."""
+    for length in (3, 20_001):
+        position = np.arange(length, dtype=np.float64)[:, None]
+        angle = position / 10_000 ** (np.arange(8) / 8)
+        found = model.angles(length).numpy()
+        assert found.shape == (length, 8, 2) and found.dtype == np.float32
+        np.testing.assert_allclose(found, np.stack([np.cos(angle), np.sin(angle)], axis=-1), atol=1e-6)
+
+
+@torch.no_grad()
+def test_norms_scale_small_states_up_to_their_epsilon(model):
+    tokens = torch.randn(1, 3, 64)
+    torch.testing.assert_close(
+        model.blocks[0].attention_norm(1e-2 * tokens), model.blocks[0].attention_norm(tokens), rtol=0.02, atol=0
+    )
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.RMSNorm)]
+    assert len(norms) == 7 and {norm.eps for norm in norms} == {1e-6}
