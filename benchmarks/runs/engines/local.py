@@ -24,6 +24,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, TerminatedWorkerError
 
 from benchmarks.base.errors import FatalError, gatito_error, one_line
@@ -134,6 +135,7 @@ def _submit(*call: Any) -> tuple[ProcessPoolExecutor, Future[Outcome]]:  # noqa:
         except BrokenProcessPool:  # its process was killed while idle
             continue
     # The worker watches its parent from the start, since the parent may be killed at any time.
+    _start_quiet_tracker()
     pool = ProcessPoolExecutor(
         1, timeout=_IDLE_SECONDS, env=_ONE_THREAD, initializer=_die_with, initargs=(os.getpid(),)
     )
@@ -198,3 +200,20 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@functools.cache
+def _start_quiet_tracker() -> None:
+    """Start loky's process that removes the semaphores of a killed command, without its warnings about them.
+
+    Otherwise a command that was killed, or that ends while a worker is closed, has lines after its last one that name
+    nothing a user could mend.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before

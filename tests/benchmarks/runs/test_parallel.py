@@ -204,3 +204,23 @@ def test_a_process_that_ended_while_it_was_idle_is_replaced_by_a_new_one(monkeyp
     monkeypatch.setattr(local, "_idle", [(pool, time.monotonic())])
     results, failures = run(jobs(a="die", b="return"))
     assert list(results.values()) == ["b done"] and list(failures._failed) == ["a"]
+
+
+KILLED = """
+import os
+import signal
+import time
+from benchmarks.runs.failures import Failures
+from benchmarks.runs.parallel import Job, run_jobs
+
+def work(*, parent, report):
+    os.kill(parent, signal.SIGKILL)
+
+run_jobs(work, [Job("work", 1, {"parent": os.getpid()})], workers=1, failures=Failures([]))
+"""
+
+
+def test_a_killed_command_leaves_no_words_of_its_helpers():
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # the pipe ends when the last process of the command has ended
+    done = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
