@@ -11,6 +11,7 @@ import copy
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def export_dataset(task: Task, agent: str, trajectories: Trajectories, root: Pat
             raise GatitoError(f"{target} holds a dataset that gatito did not export: move it away.")
     make_folder(root)
     temporary = tempfile.TemporaryDirectory(prefix=".export-", suffix=TEMPORARY, dir=root)
-    with temporary as folder, _datasets_in(Path(folder)):
+    with temporary as folder, _datasets_in(Path(folder)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"minari\.")  # a dataset of a wrapped environment has no env_spec
         observation, action = spaces(task)
         rows = zip(trajectories.episodes(), trajectories.seeds, trajectories.successes, strict=True)
         buffers = (_buffer(minari, observation, steps, int(seed), success) for steps, seed, success in rows)

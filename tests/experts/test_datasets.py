@@ -34,6 +34,7 @@ def record(task, folder):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.filterwarnings("error:.*env.* is .*None")
 def test_minari_loads_and_steps_through_what_was_exported(task, tmp_path, monkeypatch):
     recorded = record(task, tmp_path)
     name = export_dataset(task, "expert", recorded, tmp_path / "minari")

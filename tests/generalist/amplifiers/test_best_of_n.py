@@ -23,6 +23,7 @@ from tests.thinking import Follows, Watched, Written, made_up, memory_of_env, pl
 
 CORRIDOR = make_task("tests.environments:Corridor-v0")
 COUNTER = make_task(kwargs={"length": 9})
+REFUSALS = "tests.benchmarks.tasks.snapshots.test_refusals"
 LOTTERY = make_task("tests.environments:Lottery-v0")
 
 
@@ -132,6 +133,10 @@ def test_a_decisions_value_is_the_mean_of_its_rollouts():
     watched = Watched(trying(Written(lambda seen: [1.0, 0.0] if seen[0] == 0 else [0.0, 1.0])))
     play(watched, CORRIDOR, [0])
     assert [decision.values.tolist() for decision in watched.decisions] == [[10 * 0.9**3], [10 * 0.9**2], [9], [10]]
+    for deterministic in (True, False):  # action 2 pays 2; then the policy's likeliest action pays 0, the others more
+        watched = Watched(trying(Written(lambda seen: [0.1, 0.0, 0.0]), horizon=4, deterministic=deterministic))
+        play(watched, COUNTER, [0])
+        assert (watched.decisions[0].values[0] == 2) == deterministic
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -226,12 +231,7 @@ def test_invalid_settings_get_one_line():
         ({"rollouts": 0}, plain_codec(), [], "amplifier.rollouts must be at least 1"),
         ({"horizon": 0}, plain_codec(), [], "amplifier.horizon must be at least 1"),
         ({}, plain_codec(continuous="regression"), [target], "continuous=regression has no distribution"),
-        (
-            {},
-            plain_codec(),
-            [make_task("tests.benchmarks.tasks.snapshots.test_refusals:Global-v0")],
-            "task toy/global cannot be cloned",
-        ),
+        ({}, plain_codec(), [make_task(f"{REFUSALS}:Global-v0")], "task toy/global cannot be cloned"),
     ]:
         with pytest.raises(GatitoError, match=line) as refused:
             make_amplifier({"name": "best_of_n"} | settings).check(tasks, ModelConfig(), codec)
