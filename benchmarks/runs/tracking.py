@@ -26,7 +26,6 @@ from benchmarks.runs.wandb_service import (
     has_key,
     kill_services,
     services,
-    use_writable_folders,
     within,
 )
 
@@ -152,6 +151,19 @@ def _give_up() -> None:
     kill_services()
     with contextlib.suppress(Exception, SystemExit):  # wandb may exit with the code of the service that was killed
         within(_MOST_SECONDS, wandb.teardown)
+
+
+def use_writable_folders(folder: Path) -> None:
+    """Have W&B keep its logs and uploads below ``folder`` where the user's own folders cannot be written.
+
+    Its service would log to the terminal otherwise, and artifacts could not be uploaded.
+    """
+    from wandb import env
+
+    for variable, known in ((env.CACHE_DIR, Path(env.get_cache_dir())), (env.DATA_DIR, Path(env.get_data_dir()))):
+        existing = next(path for path in (known, *known.absolute().parents) if os.access(path, os.F_OK))
+        if not os.environ.get(variable) and not os.access(existing, os.W_OK | os.X_OK):
+            os.environ[variable] = str(folder.absolute())
 
 
 class Tracker:

@@ -1,6 +1,6 @@
 """The environment of Weights & Biases: its variables, API key, server and service process.
 
-All functions answer within seconds; only :func:`use_writable_folders` needs the package ``wandb``.
+The package ``wandb`` is not needed here; all functions answer within seconds.
 """
 
 import contextlib
@@ -52,19 +52,6 @@ class Variables:
             os.environ.get("WANDB_ENTITY") or None,
             Path(folder) if folder else None,
         )
-
-
-def use_writable_folders(folder: Path) -> None:
-    """Have W&B keep its logs and uploads below ``folder`` where the user's own folders cannot be written.
-
-    Its service would log to the terminal otherwise, and artifacts could not be uploaded.
-    """
-    from wandb import env
-
-    for variable, known in ((env.CACHE_DIR, Path(env.get_cache_dir())), (env.DATA_DIR, Path(env.get_data_dir()))):
-        existing = next(path for path in (known, *known.absolute().parents) if os.access(path, os.F_OK))
-        if not os.environ.get(variable) and not os.access(existing, os.W_OK | os.X_OK):
-            os.environ[variable] = str(folder.absolute())
 
 
 def has_key() -> bool:

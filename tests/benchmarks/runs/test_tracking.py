@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.runs import wandb_service
-from benchmarks.runs.tracking import Log, Tracker, TrackingConfig, read_log
+from benchmarks.runs.tracking import Log, Tracker, TrackingConfig, read_log, use_writable_folders
 from tests.conftest import ROOT
 
 
@@ -221,10 +221,10 @@ def test_wandb_keeps_its_files_with_the_run_where_the_users_folders_cannot_be_wr
     (tmp_path / "home" / "data").mkdir(parents=True)
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: real(path, mode) if mode == os.F_OK else path.name == "data")
-    wandb_service.use_writable_folders(tmp_path / "run")
+    use_writable_folders(tmp_path / "run")
     assert [os.environ.get(variable) for variable in kept] == [str(tmp_path / "run"), None]
     monkeypatch.setenv("WANDB_CACHE_DIR", "/mine")
-    wandb_service.use_writable_folders(tmp_path / "run")
+    use_writable_folders(tmp_path / "run")
     assert os.environ["WANDB_CACHE_DIR"] == "/mine"
 
 
