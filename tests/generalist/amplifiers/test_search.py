@@ -257,6 +257,12 @@ def test_actions_chosen_by_noise_need_confirmation_too():
         assert any(firsts) == (proofs == 0)
 
 
+@pytest.mark.parametrize("selection, other", [("puct", "interior"), ("gumbel", "puct")])
+def test_each_selection_descends_by_its_own_rule(selection, other, monkeypatch):
+    monkeypatch.setattr(f"generalist.amplifiers.tree.Trees.{other}_action_selection", None)
+    assert len(play(searching(Written(lambda seen: [0.0, 1.0]), selection=selection), CORRIDOR, [0])) == 1
+
+
 def test_shares_of_pucts_visits_are_its_distribution():
     player = Written(lambda seen: [9.0, 1.0, -9.0])
     settings = {"selection": "puct", "num_simulations": 8, "max_num_considered_actions": 3}
