@@ -35,11 +35,12 @@ class Counter(gym.Env):
 
 
 class Target(gym.Env):
-    """Two continuous actions of different bounds; reward falls with the distance to (0.5, 5)."""
+    """Continuous actions of different bounds, two of which count; reward falls with the distance to (0.5, 5)."""
 
-    def __init__(self):
+    def __init__(self, more=0):
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
-        self.action_space = gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 10], np.float32))
+        low, high = np.array([-1, 0] + more * [-1], np.float32), np.array([1, 10] + more * [1], np.float32)
+        self.action_space = gym.spaces.Box(low, high)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -21,6 +21,7 @@ THREE = make_task("tests.environments:Counter-v0")
 TWO = make_task("CartPole-v1")
 FROM_ONE = make_task("tests.odd_environments:FromOne-v0")
 PAIR = make_task("tests.environments:Target-v0")  # bounds -1 to 1 and 0 to 10
+ARM = make_task("tests.environments:Target-v0", name="toy/arm", kwargs={"more": 2})
 SINGLE = make_task("Pendulum-v1")  # -2 to 2
 CHOICES = make_task("tests.odd_environments:TwoChoices-v0")  # of three and of two options
 WIDTH, LENGTH = 16, 5
@@ -64,6 +65,7 @@ def test_targets_stand_side_by_side_padded():
     np.testing.assert_allclose(made.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
     np.testing.assert_allclose(made.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
     assert made.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
+    assert made.probabilities.dtype == made.normals.dtype == torch.float32
     assert {made.discrete.dtype, made.counts.dtype, made.continuous.dtype, made.dimensions.dtype} == {torch.long}
 
 
@@ -101,19 +103,19 @@ def test_the_loss_of_discrete_actions_is_the_mean_cross_entropy_over_real_steps(
 @pytest.mark.parametrize("continuous", ["bins", "normal", "regression"])
 def test_the_loss_of_a_continuous_action_is_the_mean_over_its_dimensions(continuous):
     action_heads = heads(continuous)
-    states = hidden(2, LENGTH)
-    windows = [window(PAIR, [[0.2, 7.0], [-1.0, 0.0]]), window(SINGLE, [[1.9]])]
+    states = hidden(3, LENGTH)
+    windows = [window(PAIR, [[0.2, 7.0], [-1.0, 0.0]]), window(SINGLE, [[1.9]]), window(ARM, [[0.2, 7.0, 0.5, -0.9]])]
     targets = action_heads.collate(windows, LENGTH)
     values = action_heads.losses(states, targets)
     expected, hits = 0.0, 0
-    for row, (some, dimensions) in enumerate(zip(windows, (2, 1), strict=True)):
+    for row, (some, dimensions) in enumerate(zip(windows, (2, 1, 4), strict=True)):
         for step in range(len(some)):
             numbers = action_heads.numbers(states[row, step], dimensions)
             costs, missed = action_heads.output.losses(numbers.float(), targets.normals[row, step, :dimensions])
             expected += costs.mean().item()
             hits += int(not missed.any())
-    assert values["loss"].item() == pytest.approx(expected / 3, rel=1e-5)
-    assert values["accuracy"].item() == pytest.approx(hits / 3)
+    assert values["loss"].item() == pytest.approx(expected / 4, rel=1e-5)
+    assert values["accuracy"].item() == pytest.approx(hits / 4)
 
 
 def test_losses_of_both_kinds_are_averaged_over_all_steps_and_reach_every_weight():
