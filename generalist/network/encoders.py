@@ -8,6 +8,7 @@ _BYTES = 256
 _LONGEST_WORD = 16  # bytes; later ones share the last position
 _BOARD_BLOCKS = 3  # each has two convolutions
 _KNOWN_TEXTS = 4_096  # encoded texts that are cached while acting
+_LENGTHS = (16, 32, 64, 128, 256)  # bytes: texts between two of them are encoded together
 
 
 class ImageEncoder(nn.Module):
@@ -138,15 +139,26 @@ class TextEncoder(nn.Module):
     def forward(self, texts: torch.Tensor) -> torch.Tensor:
         """``(n, length)`` bytes, zeros after the text's end → ``(n, width)``."""
         if self.training or torch.is_grad_enabled():
-            return self._read(_cut(texts))
+            return self._read_by_length(texts)
         keys = [bytes(row) for row in texts.cpu().numpy()]
         new = [row for row, key in enumerate(keys) if key not in self._known]
         if new:
             if len(self._known) > _KNOWN_TEXTS:
                 self._known = {}
                 new = list(range(len(keys)))
-            self._known |= dict(zip([keys[row] for row in new], self._read(_cut(texts[new])), strict=True))
+            self._known |= dict(zip([keys[row] for row in new], self._read_by_length(texts[new]), strict=True))
         return torch.stack([self._known[key] for key in keys])
+
+    def _read_by_length(self, texts: torch.Tensor) -> torch.Tensor:
+        """Texts of similar length together: short ones would cost as much as the longest of the batch."""
+        lengths = (texts != 0).sum(dim=1)
+        groups = torch.bucketize(lengths, torch.tensor(_LENGTHS, device=texts.device))
+        present = groups.unique().tolist()
+        if len(present) < 2:
+            return self._read(_cut(texts))
+        rows = [(groups == group).nonzero()[:, 0] for group in present]
+        read = torch.cat([self._read(_cut(texts[chosen])) for chosen in rows])
+        return read[torch.cat(rows).argsort()]
 
     def _read(self, texts: torch.Tensor) -> torch.Tensor:
         """``(n, longest)`` bytes → ``(n, width)``; a row must not depend on the others in the batch."""
