@@ -114,6 +114,12 @@ class DistillConfig:
     )
     precision: str = setting("bf16", "Precision of products on a GPU; CPUs compute in fp32.", choices=PRECISIONS)
     device: str = setting("auto", "Where to train; auto: on a GPU if there is one.", choices=DEVICES, decides=False)
+    sharded: bool = setting(
+        False,
+        "With several processes (torchrun): whether each keeps a part of every block only (FSDP2), for networks that "
+        "are too large for one GPU's memory.",
+        decides=False,
+    )
     loss: str = setting("kl", "kl to the recorded action distribution, or nll of the expert's action.", choices=LOSSES)
     temperature: float = setting(0.01, "Temperature of the softmax of recorded Q-values (Rusu et al. 2015).", above=0)
     prompts: float = setting(

@@ -49,6 +49,11 @@ def distill(
             f"distill.batch_size={config.batch_size} is too small for {ranks.size} processes of "
             f"{config.gradient_accumulation} parts each: set distill.batch_size={least}, or start fewer processes."
         )
+    if config.sharded and (recipe.codec.conditioning == "prompt" or recipe.model.kind != "transformer"):
+        raise GatitoError(
+            "distill.sharded=true cuts transformers whose processes all use the same blocks: set distill.sharded=false "
+            "with codec.conditioning=prompt or model.kind=perceptron."
+        )
     artifact = generalist_artifact(run, recipe, recordings)
     if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.runs_folder))):
         return artifact

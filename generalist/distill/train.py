@@ -28,6 +28,15 @@ from generalist.config.codec import CodecConfig
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source, demonstration
 from generalist.distill.distributed import Ranks
+from generalist.distill.sharding import (
+    add_up_parts,
+    clip_gradients,
+    cut_optimizer_state,
+    is_sharded,
+    part_like,
+    shard_blocks,
+    whole,
+)
 from generalist.network.batches import Batch, moved
 from generalist.network.network import Network, load_network, load_prompts, make_network, save_network
 
@@ -98,17 +107,18 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_ro
     for number, until in enumerate(config.milestones, 1):
         training.advance(_mixture(learner, recordings, student_recordings, network), until)
         if until < config.updates:
-            played = None
+            played, network_then = None, training.averaged()
             if ranks.leads:
                 assert play_round is not None
                 student = folder / f"round-{number}"
                 if training.step == until:
-                    save_network(student, training.averaged(), _prompts(learner, recordings))
+                    save_network(student, network_then, _prompts(learner, recordings))
                 played = {name: str(path) for name, path in play_round(number, student).items()}
             student_recordings += _open([{name: Path(path) for name, path in ranks.agree(played).items()}])
+    finished = training.averaged()
     if not ranks.leads:
         return
-    save_network(folder, training.averaged(), _prompts(learner, recordings))
+    save_network(folder, finished, _prompts(learner, recordings))
     steps = _steps_taken(learner, recordings, student_recordings)
     cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
     tokens = config.updates * config.batch_size * config.length(learner.model)
@@ -219,22 +229,27 @@ class _Training:
     ) -> None:
         self._network, self._config, self._artifact, self._ranks = network, config, artifact, ranks
         self._report = report
+        saved = load_state(artifact.folder / CHECKPOINT) if (artifact.folder / CHECKPOINT).exists() else None
+        if saved:
+            network.load_state_dict(saved["network"])
+        if config.sharded and ranks.size > 1:
+            shard_blocks(network, ranks)
         self._optimizer = _make_optimizer(network, config)
         self._parameters = list(network.parameters())
+        self._parts = [values for values in self._parameters if is_sharded(values)]
+        self._shared = [values for values in self._parameters if not is_sharded(values)]
         self.step, self._earlier = 0, 0.0
         self._started = time.monotonic()
-        checkpoint = artifact.folder / CHECKPOINT
-        found = checkpoint.exists()
-        if found:
-            saved = load_state(checkpoint)
-            network.load_state_dict(saved["network"])
+        if saved:
             self._optimizer.load_state_dict(saved["optimizer"])
+            cut_optimizer_state(self._optimizer)
             self.step, self._earlier = int(saved["step"]), float(saved["seconds"])
             averages = [values.to(ranks.device) for values in saved["averages"]]
+            averages = [part_like(*pair) for pair in zip(averages, self._parameters, strict=False)]
         else:
             averages = [values.detach().clone() for values in self._parameters] if config.ema else []
         self._averages = averages
-        self._saved = self.step if found else -1
+        self._saved = self.step if saved else -1
         self._log = Log(artifact.folder, keep_until=self._saved) if ranks.leads else None
 
     @property
@@ -255,8 +270,8 @@ class _Training:
 
     def averaged(self) -> Network:
         """A copy of the network, with averaged weights if ``distill.ema`` is above 0; ready to act."""
-        network = self._network.copy()
-        for parameter, average in zip(network.parameters(), self._averages, strict=False):
+        network = self._network.copy(whole(dict(self._network.state_dict())))
+        for parameter, average in zip(network.parameters(), whole(self._averages), strict=False):
             parameter.data.copy_(average)
         return network
 
@@ -279,8 +294,12 @@ class _Training:
             (values["loss"] * (batch.weight / whole)).backward()
             for name, value in values.items():
                 means[name] = means.get(name, 0.0) + value.detach() * (batch.weight / whole)
-        ranks.add_up_gradients(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
+        ranks.add_up_gradients(self._shared)
+        if self._parts:
+            add_up_parts(self._parts, ranks)
+            norm = clip_gradients(self._parameters, config.max_grad_norm)
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
         totals = ranks.total(torch.stack(list(means.values())).float())
         # Checked before the weights change, so that no checkpoint can contain a NaN.
         if not (torch.isfinite(totals).all() and torch.isfinite(norm)):
@@ -306,9 +325,14 @@ class _Training:
 
     def _save(self) -> None:
         self._saved = self.step
+        state: dict[str, Any] = {
+            "network": whole(dict(self._network.state_dict())),
+            "optimizer": whole(self._optimizer.state_dict()),
+            "averages": whole(self._averages),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
         if self._ranks.leads:
-            state = {"network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
-            state |= {"averages": self._averages, "step": self.step, "seconds": self.seconds}
             save_state(self._artifact.folder / CHECKPOINT, state)
 
 
@@ -318,10 +342,14 @@ def _num_workers(device: torch.device) -> int:
 
 
 def _make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW:
-    matrices = [parameter for parameter in network.parameters() if parameter.dim() >= 2]
-    others = [parameter for parameter in network.parameters() if parameter.dim() < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = []
+    for sharded in (False, True):  # a group's tensors are updated together, so they are all parts or all whole
+        used = [parameter for parameter in network.parameters() if is_sharded(parameter) == sharded]
+        matrices = [parameter for parameter in used if parameter.dim() >= 2]
+        others = [parameter for parameter in used if parameter.dim() < 2]
+        if used or not sharded:
+            groups += [
+                {"params": matrices, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))

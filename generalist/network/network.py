@@ -139,10 +139,15 @@ class Network(nn.Module, abc.ABC):
             return None
         return torch.tensor([self.tasks.index(task.name) for task in tasks])
 
-    def copy(self) -> Self:
-        """A copy with its own weights, on the CPU, in evaluation mode."""
+    def copy(self, state: Mapping[str, torch.Tensor] | None = None) -> Self:
+        """A copy with its own weights, on the CPU, in evaluation mode.
+
+        Args:
+            state: the weights; None for those of this network.
+        """
         copied = type(self)(self.model, self.codec, self.tasks)
-        copied.load_state_dict({name: values.cpu() for name, values in self.state_dict().items()})
+        weights = self.state_dict() if state is None else state
+        copied.load_state_dict({name: values.cpu() for name, values in weights.items()})
         return copied.eval()
 
 

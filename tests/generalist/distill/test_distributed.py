@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.numpy import load_file
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.runs.tracking import read_log
@@ -36,19 +37,31 @@ def losses(folder):
     return [line["distill/loss"] for line in log]
 
 
-def test_two_processes_have_the_learning_curve_of_one_on_the_same_batches(tmp_path):
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_two_processes_have_the_learning_curve_of_one_on_the_same_batches(sharded, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()
     together.mkdir()
     done = gatito(*SETTINGS, cwd=alone, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*torchrun, str(ROOT / "gatito.py"), *SETTINGS, "distill.gradient_accumulation=2"]
+    command = [
+        *torchrun,
+        str(ROOT / "gatito.py"),
+        *SETTINGS,
+        "distill.gradient_accumulation=2",
+        f"distill.sharded={sharded}",
+    ]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=together, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(losses(alone)) == 12
     assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
+    one, two = (
+        load_file(folder / "results" / "runs" / "r" / "generalist" / "model.safetensors")
+        for folder in (alone, together)
+    )
+    assert one.keys() == two.keys() and all(two[name].shape == one[name].shape for name in one)
 
 
 def test_a_missing_gpu_gets_one_line(monkeypatch):
