@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from generalist.config.settings import DistillConfig
 from generalist.distill.distributed import Ranks
 from generalist.network.network import Network
 
@@ -35,6 +36,21 @@ def whole(state: Any) -> Any:  # noqa: ANN401
     if isinstance(state, list):
         return [whole(value) for value in state]
     return state.full_tensor() if isinstance(state, DTensor) else state
+
+
+def make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW:
+    """AdamW for all weights, with weight decay on matrices only."""
+    groups = []
+    for sharded in (False, True):  # a group's tensors are updated together, so they are all parts or all whole
+        used = [parameter for parameter in network.parameters() if is_sharded(parameter) == sharded]
+        matrices = [parameter for parameter in used if parameter.dim() >= 2]
+        others = [parameter for parameter in used if parameter.dim() < 2]
+        if used or not sharded:
+            groups += [
+                {"params": matrices, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
 
 
 def part_like(values: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ from generalist.distill.sharding import (
     clip_gradients,
     cut_optimizer_state,
     is_sharded,
+    make_optimizer,
     part_like,
     shard_blocks,
     whole,
@@ -234,7 +235,7 @@ class _Training:
             network.load_state_dict(saved["network"])
         if config.sharded and ranks.size > 1:
             shard_blocks(network, ranks)
-        self._optimizer = _make_optimizer(network, config)
+        self._optimizer = make_optimizer(network, config)
         self._parameters = list(network.parameters())
         self._parts = [values for values in self._parameters if is_sharded(values)]
         self._shared = [values for values in self._parameters if not is_sharded(values)]
@@ -339,17 +340,3 @@ class _Training:
 def _num_workers(device: torch.device) -> int:
     """Processes that sample batches while a GPU computes; on a CPU, none, since its cores are busy."""
     return torch.get_num_threads() if device.type == "cuda" else 0
-
-
-def _make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW:
-    groups = []
-    for sharded in (False, True):  # a group's tensors are updated together, so they are all parts or all whole
-        used = [parameter for parameter in network.parameters() if is_sharded(parameter) == sharded]
-        matrices = [parameter for parameter in used if parameter.dim() >= 2]
-        others = [parameter for parameter in used if parameter.dim() < 2]
-        if used or not sharded:
-            groups += [
-                {"params": matrices, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
