@@ -22,6 +22,7 @@ def shard_blocks(network: Network, ranks: Ranks) -> None:
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for block in network.trunk.blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    network.in_one_pass = True
 
 
 def is_sharded(values: torch.Tensor) -> bool:

@@ -43,6 +43,8 @@ class Network(nn.Module, abc.ABC):
         tasks: names of the tasks that it learns, for ``codec.conditioning=task_id``.
         trunk: maps tokens to hidden states.
         task_embedding: one vector per task; None if the task identity is not an input.
+        in_one_pass: whether each batch goes through the blocks exactly once, which parts of one network in several
+            processes need; otherwise tokens that attend only to themselves take a faster way.
     """
 
     task_embedding: nn.Embedding | None
@@ -53,6 +55,7 @@ class Network(nn.Module, abc.ABC):
         codec.check()
         self.codec = codec
         self.tasks = list(tasks)
+        self.in_one_pass = False
         # Typed as Any: a perceptron has the transformer's methods, but uses only a few of their arguments.
         self.trunk: Any = Perceptron(model) if model.kind == "perceptron" else Transformer(model)
 

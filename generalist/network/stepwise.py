@@ -159,6 +159,8 @@ class StepwiseNetwork(Network):
             tokens = tokens + self.task_embedding(tasks)[:, None]
         every = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         remembers = every if remembers is None else remembers
+        if self.in_one_pass and demonstrations is None:
+            return self.trunk(tokens, None, torch.where(remembers, self.model.context_length, 1))
         parts, prompted = [], ~every
         if demonstrations is not None:
             windows = demonstrations.windows
