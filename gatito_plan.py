@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from gatito_configuration import Config
 
 _DISTILL, _COMMAND = "distill", "command"
-_SECONDS_BESIDE = {"local": 0.2, "ray": 0.3, "slurm": 4.0}  # of a job, beside its work: measured, see docs/clusters.md
+# Of a job, beside its work: assumed. `python -m tests.benchmarks.runs.engines.measure` measures it on a quiet machine.
+_SECONDS_BESIDE = {"local": 0.2, "ray": 0.3, "slurm": 4.0}
 _START_SECONDS = 6.0  # until the first processes have imported torch
 _DISK = {
     "expert": "experts/{name}",
