@@ -1,6 +1,16 @@
 import pytest
 
-from benchmarks.base.seeds import Purpose, alike, branch, derive, episode_seed, purpose_of, stream, training_seed
+from benchmarks.base.seeds import (
+    Purpose,
+    alike,
+    branch,
+    derive,
+    episode_seed,
+    is_test,
+    purpose_of,
+    stream,
+    training_seed,
+)
 
 
 def test_ranges_of_purposes_are_disjoint_and_fit_31_bits():
@@ -64,3 +74,8 @@ def test_branches_depend_on_their_stream_and_are_independent():
     trunk = stream("a")
     twins = alike(trunk, 2)
     assert twins[0].random() == twins[1].random() not in (trunk.random(), stream("a").random())
+
+
+def test_seeds_of_scores_and_of_held_out_episodes_are_test_seeds_and_foreign_ones_are_not():
+    tests = {purpose for purpose in Purpose if is_test(episode_seed(purpose, 3))}
+    assert tests == {Purpose.HELD_OUT, Purpose.TEST} and not is_test(-1)
