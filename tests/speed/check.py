@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from tests.speed.cases import Case, Measured, measure
 
-_LEAST = 0.7  # of the committed ratio
+_LEAST = 0.6  # of the committed ratio; one commit had 0.67 and 0.47 of a product's peak on two machines of one kind
 _TRIES = 3  # the best counts: other load can only make a case slower
 _REPETITIONS = 3
 
@@ -20,7 +20,7 @@ def check(
         measured: how a case is measured.
 
     Returns:
-        The exit code: 1 if a ratio stays below 70 % of the committed one in every try.
+        The exit code: 1 if a ratio stays below 60 % of the committed one in every try.
     """
     rows = {row.key: row for row in committed}
     slower = []
@@ -38,5 +38,5 @@ def check(
         else:
             slower.append(f"{case.stage} {case.case}, against {case.against}")
     for name in slower:
-        print(f"SLOWER than 70 % of the committed ratio, {_TRIES} times: {name}", flush=True)
+        print(f"SLOWER than 60 % of the committed ratio, {_TRIES} times: {name}", flush=True)
     return 1 if slower else 0
