@@ -140,6 +140,8 @@ def _metadata(run: Path, agent: str) -> list[Any]:
         for metric, name, value in metrics:
             if value is None or (metric == "f" and agent == "expert"):
                 continue
+            known = metric == "f" and row.f_low is not None
+            interval = f" [{row.f_low:.3f}, {row.f_high:.3f}]" if known else ""
             results.append(
                 EvalResult(
                     task_type="reinforcement-learning",
@@ -147,7 +149,7 @@ def _metadata(run: Path, agent: str) -> list[Any]:
                     dataset_type=f"gatito-{row.suite}",
                     dataset_name=f"{row.suite}: {row.task}",
                     metric_type=metric,
-                    metric_name=name + (f" [{row.f_low:.3f}, {row.f_high:.3f}]" if metric == "f" and row.f_low else ""),
+                    metric_name=name + interval,
                     metric_value=round(value, 4),
                 )
             )

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.files import write_bytes, write_text
 from benchmarks.base.project import CODE, CONF
-from benchmarks.runs.schedule import Failures, simulate
+from benchmarks.runs.schedule import NodeFailures, simulate
 from gatito_configuration import Config, read_config
 from gatito_plan import PlannedStage, plan_run
 
@@ -48,7 +48,7 @@ class ScalingRow:
     used: float
 
 
-def simulated(stages: Sequence[PlannedStage], seeds: int, failures: Failures, workers: int) -> ScalingRow:
+def simulated(stages: Sequence[PlannedStage], seeds: int, failures: NodeFailures, workers: int) -> ScalingRow:
     """A run of several training seeds at once, stage by stage."""
     rng = np.random.default_rng(0)
     walls, alone_walls, work, longest = [], 0.0, 0.0, 0.0
@@ -70,7 +70,7 @@ def simulated(stages: Sequence[PlannedStage], seeds: int, failures: Failures, wo
 def scaling() -> list[ScalingRow]:
     """The simulated runs."""
     stages = plan_run(_config(), _config().task_names, _config().suite.recipes(_config().task_names), _PARTS)
-    return [simulated(stages, SEEDS, Failures(rate), workers) for rate in RATES for workers in WORKERS]
+    return [simulated(stages, SEEDS, NodeFailures(rate), workers) for rate in RATES for workers in WORKERS]
 
 
 def chart(rows: Sequence[ScalingRow]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Failures:
+class NodeFailures:
     """How often workers fail, and what a failure costs.
 
     Attributes:
@@ -30,11 +30,11 @@ def wall_seconds(jobs: Sequence[float], workers: int, overhead: float = 0.0) -> 
         workers: number of workers.
         overhead: seconds that each job costs beside its work.
     """
-    return simulate(jobs, workers, Failures(), np.random.default_rng(0), overhead)
+    return simulate(jobs, workers, NodeFailures(), np.random.default_rng(0), overhead)
 
 
 def simulate(
-    jobs: Sequence[float], workers: int, failures: Failures, rng: np.random.Generator, overhead: float = 0.0
+    jobs: Sequence[float], workers: int, failures: NodeFailures, rng: np.random.Generator, overhead: float = 0.0
 ) -> float:
     """Wall time of jobs on workers that fail at random (a Poisson process) and lose the work since a checkpoint."""
     if not jobs:
@@ -46,7 +46,7 @@ def simulate(
     return max(free)
 
 
-def with_failures(seconds: float, failures: Failures, rng: np.random.Generator) -> float:
+def with_failures(seconds: float, failures: NodeFailures, rng: np.random.Generator) -> float:
     """Wall time of one job, with the work that failures lose."""
     if not failures.per_hour:
         return seconds

@@ -7,13 +7,17 @@ A new control is one module here, with a class that follows :class:`Control`, an
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
+from benchmarks.play.policy import Policy
 from benchmarks.runs.run import Run
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.playing import Agent
-from benchmarks.tasks import Task
-from generalist.config.recipe import NetworkRecipe
+from benchmarks.tasks import Suite, Task
+from generalist.config.recipe import NetworkRecipe, memory_artifact
 from generalist.config.settings import ControlsConfig
 
 
@@ -89,3 +93,46 @@ class Control(ABC):
     @abstractmethod
     def agent(self) -> Agent | None:
         """The control as an agent for scoring; None if it can play no task."""
+
+
+class MemoryControl(Control):
+    """A control without a network: one memory per task, made from the task's recording.
+
+    Attributes:
+        name: the agent's name.
+    """
+
+    name: str
+
+    @staticmethod
+    @abstractmethod
+    def make(task: Task, recording: Artifact, artifact: Artifact, runs: Path) -> None:
+        """Make a task's memory from its recording, unless it exists below the folder of runs.
+
+        Raises:
+            GatitoError: if the recording is damaged.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def load(folders: Mapping[str, Path], suite: Suite) -> Policy:
+        """Load the memories of a suite's tasks, by task name, as one policy."""
+
+    def memories(self) -> dict[str, Artifact]:
+        """The memories by task name."""
+        run, recordings = self.context.run, self.context.recordings
+        return {task: memory_artifact(run, self.name, task, recording) for task, recording in recordings.items()}
+
+    def train(self) -> None:
+        """Make the missing memories."""
+        run, memories = self.context.run, self.memories()
+        for task in run.survivors():
+            self.make(task, self.context.recordings[task.name], memories[task.name], run.runs_folder)
+
+    def agent(self) -> Agent | None:
+        """The memories as one agent; None without memories."""
+        suite, memories = self.context.run.survivors("evaluate"), self.memories()
+        if not memories:
+            return None
+        load = partial(self.load, {name: artifact.folder for name, artifact in memories.items()}, suite)
+        return Agent(AgentId(self.name), load, memories)

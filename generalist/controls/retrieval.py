@@ -10,7 +10,6 @@ Run by ``gatito stages=[controls]``.
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,9 @@ from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.compute import Cost
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task, spaces
 from benchmarks.tasks.actions import is_legal, sample_action
-from generalist.config.recipe import memory_artifact
-from generalist.controls.control import Control
+from generalist.controls.control import MemoryControl
 from generalist.network.modalities import Modalities, split_modalities
 
 MEMORY = "memory.safetensors"
@@ -39,27 +35,20 @@ _WORDS = 64  # hash bins of a text's words
 _WORD_WEIGHT = 10.0  # a different instruction weighs more than a different view
 
 
-class Retrieval(Control):
-    """One memory per task."""
+class Retrieval(MemoryControl):
+    """One memory of observations and actions per task."""
 
-    def memories(self) -> dict[str, Artifact]:
-        """The memories by task name."""
-        run, recordings = self.context.run, self.context.recordings
-        return {task: memory_artifact(run, "retrieval", task, recording) for task, recording in recordings.items()}
+    name = "retrieval"
 
-    def train(self) -> None:
-        """Make the missing memories."""
-        run, memories = self.context.run, self.memories()
-        for task in run.survivors():
-            memorize(task, self.context.recordings[task.name], memories[task.name], run.runs_folder)
+    @staticmethod
+    def make(task: Task, recording: Artifact, artifact: Artifact, runs: Path) -> None:
+        """See :func:`memorize`."""
+        memorize(task, recording, artifact, runs)
 
-    def agent(self) -> Agent | None:
-        """The memories as one agent; None without memories."""
-        suite, memories = self.context.run.survivors("evaluate"), self.memories()
-        if not memories:
-            return None
-        load = partial(load_retrieval, {name: artifact.folder for name, artifact in memories.items()}, suite)
-        return Agent(AgentId("retrieval"), load, memories)
+    @staticmethod
+    def load(folders: Mapping[str, Path], suite: Suite) -> PolicyPerTask:
+        """See :func:`load_retrieval`."""
+        return load_retrieval(folders, suite)
 
 
 class RetrievalPolicy(Policy):

@@ -13,7 +13,6 @@ Run by ``gatito stages=[controls]``.
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,18 @@ from benchmarks.base.compute import Cost
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput, PolicyPerTask
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.playing import Agent
 from benchmarks.tasks import Suite, Task
 from benchmarks.tasks.words.environment import BYTES
-from generalist.config.recipe import memory_artifact
-from generalist.controls.control import Control
+from generalist.controls.control import MemoryControl
 
 COUNTS = "counts.safetensors"
 ORDER = 3  # bytes, the last of which is predicted
 
 
-class Trigram(Control):
+class Trigram(MemoryControl):
     """One table of counts per task."""
+
+    name = "trigram"
 
     def check(self) -> None:
         """Reject suites with tasks of other families.
@@ -52,24 +50,15 @@ class Trigram(Control):
                     "suite=words."
                 )
 
-    def tables(self) -> dict[str, Artifact]:
-        """The tables by task name."""
-        run, recordings = self.context.run, self.context.recordings
-        return {task: memory_artifact(run, "trigram", task, recording) for task, recording in recordings.items()}
+    @staticmethod
+    def make(task: Task, recording: Artifact, artifact: Artifact, runs: Path) -> None:
+        """See :func:`count`."""
+        count(task, recording, artifact, runs)
 
-    def train(self) -> None:
-        """Count in the recordings, unless it was done."""
-        run, tables = self.context.run, self.tables()
-        for task in run.survivors():
-            count(task, self.context.recordings[task.name], tables[task.name], run.runs_folder)
-
-    def agent(self) -> Agent | None:
-        """The tables as one agent; None without tables."""
-        suite, tables = self.context.run.survivors("evaluate"), self.tables()
-        if not tables:
-            return None
-        load = partial(load_trigrams, {name: artifact.folder for name, artifact in tables.items()}, suite)
-        return Agent(AgentId("trigram"), load, tables)
+    @staticmethod
+    def load(folders: Mapping[str, Path], suite: Suite) -> PolicyPerTask:
+        """See :func:`load_trigrams`."""
+        return load_trigrams(folders, suite)
 
 
 class TrigramPolicy(Policy):
