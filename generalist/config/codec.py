@@ -67,6 +67,11 @@ class CodecConfig:
     image_size: int = setting(84, "Height and width of an image in pixels.", at_least=1)
     patch: int = setting(16, "Height and width of an image patch in pixels, with codec gato.", at_least=1)
     grid_size: int = setting(7, "Height and width of a grid of cells (MiniGrid's view has 7); 0: no grids.", at_least=0)
+    grid_blocks: int = setting(
+        0,
+        "Residual blocks of convolutions over a grid's cells, with codec step; they relate neighbouring cells.",
+        at_least=0,
+    )
     board_features: int = setting(
         0,
         "Features of each square of a board game, read by convolutions, with codec step; 0: a board is a vector.",

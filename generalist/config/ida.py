@@ -38,6 +38,10 @@ class IdaConfig:
     )
     updates: int = setting(500, "Optimiser updates of each round's distillation.", at_least=1)
     learning_rate: float = setting(1e-3, "Peak learning rate of each round's distillation.", above=0)
+    fresh: bool = setting(
+        False,
+        "Whether each round's student starts with random weights, and not with the weights of the network before it.",
+    )
     context_length: int = setting(
         0,
         "Tokens that attention sees from the first round on, such as 128; 0: unchanged. The planner may use history "

@@ -60,6 +60,7 @@ class Learner:
         codec: the settings of its inputs and outputs.
         seed: the training seed.
         start: folder of a network whose training is continued; None for random weights.
+        fresh: whether the weights are random although there is a ``start``, whose demonstrations are kept.
         student_recordings: recordings of networks by task name, such as DAgger rounds, used from the first step on.
         solved: whether only the solved episodes of ``student_recordings`` are used.
     """
@@ -72,6 +73,7 @@ class Learner:
     codec: CodecConfig
     seed: int
     start: Path | None = None
+    fresh: bool = False
     student_recordings: Sequence[Mapping[str, Path]] = ()
     solved: bool = False
 
@@ -128,7 +130,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_ro
 
 def _initial_network(learner: Learner) -> Network:
     """A network with random weights, or the one whose training is continued, possibly with a longer context."""
-    if learner.start is None:
+    if learner.start is None or learner.fresh:
         return make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     network = load_network(learner.start)
     network.set_context_length(learner.model.context_length)

@@ -267,6 +267,8 @@ class Ida:
         } | NETWORKS.code(self.recipe.codec.name)
         if self.solved:
             settings["solved"] = True
+        if self.config.fresh:
+            settings["fresh"] = True
         inputs = {"before": before.fingerprint}
         for kept, plays in training_plays.items():
             inputs |= {f"{kept}/{task}": play.fingerprint for task, play in plays.items()}

@@ -120,6 +120,7 @@ def _distil(ida: Ida, round_: Round) -> None:
         codec=ida.recipe.codec,
         seed=derive("ida", ida.run.seed, round_.number),
         start=round_.before.folder,
+        fresh=ida.config.fresh,
         student_recordings=[
             {task: play.folder for task, play in plays.items()} for plays in round_.training_plays.values()
         ],

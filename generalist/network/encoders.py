@@ -70,16 +70,20 @@ class GridEncoder(nn.Module):
     """Embeddings of cells, each modulated by the instruction, then joined by a linear layer.
 
     The instruction scales and shifts every cell's features (FiLM: Perez et al. 2018, arXiv:1709.07871, as in BabyAI's
-    own baseline), so that the cell with the red ball can stand out when the mission names the red ball.
+    own baseline), so that the cell with the red ball can stand out when the mission names the red ball. Then residual
+    blocks of convolutions relate neighbouring cells, wherever they are in the grid.
     """
 
-    def __init__(self, size: int, width: int, features: int = 32) -> None:
+    def __init__(self, size: int, width: int, blocks: int, features: int = 32) -> None:
+        """Args: the grid's height and width in cells, the model's width, residual blocks, and features of a cell."""
         super().__init__()
+        self.size = size
         self.channels = 3
         self.cells = nn.Embedding(self.channels * CELL_VALUES, features)
         self.places = nn.Parameter(0.1 * torch.randn(size * size, features))
         self.light = nn.Linear(width, 2 * features)
         self.look = nn.Sequential(nn.Linear(features, features), nn.GELU())
+        self.blocks = residual_blocks(blocks, features)
         self.join = nn.Linear(size * size * features, width)
         nn.init.normal_(self.cells.weight, std=0.5)
         nn.init.zeros_(self.light.bias)
@@ -91,7 +95,31 @@ class GridEncoder(nn.Module):
         cells = nn.functional.embedding_bag(values.flatten(0, 1), self.cells.weight, mode="sum")
         cells = cells.view(len(grids), -1, cells.shape[-1]) + self.places
         scale, shift = self.light(instruction)[:, None].chunk(2, dim=-1)
-        return self.join(self.look(cells * (1 + scale) + shift).flatten(1))
+        hidden = self.look(cells * (1 + scale) + shift)
+        if self.blocks:
+            # Cells × features in memory is what convolutions call channels last, so nothing is copied.
+            hidden = hidden.view(len(grids), self.size, self.size, -1).permute(0, 3, 1, 2)
+            for block in self.blocks:
+                hidden = hidden + block(hidden)
+            hidden = hidden.permute(0, 2, 3, 1)
+        return self.join(hidden.flatten(1))
+
+
+def residual_blocks(count: int, features: int) -> nn.ModuleList:
+    """Pairs of convolutions whose output is added to their input; each pair begins as zero."""
+    blocks = nn.ModuleList(
+        nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        for _ in range(count)
+    )
+    for block in blocks:
+        nn.init.zeros_(block[-1].weight)  # type: ignore[index]
+        nn.init.zeros_(block[-1].bias)  # type: ignore[index]
+    return blocks
 
 
 class BoardEncoder(nn.Module):
@@ -102,17 +130,7 @@ class BoardEncoder(nn.Module):
         super().__init__()
         planes, rows, columns = shape
         self.first = nn.Conv2d(planes, features, 3, padding=1)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.ReLU(),
-                nn.Conv2d(features, features, 3, padding=1),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(features, features, 3, padding=1),
-            )
-            for _ in range(_BOARD_BLOCKS)
-        )
-        for block in self.blocks:  # each block begins as the identity
-            nn.init.zeros_(block[-1].weight)  # type: ignore[index]
+        self.blocks = residual_blocks(_BOARD_BLOCKS, features)
         self.join = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(features * rows * columns, width))
 
     def forward(self, boards: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ class ObservationEncoder(nn.Module):
         nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # smaller, since there are more of them
         self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
         self.text = _text_encoder(config, width) if config.text_length else None
-        self.grid = GridEncoder(config.grid_size, width) if config.grid_size else None
+        self.grid = GridEncoder(config.grid_size, width, config.grid_blocks) if config.grid_size else None
         self.board = BoardEncoder(BOARD, width, config.board_features) if config.board_features else None
 
     def forward(self, inputs: Inputs) -> torch.Tensor:

@@ -27,7 +27,6 @@ from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.ida.run import make_rounds, record_plays
 from generalist.network.distributions import Categorical, NetworkOutput, sample
-from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
 from tests.codecs import plain_codec
 from tests.conftest import ROOT, gatito, make_task
@@ -122,20 +121,16 @@ def test_a_rounds_fingerprint_depends_on_its_settings(finished):
     same = [each.student.fingerprint for each in finished.rounds]
     assert fingerprints() == same
     assert fingerprints(config={"rounds": 1}) == same[:2]  # more rounds do not change earlier ones
-    for changes in ({"env_steps": 61}, {"noise": 0.1}, {"updates": 41}, {"learning_rate": 0.1}, {"keep": 1}):
+    for changes in (
+        {"fresh": True},
+        {"env_steps": 61},
+        {"noise": 0.1},
+        {"updates": 41},
+        {"learning_rate": 0.1},
+        {"keep": 1},
+    ):
         assert not set(fingerprints(config=changes)[-2:]) & set(same[-2:]), changes
     assert fingerprints(options=BEST_OF_N | {"horizon": 2})[0] != same[0]
-
-
-def test_students_may_have_a_longer_context(tmp_path):
-    ida = make_ida(tmp_path, replace(CONFIG, rounds=2, context_length=8, updates=4))
-    make_rounds(ida)
-    assert load_network(ida.start.folder).model.context_length == 4
-    assert {load_network(each.student.folder).model.context_length for each in ida.rounds} == {8}
-    policy = NetworkPolicy.load(ida.rounds[-1].student.folder, [TASK])
-    assert list(rollout(policy, {TASK: range(2)}))
-    assert (ida.distill.sequence_length, ida.distill.batch_size) == (8, 4)  # as many steps as in 8 sequences of 4
-    assert replace(ida, config=replace(ida.config, batch_size=6)).distill.batch_size == 6
 
 
 def test_tasks_scored_by_success_learn_from_solved_episodes_only(finished):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from generalist.network.encoders import ByteEncoder, WordEncoder
+from generalist.network.encoders import ByteEncoder, GridEncoder, WordEncoder
 
 
 @pytest.mark.parametrize("make", [lambda: ByteEncoder(300, 16), lambda: WordEncoder(16)], ids=["bytes", "words"])
@@ -21,3 +21,30 @@ def test_a_texts_encoding_does_not_depend_on_the_lengths_of_others(make):
     assert len({tuple(row) for row in together.tolist()}) == len(lengths), "rows are in their order"
     with torch.no_grad():
         assert torch.allclose(encoder.eval()(texts), together, atol=1e-6)
+
+
+def grids(count=3, size=5):
+    return torch.randint(0, 3, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_blocks_of_a_grid_begin_as_the_identity():
+    plain, blocks = GridEncoder(5, 8, 0), GridEncoder(5, 8, 2)
+    blocks.load_state_dict(plain.state_dict(), strict=False)
+    instruction = torch.randn(3, 8)
+    assert torch.allclose(blocks(grids(), instruction), plain(grids(), instruction), atol=1e-6)
+
+
+@pytest.mark.parametrize(("blocks", "sees"), [(0, False), (1, True)])
+def test_blocks_relate_neighbouring_cells(blocks, sees):
+    """What a cell contributes depends on its neighbours, and not on cells far away."""
+    torch.manual_seed(0)
+    encoder = GridEncoder(5, 8, blocks)
+    for block in encoder.blocks:
+        torch.nn.init.normal_(block[-1].weight)
+    encoder.join = torch.nn.Identity()
+    before = grids(1)
+    after = before.clone()
+    after[0, 0, 0, 0] = 5
+    changed = (encoder(after, torch.zeros(1, 8)) != encoder(before, torch.zeros(1, 8))).view(5, 5, -1).any(dim=-1)
+    assert changed[0, 0] and changed[1, 1] == sees
+    assert changed[3, 3] == changed[0, 4] == False  # noqa: E712 - elements of a tensor
