@@ -65,6 +65,11 @@ class CodecConfig:
     )
     image_frames: int = setting(4, "Frames of an image observation (Atari's stacks have 4); 0: no images.", at_least=0)
     image_size: int = setting(84, "Height and width of an image in pixels.", at_least=1)
+    image_film: bool = setting(
+        False,
+        "Whether a text scales and shifts the features of an image (FiLM), as a mission does with a grid's, with codec "
+        "step.",
+    )
     patch: int = setting(16, "Height and width of an image patch in pixels, with codec gato.", at_least=1)
     grid_size: int = setting(7, "Height and width of a grid of cells (MiniGrid's view has 7); 0: no grids.", at_least=0)
     grid_blocks: int = setting(

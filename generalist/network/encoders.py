@@ -1,5 +1,7 @@
 """Small networks that turn images, grids and texts into vectors of the model's width."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -12,9 +14,12 @@ _LENGTHS = (16, 32, 64, 128, 256)  # bytes: texts between two of them are encode
 
 
 class ImageEncoder(nn.Module):
-    """Three convolutions over stacked frames, half as wide as Mnih et al. 2015's (doi:10.1038/nature14236)."""
+    """Three convolutions over stacked frames, half as wide as Mnih et al. 2015's (doi:10.1038/nature14236).
 
-    def __init__(self, frames: int, size: int, width: int) -> None:
+    With ``film``, an instruction scales and shifts the features of every place, as in :class:`GridEncoder`.
+    """
+
+    def __init__(self, frames: int, size: int, width: int, *, film: bool = False) -> None:
         super().__init__()
         side = ((size - 8) // 4 + 1 - 4) // 2 + 1 - 3 + 1
         self.layers = nn.Sequential(
@@ -27,13 +32,34 @@ class ImageEncoder(nn.Module):
             nn.Flatten(),
             nn.Linear(32 * side * side, width),
         )
+        self.light = nn.Linear(width, 2 * 32) if film else None
+        if self.light is not None:
+            nn.init.zeros_(self.light.bias)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """``(n, frames, size, size)``, uint8 → ``(n, width)``."""
+    def forward(self, images: torch.Tensor, rows: torch.Tensor, instruction: torch.Tensor) -> torch.Tensor:
+        """Encode images, each of them once.
+
+        Args:
+            images: ``(m, frames, size, size)``, uint8.
+            rows: ``(n,)``, the image of each step.
+            instruction: ``(n, width)``, the encoded text of each step, or zeros.
+
+        Returns:
+            ``(n, width)``.
+        """
+        *convolutions, flatten, join = self.layers
+        features = self._convolve(images, convolutions)
+        if self.light is None:
+            return join(flatten(features))[rows]
+        scale, shift = self.light(instruction)[:, :, None, None].chunk(2, dim=1)
+        return join(flatten(nn.functional.gelu(features[rows] * (1 + scale) + shift)))
+
+    @staticmethod
+    def _convolve(images: torch.Tensor, layers: Sequence[nn.Module]) -> torch.Tensor:
         # Channels last: three times as fast on CPUs.
         pixels = images.contiguous(memory_format=torch.channels_last).float()
         # Pixels are scaled to [-1, 1] by scaling the first layer's few weights instead of the many pixels.
-        first, *others = self.layers
+        first, *others = layers
         assert isinstance(first, nn.Conv2d) and first.bias is not None
         shift = first.weight.sum(dim=(1, 2, 3))
         hidden = nn.functional.conv2d(pixels, first.weight * (2 / 255), first.bias - shift, first.stride)

@@ -39,7 +39,11 @@ class ObservationEncoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.vector, std=0.3)
         nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # smaller, since there are more of them
-        self.image = ImageEncoder(config.image_frames, config.image_size, width) if config.image_frames else None
+        self.image = (
+            ImageEncoder(config.image_frames, config.image_size, width, film=config.image_film)
+            if config.image_frames
+            else None
+        )
         self.text = _text_encoder(config, width) if config.text_length else None
         self.grid = GridEncoder(config.grid_size, width, config.grid_blocks) if config.grid_size else None
         self.board = BoardEncoder(BOARD, width, config.board_features) if config.board_features else None
@@ -58,7 +62,8 @@ class ObservationEncoder(nn.Module):
             tokens = self._put(tokens, inputs, "vector", self._project(inputs.values["vector"], inputs.sizes))
         if "image" in inputs.values:
             assert self.image is not None
-            tokens = self._put(tokens, inputs, "image", self.image(inputs.images)[inputs.values["image"]])
+            instructions = instruction[inputs.places["image"]]
+            tokens = self._put(tokens, inputs, "image", self.image(inputs.images, inputs.values["image"], instructions))
         if "grid" in inputs.values:
             assert self.grid is not None
             instructions = instruction[inputs.places["grid"]]

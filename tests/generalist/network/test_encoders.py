@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from generalist.network.encoders import ByteEncoder, GridEncoder, WordEncoder
+from generalist.network.encoders import ByteEncoder, GridEncoder, ImageEncoder, WordEncoder
 
 
 @pytest.mark.parametrize("make", [lambda: ByteEncoder(300, 16), lambda: WordEncoder(16)], ids=["bytes", "words"])
@@ -48,3 +48,22 @@ def test_blocks_relate_neighbouring_cells(blocks, sees):
     changed = (encoder(after, torch.zeros(1, 8)) != encoder(before, torch.zeros(1, 8))).view(5, 5, -1).any(dim=-1)
     assert changed[0, 0] and changed[1, 1] == sees
     assert changed[3, 3] == changed[0, 4] == False  # noqa: E712 - elements of a tensor
+
+
+@pytest.mark.parametrize("film", [False, True])
+def test_a_text_modulates_an_images_features(film):
+    torch.manual_seed(0)
+    encoder = ImageEncoder(4, 84, 8, film=film)
+    images = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
+    rows, instructions = torch.tensor([0, 1, 1, 1]), torch.randn(4, 8)
+    instructions[2] = instructions[1]
+    together = encoder(images, rows, instructions)
+    alone = torch.cat(
+        [
+            encoder(images[row : row + 1], torch.tensor([0]), text[None])
+            for row, text in zip(rows, instructions, strict=True)
+        ]
+    )
+    assert torch.allclose(together, alone, atol=1e-5) and not torch.allclose(together[0], together[1])
+    assert torch.equal(together[1], together[2])
+    assert torch.equal(together[1], together[3]) == (not film)

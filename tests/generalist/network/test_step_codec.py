@@ -227,7 +227,8 @@ def test_pixels_are_scaled_to_minus_one_to_one():
     torch.manual_seed(0)
     encoder = ImageEncoder(4, 84, 16)
     images = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8)
-    torch.testing.assert_close(encoder(images), encoder.layers(images / 127.5 - 1), atol=1e-5, rtol=0)
+    encoded = encoder(images, torch.arange(3), torch.zeros(3, 16))
+    torch.testing.assert_close(encoded, encoder.layers(images / 127.5 - 1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("text", ["bytes", "words"])
