@@ -10,6 +10,7 @@ from benchmarks.report.formats import magnitude
 from benchmarks.report.games import elo_rounds, optimal_rounds
 from benchmarks.report.restraint import restraint_plane, restraint_rounds
 from benchmarks.report.rounds import rounds_chart
+from benchmarks.report.scaling import scaling_chart
 from benchmarks.report.tables import costs_by_agent
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import CurveRow
@@ -25,7 +26,17 @@ PUBLISHED = (
 """System, fraction of the expert, share of tasks at or above it: Reed et al. 2022 (arXiv:2205.06175, "over 450 of 604")
 and Gallouédec et al. 2024 (arXiv:2402.09844). Their tasks and experts differ: shown for scale, not as a comparison."""
 
-PLOTS = ("fractions", "rounds", "thresholds", "compute", "restraint", "restraint-rounds", "elo", "optimal-moves")
+PLOTS = (
+    "fractions",
+    "rounds",
+    "thresholds",
+    "compute",
+    "restraint",
+    "restraint-rounds",
+    "elo",
+    "optimal-moves",
+    "scaling",
+)
 """Charts that are also written as files; the others have a selection, which needs the page."""
 
 # Contrast of at least 3:1 against white and the page's dark background; distinguishable with colour blindness.
@@ -46,6 +57,7 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
         ("restraint-rounds", restraint_rounds),
         ("elo", elo_rounds),
         ("optimal-moves", optimal_rounds),
+        ("scaling", scaling_chart),
     ):
         if chart := make(board):
             drawn[name] = chart

@@ -20,6 +20,7 @@ from benchmarks.report.formats import interval_text, number, plural, share
 from benchmarks.report.games import games_tables
 from benchmarks.report.restraint import restraint_tables
 from benchmarks.report.rounds import rounds_table
+from benchmarks.report.scaling import scaling_tables
 from benchmarks.report.tables import (
     cost_table,
     gate_text,
@@ -40,6 +41,7 @@ _SECTIONS = {
     "games": "Games",
     "words": "Words",
     "restraint": "Restraint",
+    "scaling": "Scaling",
     "thresholds": "Thresholds",
     "improvement": "Improvement",
     "compute": "Compute",
@@ -72,7 +74,7 @@ def render_page(
     )
     scored = len(results.task_names) - len(board.unscored)
     absent = {name: name not in drawn for name in ("rounds", "thresholds", "restraint")}
-    absent |= {"games": board.games is None, "words": board.words is None}
+    absent |= {"games": board.games is None, "words": board.words is None, "scaling": board.scaling is None}
     absent |= {"learning": not {"learning", "distillation"} & set(drawn)}
     seeds = len(results.train_seeds)
     episodes = len(results.scores)
@@ -94,6 +96,7 @@ def render_page(
         restraint=restraint_tables(board),
         games=games_tables(board),
         words=words_tables(board),
+        scaling=scaling_tables(board),
         improvement=improvement_table(board),
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],

@@ -19,6 +19,7 @@ from benchmarks.report.games import GAMES, GameRow, game_rows, games_tables, gam
 from benchmarks.report.page import render_page
 from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
 from benchmarks.report.rounds import rounds_table
+from benchmarks.report.scaling import SCALING, ScalingRow, scaling_rows, scaling_tables
 from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.report.words import WORDS, WordsRow, words_rows, words_tables, words_values
 from benchmarks.runs.failures import FAILURES, read_failures
@@ -42,10 +43,11 @@ class DrawnTables:
         board: the scores.
         by_return: the scores with return as the metric, see :func:`score_by_return`.
         tables: all of them but those of rounds, in their order.
-        rounds: the tables of rounds, of restraint, of games and of writing, if there are any.
+        rounds: the tables of rounds, of restraint, of games, of writing and of scaling laws, if there are any.
         failed: lines about tasks that failed.
         files: the content of each of :data:`TABLES`, of :data:`RESTRAINT` where there is a hidden cost, of
-            :data:`GAMES` where a task is a game, and of :data:`WORDS` where one is of writing, by name.
+            :data:`GAMES` where a task is a game, of :data:`WORDS` where one is of writing, and of :data:`SCALING`
+            where sizes or amounts of data are compared, by name.
     """
 
     board: Scoreboard
@@ -62,18 +64,20 @@ def draw_tables(results: Results, folder: Path) -> DrawnTables:
     by_return = score_by_return(board)
     every_table = tables.all_tables(board, by_return)
     rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board) + games_tables(board)
-    rounds += words_tables(board)
+    rounds += words_tables(board) + scaling_tables(board)
     failed = list(tables.failed_lines(read_failures(folder)))
     blocks = [*every_table, *rounds]
     text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, blocks)])
     contents = (text, to_csv(tidy_scores(board), TidyScore), "\n".join(map(to_latex, blocks)))
     files: dict[str, str] = dict(zip(TABLES, contents, strict=True))
-    if rows := restraint_rows(board):
-        files[RESTRAINT] = to_csv(rows, RestraintRow)
-    if games := game_rows(board):
-        files[GAMES] = to_csv(games, GameRow)
-    if words := words_rows(board):
-        files[WORDS] = to_csv(words, WordsRow)
+    for name, kind, rows in (
+        (RESTRAINT, RestraintRow, restraint_rows(board)),
+        (GAMES, GameRow, game_rows(board)),
+        (WORDS, WordsRow, words_rows(board)),
+        (SCALING, ScalingRow, scaling_rows(board)),
+    ):
+        if rows:
+            files[name] = to_csv(rows, kind)
     return DrawnTables(board, by_return, every_table, rounds, failed, files)
 
 

@@ -20,7 +20,7 @@ from benchmarks.tasks import Suite
 SCORES = "scores.csv"
 MOVES = "moves.csv"
 TEXTS = "texts.csv"
-CURVES = ("selection/mean", "selection/gain", "distill/loss")
+CURVES = ("selection/mean", "selection/gain", "distill/loss", "validation/loss")
 """Metrics whose learning curves a results folder keeps."""
 _Row = TypeVar("_Row", bound=AgentRow)
 

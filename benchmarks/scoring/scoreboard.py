@@ -14,6 +14,7 @@ from benchmarks.scoring.gains import Gain, gains
 from benchmarks.scoring.games_board import GamesBoard, games_board
 from benchmarks.scoring.restraint_board import RestraintBoard, restraint_board
 from benchmarks.scoring.results import Results
+from benchmarks.scoring.scaling_board import ScalingBoard, scaling_board
 from benchmarks.scoring.scores import fraction, gate, ratio, samples_by_task
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Replicates, Sample, combine, count_interval, interval
 from benchmarks.scoring.words_board import WordsBoard, words_board
@@ -119,6 +120,8 @@ class Scoreboard:
         restraint: of every agent, where there is a reward-only expert; else None.
         games: outcomes, Elo and quality of moves, where a task is a game; else None.
         words: exact matches and bits per byte, where a task is one of writing; else None.
+        scaling: laws of loss and performance, where networks of several sizes or amounts of data have a validation
+            loss; else None.
     """
 
     results: Results
@@ -132,6 +135,7 @@ class Scoreboard:
     restraint: RestraintBoard | None = None
     games: GamesBoard | None = None
     words: WordsBoard | None = None
+    scaling: ScalingBoard | None = None
 
     @functools.cached_property
     def preliminary(self) -> bool:
@@ -181,6 +185,7 @@ def score(results: Results, rng: np.random.Generator, resamples: int = 10_000) -
         restraint_board(results, bootstrap),
         games_board(results, bootstrap),
         words_board(results, bootstrap),
+        scaling_board(results, samples, scored, rng),
     )
 
 

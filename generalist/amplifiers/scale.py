@@ -74,7 +74,7 @@ class Scale(Amplifier):
             GatitoError: as :func:`generalist.distill.train.fit`.
         """
         from generalist.distill.distill import train
-        from generalist.distill.train import Learner
+        from generalist.distill.learner import Learner
 
         whole = self.artifact(generalist, context)
         if whole.is_complete() or whole.adopt(context.run.runs_folder):

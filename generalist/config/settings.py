@@ -131,6 +131,13 @@ class DistillConfig:
     data: float = setting(
         1.0, "Share of each recording's episodes that is used, from the first on.", above=0, at_most=1
     )
+    validation: float = setting(
+        0.0,
+        "Share of each recording's episodes, the last ones, that is not learned: after training, the loss on them is "
+        "validation/loss in the log and in curves.csv.",
+        at_least=0,
+        below=1,
+    )
     episodes: int | None = setting(
         None,
         "Most episodes of each recording that are used, from the first on, such as 10 demonstrations; null: all.",
@@ -158,7 +165,12 @@ class DistillConfig:
 
     def used(self, episodes: int) -> int:
         """How many of a recording's episodes are used, from the first on."""
-        return min(math.ceil(self.data * episodes), self.episodes or episodes)
+        return min(math.ceil(self.share * episodes), self.episodes or episodes)
+
+    @property
+    def share(self) -> float:
+        """Share of a recording's episodes that is learned, from the first on."""
+        return self.data * (1 - self.validation)
 
     def length(self, model: ModelConfig) -> int:
         """Tokens per window."""

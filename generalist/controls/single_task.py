@@ -133,7 +133,8 @@ def load_students(
 
 
 def _train(*, student: Student, report: Report) -> None:
-    from generalist.distill.train import Learner, fit
+    from generalist.distill.learner import Learner
+    from generalist.distill.train import fit
 
     recordings = {student.task.name: student.recording.folder}
     recipe = student.recipe

@@ -16,8 +16,9 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from generalist.config.recipe import NetworkRecipe, generalist_artifact, start_folder
 from generalist.distill.distributed import Ranks
+from generalist.distill.learner import Learner
 from generalist.distill.start import check_start
-from generalist.distill.train import Learner, PlayRound, fit, within_budget
+from generalist.distill.train import PlayRound, fit, within_budget
 
 
 def distill(

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ from benchmarks.base.seeds import derive
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.parallel import Report
 from benchmarks.runs.tracking import Log
-from benchmarks.tasks import Task
-from generalist.config.codec import CodecConfig
-from generalist.config.settings import DistillConfig, ModelConfig
-from generalist.distill.data import Mixture, Source, demonstration
+from generalist.config.settings import DistillConfig
+from generalist.distill.data import Mixture, demonstration
 from generalist.distill.distributed import Ranks
+from generalist.distill.learner import Learner, training_mixture, validation_loss
 from generalist.distill.sharding import (
     add_up_parts,
     clip_gradients,
@@ -44,43 +43,6 @@ from generalist.network.network import Network, load_network, load_prompts, make
 PlayRound = Callable[[int, Path], Mapping[str, Path]]
 """Plays a DAgger round: the network in a folder plays every task, and the experts label its steps. It takes the number
 of the round, from 1, and the folder, and returns the recordings by task name."""
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A network to train.
-
-    Attributes:
-        artifact: the artifact that it is written to.
-        tasks: the tasks that it learns.
-        recordings: folders of the experts' recordings by task name; a task may be missing if ``student_recordings``
-            has it.
-        config: the settings of the training.
-        model: its sizes; with ``start``, only the context length is used.
-        codec: the settings of its inputs and outputs.
-        seed: the training seed.
-        start: folder of a network whose training is continued; None for random weights.
-        fresh: whether the weights are random although there is a ``start``, whose demonstrations are kept.
-        student_recordings: recordings of networks by task name, such as DAgger rounds, used from the first step on.
-        solved: whether only the solved episodes of ``student_recordings`` are used.
-    """
-
-    artifact: Artifact
-    tasks: Sequence[Task]
-    recordings: Mapping[str, Path]
-    config: DistillConfig
-    model: ModelConfig
-    codec: CodecConfig
-    seed: int
-    start: Path | None = None
-    fresh: bool = False
-    student_recordings: Sequence[Mapping[str, Path]] = ()
-    solved: bool = False
-
-    @property
-    def continues_round(self) -> bool:
-        """Whether ``start`` is the generalist of an earlier round, which has learned the same recordings before."""
-        return self.start is not None and self.config.start is None
 
 
 def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_round: PlayRound | None = None) -> None:
@@ -108,7 +70,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_ro
     training = _Training(network, config, learner.artifact, ranks, report)
     student_recordings = _open(learner.student_recordings)
     for number, until in enumerate(config.milestones, 1):
-        training.advance(_mixture(learner, recordings, student_recordings, network), until)
+        training.advance(training_mixture(learner, recordings, student_recordings, network), until)
         if until < config.updates:
             played, network_then = None, training.averaged()
             if ranks.leads:
@@ -122,6 +84,8 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_ro
     if not ranks.leads:
         return
     save_network(folder, finished, _prompts(learner, recordings))
+    if config.validation:
+        training.log({"validation/loss": validation_loss(learner, recordings, finished)})
     steps = _steps_taken(learner, recordings, student_recordings)
     cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
     tokens = config.updates * config.batch_size * config.length(learner.model)
@@ -157,7 +121,7 @@ def within_budget(learner: Learner) -> tuple[Learner, float]:
     """
     network = make_network(learner.model, learner.codec, [task.name for task in learner.tasks])
     recordings = {name: Trajectories(recording) for name, recording in learner.recordings.items()}
-    first = _mixture(learner, recordings, _open(learner.student_recordings), network).batch(0)
+    first = training_mixture(learner, recordings, _open(learner.student_recordings), network).batch(0)
     per_step = count_flops(lambda: network.loss(first)["loss"].backward())
     if learner.config.flops is None:
         return learner, per_step
@@ -175,38 +139,6 @@ def learning_rate(step: int, config: DistillConfig) -> float:
 
 def _open(rounds: Sequence[Mapping[str, Path]]) -> list[Mapping[str, Trajectories]]:
     return [{name: Trajectories(folder) for name, folder in played.items()} for played in rounds]
-
-
-def _mixture(
-    learner: Learner,
-    expert_recordings: Mapping[str, Trajectories],
-    student_recordings: Sequence[Mapping[str, Trajectories]],
-    network: Network,
-) -> Mixture:
-    """The mixture of the experts' recordings and of those of networks so far."""
-    config, sources = learner.config, []
-    for task in learner.tasks:
-        weight = config.weights.get(task.name, 1.0)
-        of_students = [recordings[task.name] for recordings in student_recordings if task.name in recordings]
-        share = config.dagger.share if of_students else 0.0
-        if share < 1 and task.name in expert_recordings:
-            recording, own = expert_recordings[task.name], weight * (1 - share)
-            sources.append(Source(task, recording, own, share=config.data, most=config.episodes))
-        steps = sum(recording.steps for recording in of_students)
-        demonstrations = expert_recordings.get(task.name)
-        for recording in of_students if share else ():
-            recording_weight = weight * share * recording.steps / steps
-            sources.append(Source(task, recording, recording_weight, demonstrations, solved=learner.solved))
-    return Mixture(
-        sources,
-        network,
-        batch_size=config.batch_size,
-        sequence_length=config.length(learner.model),
-        seed=learner.seed,
-        soft=config.loss == "kl",
-        temperature=config.temperature,
-        prompts=config.prompts if learner.codec.conditioning == "prompt" else 0.0,
-    )
 
 
 def _prompts(learner: Learner, recordings: Mapping[str, Trajectories]) -> dict[str, Any]:
@@ -271,6 +203,11 @@ class _Training:
             if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.updates:
                 self._save()
 
+    def log(self, line: Mapping[str, float]) -> None:
+        """Write numbers of the last update."""
+        if self._log:
+            self._log.write(self.step, line)
+
     def averaged(self) -> Network:
         """A copy of the network, with averaged weights if ``distill.ema`` is above 0; ready to act."""
         network = self._network.copy(whole(dict(self._network.state_dict())))
@@ -321,10 +258,10 @@ class _Training:
             decay = min(config.ema, (1 + self.step) / (10 + self.step))
             for average, values in zip(self._averages, self._parameters, strict=True):
                 average.lerp_(values.detach(), 1 - decay)
-        if self._log and (self.step % config.log_every == 0 or self.step == config.updates):
+        if self.step % config.log_every == 0 or self.step == config.updates:
             line = {f"distill/{name}": value for name, value in zip(means, totals.tolist(), strict=True)}
             line |= {"distill/gradient_norm": norm.item(), "distill/learning_rate": rate}
-            self._log.write(self.step, line)
+            self.log(line)
 
     def _save(self) -> None:
         self._saved = self.step

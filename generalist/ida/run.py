@@ -17,7 +17,7 @@ from benchmarks.play.recording import SEEDS_PER_SHARD, RecordingJob, record
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.tasks import Task
 from generalist.distill.distill import train
-from generalist.distill.train import Learner
+from generalist.distill.learner import Learner
 from generalist.ida.rounds import AMPLIFIED, Ida, Round
 
 

@@ -21,7 +21,8 @@ from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import DistillConfig
 from generalist.distill.data import Mixture, Source
-from generalist.distill.train import Learner, fit
+from generalist.distill.learner import Learner
+from generalist.distill.train import fit
 from generalist.network.network import make_network
 from tests.speed.cases import Case, Measurement, timed
 from tests.speed.crew import Crew

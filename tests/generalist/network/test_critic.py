@@ -13,8 +13,9 @@ from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import spaces
 from generalist.config.settings import DistillConfig, ModelConfig
 from generalist.distill.data import Mixture, Source
+from generalist.distill.learner import Learner
 from generalist.distill.returns import returns_to_go
-from generalist.distill.train import Learner, fit
+from generalist.distill.train import fit
 from generalist.network.batches import Window
 from generalist.network.critic import Critic
 from generalist.network.network import load_network
