@@ -94,7 +94,7 @@ def _panel(board: Scoreboard, measured: str, varied: str) -> dict[str, Any]:
     line = [{"x": x, "y": law(x)} for x in (low * (high / low) ** (step / 30) for step in range(31))]
     scale = {"type": "log", "nice": False}
     encoding = {
-        "x": {"field": "x", "type": "quantitative", "title": _VARIED[varied], "scale": scale},
+        "x": {"field": "x", "type": "quantitative", "title": _VARIED[varied], "scale": scale, "axis": {"format": "~s"}},
         "y": {"field": "y", "type": "quantitative", "title": _MEASURED[measured], "scale": scale},
     }
     return {

@@ -32,6 +32,7 @@ from generalist.network.policy import NetworkPolicy
 
 SELECTIONS = ("gumbel", "puct")
 _LEAST_WEIGHT = 1e-8
+_KNOWN_POSITIONS = 200_000  # evaluated positions that are kept; some 100 MB
 
 Evaluate = Callable[[Sequence[Any]], tuple[np.ndarray, np.ndarray]]
 """Non-terminal positions → logits ``(n, actions)`` of canonical actions (arbitrary for illegal ones), and values
@@ -104,6 +105,7 @@ class TwoPlayerPolicy(CountingPolicy):
         self.distribution_kind: Mapping[str, str] = {task.name: "logits" for task in tasks}
         self.cost = InferenceCost()
         self._policy, self._config = policy, config
+        self._known: dict[tuple[str, bytes], tuple[np.ndarray, float]] = {}
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The network's memory, which holds nothing between moves."""
@@ -144,23 +146,35 @@ class TwoPlayerPolicy(CountingPolicy):
         states: Sequence[Any],
         memory: Any,  # noqa: ANN401
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's logits and values of positions, each seen as the first of its game."""
-        count = len(states)
-        rows = PolicyInput(
-            task=task,
-            observations=np.stack([board.observe(state, state.current_player()) for state in states]),
-            env_ids=np.arange(count),
-            episode_start=np.ones(count, dtype=bool),
-            rewards=np.zeros(count),
-            rngs=(),
-            envs=(),
-        )
-        with self.cost.timed("network_seconds"):
-            [output], _ = self._policy.act([rows], memory)
-        self.cost.forward_passes += count
-        assert isinstance(output.distribution, Categorical)
-        assert output.values is not None
-        return output.distribution.logits.numpy().astype(np.float64), np.clip(output.values, -1.0, 1.0)
+        """The network's logits and values of positions, each seen as the first of its game and evaluated once.
+
+        A position comes again in other games, by other orders of moves, and in the search of the next move.
+        """
+        observations = np.stack([board.observe(state, state.current_player()) for state in states])
+        keys = [(task.name, row.tobytes()) for row in observations]
+        if len(self._known) > _KNOWN_POSITIONS:
+            self._known = {}
+        new = list({key: row for row, key in enumerate(keys) if key not in self._known}.values())
+        if new:
+            rows = PolicyInput(
+                task=task,
+                observations=observations[new],
+                env_ids=np.arange(len(new)),
+                episode_start=np.ones(len(new), dtype=bool),
+                rewards=np.zeros(len(new)),
+                rngs=(),
+                envs=(),
+            )
+            with self.cost.timed("network_seconds"):
+                [output], _ = self._policy.act([rows], memory)
+            self.cost.forward_passes += len(new)
+            assert isinstance(output.distribution, Categorical)
+            assert output.values is not None
+            logits = output.distribution.logits.numpy().astype(np.float64)
+            for row, *found in zip(new, logits, np.clip(output.values, -1.0, 1.0), strict=True):
+                self._known[keys[row]] = (found[0], float(found[1]))
+        logits, values = zip(*(self._known[key] for key in keys), strict=True)
+        return np.stack(logits), np.array(values)
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ def test_a_best_size_beyond_those_measured_is_not_stated():
     assert [(best.parameters, best.largest) for best in best_sizes(falling, rng())] == [(None, True)] * 2
 
 
-def board(which):
-    """A comparison with a run for each point: ``f`` lacks half of the loss."""
+def scaling_results(which):
+    """The rows of a comparison with a run for each point: ``f`` lacks half of the loss."""
     returns = {"toy/a": {"random": {seed: [0, 0] for seed in SEEDS}, "expert": {seed: [1, 1] for seed in SEEDS}}}
     costs, curves = [], []
     for point in which:
@@ -89,8 +89,11 @@ def board(which):
             CostRow("toy", "generalist", None, label, point.seed, point.parameters, point.flops, point.data, 1, 1, 1)
         )
         curves.append(CurveRow("generalist", None, label, "", point.seed, "validation/loss", 100, point.loss))
-    results = replace(make_results(returns), costs=tuple(costs), curves=tuple(curves))
-    return score(results, rng(), 20).scaling
+    return replace(make_results(returns), costs=tuple(costs), curves=tuple(curves))
+
+
+def board(which):
+    return score(scaling_results(which), rng(), 20).scaling
 
 
 def test_laws_of_a_comparison():

@@ -147,3 +147,19 @@ def test_what_the_search_cannot_play_gets_one_line(task, codec, line):
 def test_an_amplifier_without_a_policy_of_its_own_is_not_scored_before_rounds(finished, amplifier):
     with pytest.raises(GatitoError, match=f"amplifier {amplifier} has no policy before its first round; set"):
         replace(finished, options={"name": amplifier}).check_planner()
+
+
+def test_a_position_is_evaluated_once(finished, monkeypatch):
+    """Positions come again by other orders of moves, in other games and in later searches; the search is the same."""
+    import generalist.amplifiers.two_player as module
+
+    def played():
+        policy = finished.amplifier.policy(finished.start.folder, [finished.played(TASK)], "amplified")
+        episodes = list(rollout(policy, {finished.played(TASK): range(6)}, keep_steps=True))
+        return [episode.steps["actions"].tolist() for episode in episodes], policy.cost
+
+    remembered, cost = played()
+    monkeypatch.setattr(module, "_KNOWN_POSITIONS", -1)  # forgotten before every evaluation
+    forgotten, more = played()
+    assert remembered == forgotten
+    assert cost.forward_passes < 0.7 * more.forward_passes and cost.simulator_steps == more.simulator_steps
