@@ -127,7 +127,7 @@ class TwoPlayerPolicy(CountingPolicy):
         board: Board = games[0].board
 
         def evaluate(states: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-            return self._evaluate(rows.task, board, states, memory)
+            return self.evaluate(rows.task, board, states, memory)
 
         discount = self._policy.network.codec.discount
         output = search(board, [game.state for game in games], evaluate, self._config, rows.rngs, discount)
@@ -139,7 +139,7 @@ class TwoPlayerPolicy(CountingPolicy):
             logits = np.where(rows.action_masks, logits, np.float32(ILLEGAL))
         return PolicyOutput(output.actions, weights.argmax(axis=1), logits, values=output.values)
 
-    def _evaluate(
+    def evaluate(
         self,
         task: Task,
         board: Board,

@@ -26,6 +26,7 @@ from tests.speed import (
     memory,
     reading,
     recording,
+    self_play,
     thinking,
     training,
 )
@@ -34,7 +35,20 @@ from tests.speed.check import check
 
 FOLDER = ROOT / "results" / "speed"
 TABLE = FOLDER / "speed.csv"
-MODULES = (evaluating, decoding, distilling, training, atari, reading, recording, thinking, memory, growth, guard)
+MODULES = (
+    evaluating,
+    decoding,
+    distilling,
+    training,
+    atari,
+    reading,
+    recording,
+    thinking,
+    self_play,
+    memory,
+    growth,
+    guard,
+)
 
 
 def all_cases() -> list[Case]:
@@ -78,7 +92,8 @@ def keep(row: Measured, cases: Sequence[Case], path: Path) -> None:
 
 def _peers(cases: Sequence[Case]) -> dict[str, str]:
     needed = {name for case in cases for name in case.needs if not case.missing}
-    return {name: importlib.metadata.version(name) for name in sorted(needed)}
+    packages = importlib.metadata.packages_distributions()
+    return {name: importlib.metadata.version(packages[name][0]) for name in sorted(needed)}
 
 
 if __name__ == "__main__":
