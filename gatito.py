@@ -56,6 +56,7 @@ from gatito_configuration import Config, read_config, store_suite
 from gatito_hub import push_run, use_hub
 from gatito_plan import show_plan, write_rates
 from gatito_terminal import chat, play
+from generalist.recorded import network_players
 
 if TYPE_CHECKING:
     from generalist.stages import Generalist
@@ -85,8 +86,8 @@ class Plan:
     @cached_property
     def experts(self) -> Experts:
         """The experts of the run."""
-        recipes = self.config.suite.recipes(self.config.task_names)
-        return Experts(self.run, self.config.experts, self.config.record, recipes)
+        recipes, player = self.config.suite.recipes(self.config.task_names), self.config.record.player
+        return Experts(self.run, self.config.experts, self.config.record, recipes, network_players(self.run, player))
 
     @cached_property
     def generalist(self) -> "Generalist":

@@ -14,7 +14,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
 from benchmarks.base.settings import check_settings, decisive, setting
 from benchmarks.play.policy import EpisodeMixture, Noisy, Policy, RandomPolicy
-from benchmarks.play.recording import RecordingJob, Shard, finish, record
+from benchmarks.play.recording import Player, RecordingJob, Shard, finish, record
 from benchmarks.play.trajectories import shard_folder, verify_shard, write_shard
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
@@ -47,6 +47,11 @@ class RecordConfig:
         at_most=1,
     )
     without_cost: bool = setting(False, "Whether recordings leave out episodes with any hidden cost.")
+    player: str | None = setting(
+        None,
+        "Network that is recorded in place of the experts, which remain the measure of f: a run's generalist by its "
+        "name, its specialists by RUN/controls/specialist, or a folder; null: the experts.",
+    )
     shards: int = setting(
         4, "Parts of a recording, each a unit of resuming and of parallel work.", at_least=1, at_most=100
     )
@@ -58,6 +63,8 @@ class RecordConfig:
             GatitoError: if a setting is invalid.
         """
         check_settings("record", self)
+        if self.player is not None and self.reward_only_share:
+            raise GatitoError("record.player and record.reward_only_share exclude each other: leave one of them out.")
         for name, steps in self.tasks.items():
             if isinstance(steps, bool) or steps < 1:
                 raise GatitoError(f"record.tasks: {name} has {steps} steps: it must be at least 1.")
@@ -83,6 +90,7 @@ def recording_artifact(
     config: RecordConfig,
     expert: Artifact | None,
     reward_only: Artifact | None = None,
+    player: Player | None = None,
 ) -> Artifact:
     """The artifact of an agent's recording on a task: its folder, and the settings that decide its content.
 
@@ -93,16 +101,25 @@ def recording_artifact(
         config: how much is recorded.
         expert: the expert; None: nothing is made before it is recorded.
         reward_only: the reward-only expert that plays a share of the episodes; None: there is none.
+        player: what is recorded in place of the expert; None: the expert.
     """
-    settings = {"task": task.digest, "agent": agent, "record": decisive(config.of(task)), "seed": run.seed}
+    # A player is known by its files, whatever the run is called that they are in.
+    sizes = decisive(replace(config.of(task), player=None))
+    settings = {"task": task.digest, "agent": agent, "record": sizes, "seed": run.seed}
     inputs = {"expert": expert.fingerprint} if expert else {}
+    if expert and player:
+        inputs |= {"player": player.fingerprint}
     if reward_only and config.reward_only_share:
         inputs |= {"reward-only": reward_only.fingerprint}
     return Artifact(run.folder / "trajectories" / task.name / agent, "trajectories", settings, inputs)
 
 
 def record_suite(
-    run: Run, experts: Mapping[str, Artifact], config: RecordConfig, reward_only: Mapping[str, Artifact] = {}
+    run: Run,
+    experts: Mapping[str, Artifact],
+    config: RecordConfig,
+    reward_only: Mapping[str, Artifact] = {},
+    players: Mapping[str, Player] = {},
 ) -> dict[str, dict[str, Artifact]]:
     """Make the missing recordings of every task's expert and of the random policy; tasks that fail are left out.
 
@@ -111,6 +128,7 @@ def record_suite(
         experts: the finished experts by task name.
         config: the recordings' sizes.
         reward_only: the finished reward-only experts by task name.
+        players: what is recorded in place of the experts, by task name.
 
     Returns:
         Finished recordings by task name and agent (``expert``, ``random``).
@@ -126,10 +144,10 @@ def record_suite(
     recordings: list[RecordingJob] = []
     imports: list[Job] = []
     for task in suite:
-        expert = experts[task.name]
+        expert, player = experts[task.name], players.get(task.name)
         algorithm = algorithm_of(expert.folder)
         artifacts[task.name] = {
-            "expert": recording_artifact(run, task, "expert", config, expert, reward_only.get(task.name)),
+            "expert": recording_artifact(run, task, "expert", config, expert, reward_only.get(task.name), player),
             "random": recording_artifact(run, task, "random", config, None),
         }
         for agent, artifact in artifacts[task.name].items():
@@ -141,6 +159,10 @@ def record_suite(
                     task, RandomPolicy, artifact, config.random_env_steps, Purpose.RECORDING_RANDOM, run.seed
                 )
                 recordings.append(replace(job, shards=config.shards))
+            elif player:
+                load = functools.partial(_load_player, player, config.noise)
+                job = RecordingJob(task, load, artifact, config.of(task).env_steps, Purpose.RECORDING, run.seed)
+                recordings.append(replace(job, shards=config.shards, without_cost=config.without_cost))
             elif algorithm == DATASET:
                 arguments = {"task": task, "dataset": expert.config["recipe"]["dataset"], "artifact": artifact}
                 imports.append(Job(f"record {task.name}", 1, arguments, task.name))
@@ -179,6 +201,10 @@ def _check_costs(task: Task, config: RecordConfig, has_reward_only: bool) -> Non
             f"that of task {task.name} does not: set its expert.cost_weight, or leave the task out with tasks=[…]."
         )
     check_costs("record.without_cost", float(config.without_cost), [task])
+
+
+def _load_player(player: Player, noise: float) -> Policy:
+    return Noisy(player.load(), noise)
 
 
 def _load_noisy(folder: Path, reward_only: Path | None, task: Task, config: RecordConfig) -> Policy:

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.play.policy import Policy
+from benchmarks.play.recording import Player
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.parallel import Job, Report, run_jobs
 from benchmarks.runs.run import Run
@@ -36,12 +37,14 @@ class Experts:
         config: the experts' source and shared settings.
         record_config: the recordings' sizes.
         suite_recipes: the recipes in the suite's file, by task name.
+        players: what is recorded in place of the experts, by task name; empty: the experts.
     """
 
     run: Run
     config: ExpertsConfig
     record_config: RecordConfig
     suite_recipes: Mapping[str, ExpertRecipe]
+    players: Mapping[str, Player] = field(default_factory=dict)
 
     def recipe(self, task: Task) -> ExpertRecipe:
         """The recipe of a task's expert, given the source of this run's experts.
@@ -91,12 +94,13 @@ class Experts:
 
     def recordings(self) -> dict[str, Artifact]:
         """The artifacts of the experts' recordings by task name."""
-        reward_only = self.reward_only()
+        reward_only, run, config = self.reward_only(), self.run, self.record_config
         return {
-            task.name: recording_artifact(
-                self.run, task, "expert", self.record_config, self.artifact(task), reward_only.get(task.name)
+            name: recording_artifact(
+                run, task, "expert", config, self.artifact(task), reward_only.get(name), self.players.get(name)
             )
-            for task in self.run.survivors("record")
+            for task in run.survivors("record")
+            for name in (task.name,)
         }
 
     def is_finished(self, stage: str, name: str) -> bool:
@@ -152,6 +156,8 @@ class Experts:
 
     def labelling_obstacle(self, task: Task) -> str | None:
         """Why a task's expert cannot label a learner's observations; None if it can."""
+        if self.players:
+            return "is not what record.player records"
         reasons = {DATASET: "is a dataset", "random": "plays at random"}
         return reasons.get(self.recipe(task).algorithm)
 
@@ -211,7 +217,7 @@ class Experts:
         require(experts, *STAGES["record"].needs)
         reward_only = self.reward_only()
         require(reward_only, *STAGES["record"].needs)
-        record_suite(self.run, experts, self.record_config, reward_only)
+        record_suite(self.run, experts, self.record_config, reward_only, self.players)
 
     def export(self) -> None:
         """Write every recording as a Minari dataset, and every trained expert for stable-baselines3.

@@ -28,6 +28,19 @@ _NUM_ENVS = 8  # few, since running episodes are finished, and long ones would e
 
 
 @dataclass(frozen=True)
+class Player:
+    """What is recorded in place of an expert.
+
+    Attributes:
+        fingerprint: of its files.
+        load: loads its policy, in the process that runs the episodes; picklable.
+    """
+
+    fingerprint: str
+    load: Callable[[], Policy]
+
+
+@dataclass(frozen=True)
 class RecordingJob:
     """A recording to make.
 

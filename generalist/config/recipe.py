@@ -47,15 +47,21 @@ def start_folder(run: Run, distill: DistillConfig) -> Path | None:
     Raises:
         FatalError: if neither a run of that name nor a folder has a finished generalist.
     """
-    if distill.start is None:
-        return None
-    places = (run.runs_folder / distill.start / "generalist", find(distill.start), find(distill.start) / "generalist")
-    for place in places:
-        if (place / MANIFEST).exists():
-            return place
+    return None if distill.start is None else find_network(run, "distill.start", distill.start)
+
+
+def find_network(run: Run, setting: str, name: str, task: str = "generalist") -> Path:
+    """The folder of a finished network: a run's generalist, a folder, or the task's folder inside it.
+
+    Raises:
+        FatalError: names the setting.
+    """
+    for place in (run.runs_folder / name, find(name)):
+        for folder in (place / "generalist", place / task, place):
+            if (folder / MANIFEST).exists():
+                return folder
     raise FatalError(
-        f"distill.start={distill.start} has no finished generalist: name a run below {run.runs_folder}, or the folder "
-        "of a network."
+        f"{setting}={name} has no finished generalist: name a run below {run.runs_folder}, or the folder of a network."
     )
 
 
