@@ -47,6 +47,7 @@ class Finetune(PPOConfig, Amplifier):
             codec=context.recipe.codec,
             seed=context.run.seed,
             group="amplifier",
+            device=context.recipe.distill.device,
         )
         make_reinforced(learner, "finetune", context.run)
 

@@ -113,7 +113,12 @@ class DistillConfig:
         0.0, "Decay of the moving average of the weights that becomes the network; 0: no average.", at_least=0, below=1
     )
     precision: str = setting("bf16", "Precision of products on a GPU; CPUs compute in fp32.", choices=PRECISIONS)
-    device: str = setting("auto", "Where to train; auto: on a GPU if there is one.", choices=DEVICES, decides=False)
+    device: str = setting(
+        "auto",
+        "Where networks are trained, by distillation, as controls and from rewards; auto: on a GPU if there is one.",
+        choices=DEVICES,
+        decides=False,
+    )
     sharded: bool = setting(
         False,
         "With several processes (torchrun): whether each keeps a part of every block only (FSDP2), for networks that "
@@ -234,7 +239,7 @@ def for_one_task(config: DistillConfig, task: str, tasks: Sequence[str]) -> Dist
     batch_size = min(config.batch_size, max(_SMALLEST_BATCH, round(windows / config.updates)))
     updates = max(1, round(windows / batch_size))
     budget = replace(config, updates=updates, flops=config.flops and config.flops * share, batch_size=batch_size)
-    return replace(budget, gradient_accumulation=1, start=None, weights={}, dagger=DaggerConfig(), device="cpu")
+    return replace(budget, gradient_accumulation=1, start=None, weights={}, dagger=DaggerConfig())
 
 
 @dataclass

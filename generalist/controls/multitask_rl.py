@@ -41,7 +41,7 @@ class MultitaskRl(Control):
             return None
         model, codec = context.recipe.model, context.recipe.codec
         ppo = multitask_ppo(context.config.multitask, suite, codec, context.expert_env_steps)
-        return multitask_learner(context.run, ppo, model, codec)
+        return multitask_learner(context.run, ppo, model, codec, context.recipe.distill.device)
 
     def check(self) -> None:
         """Reject settings and tasks that cannot work.
@@ -80,8 +80,8 @@ def multitask_ppo(config: MultitaskConfig, suite: Suite, codec: CodecConfig, env
     return config
 
 
-def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig) -> Reinforced:
-    """A run's network for all tasks that have reached distillation, and the settings of its training."""
+def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: CodecConfig, device: str) -> Reinforced:
+    """A run's network for all tasks that have reached distillation, the settings of its training, and its device."""
     tasks = run.survivors("distill").tasks
     settings = settings_of(tasks, ppo, run.seed) | {"model": decisive(model), "codec": decisive(codec)}
     artifact = Artifact(run.folder / "controls" / AGENT, AGENT, settings)
@@ -94,6 +94,7 @@ def multitask_learner(run: Run, ppo: PPOConfig, model: ModelConfig, codec: Codec
         codec=codec,
         seed=run.seed,
         group=_GROUP,
+        device=device,
     )
 
 

@@ -44,7 +44,7 @@ class Ranks:
         Raises:
             GatitoError: if ``device`` is ``cuda`` and there is no GPU.
         """
-        used = _found(device)
+        used = found_device(device)
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if used.type == "cuda" else "gloo", timeout=_PATIENCE)
@@ -53,7 +53,7 @@ class Ranks:
     @staticmethod
     def alone(device: str) -> "Ranks":
         """A group of this process only; errors and ``device`` as in :meth:`join`."""
-        return Ranks(device=_found(device))
+        return Ranks(device=found_device(device))
 
     @property
     def leads(self) -> bool:
@@ -94,7 +94,12 @@ class Ranks:
             weights.grad = gradient.view_as(weights)
 
 
-def _found(device: str) -> torch.device:
+def found_device(device: str) -> torch.device:
+    """The device that a setting names: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one.
+
+    Raises:
+        GatitoError: if it is ``cuda`` and there is no GPU.
+    """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise GatitoError("distill.device=cuda, but torch finds no GPU: set distill.device=cpu.")

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,11 @@ class Choices:
     steps: torch.Tensor
     actions: torch.Tensor
     legal: torch.Tensor | None = None
+
+    def on(self, device: torch.device) -> "Choices":
+        """The same on a device."""
+        legal = None if self.legal is None else self.legal.to(device)
+        return replace(self, steps=self.steps.to(device), actions=self.actions.to(device), legal=legal)
 
 
 def by_task(parts: Sequence[tuple[Task, np.ndarray, np.ndarray | None]]) -> list[Choices]:

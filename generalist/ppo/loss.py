@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from generalist.config.ppo import PPOConfig
+from generalist.network.batches import moved
 from generalist.network.distributions import Distribution
 from generalist.network.stepwise import StepwiseNetwork
 from generalist.ppo.advantages import Segment, Spread
@@ -221,7 +222,7 @@ def _epochs(minibatches: Sequence[Minibatch], epochs: int, rng: np.random.Genera
 
 
 def _minibatch(network: StepwiseNetwork, items: Sequence[tuple[Segment, np.ndarray, np.ndarray]]) -> Minibatch:
-    """Collate segments with their ``(n,)`` raw and normalised advantages."""
+    """Collate segments with their ``(n,)`` raw and normalised advantages, on the network's device."""
     segments, raw, scaled = zip(*items, strict=True)
     length = max(len(segment.window) for segment in segments)
     trained = np.zeros((len(segments), length), dtype=bool)
@@ -229,11 +230,13 @@ def _minibatch(network: StepwiseNetwork, items: Sequence[tuple[Segment, np.ndarr
         row[segment.context : len(segment.window)] = True
     windows = [segment.window for segment in segments]
     returns = [segment.values + advantages for segment, advantages in zip(segments, raw, strict=True)]
+    batch = network.collate(windows, length * network.tokens_per_step, [np.random.default_rng(0)] * len(segments))
+    choices = by_task([(segment.window.task, segment.chosen, segment.legal) for segment in segments])
     return Minibatch(
-        batch=network.collate(windows, length * network.tokens_per_step, [np.random.default_rng(0)] * len(segments)),
-        trained=torch.from_numpy(trained),
-        choices=by_task([(segment.window.task, segment.chosen, segment.legal) for segment in segments]),
-        log_probs=torch.from_numpy(np.concatenate([segment.log_probs for segment in segments])),
-        advantages=torch.from_numpy(np.concatenate(scaled)).float(),
-        returns=torch.from_numpy(np.concatenate(returns)).float(),
+        batch=moved(batch, network.device),
+        trained=network.tensor(trained),
+        choices=[chosen.on(network.device) for chosen in choices],
+        log_probs=network.tensor(np.concatenate([segment.log_probs for segment in segments])),
+        advantages=network.tensor(np.concatenate(scaled)).float(),
+        returns=network.tensor(np.concatenate(returns)).float(),
     )

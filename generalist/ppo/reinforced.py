@@ -28,6 +28,7 @@ class Reinforced:
         codec: the inputs and outputs of a network with random weights.
         seed: the training seed.
         group: the config group of the settings, for error messages.
+        device: where it is trained, see ``distill.device``.
     """
 
     artifact: Artifact
@@ -38,6 +39,7 @@ class Reinforced:
     codec: CodecConfig
     seed: int
     group: str
+    device: str
 
     @property
     def per_iteration(self) -> int:

@@ -146,8 +146,8 @@ class RolloutCollector:
         decisions, _ = policy.act([policy_input(task, group) for task, group in groups], memory, sample)
         for (_, group), decision in zip(groups, decisions, strict=True):
             assert decision.distribution is not None and decision.chosen is not None
-            log_probs = decision.distribution.log_prob(decision.chosen).numpy()
-            chosen = decision.chosen.numpy()
+            log_probs = decision.distribution.log_prob(decision.chosen).cpu().numpy()
+            chosen = decision.chosen.cpu().numpy()
             for row, slot in enumerate(group):
                 yield slot, decision, row, (chosen[row], float(log_probs[row]))
 

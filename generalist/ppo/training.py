@@ -1,6 +1,10 @@
 """Resumable training of a network from its tasks' rewards, with selection of the best weights.
 
 A training that was killed resumes from its last checkpoint with new episodes: the states of environments are not saved.
+
+The network acts on the device on which it is trained: a step of all environments is one batch, and a network that is
+too large for a CPU's training is too large for its rollouts. All is computed in fp32, since PPO compares probabilities
+before and after small updates.
 """
 
 import time
@@ -26,6 +30,7 @@ from benchmarks.tasks.overseer import make_overseen
 from generalist.config.codec import CodecConfig
 from generalist.config.ppo import with_critic
 from generalist.config.settings import ModelConfig
+from generalist.distill.distributed import found_device
 from generalist.network.network import load_network, load_prompts, make_network, save_network
 from generalist.network.policy import NetworkPolicy
 from generalist.network.stepwise import StepwiseNetwork
@@ -142,8 +147,10 @@ class _Training:
     def __init__(self, learner: Reinforced, threads: int) -> None:
         self._learner, self._threads = learner, threads
         self._config, self._folder = learner.config, learner.artifact.folder
-        self._network = initial(learner).eval()
-        self._start = None if learner.start is None else sharpened(learner.start, self._config.temperature)
+        device = found_device(learner.device)
+        self._network = initial(learner).eval().to(device)
+        start = None if learner.start is None else sharpened(learner.start, self._config.temperature)
+        self._start = None if start is None else start.to(device)
         self._prompts = {} if learner.start is None else load_prompts(learner.start, learner.tasks)
         self._discount = self._network.codec.discount
         tokens = self._network.model.context_length - 1

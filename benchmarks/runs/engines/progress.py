@@ -81,10 +81,22 @@ def temporary_folder() -> Iterator[Path]:
                 shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(descriptor)
-    with tempfile.TemporaryDirectory(prefix=_TEMPORARY) as folder:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+    folder, descriptor = _locked_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+        with suppress(FileNotFoundError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield Path(folder)
-        finally:
+            if folder.exists():
+                return folder, descriptor
             os.close(descriptor)
+        # Another process took it for that of a killed command before it was locked.

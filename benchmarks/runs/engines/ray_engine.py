@@ -25,7 +25,8 @@ _CONNECT_SECONDS = 5.0
 _CHECK_SECONDS = 120.0
 _OBJECT_STORE_BYTES = 100_000_000  # jobs and answers are small
 _GIGABYTE = 1_000_000_000
-_QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_SETTINGS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_SETTINGS["RAY_worker_niceness"] = "0"  # Ray's own default is 15, which starves jobs beside other work
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def _look(paths: list[str], content: bytes) -> str:
 
 
 def _connect(config: EngineConfig, workers: int | None) -> Any:  # noqa: ANN401
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
     try:
         import ray
     except ImportError:

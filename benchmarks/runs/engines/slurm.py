@@ -30,6 +30,8 @@ _LOOK_SECONDS = 0.5
 _QUEUE_SECONDS = 5.0
 _LOOKS_BEFORE_LOST = 3  # a requeued job may be missing for a moment, and files come late on network file systems
 _MOST_AT_A_TIME = 256
+_ENDED_BY_SLURM = "SIGTERM"
+_MOST_GRACE_SECONDS = 900.0  # between SIGTERM and SIGKILL
 _COMMANDS = ("sinfo", "sbatch", "squeue", "scancel", "scontrol", "srun")
 
 
@@ -69,7 +71,11 @@ class _Perform:
     call: Call
 
     def __call__(self) -> bytes:
-        return cloudpickle.dumps(perform(self.call))
+        answer = perform(self.call)
+        if _ENDED_BY_SLURM in (answer.outcome.death or ""):
+            # Slurm takes the job away, in order to queue it again or for good: its worker's death is no answer.
+            time.sleep(_MOST_GRACE_SECONDS)
+        return cloudpickle.dumps(answer)
 
     def checkpoint(self) -> Any:  # noqa: ANN401
         from submitit.helpers import DelayedSubmission

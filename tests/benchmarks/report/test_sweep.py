@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+from contextlib import nullcontext
 
 import cloudpickle
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from benchmarks.base.errors import GatitoError, TasksFailedError
 from benchmarks.report.sweep import Sweep, SweepFolder, SweepRun
 from benchmarks.runs.tracking import TrackingConfig
+from tests.benchmarks.runs.engines.clusters import slurm_cluster
 from tests.conftest import gatito
 from tests.test_gatito import NO_BAR, TINY
 
@@ -71,7 +73,8 @@ def test_a_launcher_can_send_a_run_to_another_process():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+@pytest.mark.xdist_group("engines")
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm", "ray"])
 def test_every_launcher_gives_the_same_exit_code_list_and_pooled_report(tmp_path, launcher):
     if launcher != "basic" and not importlib.util.find_spec(
         f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
@@ -79,8 +82,9 @@ def test_every_launcher_gives_the_same_exit_code_list_and_pooled_report(tmp_path
         pytest.skip(f"the launcher {launcher} is not installed")
     tiny = [*TINY, *NO_BAR, "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", "controls=none"]
     rates = "distill.learning_rate=1e-3,2e-3,-1"
-    done = gatito("-m", f"hydra/launcher={launcher}", rates, *tiny, cwd=tmp_path)
-    assert done.returncode == 1
+    with slurm_cluster(tmp_path / "slurm") if launcher == "submitit_slurm" else nullcontext():
+        done = gatito("-m", f"hydra/launcher={launcher}", rates, *tiny, cwd=tmp_path, timeout=600)
+    assert done.returncode == 1, done.stderr
     assert "warning: 1 of the sweep's runs failed" in done.stderr
     assert done.stderr.count("warning: distill.learning_rate must be above 0, not -1.") == 1
     [together] = (tmp_path / "results" / "runs").glob("compare-*")

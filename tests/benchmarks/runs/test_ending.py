@@ -1,11 +1,15 @@
 """Commands end quickly, quietly and with their exit code, whatever environments and pipes do."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import pytest
+
+from benchmarks.runs.engines import progress
 from tests.conftest import ROOT
 
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -60,3 +64,22 @@ def test_temporary_files_of_killed_commands_are_removed_and_others_kept(tmp_path
     )
     assert done.stdout.splitlines() == ["[True, True]", "1"], done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("before", ["open", "flock"])
+def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again(before, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    module = {"open": os, "flock": fcntl}[before]
+    call = getattr(module, before)
+    removed = []
+
+    def later(*args, **where):
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].rmdir()
+        return call(*args, **where)
+
+    monkeypatch.setattr(module, before, later)
+    with progress.temporary_folder() as folder:
+        assert folder.is_dir() and folder != removed[0]
+    assert not list(tmp_path.iterdir())

@@ -58,7 +58,7 @@ def learner(folder, start=None, tasks=(COUNTER,), **settings):
     artifact = Artifact(folder / "made", "finetuned", settings)
     artifact.start()
     config = PPOConfig(**SHORT | settings)
-    return Reinforced(artifact, tuple(tasks), start and start.folder, config, MODEL, CODEC, 0, "amplifier")
+    return Reinforced(artifact, tuple(tasks), start and start.folder, config, MODEL, CODEC, 0, "amplifier", "cpu")
 
 
 def train(*args, **settings):
@@ -320,9 +320,9 @@ def test_the_control_respects_its_step_budget(tmp_path):
     run = make_run(tmp_path / "runs" / "r", suite)
     options = MultitaskConfig(num_envs=2, rollout_length=10, select_episodes=2, critic_warmup=2)
     short, longer = (multitask_ppo(options, suite, CODEC, steps) for steps in (250, 400))
-    ppo = multitask_learner(run, short, MODEL, CODEC)
+    ppo = multitask_learner(run, short, MODEL, CODEC, "cpu")
     artifact = ppo.artifact
-    assert artifact.fingerprint != multitask_learner(run, longer, MODEL, CODEC).artifact.fingerprint
+    assert artifact.fingerprint != multitask_learner(run, longer, MODEL, CODEC, "cpu").artifact.fingerprint
     train_multitask(run, ppo)
     assert artifact.is_complete()
     assert json.loads((artifact.folder / "manifest.json").read_text())["facts"]["steps"] == 240

@@ -18,7 +18,7 @@ SlurmctldHost={host}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=20
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -48,6 +48,7 @@ def ray_cluster(nodes=2):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'gatito[ray]'")
     from ray.cluster_utils import Cluster
 
+    os.environ.setdefault("RAY_worker_niceness", "0")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         yield cluster, [cluster.add_node(num_cpus=1) for _ in range(nodes)]
