@@ -25,8 +25,11 @@ _CONNECT_SECONDS = 5.0
 _CHECK_SECONDS = 120.0
 _OBJECT_STORE_BYTES = 100_000_000  # jobs and answers are small
 _GIGABYTE = 1_000_000_000
-_SETTINGS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-_SETTINGS["RAY_worker_niceness"] = "0"  # Ray's own default is 15, which starves jobs beside other work
+_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # Ray's own default is 15, which starves jobs beside other work
+}
 
 
 @contextmanager
