@@ -28,7 +28,7 @@ class EngineConfig:
     gpus: int = setting(0, "GPUs of a job.", at_least=0)
     memory_gb: float | None = setting(None, "Memory of a job, in GB; null: not limited.", above=0)
     retries: int = setting(
-        3, "How often a job starts again whose node is lost (Ray) or whose time is up (Slurm).", at_least=0
+        3, "How often a job starts again whose node is lost, that was cancelled, or whose time is up.", at_least=0
     )
     partition: str | None = setting(None, "Slurm: the partition; null: the cluster's default.")
     minutes: int = setting(

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ class SlurmEngine(RemoteEngine):
         """Send calls as array jobs, one array after another."""
         folder = calls[0].folder / "slurm"
         executor = self._executor(folder, labels[0], workers)
-        return _SlurmBatch(executor, folder, [_Perform(call) for call in calls], self._most)
+        return _SlurmBatch(executor, folder, [_Perform(call) for call in calls], self._most, self._config.retries)
 
     def check(self) -> None:
         """Run a first job that looks at its node.
@@ -160,27 +161,39 @@ class SlurmEngine(RemoteEngine):
 
 @dataclass
 class _SlurmBatch:
-    """Calls that become array jobs, one array after another."""
+    """Calls that become array jobs, one array after another.
+
+    A job answers even if its worker dies. One that leaves the queue without an answer was taken away by others (its
+    node was lost, or it was cancelled), so it is sent again, at most ``retries`` times.
+    """
 
     executor: Any
     folder: Path
     calls: Sequence[Any]
     most: int
+    retries: int = 0
     _sent: int = 0
     _jobs: dict[str, tuple[int, Any]] = field(default_factory=dict)  # by file name of the answer
     _missing: dict[str, int] = field(default_factory=dict)
+    _resent: Counter[int] = field(default_factory=Counter)  # by index of the call
     _looked: float = 0.0
 
     def answers(self) -> list[tuple[int, Any]]:
         if not self._jobs and self._sent < len(self.calls):
-            self._submit()
+            self._submit(range(self._sent, min(self._sent + self.most, len(self.calls))))
+            self._sent = min(self._sent + self.most, len(self.calls))
         names = [entry.name for entry in os.scandir(self.folder) if entry.name in self._jobs]
         answers = [(self._jobs[name][0], self._read(name)) for name in names]
         if time.monotonic() - self._looked > _QUEUE_SECONDS:
             self._looked = time.monotonic()
-            lost = self._lost()
-            answers += [(self._jobs[name][0], self._death(name)) for name in lost]
-            names += lost
+            for name in self._lost():
+                place = self._jobs[name][0]
+                names.append(name)
+                if self._resent[place] < self.retries:
+                    self._resent[place] += 1
+                    self._submit([place])
+                else:
+                    answers.append((place, self._death(name)))
         for name in names:
             del self._jobs[name]
         return answers
@@ -191,19 +204,18 @@ class _SlurmBatch:
             self._jobs.clear()
         self._sent = len(self.calls)
 
-    def _submit(self) -> None:
-        calls = self.calls[self._sent : self._sent + self.most]
+    def _submit(self, places: Sequence[int]) -> None:
+        """Send calls, by their indices, as one array."""
         try:
-            jobs = self.executor.submit_array(calls)
+            jobs = self.executor.submit_array([self.calls[place] for place in places])
         except Exception as error:
             reason = text_of(error).rpartition("sbatch: error: ")[2][:300]
             raise FatalError(
                 f"Slurm refuses the job ({reason}): correct engine.partition, engine.account, engine.constraint, "
                 "engine.minutes, engine.cpus, engine.gpus or engine.memory_gb."
             ) from None
-        for place, job in enumerate(jobs, self._sent):
+        for place, job in zip(places, jobs, strict=True):
             self._jobs[job.paths.result_pickle.name] = (place, job)
-        self._sent += len(calls)
         self._looked = time.monotonic()
 
     def _read(self, name: str) -> Any:  # noqa: ANN401
