@@ -95,13 +95,11 @@ class Experts:
     def recordings(self) -> dict[str, Artifact]:
         """The artifacts of the experts' recordings by task name."""
         reward_only, run, config = self.reward_only(), self.run, self.record_config
-        return {
-            name: recording_artifact(
-                run, task, "expert", config, self.artifact(task), reward_only.get(name), self.players.get(name)
-            )
-            for task in run.survivors("record")
-            for name in (task.name,)
-        }
+        made = {}
+        for task in run.survivors("record"):
+            expert, other, player = self.artifact(task), reward_only.get(task.name), self.players.get(task.name)
+            made[task.name] = recording_artifact(run, task, "expert", config, expert, other, player)
+        return made
 
     def is_finished(self, stage: str, name: str) -> bool:
         """Whether the expert of a task, or its recording, is there: the result of the stage of that name."""

@@ -32,7 +32,7 @@ from generalist.network.policy import NetworkPolicy
 
 SELECTIONS = ("gumbel", "puct")
 _LEAST_WEIGHT = 1e-8
-_KNOWN_POSITIONS = 200_000  # evaluated positions that are kept; some 100 MB
+_KNOWN_POSITIONS = 200_000  # evaluated positions that are kept, so that memory is bounded
 
 Evaluate = Callable[[Sequence[Any]], tuple[np.ndarray, np.ndarray]]
 """Non-terminal positions → logits ``(n, actions)`` of canonical actions (arbitrary for illegal ones), and values
@@ -149,6 +149,16 @@ class TwoPlayerPolicy(CountingPolicy):
         """The network's logits and values of positions, each seen as the first of its game and evaluated once.
 
         A position comes again in other games, by other orders of moves, and in the search of the next move.
+
+        Args:
+            task: the game.
+            board: its rules.
+            states: n of OpenSpiel's states, none of them terminal.
+            memory: the network's, from :meth:`initial_state`.
+
+        Returns:
+            Logits ``(n, actions)`` of canonical actions, arbitrary for illegal ones, and values ``(n,)`` in [-1, 1]
+            from the view of the player to move.
         """
         observations = np.stack([board.observe(state, state.current_player()) for state in states])
         keys = [(task.name, row.tobytes()) for row in observations]
@@ -171,8 +181,8 @@ class TwoPlayerPolicy(CountingPolicy):
             assert isinstance(output.distribution, Categorical)
             assert output.values is not None
             logits = output.distribution.logits.numpy().astype(np.float64)
-            for row, *found in zip(new, logits, np.clip(output.values, -1.0, 1.0), strict=True):
-                self._known[keys[row]] = (found[0], float(found[1]))
+            for row, prior, value in zip(new, logits, np.clip(output.values, -1.0, 1.0), strict=True):
+                self._known[keys[row]] = (prior, float(value))
         logits, values = zip(*(self._known[key] for key in keys), strict=True)
         return np.stack(logits), np.array(values)
 

@@ -170,12 +170,12 @@ class DistillConfig:
 
     def used(self, episodes: int) -> int:
         """How many of a recording's episodes are used, from the first on."""
-        return min(math.ceil(self.share * episodes), self.episodes or episodes)
+        learnable = episodes - self.validated(episodes)
+        return min(math.ceil(self.data * learnable), self.episodes or episodes)
 
-    @property
-    def share(self) -> float:
-        """Share of a recording's episodes that is learned, from the first on."""
-        return self.data * (1 - self.validation)
+    def validated(self, episodes: int) -> int:
+        """How many of a recording's episodes, the last ones, are not learned but validated."""
+        return max(1, math.floor(self.validation * episodes)) if self.validation else 0
 
     def length(self, model: ModelConfig) -> int:
         """Tokens per window."""

@@ -35,7 +35,8 @@ class Source:
         demonstrations: the expert's recording, from which prompts are taken; None if ``trajectories`` is that.
         share: share of the recording's episodes, from the first on, that is used.
         most: most episodes that are used; None: no limit.
-        last: share of the episodes, from the end, that is used instead of the first ones; 0: none.
+        apart: the number of last episodes that are not learned, but validated.
+        validates: whether these last episodes are sampled, and not the others.
         solved: whether only solved episodes are used, if there are any: a failed episode is often long, since the
             policy is stuck, so that most steps would come from failures.
     """
@@ -46,7 +47,8 @@ class Source:
     demonstrations: Trajectories | None = None
     share: float = 1.0
     most: int | None = None
-    last: float = 0.0
+    apart: int = 0
+    validates: bool = False
     solved: bool = False
 
 
@@ -135,11 +137,17 @@ class Mixture:
         """The indices of the episodes that are used."""
         trajectories = source.trajectories
         count = len(trajectories)
+        if source.validates:
+            return np.arange(count - source.apart, count)
+        if source.apart >= count:
+            raise GatitoError(
+                f"task {source.task.name}: distill.validation leaves none of {count} recorded episodes to learn: "
+                "record more, or set distill.validation=0."
+            )
+        count -= source.apart
         if self._prompts and not source.demonstrations:
             count -= held_out(trajectories)
         chosen = np.arange(min(math.ceil(source.share * count), source.most or count))
-        if source.last:
-            chosen = np.arange(count - max(1, math.floor(source.last * count)), count)
         solved = chosen[[trajectories.successes[episode] is True for episode in chosen]]
         return solved if source.solved and len(solved) else chosen
 

@@ -69,7 +69,8 @@ def training_mixture(
         share = config.dagger.share if of_students else 0.0
         if share < 1 and task.name in expert_recordings:
             recording, own = expert_recordings[task.name], weight * (1 - share)
-            sources.append(Source(task, recording, own, share=config.share, most=config.episodes))
+            apart = config.validated(len(recording))
+            sources.append(Source(task, recording, own, share=config.data, most=config.episodes, apart=apart))
         steps = sum(recording.steps for recording in of_students)
         demonstrations = expert_recordings.get(task.name)
         for recording in of_students if share else ():
@@ -82,13 +83,14 @@ def training_mixture(
 def validation_loss(learner: Learner, recordings: Mapping[str, Trajectories], network: Network) -> float:
     """The loss per action, in nats, of a trained network on the last episodes of the recordings.
 
-    All networks of a comparison see the same windows, whatever their training seed.
+    Networks of the same recordings see the same windows, whatever their training seed.
     """
-    config = learner.config
-    sources = [
-        Source(task, recordings[task.name], config.weights.get(task.name, 1.0), last=config.validation)
-        for task in learner.tasks
-    ]
+    config, sources = learner.config, []
+    for task in learner.tasks:
+        if task.name in recordings:
+            recording, weight = recordings[task.name], config.weights.get(task.name, 1.0)
+            apart = config.validated(len(recording))
+            sources.append(Source(task, recording, weight, apart=apart, validates=True))
     mixture = _mixture(replace(learner, seed=0), sources, network)
     total = weight = 0.0
     for step in range(_VALIDATION_BATCHES):

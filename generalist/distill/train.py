@@ -84,7 +84,7 @@ def fit(learner: Learner, report: Report, *, ranks: Ranks | None = None, play_ro
     if not ranks.leads:
         return
     save_network(folder, finished, _prompts(learner, recordings))
-    if config.validation:
+    if config.validation and recordings:
         training.log({"validation/loss": validation_loss(learner, recordings, finished)})
     steps = _steps_taken(learner, recordings, student_recordings)
     cost = Cost(parameter_count(network), per_step * config.updates, steps, training.seconds)
