@@ -130,6 +130,9 @@ class Config:
 _schema: Any = OmegaConf.structured(Config)
 OmegaConf.set_struct(_schema.amplifier, False)  # its keys are those of the chosen amplifier
 ConfigStore.instance().store(name="schema", node=_schema)
+# Hydra copies its sources, and the store with all schemas among them, once for each group that --help lists. There is
+# one store in a process, so its copy is itself.
+setattr(ConfigStore, "__deepcopy__", lambda store, _: store)  # noqa: B010
 OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
 OmegaConf.register_new_resolver("keys", lambda: keys_text(Config), replace=True)
 

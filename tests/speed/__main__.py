@@ -27,6 +27,7 @@ from tests.speed import (
     reading,
     recording,
     self_play,
+    starting,
     thinking,
     training,
 )
@@ -48,6 +49,7 @@ MODULES = (
     memory,
     growth,
     guard,
+    starting,
 )
 
 

@@ -37,6 +37,7 @@ _IDLE_SECONDS = 300  # an idle process ends after this time
 # Between two jobs, loky ends a process that has grown by 300 MB (as environments of many tasks do) and starts a new
 # one. Nothing is lost, so its warning is ignored.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", module="joblib")
+# Small networks run 3-4 times slower on two threads than on one. torch reads this when it is imported, by jobs that use it.
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
@@ -148,12 +149,9 @@ def _job(
     place: tuple[Path, int],
     parent: _Parent,
 ) -> Outcome:
-    import torch
-
     _die_with(parent.process)
     os.chdir(parent.folder)  # the parent may have changed it since this process started
     load_plugins(parent.plugins)
-    torch.set_num_threads(1)  # small networks run 3-4 times slower on two threads than on one
     counter = np.memmap(place[0], dtype=np.int64, mode="r+")
     crash = _crash_file(*place).open("w", encoding="utf-8")
     faulthandler.enable(crash, all_threads=False)  # records where native code crashes; loky would print it
