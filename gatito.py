@@ -28,7 +28,7 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.plugins import installed_plugins, load_plugins
 from benchmarks.base.project import CONF, DATA
-from benchmarks.base.settings import letters_quoted, words_as_lists
+from benchmarks.base.settings import values_quoted, words_as_lists
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.report import write_report
 from benchmarks.report.clips import film
@@ -290,7 +290,7 @@ def _check(config: Config) -> None:
 
 def main() -> None:
     """Run the command line; after an error, the exit code is 1 and one line states the remedy."""
-    sys.argv[1:] = letters_quoted(words_as_lists(hub_words(sys.argv[1:]), Config))
+    sys.argv[1:] = values_quoted(words_as_lists(hub_words(sys.argv[1:]), Config))
     run_command(_run, _sweep, store_suite)
 
 

@@ -15,9 +15,9 @@ from benchmarks.base.settings import (
     check_settings,
     decisive,
     describe,
-    letters_quoted,
     setting,
     undescribed,
+    values_quoted,
     words_as_lists,
 )
 from experts.recipe import TaskEntry
@@ -108,11 +108,13 @@ def test_out_of_range_values_get_one_line(toy, line):
         ("+a={b:ä,c:1}", '+a={b:"ä",c:1}'),
         ("name='ä'", "name='ä'"),
         ("tasks=[a,b]", "tasks=[a,b]"),
+        ("runs=[toy-variant=nll, b*]", 'runs=["toy-variant=nll", b*]'),
+        ("seed=range(start=1,stop=3)", "seed=range(start=1,stop=3)"),
         ("--config-dir=größe", "--config-dir=größe"),
     ],
 )
-def test_values_with_letters_beyond_ascii_get_the_quotes_that_hydra_needs(typed, quoted):
-    assert letters_quoted([typed]) == [quoted]
+def test_values_get_the_quotes_that_hydra_needs(typed, quoted):
+    assert values_quoted([typed]) == [quoted]
 
 
 def test_a_single_word_is_accepted_for_a_list():

@@ -26,7 +26,9 @@ from benchmarks.base.registry import Registry
 
 _SETTING = "setting"
 _WORDS = re.compile(r"[\w/.*-]+(,[\w/.*-]+)*")
-_LETTERS = re.compile(r"(?=[^,:\[\]{}()]*[^\x00-\x7f])[^\s,:\[\]{}()][^,:\[\]{}()]*")  # a value with some beyond ASCII
+_VALUE = r"(?=[^,:\[\]{{}}()]*{})[^\s,:\[\]{{}}()][^,:\[\]{{}}()]*"
+_LETTERS = re.compile(_VALUE.format(r"[^\x00-\x7f]"))  # a value with some beyond ASCII
+_LETTERS_OR_EQUALS = re.compile(_VALUE.format(r"(?:[^\x00-\x7f]|=)"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,13 +210,14 @@ def words_as_lists(arguments: Sequence[str], kind: type) -> list[str]:
     return changed
 
 
-def letters_quoted(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments with values in the quotes that Hydra needs: ``name=größe`` → ``name="größe"``."""
+def values_quoted(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with values in the quotes that Hydra needs: ``runs=[größe,a=1]`` → ``["größe","a=1"]``."""
     changed = []
     for argument in arguments:
         key, assigned, value = argument.partition("=")
         if not argument.startswith("-") and "'" not in value and '"' not in value:
-            value = _LETTERS.sub(r'"\g<0>"', value)
+            in_list = value.startswith("[")  # elsewhere Hydra accepts "=", and its functions need it: range(start=1)
+            value = (_LETTERS_OR_EQUALS if in_list else _LETTERS).sub(r'"\g<0>"', value)
         changed.append(key + assigned + value)
     return changed
 

@@ -41,6 +41,12 @@ class ModelConfig:
     kind: str = setting("transformer", "transformer, or perceptron, which sees the current token only.", choices=KINDS)
     layers: int = setting(4, "Transformer blocks, or hidden layers.", at_least=1)
     heads: int = setting(4, "Attention heads.", at_least=1)
+    kv_heads: int | None = setting(
+        None,
+        "Heads of keys and values, each shared by a group of attention heads, which shortens decoding with a long "
+        "context; a divisor of heads; null: as many as heads.",
+        at_least=1,
+    )
     width: int = setting(128, "Size of a token's vector; a multiple of 2 * heads.", at_least=1)
     feedforward: int = setting(384, "Hidden size of each block's feed-forward layer.", at_least=1)
     context_length: int = setting(
@@ -48,6 +54,11 @@ class ModelConfig:
         "Tokens that each layer attends to, the current one included; with codec=step, time steps. 1 for a perceptron.",
         at_least=1,
     )
+
+    @property
+    def key_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.kv_heads or self.heads
 
     def check(self, group: str = "model") -> None:
         """Reject sizes that contradict each other; ``group`` is their config group.
@@ -61,6 +72,8 @@ class ModelConfig:
                 f"{group}.context_length={self.context_length}: a perceptron sees the current step only, set "
                 f"{group}.context_length=1."
             )
+        if self.heads % self.key_heads:
+            raise GatitoError(f"{group}.heads={self.heads} must be a multiple of {group}.kv_heads={self.kv_heads}.")
         if self.width % (2 * self.heads):
             raise GatitoError(f"{group}.width={self.width} must be a multiple of 2 * {group}.heads={2 * self.heads}.")
 

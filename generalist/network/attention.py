@@ -15,7 +15,7 @@ class LayerPrefix:
     """The keys and values of a prompt in one layer: see :class:`Prefix`.
 
     Attributes:
-        keys: shape ``(batch, heads, length, head width)``, not rotated.
+        keys: shape ``(batch, key heads, length, head width)``, not rotated.
         values: the same shape.
         valid: ``(batch, length)``, false where a prompt is padding.
     """
@@ -30,7 +30,7 @@ class Prefix:
     """The keys and values of a prompt, which tokens attend to in addition to their window.
 
     Attributes:
-        keys: by layer, ``(batch, heads, length, head width)``, not rotated: a prompt has no distance from a token.
+        keys: by layer, ``(batch, key heads, length, head width)``, not rotated: a prompt has no distance from a token.
         values: by layer, the same shape.
         valid: ``(batch, length)``, false where a prompt is padding.
     """
@@ -49,19 +49,23 @@ class Prefix:
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention over a sliding window, with rotary positions (Su et al. 2021, arXiv:2104.09864)."""
+    """Causal multi-head attention over a sliding window, with rotary positions (Su et al. 2021, arXiv:2104.09864).
+
+    A group of query heads may share a key head (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.head_width = config.width // config.heads
+        self.group = config.heads // config.key_heads
+        self.widths = [config.width, *[config.key_heads * self.head_width] * 2]  # of queries, keys and values
+        self.qkv = nn.Linear(config.width, sum(self.widths), bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values, each ``(batch, heads, length, head width)``, not rotated."""
-        batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.unbind(0)
+        """Queries, keys and values, ``(batch, heads or key heads, length, head width)``, not rotated."""
+        parts = self.qkv(x).split(self.widths, dim=-1)
+        query, key, value = (part.unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
         return query, key, value
 
     def attend(
@@ -81,7 +85,7 @@ class Attention(nn.Module):
         Args:
             query: shape ``(batch, heads, length, head width)``, not rotated.
             angles: the queries' rotary angles, see :meth:`.Transformer.angles`.
-            key: shape ``(batch, heads, keys, head width)``, rotated.
+            key: shape ``(batch, key heads, keys, head width)``, rotated.
             value: the same shape.
             mask: shape ``(…, length, keys)``, true where a query attends to a key.
             prefix: each sequence's prompt.
@@ -91,20 +95,31 @@ class Attention(nn.Module):
         """
         rotated = rotate(query, angles)
         if prefix is None:
-            mixed = F.scaled_dot_product_attention(rotated, key, value, attn_mask=mask)
-            return self.out(mixed.transpose(1, 2).flatten(2))
+            return self._mix(rotated, key, value, mask)
         rows, _, length, width = query.shape
         keys = torch.cat([F.pad(prefix.keys, (0, width)), F.pad(key, (width, 0))], dim=2)
         values = torch.cat([prefix.values, value], dim=2)
         prompt_mask = prefix.valid[:, None, None].expand(rows, 1, length, -1)
         mask = torch.cat([prompt_mask, mask.expand(rows, 1, length, -1)], dim=-1)
-        both = torch.cat([query, rotated], dim=-1)
-        mixed = F.scaled_dot_product_attention(both, keys, values, attn_mask=mask, scale=1 / math.sqrt(width))
+        return self._mix(torch.cat([query, rotated], dim=-1), keys, values, mask)
+
+    def _mix(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The values that queries attend to, ``(batch, length, width)``."""
+        scale, length = 1 / math.sqrt(self.head_width), query.shape[2]
+        if self.group > 1:  # the queries of a group become further queries of their key head: no key is copied
+            query = query.unflatten(1, (-1, self.group)).flatten(2, 3)
+            mask = mask.expand(*mask.shape[:-2], length, -1).repeat(*[1] * (mask.dim() - 2), self.group, 1)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+        if self.group > 1:
+            mixed = mixed.unflatten(2, (self.group, length)).flatten(1, 2)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
         """Attention of tokens, ``(…, width)``, that attend only to themselves: the result is their own value."""
-        return self.out(F.linear(x, self.qkv.weight[-x.shape[-1] :]))  # the last third projects to values
+        value = F.linear(x, self.qkv.weight[-self.widths[2] :])
+        if self.group > 1:
+            value = value.unflatten(-1, (-1, 1, self.head_width)).repeat_interleave(self.group, -2).flatten(-3)
+        return self.out(value)
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:

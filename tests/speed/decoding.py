@@ -29,15 +29,20 @@ def cases() -> list[Case]:
             )
         flat = functools.partial(_pair, (_cached, _CONTEXTS[-1], num_envs), (_cached, _CONTEXTS[0], num_envs))
         found.append(Case("decode", f"context {_CONTEXTS[-1]}, {envs}", f"context {_CONTEXTS[0]}", 0.9, flat))
-    return found
+    longest, shortest = _CONTEXTS[-1], _CONTEXTS[0]
+    grouped = functools.partial(_pair, (_cached, longest, num_envs, 1), (_cached, shortest, num_envs))
+    case = f"context {longest}, {envs}, one head of keys and values"
+    return [*found, Case("decode", case, f"context {shortest}", 0.35, grouped)]
 
 
 def _pair(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
     return Crew(_ready, [ours]).rate, Crew(_ready, [theirs]).rate
 
 
-def _ready(decoding: Callable[[Transformer, int], Measurement], context: int, num_envs: int) -> Measurement:
-    model = Transformer(replace(model_of("nano"), context_length=context)).eval()
+def _ready(
+    decoding: Callable[[Transformer, int], Measurement], context: int, num_envs: int, kv_heads: int | None = None
+) -> Measurement:
+    model = Transformer(replace(model_of("nano"), context_length=context, kv_heads=kv_heads)).eval()
     return decoding(model, num_envs)
 
 

@@ -7,10 +7,11 @@ from generalist.config.settings import ModelConfig
 from generalist.network.transformer import Transformer
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[None, 2, 1])
+def model(request):
     torch.manual_seed(0)
-    transformer = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
+    sizes = {"layers": 3, "heads": 4, "kv_heads": request.param, "width": 64, "feedforward": 128}
+    transformer = Transformer(ModelConfig(context_length=8, **sizes))
     for parameter in transformer.parameters():  # far from the near-identity of a new network
         torch.nn.init.normal_(parameter, std=0.2)
     return transformer.eval()
@@ -115,7 +116,14 @@ def test_positions_are_relative_late_in_an_episode(model):
     torch.testing.assert_close(hidden, other, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("sizes, words", [({"heads": 5}, "multiple of 2"), ({"layers": 0}, "at least 1")])
+@pytest.mark.parametrize(
+    "sizes, words",
+    [
+        ({"heads": 5}, "multiple of 2"),
+        ({"heads": 4, "kv_heads": 3}, "model.heads=4 must be a multiple of model.kv_heads=3"),
+        ({"layers": 0}, "at least 1"),
+    ],
+)
 def test_invalid_sizes_are_rejected(sizes, words):
     with pytest.raises(GatitoError, match=words):
         Transformer(ModelConfig(**sizes))
@@ -128,11 +136,7 @@ def test_a_network_that_has_acted_can_be_trained(model):
 
 
 @torch.no_grad()
-def test_a_token_that_attends_to_itself_only_is_a_sequence_of_one():
-    torch.manual_seed(0)
-    model = Transformer(ModelConfig(layers=3, heads=4, width=64, feedforward=128, context_length=8))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+def test_a_token_that_attends_to_itself_only_is_a_sequence_of_one(model):
     tokens = torch.randn(5, 7, 64)
     torch.testing.assert_close(model.alone(tokens), model(tokens.view(35, 1, 64)).view(5, 7, 64))
     torch.testing.assert_close(model.alone(tokens), model(tokens, None, torch.ones(5, dtype=torch.long)))
@@ -153,10 +157,30 @@ def test_each_sequence_attends_to_its_own_context_length():
 
 
 @torch.no_grad()
+def test_query_heads_that_share_a_key_head_equal_heads_with_copies_of_it():
+    torch.manual_seed(0)
+    sizes = {"layers": 1, "heads": 4, "width": 64, "feedforward": 128, "context_length": 8}
+    shared, copied = Transformer(ModelConfig(kv_heads=2, **sizes)), Transformer(ModelConfig(**sizes))
+    query, key, value = shared.blocks[0].attention.qkv.weight.split([64, 32, 32])
+    copies = [each.view(2, 1, 16, 64).expand(2, 2, 16, 64).reshape(64, 64) for each in (key, value)]
+    weights = shared.state_dict() | {"blocks.0.attention.qkv.weight": torch.cat([query, *copies])}
+    copied.load_state_dict(weights)
+    tokens = torch.randn(2, 12, 64)
+    torch.testing.assert_close(shared(tokens), copied(tokens))
+    torch.testing.assert_close(shared.alone(tokens), copied.alone(tokens))
+
+
+@torch.no_grad()
 def test_a_forked_memory_goes_on_like_its_source_and_independently_of_it(model):
     tokens, start = torch.randn(12, 3, 64), torch.zeros(3, dtype=torch.bool)
     cache = model.new_cache(3)
-    assert cache.keys.shape == cache.values.shape == (3, 3, 4, 8, 16) and cache.positions.tolist() == [0, 0, 0]
+    assert cache.keys.shape == cache.values.shape == (
+        3,
+        3,
+        model.config.key_heads,
+        8,
+        16,
+    ) and cache.positions.tolist() == [0, 0, 0]
     for step in range(10):
         model.step(tokens[step], cache, torch.arange(3), start)
     model.fork(cache, torch.tensor([0, 0]), torch.tensor([2, 1]))
