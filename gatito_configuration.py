@@ -71,7 +71,9 @@ class Config:
         at_least=0,
         below=100,
     )
-    tasks: list[str] | None = setting(None, "Only these tasks of the suite, such as [cartpole,pendulum]; null: all.")
+    tasks: list[str] | None = setting(
+        None, "Only these tasks of the suite, such as [cartpole,pendulum] or [metaworld/*]; null: all."
+    )
     runs: list[str] = setting(
         [],
         "With stages=[compare] or stages=[verify], the runs to compare or to verify: names or patterns below "

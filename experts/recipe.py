@@ -40,6 +40,8 @@ PROGRAMS: Registry[Any] = Registry(
         "perfect": "experts.programs.scripted:PERFECT",
         "random": "experts.programs.scripted:RANDOM",
         "reference": "experts.programs.scripted:REFERENCE",
+        "sighted": "experts.programs.scripted:SIGHTED",
+        "recall": "experts.programs.scripted:RECALL",
     },
     attributes=("make", "family", "check"),
     reserved=(*ALGORITHMS, RELEASED, DATASET, IMPORTED),
@@ -56,8 +58,9 @@ class ExpertRecipe:
         "ppo",
         "A stable-baselines3 algorithm (maskable_ppo, of gatito[contrib], for info['action_mask']); imported, for a "
         "model that it saved; or a program: script (Meta-World), bot (BabyAI), planner (restraint), mcts or perfect "
-        "(games), reference (words), or random. Of the other settings, programs only use episode_seconds (bot), "
-        "cost_weight (planner) and hyperparameters: {simulations: N} (mcts).",
+        "(games), reference (words), sighted or recall (memory), or random. Of the other settings, programs only use "
+        "episode_seconds (bot), cost_weight (planner) and hyperparameters: {simulations: N} (mcts) or {task: "
+        "GROUP/NAME} (sighted).",
     )
     dataset: str | None = setting(
         None,

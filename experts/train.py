@@ -61,6 +61,8 @@ def expert_artifact(
         settings |= {"seed": run.seed, "gate_episodes": config.gate_episodes}
     if recipe.algorithm == IMPORTED:
         settings |= {"model": model_digests(task, recipe)}
+    if recipe.algorithm in PROGRAMS:
+        settings |= PROGRAMS.load(recipe.algorithm).made_from(task, recipe)
     settings |= PROGRAMS.code(recipe.algorithm) | ALGORITHMS.code(recipe.algorithm)
     if recipe.trained:
         settings |= {"checkpoints": config.checkpoints, "selection_episodes": config.selection_episodes}

@@ -1,5 +1,6 @@
 """Tasks and suites: read from YAML, checked, and made into environments."""
 
+import fnmatch
 import functools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ FAMILIES: Registry[Family] = Registry(
         "games": "benchmarks.tasks.games",
         "restraint": "benchmarks.tasks.restraint",
         "words": "benchmarks.tasks.words",
+        "memory": "benchmarks.tasks.memory",
     },
     attributes=("resolve", "make"),
 )
@@ -85,7 +87,9 @@ class SuiteConfig:
     name: str = setting("???", "The suite's name.")
     tasks: dict[str, TaskConfig] = setting({}, "Tasks by key GROUP-NAME; everywhere else a task is called GROUP/NAME.")
     only: list[str] | None = setting(
-        None, "The tasks that make up the suite, in order, where its file includes other suites; null: all."
+        None,
+        "The tasks that make up the suite, in order, where its file includes other suites, such as [cartpole, "
+        "'babyai/*']; null: all.",
     )
     horizon: int | None = setting(
         None, "Time limit in steps of every task that has a longer one; null: each task's own.", at_least=1
@@ -177,7 +181,7 @@ class Suite:
 
     @staticmethod
     def names(config: SuiteConfig, only: Sequence[str] | None = None) -> list[str]:
-        """The names of a suite's tasks, restricted to ``only`` (``group/name``, or a unique ``name``).
+        """The names of a suite's tasks, restricted to ``only`` (``group/name``, a unique ``name``, or ``group/*``).
 
         Raises:
             FatalError: if the suite is empty or a name is not in it.
@@ -189,7 +193,9 @@ class Suite:
         if not names:
             raise FatalError(f"suite {config.name} has no tasks; list them under tasks: in its YAML file.")
         for chosen in (config.only, only):
-            names = names if chosen is None else full_names(chosen, names)
+            if chosen is not None:
+                each = [match for name in chosen for match in (fnmatch.filter(names, name) or [name])]
+                names = full_names(each, names)
         return list(dict.fromkeys(names))
 
     @staticmethod

@@ -4,7 +4,7 @@ A new program is a policy in this folder and a line in ``experts.recipe.PROGRAMS
 there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.base.errors import GatitoError
@@ -31,8 +31,10 @@ class Program:
         make: creates the policy for a task.
         family: name of the environment family that it plays; None: any.
         check: rejects an invalid recipe before the policy is made.
+        made_from: digests of what it is made from beside its recipe and its code, by name.
     """
 
     make: Callable[[Task, ExpertRecipe], Policy]
     family: str | None = None
     check: Callable[[Task, ExpertRecipe], None] = no_hyperparameters
+    made_from: Callable[[Task, ExpertRecipe], Mapping[str, str]] = lambda task, recipe: {}

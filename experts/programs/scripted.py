@@ -1,8 +1,9 @@
 """Experts that are programs instead of networks.
 
-Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, board game players, and reference texts.
-They are neither trained nor stored: the recipe's ``algorithm`` (``script``, ``bot``, ``planner``, ``mcts``, ``perfect``
-or ``reference``) and the simulations of ``mcts`` determine them.
+Meta-World's scripted controllers, BabyAI's planning bot, an exact planner, board game players, experts that see what
+learners must remember, and reference texts. They are neither trained nor stored: the recipe's ``algorithm``
+(``script``, ``bot``, ``planner``, ``mcts``, ``perfect``, ``sighted``, ``recall`` or ``reference``) and its
+hyperparameters determine them.
 """
 
 import atexit
@@ -23,6 +24,7 @@ from benchmarks.tasks.babyai import BabyAI
 from benchmarks.tasks.games.solvers import SOLVED
 from benchmarks.tasks.observations import stack
 from experts.programs.games import MctsPolicy, PerfectPolicy
+from experts.programs.memory import RecallPolicy, SightedPolicy, check_recall, check_sighted, released_sight
 from experts.programs.planner import PlannerPolicy
 from experts.programs.program import Program, no_hyperparameters
 from experts.programs.reference import ReferencePolicy
@@ -225,5 +227,7 @@ BOT = Program(lambda task, recipe: BotPolicy(task, recipe.episode_seconds), "bab
 PLANNER = Program(lambda task, recipe: PlannerPolicy(task, recipe.cost_weight), "restraint")
 MCTS = Program(lambda task, recipe: MctsPolicy(task, _simulations(task, recipe)), "games", _check_mcts)
 PERFECT = Program(lambda task, recipe: PerfectPolicy(task), "games", _check_perfect)
+SIGHTED = Program(SightedPolicy, "memory", check_sighted, released_sight)
+RECALL = Program(lambda task, recipe: RecallPolicy(), "memory", check_recall)
 REFERENCE = Program(lambda task, recipe: ReferencePolicy(), "words")
 RANDOM = Program(lambda task, recipe: RandomExpert())

@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import gatito_configuration  # noqa: F401  (registers the schema)
-from benchmarks.base.errors import GatitoError
+from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.tasks import Suite, SuiteConfig, TaskConfig
@@ -25,8 +25,10 @@ SIZES = {
     "metaworld": 50,
     "mujoco": 11,
     "jat157": 157,
+    "jat105": 105,
     "mixed": 24,
     "restraint": 12,
+    "memory": 5,
     "games": 4,
     "games_ppo": 4,
     "words": 5,
@@ -52,7 +54,15 @@ def test_every_suite_has_tasks_with_references_and_valid_recipes(name):
     for task in suite:
         assert task.reference is not None and task.source, task.name
         _check(task, recipes[task.name])
-        assert task.metric == ("success" if task.family in ("babyai", "metaworld") else "return")
+        by_success = task.family in ("babyai", "metaworld") or task.name == "memory/maze"
+        assert task.metric == ("success" if by_success else "return")
+
+
+def test_tasks_are_chosen_by_pattern_too():
+    config = SuiteConfig("toy", {f"{group}-{name}": TaskConfig("x") for group in ("a", "b") for name in ("one", "two")})
+    assert Suite.names(config, ["b/*", "a/one", "b/one"]) == ["b/one", "b/two", "a/one"]
+    with pytest.raises(FatalError, match=r"task 'c/\*'"):
+        Suite.names(config, ["c/*"])
 
 
 def test_the_mixed_suite_keeps_its_order():
