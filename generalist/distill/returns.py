@@ -5,7 +5,6 @@ good there is bad here. So the return is a step's reward less the discounted ret
 """
 
 import numpy as np
-from scipy.signal import lfilter
 
 from benchmarks.play.trajectories import Trajectories
 
@@ -18,6 +17,8 @@ def returns_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
     NaN where unknown: in a truncated episode, these are the steps for which more than half of the total discounted
     weight lies beyond the truncation.
     """
+    from scipy.signal import lfilter  # slow to import, and most commands do not need it
+
     sign = -1.0 if trajectories.facts.get("self_play") else 1.0
     episodes = []
     for episode, length in enumerate(trajectories.lengths):

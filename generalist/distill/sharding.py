@@ -4,13 +4,11 @@ Each process keeps its part of every block's weights, gradients and optimiser st
 used. Encoders, heads and norms, which are small, are kept whole: not every process's batch uses all of them.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from generalist.config.settings import DistillConfig
 from generalist.distill.distributed import Ranks
@@ -19,6 +17,9 @@ from generalist.network.network import Network
 
 def shard_blocks(network: Network, ranks: Ranks) -> None:
     """Cut the blocks of a network that is on this process's device; all processes call it."""
+    from torch.distributed.device_mesh import init_device_mesh  # slow to import, and few trainings need it
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for block in network.trunk.blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
@@ -27,7 +28,8 @@ def shard_blocks(network: Network, ranks: Ranks) -> None:
 
 def is_sharded(values: torch.Tensor) -> bool:
     """Whether this process has a part of a tensor only."""
-    return isinstance(values, DTensor)
+    module = sys.modules.get("torch.distributed.tensor")  # no tensor is a part before this has been imported
+    return module is not None and isinstance(values, module.DTensor)
 
 
 def whole(state: Any) -> Any:  # noqa: ANN401
@@ -36,7 +38,7 @@ def whole(state: Any) -> Any:  # noqa: ANN401
         return {name: whole(value) for name, value in state.items()}
     if isinstance(state, list):
         return [whole(value) for value in state]
-    return state.full_tensor() if isinstance(state, DTensor) else state
+    return state.full_tensor() if is_sharded(state) else state
 
 
 def make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW:
@@ -54,10 +56,12 @@ def make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
 
 
-def part_like(values: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+def part_like(values: torch.Tensor, parameter: Any) -> torch.Tensor:  # noqa: ANN401
     """This process's part of a whole tensor, cut as a parameter is; the tensor itself if the parameter is whole."""
-    if not isinstance(parameter, DTensor) or isinstance(values, DTensor):
+    if not is_sharded(parameter) or is_sharded(values):
         return values
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(values, parameter.device_mesh, parameter.placements)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
 
 from generalist.network.batches import Window
 
@@ -54,6 +53,8 @@ def gae(rewards: np.ndarray, values: np.ndarray, last_value: float, discount: fl
     Returns:
         Shape ``(n,)``, float64; advantages plus values are the critic's targets.
     """
+    from scipy.signal import lfilter  # slow to import, and most commands do not need it
+
     following = np.append(values[1:], last_value)
     errors = rewards + discount * following - values
     return np.asarray(lfilter([1.0], [1.0, -discount * decay], errors[::-1]))[::-1]
