@@ -41,6 +41,13 @@ class CodecConfig:
         "player) or a text. Steps without memory are sampled from anywhere in a recording.",
         choices=MEMORIES,
     )
+    independent: float = setting(
+        0.0,
+        "Share of the training windows of steps with memory that hold independent steps instead, each attending to "
+        "itself: batches are more diverse. With codec step.",
+        at_least=0,
+        below=1,
+    )
     continuous: str = setting(
         "normal", "Output for continuous actions: bins, a normal distribution, or regression.", choices=OUTPUTS
     )
@@ -110,6 +117,8 @@ class CodecConfig:
         check_settings("codec", self)
         if self.previous_actions and self.memory != "all":
             raise FatalError("codec.previous_actions=true needs memory: set codec.memory=all.")
+        if self.independent and self.name != "step":
+            raise FatalError(f"codec.independent is for codec=step: codec {self.name} reads sequences only.")
         if self.discount >= 1 and self.critic:
             raise FatalError(
                 f"codec.discount={self.discount} is for networks without a critic: set it below 1, or codec.critic=0."

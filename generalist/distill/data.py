@@ -169,7 +169,7 @@ class Mixture:
         start = max(0, min(step - beginning - int(rng.integers(longest)), length - longest))
         prompted = rng.random() < self._prompts
         steps: slice | np.ndarray
-        if prompted or self._network.remembers(source.task):
+        if prompted or self._remembers(source.task, rng):
             window = self._read(source, source.trajectories, episode, start, longest)
             steps = slice(beginning + start, beginning + start + len(window))
         else:
@@ -177,9 +177,15 @@ class Mixture:
             _, steps = self._place(number, np.sort(rng.integers(total_steps, size=longest)))
             columns = self._columns(source.trajectories)
             window = self._window(source, source.trajectories, source.trajectories.scattered(steps, columns))
+            window = replace(window, independent=True)
         prompt = self._prompt(source, episode, rng) if prompted else None
         returns = self._returns[number]
         return replace(window, prompt=prompt, returns=None if returns is None else returns[steps])
+
+    def _remembers(self, task: Task, rng: np.random.Generator) -> bool:
+        """Whether a window of this task has consecutive steps."""
+        share = self._network.codec.independent
+        return self._network.remembers(task) and not (share and rng.random() < share)
 
     def _prompt(self, source: Source, window_episode: int, rng: np.random.Generator) -> Window:
         """Steps of another episode than the window's, which would reveal its labels, unless there is no other."""

@@ -15,7 +15,7 @@ from benchmarks.tasks.actions import options_of
 
 @dataclass(frozen=True)
 class Window:
-    """n consecutive steps of one episode.
+    """n consecutive steps of one episode, or n independent steps of a recording.
 
     Attributes:
         task: the task.
@@ -30,6 +30,7 @@ class Window:
         prompt: a demonstration from another episode of the same task; None without a prompt.
         returns: ``(n,)``, the discounted return from each step on, NaN where unknown; None without a critic.
         masks: ``(n, options)`` bool, which options of discrete actions were legal; None if all were.
+        independent: whether the steps do not follow one another, so that none attends to another.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class Window:
     prompt: "Window | None" = None
     returns: np.ndarray | None = None
     masks: np.ndarray | None = None
+    independent: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -83,7 +83,7 @@ class StepNetwork(StepwiseNetwork):
             previous=None if previous is None else torch.from_numpy(previous),
             tasks=self.task_numbers([window.task for window in windows]),
             demonstrations=self.demonstrations([window.prompt for window in windows]),
-            remembers=torch.tensor([self.remembers(window.task) for window in windows]),
+            remembers=torch.tensor([self.remembers(each.task) and not each.independent for each in windows]),
         )
 
     def modalities(self, window: Window) -> Modalities:

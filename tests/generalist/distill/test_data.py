@@ -57,8 +57,8 @@ class Recording:
 class Network:
     """Hands the windows through."""
 
-    def __init__(self, remembers=True, critic=0.0, prompt_steps=4, longest=5):
-        self.codec = SimpleNamespace(critic=critic, discount=0.5, prompt_steps=prompt_steps)
+    def __init__(self, remembers=True, critic=0.0, prompt_steps=4, longest=5, independent=0.0):
+        self.codec = SimpleNamespace(critic=critic, discount=0.5, prompt_steps=prompt_steps, independent=independent)
         self._remembers, self._longest = remembers, longest
 
     def steps_in(self, task, tokens):
@@ -178,6 +178,15 @@ def test_a_window_is_of_consecutive_steps_of_one_episode_and_every_step_is_drawn
     assert starts == {0, *range(3, 19), 23, 24, 25, 26}
     middle = counts[7:19]  # of the long episode
     assert middle.min() > 0.6 * middle.max() and counts[23] > 60
+
+
+def test_a_share_of_the_windows_with_memory_holds_independent_steps():
+    source = Source(TASKS[0], Recording(*[50] * 40), 1.0)
+    windows = drawn(mixture(source, network=Network(independent=0.25)), 10)
+    consecutive = [np.diff(steps(window)).tolist() == [1] * 4 for window in windows]
+    assert consecutive == [not window.independent for window in windows]
+    assert 0.6 < np.mean(consecutive) < 0.9
+    assert not any(window.independent for window in drawn(mixture(source), 10))
 
 
 def test_steps_that_need_no_memory_come_from_anywhere():
