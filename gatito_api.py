@@ -27,7 +27,7 @@ from benchmarks.base.csv_rows import columns
 from benchmarks.base.errors import FatalError, GatitoError, TasksFailedError, unknown
 from benchmarks.base.plugins import installed_plugins, load_plugins
 from benchmarks.base.project import CONF, find
-from benchmarks.base.settings import letters_quoted
+from benchmarks.base.settings import values_quoted
 from benchmarks.base.suite_files import name_suite_files
 from benchmarks.play.outside.checked import CheckedPolicy
 from benchmarks.play.outside.conformity import check_policy as _check_policy
@@ -312,7 +312,7 @@ def _suite_with(name: str) -> str | None:
 def _config(suite: str, tasks: Sequence[str] | None, *overrides: str) -> Config:
     words = [*name_suite_files([f"suite={suite}"], store_suite), *_QUIET, *overrides]
     words += [] if tasks is None else [f"tasks=[{','.join(tasks)}]"]
-    words = letters_quoted(words)
+    words = values_quoted(words)
     load_plugins(installed_plugins())
     if GlobalHydra.instance().is_initialized():
         return read_config(compose("config", words))

@@ -83,7 +83,9 @@ def students(
     for task in suite:
         share = replace(recipe, distill=for_one_task(recipe.distill, task.name, names))
         if agent == "clone":
-            share = replace(share, model=clone, codec=_fitted(recipe.codec, task))
+            # As many steps per window as the others have: its own context, a single step, would be a window of one.
+            distill = replace(share.distill, sequence_length=recipe.distill.length(recipe.model))
+            share = replace(share, model=clone, codec=_fitted(recipe.codec, task), distill=distill)
         recording = recordings[task.name]
         artifact = single_task_artifact(run, agent, task.name, share, recording)
         networks.append(Student(agent, task, recording, share, run.seed, artifact))

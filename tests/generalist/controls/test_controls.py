@@ -57,6 +57,15 @@ def test_a_specialist_has_the_generalists_network_and_a_clone_is_an_mlp(recordin
     assert load_network(target.artifact.folder).codec.action_dimensions == 2
 
 
+def test_a_clone_learns_as_many_steps_as_a_specialist(recordings, tmp_path):
+    steps = {}
+    for agent in ("clone", "specialist"):
+        [student, _] = train(agent, recordings, tmp_path, updates=2, sequence_length=0)
+        distill = student.recipe.distill
+        steps[agent] = distill.updates * distill.batch_size * distill.length(student.recipe.model)
+    assert steps["clone"] == steps["specialist"] and MODEL.context_length > 1
+
+
 def test_each_networks_cost_is_measured(recordings, tmp_path):
     for agent in ("clone", "specialist"):
         for student in train(agent, recordings, tmp_path, updates=3):
