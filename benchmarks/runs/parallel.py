@@ -66,6 +66,7 @@ def run_jobs(
     workers: int,
     failures: Failures,
     on_poll: Callable[[], None] = lambda: None,
+    on_result: Callable[[Job, Any], None] = lambda job, value: None,
 ) -> dict[Job, Any]:
     """Run ``function(**arguments, report=…)`` for every job, and continue if one fails.
 
@@ -77,6 +78,7 @@ def run_jobs(
         workers: number of jobs at a time.
         failures: receives the tasks that fail.
         on_poll: called several times a second while the jobs run (it mirrors logs).
+        on_result: called with each job that succeeds, when it ends.
 
     Returns:
         The results of the jobs that succeeded, in the jobs' order. Jobs whose task has failed are missing, and jobs
@@ -105,6 +107,7 @@ def run_jobs(
         elif error is None:
             results[job] = outcome.value
             measurement.add(job, outcome)
+            on_result(job, outcome.value)
         elif error.task or job.task:
             failures.add(error.task or str(job.task), str(error))
         elif outcome.death is None:

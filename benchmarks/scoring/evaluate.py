@@ -21,7 +21,7 @@ from benchmarks.runs.run import Run
 from benchmarks.runs.wandb import log_lineage
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.moves import MoveRow, move_rows, positions_digests
-from benchmarks.scoring.playing import Agent, Schedule, play_agents
+from benchmarks.scoring.playing import Agent, Played, Schedule, play_agents
 from benchmarks.scoring.results import Results, ScoreRow
 from benchmarks.scoring.rows import (
     MOVES,
@@ -83,6 +83,59 @@ def score_artifact(run: Run, agent: Agent, suite: Suite, config: EvaluateConfig)
     return Artifact(run.folder / "scores" / agent.id.folder, "scores", settings, inputs)
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """What an agent's artifact of scores holds, of the tasks of a suite."""
+
+    rows: Sequence[ScoreRow]
+    moves: Sequence[MoveRow]
+    texts: Sequence[TextRow]
+    games: Sequence[GameRecord]
+    images: Images
+    seconds: float
+    spent: Mapping[str, float]
+
+    @staticmethod
+    def played(suite: Suite, agent: Agent, seed: int, played: Played, recorded: Sequence[Episode]) -> "_Scored":
+        """Of the episodes that it has played, and those that were recorded instead."""
+        return _Scored(
+            score_rows(suite, agent.id, seed, [*played.episodes, *recorded]),
+            move_rows(suite, agent.id, seed, played.moves),
+            text_rows(suite, agent.id, seed, played.texts),
+            _of_tasks(played.games, suite),
+            _images(played.texts),
+            played.seconds,
+            played.spent,
+        )
+
+    @staticmethod
+    def read(suite: Suite, scores: Artifact) -> "_Scored":
+        """Of an artifact, which may have more tasks."""
+        manifest = finished_manifest(scores)
+        return _Scored(
+            read_scores(suite, scores),
+            read_moves(suite, scores),
+            read_texts(suite, scores),
+            _of_tasks(read_games(scores.folder), suite),
+            read_images(scores.folder),
+            manifest["wall_seconds"],
+            manifest["facts"].get("spent", {}),
+        )
+
+    def write(self, artifact: Artifact) -> None:
+        """Write the artifact."""
+        artifact.start()
+        write_text(artifact.folder / SCORES, to_csv(self.rows, ScoreRow))
+        if self.moves:
+            write_text(artifact.folder / MOVES, to_csv(self.moves, MoveRow))
+        if self.texts:
+            write_text(artifact.folder / TEXTS, to_csv(self.texts, TextRow))
+        write_games(artifact.folder, self.games)
+        write_images(artifact.folder, self.images)
+        steps = sum(row.length for row in self.rows)
+        artifact.finish(self.seconds, episodes=len(self.rows), steps=steps, spent=dict(self.spent))
+
+
 def evaluate(
     run: Run,
     agents: Sequence[Agent],
@@ -109,39 +162,30 @@ def evaluate(
     seeds = [episode_seed(Purpose.TEST, index, seed) for index in range(config.episodes)]
     missing = [agent for agent in agents if not _is_scored(scores[agent.id], run)]
     schedules = {agent.id: Schedule(seeds[: config.plays(agent)], config.num_envs) for agent in missing}
-    played = play_agents(run, missing, schedules)
+
+    kept: set[AgentId] = set()
+
+    def keep(agent: Agent, own: Played) -> None:
+        """Write the scores of an agent while others play, so that a kill does not lose them."""
+        if run.survivors() == suite and not agent.recorded and own.finite:
+            _Scored.played(suite, agent, seed, own, []).write(scores[agent.id])
+            kept.add(agent.id)
+
+    played = play_agents(run, missing, schedules, keep)
     recorded = {agent.id: _recorded(run, agent, seeds) for agent in missing}
     survivors = run.survivors()
     agents = [agent for agent in agents if agent.name not in run.failures.agents]
     if not survivors.tasks:
         return Results((), ())
     for agent in agents:
-        if agent.id in played:
-            episodes = [*played[agent.id].episodes, *recorded[agent.id]]
-            rows = score_rows(survivors, agent.id, seed, episodes)
-            moves = move_rows(survivors, agent.id, seed, played[agent.id].moves)
-            texts = text_rows(survivors, agent.id, seed, played[agent.id].texts)
-            games, images = played[agent.id].games, _images(played[agent.id].texts)
-            seconds, spent = played[agent.id].seconds, played[agent.id].spent
-        elif survivors != suite:  # scored before, also on a task at which another agent has failed since
-            rows = read_scores(survivors, scores[agent.id])
-            moves = read_moves(survivors, scores[agent.id])
-            texts = read_texts(survivors, scores[agent.id])
-            games, images = read_games(scores[agent.id].folder), read_images(scores[agent.id].folder)
-            seconds = finished_manifest(scores[agent.id])["wall_seconds"]
-            spent = finished_manifest(scores[agent.id])["facts"].get("spent", {})
-        else:
+        if survivors == suite and (agent.id in kept or agent.id not in played):
             continue
-        artifact = scores[agent.id] = score_artifact(run, agent.on(survivors), survivors, config)
-        artifact.start()
-        write_text(artifact.folder / SCORES, to_csv(rows, ScoreRow))
-        if moves:
-            write_text(artifact.folder / MOVES, to_csv(moves, MoveRow))
-        if texts:
-            write_text(artifact.folder / TEXTS, to_csv(texts, TextRow))
-        write_games(artifact.folder, _of_tasks(games, survivors))
-        write_images(artifact.folder, images)
-        artifact.finish(seconds, episodes=len(rows), steps=sum(row.length for row in rows), spent=spent)
+        if agent.id in played:
+            scored = _Scored.played(survivors, agent, seed, played[agent.id], recorded[agent.id])
+        else:  # scored before, also on a task at which another agent has failed since
+            scored = _Scored.read(survivors, scores[agent.id])
+        scores[agent.id] = score_artifact(run, agent.on(survivors), survivors, config)
+        scored.write(scores[agent.id])
     results = _collect([agent.on(survivors) for agent in agents], survivors, gate_means, scores, seed, amplified)
     results.write(run.folder)
     games = [game for agent in agents for game in read_games(scores[agent.id].folder)]

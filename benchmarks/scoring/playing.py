@@ -96,8 +96,18 @@ class Played:
     games: Sequence[GameRecord] = ()
     texts: Sequence[TextRecord] = ()
 
+    @property
+    def finite(self) -> bool:
+        """Whether every episode has a return."""
+        return all(math.isfinite(episode.total_return) for episode in self.episodes)
 
-def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
+
+def play_agents(
+    run: Run,
+    agents: Sequence[Agent],
+    schedules: Mapping[AgentId, Schedule],
+    on_played: Callable[[Agent, Played], None] = lambda agent, played: None,
+) -> dict[AgentId, Played]:
     """Play the test episodes of agents.
 
     If a task fails for one of the project's agents, it is added to the run's failures and left out for all agents. If
@@ -107,12 +117,13 @@ def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, S
         run: the run.
         agents: the agents; those from outside play last.
         schedules: the schedule of every agent.
+        on_played: called when an agent has played all episodes of all tasks, while others still play.
     """
     ours = [agent for agent in agents if not agent.outside]
-    played = _play_all(run, ours, schedules)
+    played = _play_all(run, ours, schedules, on_played)
     for agent in (agent for agent in agents if agent.outside):
         alone = run.isolated(run.survivors(), "evaluate", quiet=True)
-        played |= _play_all(alone, [agent], schedules)
+        played |= _play_all(alone, [agent], schedules, lambda agent, played: None)
         lines = [alone.failures.line(task.name) for task in alone.suite if task.name in alone.failures]
         if lines:
             del played[agent.id]
@@ -121,7 +132,12 @@ def play_agents(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, S
     return played
 
 
-def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Schedule]) -> dict[AgentId, Played]:
+def _play_all(
+    run: Run,
+    agents: Sequence[Agent],
+    schedules: Mapping[AgentId, Schedule],
+    on_played: Callable[[Agent, Played], None],
+) -> dict[AgentId, Played]:
     suite = run.survivors()
     jobs = []
     for agent in agents:
@@ -132,23 +148,35 @@ def _play_all(run: Run, agents: Sequence[Agent], schedules: Mapping[AgentId, Sch
             for group in _groups(agent, suite)
             for part in range(parts)
         ]
-    results = _play_parts(jobs, run)
+    parts_of = {agent.id: [job for job in jobs if job.arguments["agent"] is agent] for agent in agents}
+    done: dict[Job, Played] = {}
+
+    def keep(job: Job, part: Played) -> None:
+        done[job] = part
+        agent = job.arguments["agent"]
+        if all(own in done for own in parts_of[agent.id]):
+            on_played(agent, _joined_parts([done[own] for own in parts_of[agent.id]]))
+
+    results = _play_parts(jobs, run, keep)
     for episode in (episode for _, part in results for episode in part.episodes):
         if not math.isfinite(episode.total_return):
             line = f"the return of an episode (seed {episode.seed}) is {episode.total_return}: scale its rewards down."
             run.failures.add(episode.task, f"task {episode.task}: {line}")
-    played = {}
-    for agent in agents:
-        parts = [part for job, part in results if job.arguments["agent"] is agent]
-        played[agent.id] = Played(
-            [episode for part in parts for episode in part.episodes],
-            sum(part.seconds for part in parts),
-            total_cost([part.spent for part in parts]),
-            _joined([part.moves for part in parts]),
-            [game for part in parts for game in part.games],
-            [text for part in parts for text in part.texts],
-        )
-    return played
+    return {
+        agent.id: _joined_parts([part for job, part in results if job.arguments["agent"] is agent]) for agent in agents
+    }
+
+
+def _joined_parts(parts: Sequence[Played]) -> Played:
+    """Everything that an agent has played."""
+    return Played(
+        [episode for part in parts for episode in part.episodes],
+        sum(part.seconds for part in parts),
+        total_cost([part.spent for part in parts]),
+        _joined([part.moves for part in parts]),
+        [game for part in parts for game in part.games],
+        [text for part in parts for text in part.texts],
+    )
 
 
 def _joined(parts: Sequence[Mapping[str, Mapping[int, int]]]) -> dict[str, dict[int, int]]:
@@ -177,7 +205,7 @@ def _part(agent: Agent, suite: Suite, schedule: Schedule) -> Job:
     return Job(f"evaluate {agent.name}", total, arguments, task, measured_as)
 
 
-def _play_parts(jobs: Sequence[Job], run: Run) -> list[tuple[Job, Played]]:
+def _play_parts(jobs: Sequence[Job], run: Run, on_part: Callable[[Job, Played], None]) -> list[tuple[Job, Played]]:
     """Run every job; a job that fails is repeated without the tasks that failed.
 
     If its process died without naming a task, it is repeated task by task.
@@ -186,7 +214,7 @@ def _play_parts(jobs: Sequence[Job], run: Run) -> list[tuple[Job, Played]]:
     pending = list(jobs)
     while pending:
         known = len(run.failures)
-        results = run_jobs(_play, pending, workers=run.workers, failures=run.failures)
+        results = run_jobs(_play, pending, workers=run.workers, failures=run.failures, on_result=on_part)
         played += results.items()
         failed = [job.arguments for job in pending if job not in results]
         pending = []

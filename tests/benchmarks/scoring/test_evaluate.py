@@ -139,6 +139,21 @@ def test_finished_scores_are_kept_and_new_agents_are_added(tmp_path):
     )
 
 
+def test_what_an_agent_has_played_is_kept_when_the_command_ends_before_the_others_have(tmp_path):
+    def broken():
+        raise ZeroDivisionError
+
+    random, expert = agents("random", "expert")
+    run = tmp_path / "runs" / "r"
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        score(run, players=[random, replace(expert, load=broken)])
+    kept = score_artifact(make_run(run, SUITE, seed=4), random, SUITE, EvaluateConfig(episodes=12))
+    assert kept.is_complete()
+    before = (kept.folder / "scores.csv").stat().st_mtime_ns
+    assert score(run, players=[random, expert]) == score(tmp_path / "runs" / "other", players=[random, expert])
+    assert (kept.folder / "scores.csv").stat().st_mtime_ns == before
+
+
 def test_an_agent_with_another_setting_is_played_again(tmp_path):
     """Two amplifiers of one network in different runs must not share scores."""
     ways = [RandomPolicy, functools.partial(Good, "random")]
