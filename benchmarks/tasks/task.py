@@ -4,6 +4,7 @@ import fnmatch
 import functools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -253,36 +254,27 @@ def make_env(task: Task, render_mode: str | None = None) -> gym.Env:
 @functools.cache
 def spaces(task: Task) -> tuple[gym.Space, gym.Space]:
     """The observation space and the action space of a task, as policies see them (``tasks.canonical``)."""
-    env = make_env(task)
-    try:
+    with closing(make_env(task)) as env:
         return env.observation_space, env.action_space
-    finally:
-        env.close()
 
 
 @functools.cache
 def own_spaces(task: Task) -> tuple[gym.Space, gym.Space]:
     """The observation space and the action space of a task's environment itself."""
-    env = make_env(task)
-    try:
+    with closing(make_env(task)) as env:
         inner: gym.Env = env
         while isinstance(inner, Guarded | Canonical):
             inner = inner.env
         return inner.observation_space, inner.action_space
-    finally:
-        env.close()
 
 
 @functools.cache
 def has_action_mask(task: Task) -> bool:
     """Whether a task's environment states legal actions, in ``info["action_mask"]`` of its first observation."""
-    env = make_env(task)
-    try:
+    with closing(make_env(task)) as env:
         if isinstance(env.action_space, gym.spaces.Box):
             return False
         return env.reset(seed=0)[1].get("action_mask") is not None
-    finally:
-        env.close()
 
 
 def _task_name(key: str) -> str:

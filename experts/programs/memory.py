@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from benchmarks.base.errors import GatitoError
@@ -18,7 +17,7 @@ from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
 from benchmarks.tasks import Task
 from benchmarks.tasks.memory import Hidden, is_maze, whole
 from benchmarks.tasks.observations import stack
-from experts.programs.program import no_hyperparameters
+from experts.programs.program import no_hyperparameters, wrapper_of
 from experts.recipe import ExpertRecipe, ExpertsConfig
 
 _EAST, _SOUTH, _WEST, _NORTH = range(4)
@@ -85,18 +84,10 @@ class SightedPolicy(Policy):
     def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
         """The expert's action on everything that is there to see."""
         seen = [
-            replace(rows, task=self._task, observations=stack([_hidden(env).whole for env in rows.envs]))
+            replace(rows, task=self._task, observations=stack([wrapper_of(env, Hidden).whole for env in rows.envs]))
             for rows in inputs
         ]
         return self._expert.act(seen, state)
-
-
-def _hidden(env: gym.Env) -> Hidden:
-    """The wrapper that hides, below other wrappers."""
-    while not isinstance(env, Hidden):
-        assert isinstance(env, gym.Wrapper)
-        env = env.env
-    return env
 
 
 class RecallPolicy(Policy):

@@ -6,11 +6,24 @@ there.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+import gymnasium as gym
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import Policy
 from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
+
+Wrapper = TypeVar("Wrapper", bound=gym.Wrapper)
+
+
+def wrapper_of(env: gym.Env, kind: type[Wrapper]) -> Wrapper:
+    """The wrapper of a kind, below other wrappers."""
+    while not isinstance(env, kind):
+        assert isinstance(env, gym.Wrapper)
+        env = env.env
+    return env
 
 
 def no_hyperparameters(task: Task, recipe: ExpertRecipe) -> None:

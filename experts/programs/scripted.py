@@ -26,7 +26,7 @@ from benchmarks.tasks.observations import stack
 from experts.programs.games import MctsPolicy, PerfectPolicy
 from experts.programs.memory import RecallPolicy, SightedPolicy, check_recall, check_sighted, released_sight
 from experts.programs.planner import PlannerPolicy
-from experts.programs.program import Program, no_hyperparameters
+from experts.programs.program import Program, no_hyperparameters, wrapper_of
 from experts.programs.reference import ReferencePolicy
 from experts.recipe import PROGRAMS, ExpertRecipe
 
@@ -151,7 +151,7 @@ class BotPolicy(Policy):
             action = None
             try:
                 if rows.episode_start[row]:
-                    bots[env_id] = _TimedBot(Bot(env.unwrapped), _babyai(env), self._seconds)
+                    bots[env_id] = _TimedBot(Bot(env.unwrapped), wrapper_of(env, BabyAI), self._seconds)
                 timed_bot = _TIMER.timed_bot = bots[env_id]
                 action = timed_bot.bot.decide(images[row], timed_bot.env.last_action)
                 _TIMER.timed_bot = None
@@ -169,14 +169,6 @@ class _TimedBot:
     bot: Any
     env: BabyAI
     seconds_left: float
-
-
-def _babyai(env: gym.Env) -> BabyAI:
-    """The wrapper that remembers the last action, below other wrappers."""
-    while not isinstance(env, BabyAI):
-        assert isinstance(env, gym.Wrapper)
-        env = env.env
-    return env
 
 
 class _OutOfTimeError(Exception):
