@@ -7,15 +7,10 @@ from typing import Any
 from benchmarks.base import artifacts
 from benchmarks.base.checkpoints import load_state
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.files import removal
-from benchmarks.base.settings import from_file
 from benchmarks.play.policy import PolicyPerTask
 from benchmarks.tasks import Task
 from experts.programs.scripted import make_program
-from experts.recipe import DATASET, ExpertRecipe
-
-POLICY = "policy.safetensors"
-RECIPE = "expert.json"
+from experts.recipe import DATASET, POLICY, RECIPE, recipe_of
 
 
 def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
@@ -24,7 +19,7 @@ def load_expert(folder: Path, task: Task) -> Any:  # noqa: ANN401
     Raises:
         GatitoError: if the expert has no policy, or a file is damaged.
     """
-    recipe = _recipe_of(folder)
+    recipe = recipe_of(folder)
     if recipe.algorithm == DATASET:
         raise GatitoError(f"the expert of task {task.name} is a dataset ({recipe.dataset}): it cannot act.")
     if not recipe.trained:
@@ -40,7 +35,7 @@ def export_expert(folder: Path, task: Task, target: Path) -> bool:
     Raises:
         GatitoError: if a file is damaged.
     """
-    recipe = _recipe_of(folder)
+    recipe = recipe_of(folder)
     if not recipe.trained:
         return False
     from experts.sb3.exported import export_model
@@ -49,11 +44,6 @@ def export_expert(folder: Path, task: Task, target: Path) -> bool:
     steps = int(manifest["facts"].get("steps", 0)) if manifest else 0
     export_model(task, recipe, load_state(folder / POLICY), target, steps)
     return True
-
-
-def _recipe_of(folder: Path) -> ExpertRecipe:
-    stated = artifacts.read_json(folder / RECIPE, {"recipe": dict})["recipe"]
-    return from_file(ExpertRecipe, stated, "suite.tasks.*.expert", folder / RECIPE, removal(folder))
 
 
 def load_experts(folders: Mapping[str, Path], tasks: tuple[Task, ...], name: str = "expert") -> PolicyPerTask:

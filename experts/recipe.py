@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.base.errors import GatitoError
+from benchmarks.base.files import read_json, removal
 from benchmarks.base.registry import Registry
-from benchmarks.base.settings import check_settings, setting
+from benchmarks.base.settings import check_settings, from_file, setting
 from benchmarks.tasks import SuiteConfig, TaskConfig
 
 SOURCES = ("train", "released", "scripted", "sb3", "minari", "files")
 _RECORDED = ("minari", "files")
+POLICY, RECIPE = "policy.safetensors", "expert.json"
+"""The files of a finished expert: its acting weights, and how it was made."""
 RELEASED, DATASET, IMPORTED = "released", "dataset", "imported"
 """The algorithm of experts that are released, that are existing datasets, or that were trained elsewhere."""
 ALGORITHMS: Registry[Any] = Registry(
@@ -122,6 +126,16 @@ class ExpertRecipe:
     def normalizes(self) -> bool:
         """Whether anything is normalised."""
         return self.normalize_observations or self.normalize_rewards
+
+
+def recipe_of(folder: Path) -> ExpertRecipe:
+    """The recipe that a finished expert was made by.
+
+    Raises:
+        GatitoError: if its file is damaged.
+    """
+    stated = read_json(folder / RECIPE, {"recipe": dict})["recipe"]
+    return from_file(ExpertRecipe, stated, "suite.tasks.*.expert", folder / RECIPE, removal(folder))
 
 
 @dataclass(kw_only=True)

@@ -32,9 +32,18 @@ from benchmarks.scoring.scores import metric_value
 from benchmarks.tasks import Task
 from benchmarks.tasks.metrics import METRICS
 from experts.datasets import dataset_digest, dataset_episodes
-from experts.load import POLICY, RECIPE
 from experts.programs.scripted import check_program, make_program
-from experts.recipe import ALGORITHMS, DATASET, IMPORTED, PROGRAMS, RELEASED, ExpertRecipe, ExpertsConfig
+from experts.recipe import (
+    ALGORITHMS,
+    DATASET,
+    IMPORTED,
+    POLICY,
+    PROGRAMS,
+    RECIPE,
+    RELEASED,
+    ExpertRecipe,
+    ExpertsConfig,
+)
 from experts.released import adopt_released_expert, released_digest, resume_released_training
 from experts.sb3.model_files import model_digests
 from experts.selection import is_best, is_trained, judge

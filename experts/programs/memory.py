@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.base.checkpoints import load_state
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.project import find
 from benchmarks.play.policy import Policy, PolicyInput, PolicyOutput
@@ -18,7 +19,8 @@ from benchmarks.tasks import Task
 from benchmarks.tasks.memory import Hidden, is_maze, whole
 from benchmarks.tasks.observations import stack
 from experts.programs.program import no_hyperparameters, wrapper_of
-from experts.recipe import ExpertRecipe, ExpertsConfig
+from experts.recipe import POLICY, ExpertRecipe, ExpertsConfig, recipe_of
+from experts.released import released_digest
 
 _EAST, _SOUTH, _WEST, _NORTH = range(4)
 _LEFT, _RIGHT, _FORWARD = range(3)
@@ -39,8 +41,6 @@ def released_sight(task: Task, recipe: ExpertRecipe) -> dict[str, str]:
     Raises:
         GatitoError: if the recipe names none, or it was made for other arguments of the environment.
     """
-    from experts.released import released_digest
-
     if is_maze(task.env_id):
         raise GatitoError(f"task {task.name}: sighted plays tasks with hidden numbers, not {task.env_id}: use recall.")
     name = recipe.hyperparameters.get("task")
@@ -70,10 +70,11 @@ class SightedPolicy(Policy):
 
     def __init__(self, task: Task, recipe: ExpertRecipe) -> None:
         """Args: a task of family ``memory``, and the recipe that names the expert's own task."""
-        from experts.load import load_expert
+        from experts.sb3.player import ExpertPolicy  # imports stable-baselines3
 
         self._task = whole(task, recipe.hyperparameters["task"])
-        self._expert = load_expert(find(Path(ExpertsConfig.released) / self._task.name), self._task)
+        folder = find(Path(ExpertsConfig.released) / self._task.name)
+        self._expert = ExpertPolicy(self._task, recipe_of(folder), load_state(folder / POLICY))
         kind = self._expert.distribution_kind.get(self._task.name)
         self.distribution_kind: Mapping[str, str] = {task.name: kind} if kind else {}
 
