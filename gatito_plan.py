@@ -176,7 +176,7 @@ def work_of(model: ModelConfig, distill: DistillConfig) -> float:
 
     Six operations per parameter and token (Kaplan et al. 2020, arXiv:2001.08361, section 2.1), without embeddings.
     """
-    attention = 2 * model.width**2 * (1 + model.key_heads / model.heads)
+    attention = 2 * model.width**2 * (1 + model.num_kv_heads / model.heads)
     parameters = model.layers * (attention + 2 * model.width * model.feedforward)
     return 6.0 * parameters * distill.batch_size * distill.length(model) * distill.updates
 

@@ -100,7 +100,7 @@ class Hidden(gym.ObservationWrapper):
         self.observation_space: gym.Space = gym.spaces.Box(low, high, dtype=space.dtype.type)
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
-        """The numbers that are shown."""
+        """The numbers that are shown, ``(n - hidden,)``, of the whole observation, ``(n,)``."""
         self.whole = observation
         return observation[self._shown]
 

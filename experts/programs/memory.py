@@ -32,10 +32,10 @@ def check_sighted(task: Task, recipe: ExpertRecipe) -> None:
     Raises:
         GatitoError: with the way to name one.
     """
-    released_sight(task, recipe)
+    sighted_digest(task, recipe)
 
 
-def released_sight(task: Task, recipe: ExpertRecipe) -> dict[str, str]:
+def sighted_digest(task: Task, recipe: ExpertRecipe) -> dict[str, str]:
     """The digest of the released expert that plays.
 
     Raises:

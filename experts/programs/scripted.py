@@ -24,7 +24,7 @@ from benchmarks.tasks.babyai import BabyAI
 from benchmarks.tasks.games.solvers import SOLVED
 from benchmarks.tasks.observations import stack
 from experts.programs.games import MctsPolicy, PerfectPolicy
-from experts.programs.memory import RecallPolicy, SightedPolicy, check_recall, check_sighted, released_sight
+from experts.programs.memory import RecallPolicy, SightedPolicy, check_recall, check_sighted, sighted_digest
 from experts.programs.planner import PlannerPolicy
 from experts.programs.program import Program, no_hyperparameters, wrapper_of
 from experts.programs.reference import ReferencePolicy
@@ -219,7 +219,7 @@ BOT = Program(lambda task, recipe: BotPolicy(task, recipe.episode_seconds), "bab
 PLANNER = Program(lambda task, recipe: PlannerPolicy(task, recipe.cost_weight), "restraint")
 MCTS = Program(lambda task, recipe: MctsPolicy(task, _simulations(task, recipe)), "games", _check_mcts)
 PERFECT = Program(lambda task, recipe: PerfectPolicy(task), "games", _check_perfect)
-SIGHTED = Program(SightedPolicy, "memory", check_sighted, released_sight)
+SIGHTED = Program(SightedPolicy, "memory", check_sighted, sighted_digest)
 RECALL = Program(lambda task, recipe: RecallPolicy(), "memory", check_recall)
 REFERENCE = Program(lambda task, recipe: ReferencePolicy(), "words")
 RANDOM = Program(lambda task, recipe: RandomExpert())

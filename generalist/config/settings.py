@@ -56,7 +56,7 @@ class ModelConfig:
     )
 
     @property
-    def key_heads(self) -> int:
+    def num_kv_heads(self) -> int:
         """Heads of keys and values."""
         return self.kv_heads or self.heads
 
@@ -72,7 +72,7 @@ class ModelConfig:
                 f"{group}.context_length={self.context_length}: a perceptron sees the current step only, set "
                 f"{group}.context_length=1."
             )
-        if self.heads % self.key_heads:
+        if self.heads % self.num_kv_heads:
             raise GatitoError(f"{group}.heads={self.heads} must be a multiple of {group}.kv_heads={self.kv_heads}.")
         if self.width % (2 * self.heads):
             raise GatitoError(f"{group}.width={self.width} must be a multiple of 2 * {group}.heads={2 * self.heads}.")

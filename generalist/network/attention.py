@@ -15,7 +15,7 @@ class LayerPrefix:
     """The keys and values of a prompt in one layer: see :class:`Prefix`.
 
     Attributes:
-        keys: shape ``(batch, key heads, length, head width)``, not rotated.
+        keys: shape ``(batch, kv heads, length, head width)``, not rotated.
         values: the same shape.
         valid: ``(batch, length)``, false where a prompt is padding.
     """
@@ -30,7 +30,7 @@ class Prefix:
     """The keys and values of a prompt, which tokens attend to in addition to their window.
 
     Attributes:
-        keys: by layer, ``(batch, key heads, length, head width)``, not rotated: a prompt has no distance from a token.
+        keys: by layer, ``(batch, kv heads, length, head width)``, not rotated: a prompt has no distance from a token.
         values: by layer, the same shape.
         valid: ``(batch, length)``, false where a prompt is padding.
     """
@@ -57,13 +57,13 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.head_width = config.width // config.heads
-        self.group = config.heads // config.key_heads
-        self.widths = [config.width, *[config.key_heads * self.head_width] * 2]  # of queries, keys and values
+        self.group = config.heads // config.num_kv_heads
+        self.widths = [config.width, *[config.num_kv_heads * self.head_width] * 2]  # of queries, keys and values
         self.qkv = nn.Linear(config.width, sum(self.widths), bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values, ``(batch, heads or key heads, length, head width)``, not rotated."""
+        """Queries, keys and values, ``(batch, heads or kv heads, length, head width)``, not rotated."""
         parts = self.qkv(x).split(self.widths, dim=-1)
         query, key, value = (part.unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
         return query, key, value
@@ -85,7 +85,7 @@ class Attention(nn.Module):
         Args:
             query: shape ``(batch, heads, length, head width)``, not rotated.
             angles: the queries' rotary angles, see :meth:`.Transformer.angles`.
-            key: shape ``(batch, key heads, keys, head width)``, rotated.
+            key: shape ``(batch, kv heads, keys, head width)``, rotated.
             value: the same shape.
             mask: shape ``(…, length, keys)``, true where a query attends to a key.
             prefix: each sequence's prompt.

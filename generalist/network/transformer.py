@@ -22,7 +22,7 @@ class Cache:
     """Memory of :meth:`Transformer.step`: the keys and values of each environment's last ``window`` tokens.
 
     Attributes:
-        keys: shape ``(layers, num_envs, key heads, window, head width)``, a ring buffer indexed by position modulo
+        keys: shape ``(layers, num_envs, kv heads, window, head width)``, a ring buffer indexed by position modulo
             window.
         values: the same shape.
         positions: shape ``(num_envs,)``, tokens seen since the environment's episode began.
@@ -125,7 +125,7 @@ class Transformer(nn.Module):
     def new_cache(self, num_envs: int) -> Cache:
         """An empty cache for ``num_envs`` environments."""
         config = self.config
-        shape = (config.layers, num_envs, config.key_heads, config.context_length, config.width // config.heads)
+        shape = (config.layers, num_envs, config.num_kv_heads, config.context_length, config.width // config.heads)
         weight = self.norm.weight
         keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         positions = torch.zeros(num_envs, dtype=torch.long, device=weight.device)

@@ -37,7 +37,7 @@ _IDLE_SECONDS = 300  # an idle process ends after this time
 # Between two jobs, loky ends a process that has grown by 300 MB (as environments of many tasks do) and starts a new
 # one. Nothing is lost, so its warning is ignored.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", module="joblib")
-# Small networks run 3-4 times slower on two threads than on one. torch, which not every job imports, reads this then.
+# Small networks run 3-4 times slower on two threads than on one. torch reads these when a job imports it.
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 

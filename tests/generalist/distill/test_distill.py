@@ -199,6 +199,15 @@ def test_steps_without_memory_are_sampled_from_anywhere_with_their_targets(recor
     assert torch.equal(batch.targets.probabilities.argmax(dim=-1), (counters % 2).long())
 
 
+def test_independent_steps_attend_to_themselves_alone(recordings):
+    batch = mixture(recordings, [1.0, 0.0], plain_codec(memory="all", independent=0.5)).batch(0)
+    assert 60 < batch.remembers.sum() < 140  # of 200
+    counters = vectors(batch)[batch.targets.discrete, :, 1]
+    consecutive = (counters.diff(dim=1) == 1).all(dim=1)
+    assert consecutive[batch.remembers].float().mean() > 0.7  # the toy counts on, but for some steps
+    assert not consecutive[~batch.remembers].any()
+
+
 def test_only_solved_episodes_are_learned_if_there_are_any(recordings):
     recorded = Trajectories(recordings[SUITE.tasks[0].name].folder)
     every = range(len(recorded))

@@ -174,13 +174,8 @@ def test_query_heads_that_share_a_key_head_equal_heads_with_copies_of_it():
 def test_a_forked_memory_goes_on_like_its_source_and_independently_of_it(model):
     tokens, start = torch.randn(12, 3, 64), torch.zeros(3, dtype=torch.bool)
     cache = model.new_cache(3)
-    assert cache.keys.shape == cache.values.shape == (
-        3,
-        3,
-        model.config.key_heads,
-        8,
-        16,
-    ) and cache.positions.tolist() == [0, 0, 0]
+    assert cache.keys.shape == cache.values.shape == (3, 3, model.config.num_kv_heads, 8, 16)
+    assert cache.positions.tolist() == [0, 0, 0]
     for step in range(10):
         model.step(tokens[step], cache, torch.arange(3), start)
     model.fork(cache, torch.tensor([0, 0]), torch.tensor([2, 1]))
