@@ -109,12 +109,14 @@ def within(seconds: float, action: Callable[[], object]) -> None:
 def services() -> set[int]:
     """The service processes (``wandb-core``) of this process, if the system lists them."""
     found: set[int] = set()
-    for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for process in map(int, children.read_text(encoding="utf-8").split()):
-                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]
+    # Not task/*/children: the system leaves children out of it while another one ends.
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended; the others count
+            parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
+            if parent == os.getpid():
+                command = (process / "cmdline").read_bytes().split(b"\0")[0]
                 if Path(os.fsdecode(command)).name == "wandb-core":
-                    found.add(process)
+                    found.add(int(process.name))
     return found
 
 
