@@ -9,6 +9,7 @@ from benchmarks.play.policy import Policy
 from benchmarks.play.terminal import play_in_terminal, the_game
 from benchmarks.runs.stage import STAGES, require
 from benchmarks.tasks import Task
+from generalist.network.shape import SHAPE
 
 if TYPE_CHECKING:
     from gatito import Plan
@@ -55,8 +56,7 @@ def _generalist(plan: "Plan", task: Task, suite: str, stage: str) -> Policy:
     """The released generalist of a suite, or the newest of the run."""
     config = plan.config.generalist
     if config.source == "released":
-        from generalist.network.network import SHAPE  # imports torch
-        from generalist.network.policy import NetworkPolicy
+        from generalist.network.policy import NetworkPolicy  # imports torch
 
         folder = find(config.released_folder(suite))
         if not (folder / SHAPE).exists():

@@ -17,7 +17,7 @@ from benchmarks.runs.stage import run_first
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.network import PROMPTS, SHAPE, WEIGHTS, read_shape
+from generalist.network.shape import PROMPTS, SHAPE, WEIGHTS, read_shape
 
 _KEPT = (WEIGHTS, SHAPE, PROMPTS, "log.jsonl")
 _MOST_BYTES = 20_000_000  # of a released generalist

@@ -1,6 +1,7 @@
 """The stages of a run that concern its generalist: distill, controls, ida, and its release.
 
-The generalist learns from recordings of any origin; it accesses the experts only through :class:`Teachers`.
+The generalist learns from recordings of any origin; it accesses the experts only through :class:`Teachers`. torch is
+imported where something is computed: importing it takes longer than showing a finished run again.
 """
 
 import functools
@@ -8,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
@@ -28,12 +29,11 @@ from generalist.config.settings import CONTROLS
 from generalist.controls.control import Control, ControlContext
 from generalist.controls.single_task import train_students
 from generalist.distill.dagger import run_dagger_round
-from generalist.distill.distill import distill
-from generalist.distill.distributed import Ranks
 from generalist.ida.rounds import AMPLIFIED, Ida
-from generalist.ida.run import make_rounds
-from generalist.network.policy import NetworkPolicy
 from generalist.released import adopt_released_generalist, release_generalist, released_artifact
+
+if TYPE_CHECKING:
+    from generalist.distill.distributed import Ranks
 
 
 class Teachers(Protocol):
@@ -168,8 +168,18 @@ class Generalist:
             GatitoError: if rounds of amplification or a control cannot work.
         """
         self.run.failures.stage = "distill"
+        learned = self.training_recordings() if self.artifact().is_complete() and not self.is_released else {}
+        if tasks := [task for task in self.run.survivors() if task.name not in learned]:
+            self._check_tasks(tasks)
+        self.ida().check()
+        if self.config.generalist.amplified:
+            self.ida().check_planner()
+        for control in self.controls():
+            control.check()
+
+    def _check_tasks(self, tasks: Sequence[Task]) -> None:
         check_task = network_class(self.config.codec.name).check_task
-        for task in self.run.survivors():
+        for task in tasks:
             try:
                 check_task(self.config.codec, task, self.config.model.context_length)
             except FatalError:
@@ -183,11 +193,6 @@ class Generalist:
                     f"the expert of task {task.name} {reason}, so it cannot label a learner's states: set "
                     "distill.dagger.rounds=0, or leave the task out with tasks=[…].",
                 )
-        self.ida().check()
-        if self.config.generalist.amplified:
-            self.ida().check_planner()
-        for control in self.controls():
-            control.check()
 
     def distill(self) -> None:
         """Distil the experts' recordings, together with the other processes that ``torchrun`` started.
@@ -196,12 +201,18 @@ class Generalist:
             GatitoError: if a recording is not finished.
         """
         require(self.experts.recordings(), *STAGES["distill"].needs)
+        if self.artifact().is_complete() and "WORLD_SIZE" not in os.environ:  # other processes would wait for this one
+            return
+        from generalist.distill.distributed import Ranks
+
         ranks = Ranks.join(self.config.distill.device)
         ranks.agree([task.name for task in self.run.survivors("distill")])
         self.distill_with(ranks)
 
     def distill_with(self, ranks: "Ranks") -> None:
         """Distil as one process of a group that trains together."""
+        from generalist.distill.distill import distill
+
         recordings, recipe = self.training_recordings(), self.first_recipe
         suite = self.run.survivors("distill").part(recordings)
         run = replace(self.run, suite=suite)
@@ -238,6 +249,8 @@ class Generalist:
         require({"": self.artifact()}, *STAGES["ida"].needs)
         if self.rounds_learn_from_experts:
             require(self.experts.recordings(), "record")
+        from generalist.ida.run import make_rounds
+
         make_rounds(self.ida())
 
     def adopt_released(self) -> None:
@@ -294,10 +307,17 @@ class Generalist:
     def _network_agent(self, agent: AgentId, network: Artifact) -> Agent:
         tasks = self.run.survivors("evaluate").tasks
         load = functools.partial(
-            NetworkPolicy.load, network.folder, tasks, deterministic=self.config.generalist.deterministic
+            _load_policy, network.folder, tasks, deterministic=self.config.generalist.deterministic
         )
         return Agent(agent, load, {"": network}, how=self._how())
 
     def _how(self) -> dict[str, bool]:
         """Settings of how networks act that differ from the defaults."""
         return {} if self.config.generalist.deterministic else {"deterministic": False}
+
+
+def _load_policy(folder: Path, tasks: Sequence[Task], *, deterministic: bool) -> Policy:
+    """The policy of a network, loaded in the process that plays."""
+    from generalist.network.policy import NetworkPolicy
+
+    return NetworkPolicy.load(folder, tasks, deterministic=deterministic)

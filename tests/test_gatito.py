@@ -215,6 +215,12 @@ def test_the_suite_in_the_readme_runs(tmp_path, suite_folder):
     assert len((run / "scores.csv").read_text().splitlines()) == 1 + 6 * 3 * len(tasks)
     assert "<h1>gatito" in (run / "index.html").read_text()
 
+    (tmp_path / "without" / "torch").mkdir(parents=True)
+    (tmp_path / "without" / "torch" / "__init__.py").write_text("raise RuntimeError('slow to import')")
+    command = ["--config-dir", str(suite_folder), "suite=toy", "name=r", *TINY, *steps]
+    again = gatito(*command, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'without'}:{ROOT}")
+    assert again.returncode == 0 and again.stdout == done.stdout, again.stderr  # nothing is computed
+
 
 def test_damage_is_named_before_anything_is_trained_on_it(gatito_inside, tmp_path):
     command = [*TINY, "name=r", "tasks=[cartpole]", "suite.tasks.classic-cartpole.expert.env_steps=500", *NO_BAR]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from benchmarks.base.artifacts import read_json
@@ -67,6 +66,8 @@ def render_page(
         folder: the results folder.
         failed: one line for each task that failed.
     """
+    import jinja2  # here: most commands write no page
+
     results = board.results
     files = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=files, autoescape=True, undefined=jinja2.StrictUndefined).get_template(

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.base.errors import GatitoError
 from benchmarks.tasks import Task
 from generalist.config.recipe import NetworkRecipe
-from generalist.network.network import read_shape
+from generalist.network.shape import read_shape
 
 _FREE = ("name", "context_length")  # of the model's settings: they change no weight
 

@@ -6,7 +6,6 @@ observation are put together channel by channel, each in the size of the first.
 """
 
 import numpy as np
-import torch
 
 from generalist.config.codec import CodecConfig
 
@@ -22,6 +21,8 @@ def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """``(n, channels, height, width)`` in another height and width, uint8."""
     if images.shape[-2:] == size:
         return images
+    import torch  # here: whoever asks for the modalities of a space needs no torch
+
     pixels = torch.from_numpy(images.astype(np.float32))
     pixels = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return pixels.round().clamp(0, 255).byte().numpy()

@@ -16,8 +16,7 @@ from torch import nn
 
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.files import read_json, removal, write_json
-from benchmarks.base.settings import from_file
+from benchmarks.base.files import write_json
 from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
@@ -28,11 +27,8 @@ from generalist.network.distributions import NetworkOutput, Selector, greedy
 from generalist.network.images import fitted
 from generalist.network.modalities import BOARD, Modalities, is_board, join_modalities, split_modalities
 from generalist.network.perceptron import Perceptron
+from generalist.network.shape import PROMPTS, SHAPE, WEIGHTS, read_shape
 from generalist.network.transformer import Transformer
-
-WEIGHTS = "model.safetensors"
-SHAPE = "network.json"
-PROMPTS = "prompts.safetensors"
 
 
 class Network(nn.Module, abc.ABC):
@@ -187,22 +183,6 @@ def save_network(folder: Path, network: Network, prompts: Mapping[str, Window]) 
         save_state(folder / PROMPTS, shown)
     shape = {"model": asdict(network.model), "codec": asdict(network.codec), "tasks": network.tasks}
     write_json(folder / SHAPE, shape)
-
-
-def read_shape(folder: Path, remedy: str = "") -> tuple[ModelConfig, CodecConfig, list[str]]:
-    """Read the model settings, codec settings and task names of a saved network.
-
-    Args:
-        folder: the folder that :func:`save_network` wrote.
-        remedy: the advice in the error message; by default, to remove the folder and run again.
-
-    Raises:
-        FatalError: if the file is damaged or has settings of another version.
-    """
-    path, remedy = folder / SHAPE, remedy or removal(folder)
-    shape = read_json(path, {"model": dict, "codec": dict, "tasks": list}, remedy)
-    model = from_file(ModelConfig, shape["model"], "model", path, remedy)
-    return model, from_file(CodecConfig, shape["codec"], "codec", path, remedy), shape["tasks"]
 
 
 def load_network(folder: Path) -> Network:

@@ -7,7 +7,8 @@ import pytest
 from benchmarks.base.errors import FatalError
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
-from generalist.network.network import SHAPE, load_network, make_network, read_shape, save_network
+from generalist.network.network import load_network, make_network, save_network
+from generalist.network.shape import SHAPE, read_shape
 
 TINY = ModelConfig(layers=1, heads=1, width=8, context_length=4)
 
