@@ -13,7 +13,7 @@ from benchmarks.tasks import full_names
 from generalist.config.ppo import MultitaskConfig
 
 LOSSES = ("kl", "nll")
-PRECISIONS = ("bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
 CONTROLS: Registry[Any] = Registry(
@@ -125,7 +125,12 @@ class DistillConfig:
     ema: float = setting(
         0.0, "Decay of the moving average of the weights that becomes the network; 0: no average.", at_least=0, below=1
     )
-    precision: str = setting("bf16", "Precision of products on a GPU; CPUs compute in fp32.", choices=PRECISIONS)
+    precision: str = setting(
+        "auto",
+        "Precision of matrix products. auto: bf16 on GPUs, fp32 on CPUs; bf16: also on CPUs that have it, which is "
+        "faster, the more so the larger the network is.",
+        choices=PRECISIONS,
+    )
     device: str = setting(
         "auto",
         "Where networks are trained, by distillation, as controls and from rewards; auto: on a GPU if there is one.",

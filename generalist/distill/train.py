@@ -6,8 +6,8 @@ same number of threads. (A different number of threads, processes or batch parts
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,11 +197,12 @@ class _Training:
         whole = self._config.gradient_accumulation * self._ranks.size
         parts = range(self._ranks.rank, whole, self._ranks.size)
         num_workers = _num_workers(self._ranks.device)
-        for batches in mixture.loader(range(self.step, until), parts, whole, num_workers=num_workers):
-            self._update(batches)
-            self._report(self.step)
-            if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.updates:
-                self._save()
+        with _products(self._config.precision):
+            for batches in mixture.loader(range(self.step, until), parts, whole, num_workers=num_workers):
+                self._update(batches)
+                self._report(self.step)
+                if self.step % self._config.checkpoint_every == 0 or self.step == until < self._config.updates:
+                    self._save()
 
     def log(self, line: Mapping[str, float]) -> None:
         """Write numbers of the last update."""
@@ -228,7 +229,7 @@ class _Training:
         self._optimizer.zero_grad(set_to_none=True)
         means: dict[str, torch.Tensor] = {}
         for batch in batches:
-            half = ranks.device.type == "cuda" and config.precision == "bf16"
+            half = ranks.device.type == "cuda" and config.precision != "fp32"
             with torch.autocast("cuda", torch.bfloat16) if half else nullcontext():
                 values = self._network.loss(moved(batch, ranks.device))
             (values["loss"] * (batch.weight / whole)).backward()
@@ -274,6 +275,18 @@ class _Training:
         }
         if self._ranks.leads:
             save_state(self._artifact.folder / CHECKPOINT, state)
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Within it, a CPU multiplies in this precision. Where it has no instructions for bfloat16, that is fp32."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "bf16":
+        torch.set_float32_matmul_precision("medium")  # factors are rounded to bfloat16, sums are fp32
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _num_workers(device: torch.device) -> int:

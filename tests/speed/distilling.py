@@ -35,7 +35,10 @@ _MATRIX, _PRODUCTS = 2048, 8  # the probe's: rows and columns, and how often
 
 
 def cases() -> list[Case]:
-    """``nano`` against its peer; ``mini`` and Gato's smallest against the peak, whose windows are as long as theirs."""
+    """``nano`` against its peer; ``mini`` and Gato's smallest, whose windows are as long as theirs, against the peak.
+
+    And products in bfloat16 against those in fp32, where the processor has them.
+    """
     found = [
         Case(
             "distill",
@@ -59,6 +62,10 @@ def cases() -> list[Case]:
                 quick=model == "mini",
             )
         )
+    for model, updates, reach in (("nano", _UPDATES, 1.2), ("mini", 6, 1.5)):
+        arms = [(_distilled, model, 64, updates, codec_of(), precision) for precision in ("bf16", "fp32")]
+        case = f"{HALF_CHEETAH}, {model}, products in bf16"
+        found.append(Case("distill", case, "products in fp32", reach, functools.partial(_crews, *arms)))
     return found
 
 
@@ -72,12 +79,13 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
     return made[0].rate, made[1].rate
 
 
-def _distilled(model: str, windows: int, updates: int, codec: CodecConfig) -> Measurement:
+def _distilled(model: str, windows: int, updates: int, codec: CodecConfig, precision: str = "auto") -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
     config = model_of(model)
     settings = DistillConfig(
         updates=updates,
         device="cpu",
+        precision=precision,
         batch_size=windows,
         sequence_length=config.context_length,
         checkpoint_every=10 * updates,

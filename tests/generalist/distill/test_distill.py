@@ -87,8 +87,9 @@ def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(
     assert min(returns["toy/target"]) > -20 * 0.1  # 20 steps, within a twentieth of each bound
 
 
-def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path, monkeypatch):
-    undisturbed = run(recordings, tmp_path / "undisturbed")
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path, monkeypatch, precision):
+    undisturbed = run(recordings, tmp_path / "undisturbed", precision=precision)
     weights = load_network(undisturbed.folder).state_dict()
     lines = [line["distill/loss"] for line in read_log(undisturbed.folder / "log.jsonl")]
 
@@ -103,12 +104,25 @@ def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path,
 
     monkeypatch.setattr(module, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(recordings, tmp_path / "killed")
-    resumed = run(recordings, tmp_path / "killed")
+        run(recordings, tmp_path / "killed", precision=precision)
+    resumed = run(recordings, tmp_path / "killed", precision=precision)
     assert calls == [*range(17), *range(10, 30)]  # killed in update 16, the last checkpoint is 10
     for name, values in load_network(resumed.folder).state_dict().items():
         assert torch.equal(values, weights[name]), name
     assert [line["distill/loss"] for line in read_log(resumed.folder / "log.jsonl")] == lines
+
+
+@pytest.mark.parametrize("precision, products", [("auto", "highest"), ("fp32", "highest"), ("bf16", "medium")])
+def test_products_have_their_precision_while_a_network_learns(recordings, tmp_path, monkeypatch, precision, products):
+    seen, original = set(), torch.optim.AdamW.step  # after the backward pass
+
+    def step(self, *arguments, **settings):
+        seen.add(torch.get_float32_matmul_precision())
+        return original(self, *arguments, **settings)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(recordings, tmp_path, precision=precision)
+    assert seen == {products} and torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(recordings, tmp_path, monkeypatch):
