@@ -1,11 +1,13 @@
 import itertools
 
 import pytest
+import torch
 
 from benchmarks.base.csv_rows import read_csv, to_csv
 from tests.speed.__main__ import TABLE, all_cases, keep
 from tests.speed.cases import Case, Measured, measure, timed
 from tests.speed.check import check
+from tests.speed.roofline import Machine, Traffic
 
 
 def case(ours=(6.0,), theirs=(2.0,), name="toy", **settings):
@@ -86,3 +88,23 @@ def test_ci_measures_some_cases_of_every_stage_that_needs_no_peer():
     quick = [case for case in all_cases() if case.quick]
     stages = "decode distill evaluate grow read record start think"
     assert {case.stage for case in quick} == set(stages.split())
+
+
+@pytest.mark.parametrize(
+    "work, calls, flops, moved",
+    [
+        (lambda values: values @ values, 1, 2e6, 120_000),
+        (lambda values: values.add_(1), 1, 0, 80_000),
+        (lambda values: values.view(-1), 1, 0, 0),  # nothing is moved
+        (lambda values: values.index_select(0, torch.arange(3)), 2, 0, 24 + 2 * 1200),  # three rows of a hundred
+        (lambda values: torch.nn.functional.linear(values, values), 2, 2e6, 120_000),  # and a view
+    ],
+)
+@pytest.mark.parametrize("inference", [False, True])
+def test_the_floor_counts_calls_arithmetic_and_bytes(work, calls, flops, moved, inference):
+    machine = Machine(flops=1e9, bytes_moved={1 << size: 1e8 for size in range(18, 29, 2)}, call_seconds=1e-6)
+    values = torch.zeros(100, 100)
+    with torch.inference_mode(inference), Traffic(machine) as traffic:
+        work(values)
+    assert (traffic.calls, traffic.flops, traffic.moved) == (calls, flops, moved)
+    assert traffic.floor == pytest.approx(max(flops / 1e9, moved / 1e8), rel=0.1)

@@ -16,7 +16,7 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-_CPU_ATTENTION: dict[Any, Any] = {
+CPU_ATTENTION: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }  # torch's own table has the formulas (they take shapes), but not these two operators
@@ -29,7 +29,7 @@ def parameter_count(module: nn.Module) -> int:
 
 def count_flops(call: Callable[[], Any]) -> int:
     """Floating-point operations of one call, including backward passes in it."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
         call()
     return counter.get_total_flops()
 

@@ -183,6 +183,21 @@ def speed(results: Path) -> str:
     return "\n".join(lines)
 
 
+def roofline(results: Path) -> str:
+    """How far stages are from the machine's limits."""
+    with (results / "speed" / "roofline.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        "| stage | time | arithmetic at peak | with what is moved | calls | time at the limits |",
+        "| :-- | --: | --: | --: | --: | --: |",
+    ]
+    for row in rows:
+        times = " | ".join(f"{1000 * float(row[name]):.3g} ms" for name in ("seconds", "arithmetic", "floor"))
+        calls = f"{row['calls']}: {1000 * float(row['call_floor']):.2g} ms"
+        lines.append(f"| {row['stage']} | {times} | {calls} | {100 * float(row['of_floor']):.0f} % |")
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
     "headline": headline,
     "scores": scores,
@@ -190,6 +205,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "ablation": ablation,
     "ida": ida,
     "speed": speed,
+    "roofline": roofline,
     "leaderboard": leaderboard,
 }
 """Generated parts by the name in their marker; further words of the marker are arguments."""
