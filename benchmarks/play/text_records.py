@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import Image
 
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import read_json, write_json
@@ -107,6 +106,8 @@ def read_images(folder: Path) -> Images:
 
 
 def _png(image: np.ndarray) -> str:
+    from PIL import Image  # here: most commands draw nothing
+
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

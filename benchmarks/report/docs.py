@@ -192,8 +192,13 @@ def roofline(results: Path) -> str:
         "| :-- | --: | --: | --: | --: | --: |",
     ]
     for row in rows:
-        times = " | ".join(f"{1000 * float(row[name]):.3g} ms" for name in ("seconds", "arithmetic", "floor"))
-        calls = f"{row['calls']}: {1000 * float(row['call_floor']):.2g} ms"
+        seconds, arithmetic, floor, calls = (
+            f"{1000 * float(row[name]):#.2g} ms".replace(". ", " ")
+            if float(row[name]) < 0.1
+            else f"{float(row[name]):.2f} s"
+            for name in ("seconds", "arithmetic", "floor", "call_floor")
+        )
+        times, calls = f"{seconds} | {arithmetic} | {floor}", f"{row['calls']}: {calls}"
         lines.append(f"| {row['stage']} | {times} | {calls} | {100 * float(row['of_floor']):.0f} % |")
     return "\n".join(lines)
 

@@ -290,12 +290,18 @@ def chart(rows: list[Row], machine: Machine) -> dict[str, Any]:
         "scale": {"type": "log", "domain": [0.05, 200]},
         "title": "floating-point operations per byte moved",
     }
-    y = {"field": "gigaflops", "type": "quantitative", "scale": {"type": "log"}, "title": "10⁹ operations per second"}
+    y = {
+        "field": "gigaflops",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "title": "billion operations per second",
+    }
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "width": 560,
         "height": 360,
         "background": "white",
+        "config": {"axis": {"gridOpacity": 0.3}},
         "layer": [
             {
                 "data": {"values": roofs},
@@ -305,7 +311,11 @@ def chart(rows: list[Row], machine: Machine) -> dict[str, Any]:
             {
                 "data": {"values": points},
                 "mark": {"type": "point", "filled": True, "size": 90},
-                "encoding": {"x": x, "y": y, "color": {"field": "stage", "type": "nominal", "sort": None}},
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "color": {"field": "stage", "type": "nominal", "sort": None, "legend": {"labelLimit": 0}},
+                },
             },
         ],
     }

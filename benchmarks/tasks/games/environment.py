@@ -23,7 +23,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
-from PIL import Image, ImageDraw
 
 from benchmarks.tasks.games.boards import SHAPE, Board, after
 from benchmarks.tasks.games.opponents import make_opponent
@@ -158,6 +157,8 @@ class BoardGame(gym.Env):
         }
 
     def _draw(self) -> np.ndarray:
+        from PIL import Image, ImageDraw  # here: most commands draw nothing
+
         background, lines, *players = _COLORS
         pieces = self.board.pieces(self.state)
         _, rows, columns = pieces.shape

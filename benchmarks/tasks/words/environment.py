@@ -5,7 +5,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from PIL import Image, ImageDraw
 
 from benchmarks.base.seeds import is_test
 from benchmarks.tasks.words.items import SIDE, Item, Source, check_item
@@ -104,6 +103,8 @@ class Writing(gym.Env):
         """The image, the prompt and the answer, ``(height, width, 3)`` uint8; None without ``rgb_array``."""
         if self.render_mode != "rgb_array":
             return None
+        from PIL import Image, ImageDraw  # here: most commands draw nothing
+
         top = 2 * SIDE if self.item.image is not None else 0
         lines = [*_folded(self.item.prompt), "", *_folded(f"> {self.answer}")]
         room = (self.source.longest_prompt + self.source.longest_answer) // _COLUMNS + 5
