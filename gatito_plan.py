@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _DISTILL, _COMMAND = "distill", "command"
 # Of a job, beside its work: assumed. `python -m tests.benchmarks.runs.engines.measure` measures it on a quiet machine.
-_SECONDS_BESIDE = {"local": 0.2, "ray": 0.3, "slurm": 4.0}
+_SECONDS_BESIDE = {"local": 0.2, "ray": 0.2, "slurm": 2.0}
 _START_SECONDS = 6.0  # until the first processes have imported torch
 _DISK = {
     "expert": "experts/{name}",
