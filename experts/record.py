@@ -13,7 +13,8 @@ from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose
 from benchmarks.base.settings import check_settings, decisive, setting
-from benchmarks.play.policy import EpisodeMixture, Noisy, Policy, RandomPolicy
+from benchmarks.play.mixture import EpisodeMixture
+from benchmarks.play.policy import Noisy, Policy, RandomPolicy
 from benchmarks.play.recording import Player, RecordingJob, Shard, finish, record
 from benchmarks.play.trajectories import shard_folder, verify_shard, write_shard
 from benchmarks.runs.parallel import Job, Report, run_jobs

@@ -40,6 +40,20 @@ class PolicyInput:
     envs: Sequence[gym.Env]
     action_masks: np.ndarray | None = None
 
+    def where(self, chosen: np.ndarray) -> "PolicyInput":
+        """Some of the rows; ``chosen``: shape ``(rows,)`` bool."""
+        rows = np.flatnonzero(chosen).tolist()
+        return PolicyInput(
+            self.task,
+            self.observations[rows],
+            self.env_ids[rows],
+            self.episode_start[rows],
+            self.rewards[rows],
+            [self.rngs[row] for row in rows],
+            [self.envs[row] for row in rows],
+            None if self.action_masks is None else self.action_masks[rows],
+        )
+
     def action_mask(self, row: int) -> np.ndarray | None:
         """Which actions are legal in this row, ``(actions,)`` bool; None if all are."""
         return None if self.action_masks is None else self.action_masks[row]
@@ -204,54 +218,6 @@ class Noisy(Policy):
         return replace(decision, actions=actions)
 
 
-class EpisodeMixture(Policy):
-    """Two policies of one task, one of which plays an episode, drawn at its start; labels are that one's."""
-
-    def __init__(self, first: Policy, second: Policy, share: float) -> None:
-        """Args: two policies with distributions of one kind, and the probability of the second."""
-        self._policies, self._share = (first, second), share
-        self.name = first.name
-        self.distribution_kind = first.distribution_kind
-
-    def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
-        """Memory of both, and whether the second plays each environment's episode."""
-        return [policy.initial_state(num_envs) for policy in self._policies], np.zeros(num_envs, bool)
-
-    def act(self, inputs: Sequence[PolicyInput], state: Any) -> tuple[list[PolicyOutput], Any]:  # noqa: ANN401
-        """Each row's policy decides; both are asked, so that memory of an episode is whole."""
-        memories, second_plays = state
-        for rows in inputs:
-            for env_id, start, rng in zip(rows.env_ids, rows.episode_start, rows.rngs, strict=True):
-                if start:
-                    second_plays[env_id] = rng.random() < self._share
-        (first, memory), (second, other) = (
-            policy.act(inputs, memory) for policy, memory in zip(self._policies, memories, strict=True)
-        )
-        outputs = []
-        for rows, one, two in zip(inputs, first, second, strict=True):
-            chosen = second_plays[rows.env_ids]
-            outputs.append(
-                PolicyOutput(
-                    _select(chosen, two.actions, one.actions),
-                    _select(chosen, two.labels, one.labels),
-                    None
-                    if one.distributions is None or two.distributions is None
-                    else _select(chosen, two.distributions, one.distributions),
-                    truncated_by_policy=_select(chosen, _abandoned(two, len(chosen)), _abandoned(one, len(chosen))),
-                )
-            )
-        return outputs, ([memory, other], second_plays)
-
-    def inference_cost(self) -> dict[str, float]:
-        """The sum of both."""
-        return total_cost([policy.inference_cost() for policy in self._policies])
-
-    def close(self) -> None:
-        """Close both."""
-        for policy in self._policies:
-            policy.close()
-
-
 class TeacherLabelled(Policy):
     """A learner acts, and a teacher labels every step (DAgger: Ross et al. 2011, arXiv:1011.0686).
 
@@ -298,15 +264,6 @@ def total_cost(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {
         name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(key for part in parts for key in part)
     }
-
-
-def _select(chosen: np.ndarray, two: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """Rows of ``two`` where chosen, of ``one`` elsewhere."""
-    return np.where(chosen.reshape(-1, *[1] * (np.ndim(one) - 1)), two, one)
-
-
-def _abandoned(output: PolicyOutput, rows: int) -> np.ndarray:
-    return np.zeros(rows, bool) if output.truncated_by_policy is None else output.truncated_by_policy
 
 
 def stack_masks(masks: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -8,7 +8,6 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
 from benchmarks.play import policy as policy_module
 from benchmarks.play.policy import (
-    EpisodeMixture,
     Noisy,
     Policy,
     PolicyInput,
@@ -20,7 +19,6 @@ from benchmarks.play.policy import (
     stack_masks,
     total_cost,
 )
-from benchmarks.play.rollout import rollout
 from tests.conftest import make_task
 
 COUNTER, TARGET = make_task(), make_task("tests.environments:Target-v0")
@@ -224,60 +222,3 @@ def test_masks_of_environments_are_stacked_or_there_is_none():
     assert stack_masks([np.array([1, 0]), np.array([0, 1])]).tolist() == [[1, 0], [0, 1]]
     partly = stack_masks([np.array([True, False]), None])
     assert partly.tolist() == [[True, False], [True, True]] and partly.dtype == bool
-
-
-class Numbered(RandomPolicy):
-    """Always the same action, with its number as distribution."""
-
-    def __init__(self, action):
-        self.action = action
-        self.distribution_kind = {"toy/counter": "logits"}
-
-    def act(self, inputs, state):
-        actions = [np.full(len(rows.observations), self.action) for rows in inputs]
-        return [PolicyOutput(chosen, chosen, np.full((len(chosen), 3), self.action)) for chosen in actions], state
-
-
-@pytest.mark.parametrize("num_envs", [1, 5])
-def test_a_mixture_samples_one_policy_per_episode(num_envs):
-    policy = EpisodeMixture(Numbered(0), Numbered(2), 0.25)
-    task = make_task(kwargs={"length": 4})
-    episodes = list(rollout(policy, {task: range(200)}, envs_per_task=num_envs, keep_steps=True))
-    for episode in episodes:
-        assert len(set(episode.steps["actions"])) == 1
-        assert (episode.steps["labels"] == episode.steps["actions"]).all()
-        assert (episode.steps["distributions"] == episode.steps["actions"][:, None]).all()
-    second = {episode.seed for episode in episodes if episode.steps["actions"][0] == 2}
-    assert 35 <= len(second) <= 65
-    alone = list(rollout(policy, {task: [min(second)]}, keep_steps=True))  # sampled from the episode's own stream
-    assert alone[0].steps["actions"][0] == 2
-
-
-def test_a_mixture_asks_both_policies_and_says_what_the_chosen_one_says():
-    first, second = Fixed(1, "first", cost={"decisions": 1}), Fixed(2, "second", stops_at=1, cost={"decisions": 2})
-    policy = EpisodeMixture(first, second, 0.5)
-    assert (policy.name, policy.distribution_kind) == ("first", first.distribution_kind)
-    state, envs = policy.initial_state(20), range(20)
-    [begun], state = policy.act([given(envs=envs, start=True)], state)
-    [later], state = policy.act([given(envs=envs, step=1)], state)
-    assert set(begun.actions) == {1, 2} and later.actions.tolist() == begun.actions.tolist()
-    assert later.truncated_by_policy.dtype == bool
-    assert later.truncated_by_policy.tolist() == (later.actions == 2).tolist() and not begun.truncated_by_policy.any()
-    for asked in first, second:
-        assert [memory for _, memory in asked.seen] == [{"envs": 20, "calls": calls} for calls in (0, 1)]
-    assert policy.inference_cost() == {"decisions": 3}
-    policy.close()
-    assert first.closed and second.closed
-
-
-def test_a_mixture_has_distributions_if_both_have_and_never_ends_an_episode_by_itself():
-    class Plain(Fixed):
-        def act(self, inputs, state):
-            [output], state = super().act(inputs, state)
-            return [PolicyOutput(output.actions, output.labels)], state
-
-    for policies in (Fixed(), Plain()), (Plain(), Fixed()):
-        mixture = EpisodeMixture(*policies, 0.5)
-        [output], _ = mixture.act([given(envs=range(9), start=True)], mixture.initial_state(9))
-        assert output.distributions is None
-        assert output.truncated_by_policy.dtype == bool and not output.truncated_by_policy.any()
