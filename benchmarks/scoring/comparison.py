@@ -215,10 +215,9 @@ def _method(folder: Path) -> dict[str, Any]:
     if renamed := first_old_key(config):
         raise GatitoError(f"{folder / CONFIG} is from an earlier version: {renamed} Run it again with name=NAME.")
     execution = tuple(f"{name}." for name in _EXECUTION)
-    # A setting that was added after a run is missing from its file; if its default is null, nothing has changed.
-    return {
-        key: value for key, value in _flat(config).items() if value is not None and not f"{key}.".startswith(execution)
-    }
+    # A setting that was added after a run is missing from its file; new ones are off by default, so what is off is left
+    # out: null, false, 0 and what is empty.
+    return {key: value for key, value in _flat(config).items() if value and not f"{key}.".startswith(execution)}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -246,4 +245,9 @@ def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _label_texts(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
-    return [", ".join(f"{key}={config.get(key, config.get(f'{key}.name'))}" for key in keys) for config in configs]
+    def value(config: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401
+        other = next((other[key] for other in configs if key in other), None)
+        off = type(other)() if isinstance(other, int | float) else None  # what is off was left out
+        return config.get(key, config.get(f"{key}.name", off))
+
+    return [", ".join(f"{key}={value(config, key)}" for key in keys) for config in configs]

@@ -13,7 +13,7 @@ from benchmarks.tasks import full_names
 from generalist.config.ppo import MultitaskConfig
 
 LOSSES = ("kl", "nll")
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("bf16", "bf16_everywhere", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("transformer", "perceptron")
 CONTROLS: Registry[Any] = Registry(
@@ -126,9 +126,9 @@ class DistillConfig:
         0.0, "Decay of the moving average of the weights that becomes the network; 0: no average.", at_least=0, below=1
     )
     precision: str = setting(
-        "auto",
-        "Precision of matrix products. auto: bf16 on GPUs, fp32 on CPUs; bf16: also on CPUs that have it, which is "
-        "faster, the more so the larger the network is.",
+        "bf16",
+        "Precision of matrix products. bf16: bfloat16 on GPUs, fp32 on CPUs; bf16_everywhere: bfloat16 on CPUs that "
+        "have it, too, which is faster, the more so the larger the network is.",
         choices=PRECISIONS,
     )
     device: str = setting(

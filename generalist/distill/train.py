@@ -281,7 +281,7 @@ class _Training:
 def _products(precision: str) -> Iterator[None]:
     """Within it, a CPU multiplies in this precision. Where it has no instructions for bfloat16, that is fp32."""
     before = torch.get_float32_matmul_precision()
-    if precision == "bf16":
+    if precision == "bf16_everywhere":
         torch.set_float32_matmul_precision("medium")  # factors are rounded to bfloat16, sums are fp32
     try:
         yield

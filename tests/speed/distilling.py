@@ -63,7 +63,7 @@ def cases() -> list[Case]:
             )
         )
     for model, updates, reach in (("nano", _UPDATES, 1.2), ("mini", 6, 1.5)):
-        arms = [(_distilled, model, 64, updates, codec_of(), precision) for precision in ("bf16", "fp32")]
+        arms = [(_distilled, model, 64, updates, codec_of(), precision) for precision in ("bf16_everywhere", "fp32")]
         case = f"{HALF_CHEETAH}, {model}, products in bf16"
         found.append(Case("distill", case, "products in fp32", reach, functools.partial(_crews, *arms)))
     return found
@@ -79,7 +79,7 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
     return made[0].rate, made[1].rate
 
 
-def _distilled(model: str, windows: int, updates: int, codec: CodecConfig, precision: str = "auto") -> Measurement:
+def _distilled(model: str, windows: int, updates: int, codec: CodecConfig, precision: str = "bf16") -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
     config = model_of(model)
     settings = DistillConfig(

@@ -67,7 +67,7 @@ def test_runs_are_grouped_by_everything_but_the_training_seed(tmp_path):
     nano = [write_run(tmp_path / f"nano{seed}", seed) for seed in (0, 1)]
     mini = [write_run(tmp_path / f"mini{seed}", seed, config=MINI) for seed in (0, 1, 2)]
     alone = write_run(tmp_path / "alone", config={"distill": {"updates": 11}})
-    older = write_run(tmp_path / "older", 2, config={"a_new_setting": None})
+    older = write_run(tmp_path / "older", 2, config={"new": None, "flag": False, "share": 0.0, "tasks": {}, "more": []})
     mixed = [mini[0], nano[0], alone, mini[1], nano[1], older, mini[2]]
     assert seeds_of_one_configuration(mixed) == [mini, [*nano, older]]
 
@@ -98,7 +98,9 @@ def test_training_seeds_of_one_configuration_are_pooled(tmp_path):
         ([{}, MINI], ["model=nano", "model=mini"]),
         ([{}, {"model": PRESETS["nano"] | {"width": 64}}], ["model.width=128", "model.width=64"]),
         ([{}, {"distill": {"updates": 11, "weights": {}}}], ["distill.updates=10", "distill.updates=11"]),
-        ([{}, MINI | {"more": 1}], ["more=None, model=nano", "more=1, model=mini"]),
+        ([{}, MINI | {"more": 1}], ["more=0, model=nano", "more=1, model=mini"]),
+        ([{"distill": {"ema": 0.0}}, {"distill": {"ema": 0.5}}], ["distill.ema=0.0", "distill.ema=0.5"]),
+        ([{}, {"distill": {"ema": 0.0, "updates": 11}}], ["distill.updates=10", "distill.updates=11"]),
         (
             [{"controls": {"clone": PRESETS["nano"]}}, {"controls": {"clone": PRESETS["mini"]}}],
             ["controls.clone=nano", "controls.clone=mini"],

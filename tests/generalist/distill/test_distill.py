@@ -87,7 +87,7 @@ def test_the_network_learns_discrete_and_continuous_actions_in_the_same_weights(
     assert min(returns["toy/target"]) > -20 * 0.1  # 20 steps, within a twentieth of each bound
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16"])
+@pytest.mark.parametrize("precision", ["bf16", "bf16_everywhere"])
 def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path, monkeypatch, precision):
     undisturbed = run(recordings, tmp_path / "undisturbed", precision=precision)
     weights = load_network(undisturbed.folder).state_dict()
@@ -112,7 +112,9 @@ def test_a_killed_distillation_resumes_to_the_same_weights(recordings, tmp_path,
     assert [line["distill/loss"] for line in read_log(resumed.folder / "log.jsonl")] == lines
 
 
-@pytest.mark.parametrize("precision, products", [("auto", "highest"), ("fp32", "highest"), ("bf16", "medium")])
+@pytest.mark.parametrize(
+    "precision, products", [("bf16", "highest"), ("fp32", "highest"), ("bf16_everywhere", "medium")]
+)
 def test_products_have_their_precision_while_a_network_learns(recordings, tmp_path, monkeypatch, precision, products):
     seen, original = set(), torch.optim.AdamW.step  # after the backward pass
 
