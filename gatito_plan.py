@@ -244,6 +244,8 @@ def _time(seconds: float) -> str:
 
 
 def _size(count: float) -> str:
+    if count >= 1e11:
+        return f"{count / 1e9:.0f} GB"
     return f"{count / 1e9:.2g} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count else "-"
 
 

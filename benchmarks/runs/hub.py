@@ -4,6 +4,7 @@ A repository of gatito's holds ``gatito.json``, which names its kind and the sha
 it names are fetched, only formats that cannot run code, and none is used before its checksum is verified.
 """
 
+import logging
 import re
 import shutil
 import tempfile
@@ -74,7 +75,7 @@ def fetch(repository: str, kind: str, runs_folder: Path) -> tuple[str, Path]:
     """
     key = f"{'experts' if kind == 'experts' else 'generalist'}=hub:{repository}"
     if not _REPOSITORY.fullmatch(repository):
-        raise FatalError(f"{key}: a repository is OWNER/NAME, or OWNER/NAME@REVISION.")
+        raise FatalError(f"{key} is no repository: write OWNER/NAME, or OWNER/NAME@REVISION.")
     name, _, wanted = repository.partition("@")
     root = runs_folder / FOLDER / name
     pins = read_json(root / _PINS, dict) if (root / _PINS).exists() else {}
@@ -142,18 +143,21 @@ def check_push(config: HubConfig) -> None:
     Raises:
         FatalError: if there is no token, or the repository holds something else.
     """
+    if config.repo is None or not _REPOSITORY.fullmatch(config.repo) or "@" in config.repo:
+        instead = "" if config.repo is None else f", not {config.repo}"
+        raise FatalError(f"stages=[push] needs a repository: hub.repo=OWNER/NAME{instead}.")
+    api = _api()
     from huggingface_hub import get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    if config.repo is None or not _REPOSITORY.fullmatch(config.repo) or "@" in config.repo:
-        raise FatalError(f"stages=[push] needs a repository: hub.repo=OWNER/NAME, not {config.repo}.")
     if not get_token():
         raise FatalError("stages=[push] needs a token of the Hugging Face Hub: set HF_TOKEN, or run hf auth login.")
     with _one_line(f"hub.repo={config.repo} cannot be read", "check its name, your token and your network"):
         try:
-            files = set(_api().list_repo_files(config.repo, repo_type=_type(config.what)))
+            found = api.repo_info(config.repo, repo_type=_type(config.what))  # list_repo_files tries for half a minute
         except RepositoryNotFoundError:
             return  # it will be made
+        files = {each.rfilename for each in found.siblings or ()}
         others = sorted(files - set(_BESIDE))
         if others and DESCRIPTION not in files:
             raise FatalError(
@@ -162,7 +166,7 @@ def check_push(config: HubConfig) -> None:
             )
         if DESCRIPTION in files:
             with tempfile.TemporaryDirectory() as place:
-                _api().hf_hub_download(config.repo, DESCRIPTION, repo_type=_type(config.what), local_dir=place)
+                api.hf_hub_download(config.repo, DESCRIPTION, repo_type=_type(config.what), local_dir=place)
                 kind = read_json(Path(place) / DESCRIPTION, {"kind": str}, "Give another repository.")["kind"]
             if kind != config.what:
                 raise FatalError(
@@ -218,6 +222,8 @@ def _api() -> Any:  # noqa: ANN401
     except ImportError:
         raise FatalError("the Hub needs the package huggingface_hub: pip install 'gatito[hub]'.") from None
     disable_progress_bars()
+    for client in _NETWORK:
+        logging.getLogger(client).setLevel(logging.CRITICAL)  # what fails is said in one line
     return HfApi(library_name="gatito")
 
 

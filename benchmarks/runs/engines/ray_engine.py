@@ -151,7 +151,8 @@ def _connect(config: EngineConfig, workers: int | None) -> Any:  # noqa: ANN401
     try:
         if config.address is None:
             slots = {"num_cpus": workers * config.cpus} if workers else {}
-            ray.init(**slots, object_store_memory=_OBJECT_STORE_BYTES, include_dashboard=False, **_silent())
+            # Without an address, it would join a cluster that runs here.
+            ray.init("local", **slots, object_store_memory=_OBJECT_STORE_BYTES, include_dashboard=False, **_silent())
         else:
             _knock(config.address)
             ray.init(address=config.address, **_silent())

@@ -259,6 +259,7 @@ def _ask(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise FatalError(
-            f"Slurm does not answer ({text_of(done.stderr.strip())[:200]}): ask the cluster's administrator."
+            f"Slurm does not answer ({text_of(done.stderr.strip())[:200]}): start gatito on a login node, or set "
+            "engine=local."
         )
     return done.stdout

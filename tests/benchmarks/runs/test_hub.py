@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import sys
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_what_is_no_gatito_repository_gets_one_line(hub, staged, tmp_path):
         (NAME, "generalist", "^generalist=hub:someone/tiny holds experts, not a gatito generalist"),
         ("someone/absent", "experts", "^experts=hub:someone/absent cannot be fetched .*check its name"),
         (f"{NAME}@v9", "experts", "cannot be fetched"),
-        ("tiny", "experts", "a repository is OWNER/NAME"),
+        ("tiny", "experts", "is no repository: write OWNER/NAME"),
     ):
         with pytest.raises(FatalError, match=line):
             fetch(name, kind, tmp_path / "runs")
@@ -122,7 +123,7 @@ def test_a_push_that_cannot_work_gets_one_line_before_anything_is_sent(hub, stag
     for config, line in (
         (HubConfig(repo="someone/else"), r"^hub.repo=someone/else holds something else \(config.json\)"),
         (HubConfig(repo=NAME, what="experts"), f"^hub.repo={NAME} holds generalist, not experts"),
-        (HubConfig(), "needs a repository: hub.repo=OWNER/NAME"),
+        (HubConfig(), "needs a repository: hub.repo=OWNER/NAME.$"),
     ):
         with pytest.raises(FatalError, match=line):
             check_push(config)
@@ -135,12 +136,22 @@ def test_a_push_that_cannot_work_gets_one_line_before_anything_is_sent(hub, stag
     assert hub.revisions == before
 
 
-def test_without_a_network_there_is_one_line(tmp_path, monkeypatch):
+def test_without_a_network_there_is_one_line(tmp_path, monkeypatch, caplog):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
     with pytest.raises(FatalError, match=f"^generalist=hub:{NAME} cannot be fetched .*your network"):
         fetch(NAME, "generalist", tmp_path / "runs")
+    with pytest.raises(FatalError, match=f"^hub.repo={NAME} cannot be read .*your network"):
+        check_push(HubConfig(repo=NAME))
+    assert not caplog.records  # the client's own log would be printed
+
+
+def test_without_the_client_there_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(FatalError, match=r"the Hub needs the package huggingface_hub: pip install 'gatito\[hub\]'"):
+        check_push(HubConfig(repo=NAME))
 
 
 def test_hub_words_choose_what_is_released():

@@ -24,6 +24,13 @@ def test_no_ray_cluster_at_the_address_gets_one_line_within_seconds(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fresh_ray_cluster_joins_no_other_one(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'gatito[ray]'")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # as where a cluster runs already
+    with open_engine(EngineConfig("ray"), tmp_path / "run", 1):
+        assert sum(node["Resources"].get("CPU", 0) for node in ray.nodes()) == 1
+
+
 def test_no_slurm_here_gets_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda command: None)
     with pytest.raises(FatalError, match="there is no sinfo here: start gatito on a login node"):
