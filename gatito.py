@@ -25,7 +25,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.base import console
 from benchmarks.base.artifacts import Artifact
-from benchmarks.base.errors import GatitoError
 from benchmarks.base.plugins import installed_plugins, load_plugins
 from benchmarks.base.project import CONF, DATA
 from benchmarks.base.settings import values_quoted, words_as_lists
@@ -124,13 +123,15 @@ def run_one(composed: DictConfig) -> None:
         config = read_config(composed)
         load_plugins([*installed_plugins(), *config.plugins])
         config.name_tasks_in_full()
+        first = not int(os.environ.get("RANK", "0"))
+        if first:
+            config.check()
         use_hub(config)
         preset = f"{config.suite.name}-{config.model.name}-seed{config.seed}"
         words = hydra_config.job.override_dirname.split(",")  # engines and agents change nothing that a run makes
         overridden = ",".join(word for word in words if not word.lstrip("+").startswith(("agents.", "engine", "hub.")))
         folder = Path(config.runs_folder) / run_name(preset, overridden, config.name, sweeping=sweeping)
-        if not int(os.environ.get("RANK", "0")):
-            _check(config)
+        if first:
             needed = any(STAGES[name].of_run for name in config.stages)
             with lock(folder, needed=needed), running_on(config.engine, folder, config.workers, config.stages):
                 _run_stages(config, folder)
@@ -241,7 +242,7 @@ _OF_RESULTS: dict[str, Callable[[Config], None]] = {
     "compare": lambda config: report_named(config.runs, Path(config.runs_folder), config.name, config.tracking),
     "verify": lambda config: verify_runs(config.runs, Path(config.runs_folder)),
 }
-"""Stages that read results folders, and nothing of the run."""
+"""The stages that read results folders."""
 
 
 def _save_workspace(plan: Plan) -> None:
@@ -279,13 +280,6 @@ def _describe(plan: Plan) -> None:
     hydra_config = HydraConfig.get()
     folders = [str(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
     plan.run.describe(OmegaConf.to_yaml(OmegaConf.structured(plan.config)), hydra_config.overrides.task, folders)
-
-
-def _check(config: Config) -> None:
-    """Reject settings that cannot work before any work is done, so that a typing error costs no time."""
-    config.check()
-    for name in () if config.runs else _OF_RESULTS.keys() & set(config.stages):
-        raise GatitoError(f"stages=[{name}] needs runs to {name}: runs=[A,B], names or patterns below runs_folder.")
 
 
 def main() -> None:

@@ -119,6 +119,11 @@ class Config:
             GatitoError: one line that names the setting.
         """
         check_stages(self.stages)
+        for name in self.stages:
+            if STAGES[name].of_results and not self.runs:
+                raise GatitoError(
+                    f"stages=[{name}] needs runs to {name}: runs=[A,B], names or patterns below runs_folder."
+                )
         check_settings("", self)
         checks.check_settings(self, self.task_names)
         for group in (self.experts, self.record, self.evaluate):

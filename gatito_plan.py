@@ -203,7 +203,7 @@ def show_plan(plan: "Plan") -> None:
         cells = [stage.name, str(len(stage.jobs)), _time(longest), _time(sum(stage.job_seconds)), _time(wall)]
         rows.append([*cells, _size(memory), _size(stage.disk)])
     jobs = [seconds for stage in stages for seconds in stage.job_seconds]
-    memory = max(stage.memory(run.workers if config.engine.name == "local" else 1) for stage in stages)
+    memory = max(stage.memory(run.workers) for stage in stages)
     cells = ["all", str(len(jobs)), _time(max(jobs, default=0)), _time(sum(jobs)), _time(sum(walls) + _START_SECONDS)]
     rows.append([*cells, _size(memory), _size(sum(stage.disk for stage in stages))])
     columns = ["stage", "jobs", "longest job", "work", "wall time", "memory", "disk"]

@@ -64,3 +64,9 @@ def test_an_experiment_is_a_sweep_with_its_variants_in_one_table(tmp_path):
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "results" / "runs" / "ablation-classic" / "table.md").read_text()
     assert "f generalist (default)" in table and "f generalist (jat)" in table
+
+
+def test_a_sweep_of_plans_leaves_nothing(tmp_path):
+    done = gatito("-m", "seed=0,1", "stages=[plan]", "tasks=[cartpole]", "runs_folder=here", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("plan of classic") == 2, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.name != "here"]

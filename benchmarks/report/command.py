@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from benchmarks.base import console
-from benchmarks.base.interrupts import INTERRUPTED
+from benchmarks.base.interrupts import INTERRUPTED, Terminated, raise_on_sigterm
 from benchmarks.base.suite_files import name_suite_files
 from benchmarks.base.yaml_files import check_yaml_folders, config_folders
 from benchmarks.report.sweep import Sweep, SweepFolder
@@ -30,6 +30,7 @@ def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[st
         end(0)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
     SweepFolder.current = None
+    raise_on_sigterm()
     try:
         with sweep.one_line_errors():
             check_yaml_folders(config_folders(sys.argv[1:]))
@@ -38,9 +39,9 @@ def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[st
             if SweepFolder.current is not None:
                 sweep.gather(SweepFolder.current)
                 sweep.report()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         console.fail(INTERRUPTED)
-        end(130)
+        end(128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT))
     except BrokenPipeError:
         ignore_closed_output()
         end(128 + signal.SIGPIPE)

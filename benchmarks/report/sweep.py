@@ -118,6 +118,12 @@ class Sweep:
             for run in outcome["reported"]:
                 tracking = TrackingConfig(**run["tracking"])
                 self.reported.append(SweepRun(Path(run["folder"]), run["name"], run["tasks"], tracking))
+        if not self.failures and not self.reported:  # such as a sweep of plans
+            _clear(folder)
+            (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with all settings
+            with suppress(OSError):  # another sweep's folder, or a launcher's files
+                folder.rmdir()
+                folder.parent.rmdir()
 
     def report(self) -> None:
         """List failures, and report each configuration over its training seeds, and all configurations together."""
@@ -147,6 +153,14 @@ def _jobs(folder: Path) -> list[Path]:
     return [*sorted(numbered, key=lambda path: int(path.name)), *sorted(named)]
 
 
+def _clear(folder: Path) -> None:
+    """Remove the outcomes of a sweep's runs."""
+    for job in _jobs(folder):
+        (job / _OUTCOME).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something else
+            job.rmdir()
+
+
 class SweepFolder:
     """A Hydra callback, named in ``conf/config.yaml``, that remembers the folder of this process's sweep.
 
@@ -159,10 +173,7 @@ class SweepFolder:
     def on_multirun_start(self, config: Any, **_: Any) -> None:  # noqa: ANN401
         """Called by Hydra in the starting process, before the first run of the sweep."""
         SweepFolder.current = Path(config.hydra.sweep.dir).absolute()
-        for job in _jobs(SweepFolder.current):  # of an earlier sweep in this folder, which hydra.sweep.dir may name
-            (job / _OUTCOME).unlink(missing_ok=True)
-            with suppress(OSError):  # it holds something else
-                job.rmdir()
+        _clear(SweepFolder.current)  # of an earlier sweep in this folder, which hydra.sweep.dir may name
 
     def _ignore(self, **_: Any) -> None:  # noqa: ANN401
         """Do nothing: Hydra calls all methods of a callback."""

@@ -8,6 +8,7 @@ import logging
 import re
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from benchmarks.base.settings import setting
 
 DESCRIPTION = "gatito.json"
 KINDS = ("generalist", "experts", "recordings")
+_NOUNS = {"generalist": "a generalist", "experts": "experts", "recordings": "recordings"}
 FOLDER = ".hub"
 """Below the runs folder: what was fetched, as ``OWNER/NAME/REVISION``."""
 _FORMAT = 1
@@ -31,7 +33,7 @@ _CARD = "README.md"
 _BESIDE = (".gitattributes", _CARD, "LICENSE")  # files that a repository may have beside ours
 _PINS = "pins.json"
 _NETWORK = ("huggingface_hub", "httpx", "httpx2", "requests")  # versions of the client use one of them
-_WORD = re.compile(r"(generalist|experts)=hub:(.*)")
+_WORD = re.compile(r"(generalist|experts)=hub(?::(.*))?")
 
 
 @dataclass
@@ -52,7 +54,7 @@ def hub_words(arguments: Sequence[str]) -> list[str]:
     words = []
     for argument in arguments:
         found = _WORD.fullmatch(argument)
-        words += [argument] if found is None else [f"{found[1]}=released", f"{found[1]}.hub={found[2]}"]
+        words += [argument] if found is None else [f"{found[1]}=released", f"{found[1]}.hub={found[2] or ''}"]
     return words
 
 
@@ -126,7 +128,9 @@ def _read_description(folder: Path, kind: str, key: str) -> dict[str, Any]:
     shape = {"format": int, "kind": str, "files": dict}
     facts = read_json(folder / DESCRIPTION, shape, f"Remove the folder {folder} or name another revision.")
     if facts["kind"] != kind:
-        raise FatalError(f"{key} holds {facts['kind']}, not a gatito {kind}: name another one.")
+        raise FatalError(
+            f"{key} holds {_NOUNS.get(facts['kind'], 'something else')}, not {_NOUNS[kind]}: name another one."
+        )
     if facts["format"] != _FORMAT:
         raise FatalError(f"{key} has format {facts['format']}, which this version does not read: update gatito.")
     for file in facts["files"]:
@@ -169,8 +173,9 @@ def check_push(config: HubConfig) -> None:
                 api.hf_hub_download(config.repo, DESCRIPTION, repo_type=_type(config.what), local_dir=place)
                 kind = read_json(Path(place) / DESCRIPTION, {"kind": str}, "Give another repository.")["kind"]
             if kind != config.what:
+                holds = _NOUNS.get(kind, "something else")
                 raise FatalError(
-                    f"hub.repo={config.repo} holds {kind}, not {config.what}: give another repository, or "
+                    f"hub.repo={config.repo} holds {holds}, not {_NOUNS[config.what]}: give another repository, or "
                     f"hub.what={kind}."
                 )
 
@@ -238,4 +243,5 @@ def _one_line(problem: str, remedy: str) -> Iterator[None]:
         module = type(error).__module__.partition(".")[0]
         if module not in _NETWORK and not (isinstance(error, OSError) and not error.filename):
             raise
-        raise FatalError(f"{problem} ({text_of(error)[:200]}): {remedy}.") from None
+        reason = textwrap.shorten(text_of(error), 200, placeholder=" ...")
+        raise FatalError(f"{problem} ({reason}): {remedy}.") from None

@@ -27,6 +27,7 @@ class Stage:
         needs: the stages whose artifacts it reads, if the run has them.
         default: whether a run without ``stages=[…]`` includes it.
         of_run: whether it writes into one run's folder, and tasks can fail in it.
+        of_results: whether it reads results folders, named by ``runs=[…]``, and nothing of the run.
         has_jobs: whether it runs jobs on the run's engine.
         job_types: the job types of the W&B runs that it starts.
         make: the function that makes it; the entry point binds it (see :func:`bind`).
@@ -37,6 +38,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     default: bool = False
     of_run: bool = True
+    of_results: bool = False
     has_jobs: bool = False
     job_types: tuple[str, ...] = ()
     make: Callable[[Any], None] = _unbound
@@ -123,11 +125,12 @@ _ALL = (
         "gatito stages=[push] hub.repo=OWNER/NAME",
         needs=("experts", "record", "distill"),
     ),
-    Stage("compare", "report several runs together: gatito stages=[compare] runs=[A,B]", of_run=False),
+    Stage("compare", "report several runs together: gatito stages=[compare] runs=[A,B]", of_run=False, of_results=True),
     Stage(
         "verify",
         "recompute every number of results folders from their rows: gatito stages=[verify] runs=[A,results/B]",
         of_run=False,
+        of_results=True,
     ),
     Stage(
         "plan",

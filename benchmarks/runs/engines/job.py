@@ -45,7 +45,7 @@ class Outcome:
         bug: a traceback.
         death: why the job's process or node died, as far as known; may be empty.
         seconds: wall time of the call.
-        peak_bytes: largest resident memory that its process has had.
+        peak_bytes: largest resident memory of its process during the call (where the system cannot tell: ever).
     """
 
     value: Any = None

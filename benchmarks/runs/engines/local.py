@@ -17,7 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,7 @@ def _job(
     crash = _crash_file(*place).open("w", encoding="utf-8")
     faulthandler.enable(crash, all_threads=False)  # records where native code crashes; loky would print it
     start = time.monotonic()
+    _forget_peak()
     try:
         with WATCH.shown_in(_sight_file(*place)):
             outcome = Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
@@ -171,6 +172,12 @@ def _job(
     finally:
         faulthandler.disable()
         crash.close()
+
+
+def _forget_peak() -> None:
+    """Have Linux measure the largest memory anew: earlier jobs of this process may have needed more."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _crash_file(board: Path, place: int) -> Path:

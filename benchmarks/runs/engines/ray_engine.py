@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import cloudpickle
 
 from benchmarks.base.errors import FatalError, text_of
+from benchmarks.base.interrupts import Terminated, delayed_interrupts
 from benchmarks.runs.engines.job import Outcome
 from benchmarks.runs.engines.remote import Answer, Batch, Call, RemoteEngine, shared_folder
 from benchmarks.runs.engines.settings import EngineConfig
@@ -25,6 +27,8 @@ _CONNECT_SECONDS = 5.0
 _CHECK_SECONDS = 120.0
 _OBJECT_STORE_BYTES = 100_000_000  # jobs and answers are small
 _GIGABYTE = 1_000_000_000
+_HTTP2_SETTINGS = b"\0\0\0\4"  # the length of its content in three bytes, and its kind
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _HTTP2_SETTINGS + bytes(5)
 _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,13 +44,16 @@ def open_ray(config: EngineConfig, folder: Path, workers: int | None) -> Iterato
         FatalError: if there is no cluster at the address, it has other versions of Python or Ray, it has no node with
             room for a job, or a node lacks the run's folder or has other software.
     """
-    ray = _connect(config, workers)
+    ray = _import_ray()
     try:
+        with delayed_interrupts():  # a half-started Ray crashes its process; and Ray has its own answer to SIGTERM
+            _connect(ray, config, workers)
         capacity = _capacity(ray, config)
         _check_nodes(ray, folder)
         yield RayEngine(ray, config, folder, capacity)
     finally:
-        ray.shutdown()
+        with delayed_interrupts():
+            ray.shutdown()
 
 
 class RayEngine(RemoteEngine):
@@ -92,7 +99,7 @@ class _RayBatch:
         except self._ray.exceptions.RayTaskError as error:  # of gatito's own code on the worker
             return Answer(Outcome(bug=str(error)))
         except self._ray.exceptions.RayError as error:
-            return Answer(Outcome(death=f" with its worker or node ({text_of(error)[:200]})"))
+            return Answer(Outcome(death=f" with its worker or node ({_short(text_of(error))})"))
 
     def cancel(self) -> None:
         self._waiting.clear()
@@ -142,12 +149,16 @@ def _look(paths: list[str], content: bytes) -> str:
     return software.difference() or unseen(folder, working_folder)
 
 
-def _connect(config: EngineConfig, workers: int | None) -> Any:  # noqa: ANN401
+def _import_ray() -> Any:  # noqa: ANN401
     os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
     try:
         import ray
     except ImportError:
         raise FatalError("engine=ray needs the package ray: pip install 'gatito[ray]'.") from None
+    return ray
+
+
+def _connect(ray: Any, config: EngineConfig, workers: int | None) -> None:  # noqa: ANN401
     try:
         if config.address is None:
             slots = {"num_cpus": workers * config.cpus} if workers else {}
@@ -156,16 +167,21 @@ def _connect(config: EngineConfig, workers: int | None) -> Any:  # noqa: ANN401
         else:
             _knock(config.address)
             ray.init(address=config.address, **_silent())
+    except SystemExit:  # Ray's own answer to SIGTERM
+        raise Terminated from None
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
         reason = text_of(error)
         if "ersion mismatch" in reason:
-            raise FatalError(f"the Ray cluster at {config.address} has other versions: {reason[:300]}") from None
-        where = f"at {config.address}" if config.address else "can be started here"
+            raise FatalError(f"the Ray cluster at {config.address} has other versions: {_short(reason)}") from None
+        where = "can be started here" if config.address is None else f"at {config.address or repr('')}"
         raise FatalError(
-            f"no Ray cluster {where} ({reason[:200]}): start one with ray start --head, or give its address, "
+            f"no Ray cluster {where} ({_short(reason)}): start one with ray start --head, or give its address, "
             "engine.address=HOST:PORT."
         ) from None
-    return ray
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 200, placeholder=" ...")
 
 
 def _silent() -> dict[str, Any]:
@@ -173,12 +189,23 @@ def _silent() -> dict[str, Any]:
 
 
 def _knock(address: str) -> None:
-    """Fail within seconds if nobody listens there; Ray itself would try for a minute."""
+    """Fail within seconds if nobody listens there, or something else than Ray; Ray itself would try for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not address or (colon and not port.isdecimal()):
+        raise ValueError("an address is HOST:PORT or auto")
     if colon:
-        if not port.isdecimal():
-            raise ValueError("an address is HOST:PORT")
-        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), _CONNECT_SECONDS) as server:
+            if "RAY_USE_TLS" not in os.environ and not _speaks_http2(server):
+                raise ValueError("something else than Ray listens there")
+
+
+def _speaks_http2(server: socket.socket) -> bool:
+    """Whether a server answers as gRPC does, which Ray speaks: by HTTP/2 settings (RFC 9113, section 3.4)."""
+    try:
+        server.sendall(_HTTP2_PREFACE)
+        return server.recv(len(_HTTP2_SETTINGS), socket.MSG_WAITALL)[3:] == _HTTP2_SETTINGS[3:]
+    except OSError:  # silence, or a closed connection
+        return False
 
 
 def _capacity(ray: Any, config: EngineConfig) -> int:  # noqa: ANN401
@@ -214,6 +241,6 @@ def _check_nodes(ray: Any, folder: Path) -> None:  # noqa: ANN401
             try:
                 problem = ray.get(sent, timeout=_CHECK_SECONDS)
             except ray.exceptions.RayError as error:
-                problem = f"Ray node {node['NodeManagerAddress']} does not start a job ({text_of(error)[:200]})."
+                problem = f"Ray node {node['NodeManagerAddress']} does not start a job ({_short(text_of(error))})."
             if problem:
                 raise FatalError(problem)

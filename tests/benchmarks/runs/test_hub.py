@@ -106,10 +106,10 @@ def test_what_is_no_gatito_repository_gets_one_line(hub, staged, tmp_path):
             "generalist",
             "^generalist=hub:someone/else holds nothing of gatito's .there is no gatito.json.",
         ),
-        (NAME, "generalist", "^generalist=hub:someone/tiny holds experts, not a gatito generalist"),
+        (NAME, "generalist", "^generalist=hub:someone/tiny holds experts, not a generalist"),
         ("someone/absent", "experts", "^experts=hub:someone/absent cannot be fetched .*check its name"),
         (f"{NAME}@v9", "experts", "cannot be fetched"),
-        ("tiny", "experts", "is no repository: write OWNER/NAME"),
+        ("tiny", "experts", "^experts=hub:tiny is no repository: write OWNER/NAME"),
     ):
         with pytest.raises(FatalError, match=line):
             fetch(name, kind, tmp_path / "runs")
@@ -122,7 +122,7 @@ def test_a_push_that_cannot_work_gets_one_line_before_anything_is_sent(hub, stag
     before = dict(hub.revisions)
     for config, line in (
         (HubConfig(repo="someone/else"), r"^hub.repo=someone/else holds something else \(config.json\)"),
-        (HubConfig(repo=NAME, what="experts"), f"^hub.repo={NAME} holds generalist, not experts"),
+        (HubConfig(repo=NAME, what="experts"), f"^hub.repo={NAME} holds a generalist, not experts"),
         (HubConfig(), "needs a repository: hub.repo=OWNER/NAME.$"),
     ):
         with pytest.raises(FatalError, match=line):
@@ -158,3 +158,4 @@ def test_hub_words_choose_what_is_released():
     assert hub_words(["suite=mixed", "generalist=hub:a/b@v1", "experts=hub:c/d"]) == [
         "suite=mixed", "generalist=released", "generalist.hub=a/b@v1", "experts=released", "experts.hub=c/d",
     ]  # fmt: skip
+    assert hub_words(["generalist=hub"]) == ["generalist=released", "generalist.hub="]  # its line tells what to write

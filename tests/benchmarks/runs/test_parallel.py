@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor
 
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.runs.engines import local
+from benchmarks.runs.engines.local import LocalEngine
+from benchmarks.runs.engines.progress import silent_board
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.parallel import Job, run_jobs
 from benchmarks.tasks import make_env
@@ -155,6 +158,20 @@ def test_a_worker_that_was_killed_while_it_had_no_work_is_replaced():
 
 def pid_of(*, report):
     return os.getpid()
+
+
+def fill(*, megabytes, report):
+    filled = np.ones((megabytes, 1 << 20), dtype=np.uint8)
+    return os.getpid(), int(filled[:, 0].sum())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux measures the largest memory of a part of a process")
+def test_the_memory_of_a_job_is_not_that_of_an_earlier_one_in_its_process():
+    job_list = [Job("fill", 1, {"megabytes": megabytes}) for megabytes in (200, 1)]
+    with silent_board(job_list) as board:
+        outcomes = [outcome for _, outcome in LocalEngine().outcomes(fill, job_list, board, 1)]
+    assert outcomes[0].value[0] == outcomes[1].value[0]  # one process
+    assert outcomes[0].peak_bytes - outcomes[1].peak_bytes > 150e6
 
 
 INTERRUPTED = """

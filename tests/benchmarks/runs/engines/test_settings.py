@@ -2,6 +2,8 @@
 
 import shutil
 import socket
+import socketserver
+import threading
 import time
 
 import pytest
@@ -9,6 +11,13 @@ import pytest
 from benchmarks.base.errors import FatalError
 from benchmarks.runs.engines.settings import EngineConfig, open_engine
 from tests.test_gatito import fails_with
+
+
+class Web(socketserver.StreamRequestHandler):
+    """Answers as a web server does."""
+
+    def handle(self):
+        self.wfile.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 def test_no_ray_cluster_at_the_address_gets_one_line_within_seconds(tmp_path):
@@ -21,6 +30,24 @@ def test_no_ray_cluster_at_the_address_gets_one_line_within_seconds(tmp_path):
             with pytest.raises(FatalError, match=f"^no Ray cluster at {address} .*engine.address=HOST:PORT"):
                 open_engine(EngineConfig("ray", address=address), tmp_path / "run", 1).__enter__()
         assert time.monotonic() - begun < 30
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_something_else_at_rays_address_gets_one_line_within_seconds(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'gatito[ray]'")
+    begun = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent, socketserver.TCPServer(("127.0.0.1", 0), Web) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        for server in (silent, web.socket):
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+            with pytest.raises(
+                FatalError, match=f"^no Ray cluster at {address} .something else than Ray listens there"
+            ):
+                open_engine(EngineConfig("ray", address=address), tmp_path / "run", 1).__enter__()
+        web.shutdown()
+    with pytest.raises(FatalError, match="^no Ray cluster at '' .an address is HOST:PORT or auto"):
+        open_engine(EngineConfig("ray", address=""), tmp_path / "run", 1).__enter__()
+    assert time.monotonic() - begun < 30
     assert list(tmp_path.iterdir()) == []
 
 
