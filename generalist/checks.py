@@ -63,8 +63,6 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
             "ida.rounds out, or distil a generalist with generalist=train."
         )
     config.distill.check(tasks, config.model)
-    if config.distill.held_out and config.codec.conditioning != "none":
-        raise GatitoError(
-            "distill.held_out: held-out tasks have no demonstrations or embeddings: set codec.conditioning=none."
-        )
+    if config.distill.held_out and config.codec.conditioning == "task_id":
+        raise GatitoError("distill.held_out: held-out tasks have no embeddings: set codec.conditioning=none or prompt.")
     config.controls.check()

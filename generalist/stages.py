@@ -120,6 +120,13 @@ class Generalist:
         held_out = self.config.distill.held_out
         return {name: recording for name, recording in self.recordings().items() if name not in held_out}
 
+    def _shown_recordings(self) -> dict[str, Artifact]:
+        """The recordings of tasks that the generalist does not learn, but plays from demonstrations."""
+        if self.config.codec.conditioning != "prompt":
+            return {}
+        learned = self.training_recordings()
+        return {name: recording for name, recording in self.recordings().items() if name not in learned}
+
     def artifact(self) -> Artifact:
         """The generalist.
 
@@ -130,7 +137,7 @@ class Generalist:
             released = self._released_folder()
             tasks = self.run.survivors("distill").tasks
             return released_artifact(self.run.folder, released, tasks, self.config.model, self.config.codec)
-        return generalist_artifact(self.run, self.first_recipe, self.training_recordings())
+        return generalist_artifact(self.run, self.first_recipe, self.training_recordings(), self._shown_recordings())
 
     def ida(self) -> Ida:
         """The rounds of amplification."""
@@ -214,6 +221,7 @@ class Generalist:
         from generalist.distill.distill import distill
 
         recordings, recipe = self.training_recordings(), self.first_recipe
+        shown = self._shown_recordings()
         suite = self.run.survivors("distill").part(recordings)
         run = replace(self.run, suite=suite)
         play_round = functools.partial(
@@ -224,7 +232,8 @@ class Generalist:
             config=recipe.distill,
         )
         threads = max(1, run.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        distill(replace(run, workers=threads), recordings, recipe, ranks=ranks, play_round=play_round)
+        every = replace(run, suite=self.run.survivors("distill").part(recordings | shown), workers=threads)
+        distill(every, recordings, recipe, shown=shown, ranks=ranks, play_round=play_round)
 
     def train_controls(self) -> None:
         """Train the configured controls.

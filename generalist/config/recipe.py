@@ -30,9 +30,20 @@ class NetworkRecipe:
     codec: CodecConfig
 
 
-def generalist_artifact(run: Run, recipe: NetworkRecipe, recordings: Mapping[str, Artifact]) -> Artifact:
-    """The artifact of a run's generalist: its folder, and the settings and recordings that decide its content."""
+def generalist_artifact(
+    run: Run, recipe: NetworkRecipe, recordings: Mapping[str, Artifact], shown: Mapping[str, Artifact] = {}
+) -> Artifact:
+    """The artifact of a run's generalist: its folder, and the settings and recordings that decide its content.
+
+    Args:
+        run: the run.
+        recipe: the settings.
+        recordings: the recordings that it learns from, by task name.
+        shown: those of other tasks, which only demonstrations are taken from.
+    """
     artifact = _network_artifact(run.folder / "generalist", "generalist", recipe, recordings, run.seed)
+    for task, recording in shown.items():
+        artifact = replace(artifact, inputs={**artifact.inputs, f"shown/{task}": recording.fingerprint})
     start = start_folder(run, recipe.distill)
     if start is None:
         return artifact

@@ -101,7 +101,9 @@ class DaggerConfig:
 class DistillConfig:
     """How one network is trained on all recordings."""
 
-    updates: int = setting(1_500, "Optimiser updates.", at_least=1)
+    updates: int = setting(
+        1_500, "Optimiser updates; 0 only shows demonstrations to the network in distill.start.", at_least=0
+    )
     flops: float | None = setting(
         None,
         "Budget of floating-point operations that decides the number of updates instead, to compare networks at equal "
@@ -151,6 +153,12 @@ class DistillConfig:
         at_least=0,
         at_most=1,
     )
+    demonstrations: int | None = setting(
+        None,
+        "Demonstrations that a task is shown when it is played, with codec.conditioning=prompt: the ends of as many "
+        "episodes; null: one.",
+        at_least=1,
+    )
     data: float = setting(
         1.0, "Share of each recording's episodes that is used, from the first on.", above=0, at_most=1
     )
@@ -179,7 +187,8 @@ class DistillConfig:
     )
     held_out: list[str] = setting(
         [],
-        "Tasks whose recordings the generalist does not learn from, such as [cartpole]; it plays them zero-shot.",
+        "Tasks whose recordings the generalist does not learn from, such as [cartpole]; it plays them zero-shot, "
+        "or with codec.conditioning=prompt from demonstrations alone.",
         decides=False,  # the artifact's inputs are the recordings
     )
     dagger: DaggerConfig = setting(DaggerConfig, "Rounds in which the network plays and its experts label.")
@@ -213,6 +222,8 @@ class DistillConfig:
             GatitoError: names the setting.
         """
         check_settings("distill", self)
+        if not self.updates and self.start is None:
+            raise GatitoError("distill.updates=0 learns nothing: raise it, or start from a network, distill.start=RUN.")
         if self.batch_size < self.gradient_accumulation:
             raise GatitoError(
                 f"distill.gradient_accumulation={self.gradient_accumulation} is more than "

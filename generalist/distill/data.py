@@ -260,10 +260,40 @@ def held_out(trajectories: Trajectories) -> int:
     return max(1, int(len(trajectories) * _HELD_OUT))
 
 
-def demonstration(task: Task, trajectories: Trajectories, steps: int) -> Window:
-    """The end of the best held-out episode (a successful one, if success is known): the prompt for evaluation."""
-    held = range(len(trajectories) - held_out(trajectories), len(trajectories))
-    best = max(held, key=lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode]))
-    start = max(0, int(trajectories.lengths[best]) - steps)
-    rows = trajectories.window(best, start, steps, ["observations", "labels", "actions", "rewards"])
+def demonstration(
+    task: Task, trajectories: Trajectories, steps: int, *, count: int = 1, learned: bool = True
+) -> Window:
+    """The prompt for evaluation: the ends of several episodes, one after another.
+
+    Args:
+        task: the task.
+        trajectories: the expert's recording.
+        steps: most steps of an episode's end.
+        count: the number of episodes.
+        learned: whether the task is learned: then they are the best held-out ones (successful ones, if success is
+            known), the best one last; otherwise the first of the recording.
+
+    Returns:
+        At most ``count * steps`` steps.
+
+    Raises:
+        GatitoError: if there are not as many episodes.
+    """
+    available = range(len(trajectories) - held_out(trajectories) if learned else 0, len(trajectories))
+    if count > len(available):
+        raise GatitoError(
+            f"distill.demonstrations={count}, but the recording of task {task.name} has {len(available)} "
+            f"{'that are not learned' if learned else 'episodes'}: lower it, or raise record.env_steps."
+        )
+    if learned:
+        key = lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode])  # noqa: E731
+        shown = sorted(available, key=key, reverse=True)[:count][::-1]
+    else:
+        shown = list(available)[:count]
+    columns = ["observations", "labels", "actions", "rewards"]
+    ends = [
+        trajectories.window(episode, max(0, int(trajectories.lengths[episode]) - steps), steps, columns)
+        for episode in shown
+    ]
+    rows = {name: np.concatenate([end[name] for end in ends]) for name in columns}
     return Window(task, rows["observations"], rows["labels"], None, rows["actions"], rows["rewards"])

@@ -26,15 +26,17 @@ def distill(
     recordings: Mapping[str, Artifact],
     recipe: NetworkRecipe,
     *,
+    shown: Mapping[str, Artifact] = {},
     ranks: Ranks | None = None,
     play_round: PlayRound | None = None,
 ) -> Artifact:
     """Train the generalist on every task's expert recording, unless it exists.
 
     Args:
-        run: the run, whose suite is the tasks to learn; its workers are threads of this process.
-        recordings: the experts' recordings by task name.
+        run: the run, whose suite is the tasks to learn and to show; its workers are threads of this process.
+        recordings: the experts' recordings of the tasks to learn, by task name.
         recipe: the settings of the network.
+        shown: the experts' recordings of tasks that are not learned, which demonstrations are taken from.
         ranks: this process in a group that trains together; None for a single process.
         play_round: plays a DAgger round; needed if ``distill.dagger.rounds`` is above 0.
 
@@ -55,18 +57,21 @@ def distill(
             "distill.sharded=true cuts transformers whose processes all use the same blocks: set distill.sharded=false "
             "with codec.conditioning=prompt or model.kind=perceptron."
         )
-    artifact = generalist_artifact(run, recipe, recordings)
+    artifact = generalist_artifact(run, recipe, recordings, shown)
     if ranks.agree(ranks.leads and (artifact.is_complete() or artifact.adopt(run.runs_folder))):
         return artifact
     torch.set_num_threads(run.workers)
     if ranks.leads:
         artifact.start()
     ranks.agree()  # wait until outdated checkpoints are removed, before any rank looks for one
-    folders = {name: recording.folder for name, recording in recordings.items()}
+    folders = {name: recording.folder for name, recording in {**recordings, **shown}.items()}
+    tasks, others = run.suite.part(recordings), run.suite.part(shown)
     start = start_folder(run, config)
     if start is not None:
-        check_start(start, recipe, run.suite.tasks)
-    learner = Learner(artifact, run.suite.tasks, folders, config, recipe.model, recipe.codec, run.seed, start)
+        check_start(start, recipe, tasks.tasks)
+    learner = Learner(
+        artifact, tasks.tasks, folders, config, recipe.model, recipe.codec, run.seed, start, shown=others.tasks
+    )
     if not ranks.leads:
         fit(learner, lambda done: None, ranks=ranks)
         return artifact

@@ -35,6 +35,7 @@ class Learner:
         fresh: whether the weights are random although there is a ``start``, whose demonstrations are kept.
         student_recordings: recordings of networks by task name, such as DAgger rounds, used from the first step on.
         solved: whether only the solved episodes of ``student_recordings`` are used.
+        shown: tasks that it does not learn, but keeps demonstrations of; ``recordings`` has them too.
     """
 
     artifact: Artifact
@@ -48,6 +49,7 @@ class Learner:
     fresh: bool = False
     student_recordings: Sequence[Mapping[str, Path]] = ()
     solved: bool = False
+    shown: Sequence[Task] = ()
 
     @property
     def continues_round(self) -> bool:

@@ -109,7 +109,8 @@ def _steps_taken(
     """Environment steps that a training uses; 0 for a continued one, where they are counted elsewhere."""
     if learner.continues_round or not learner.config.updates:
         return 0
-    used = [recording.lengths[: learner.config.used(len(recording))] for recording in recordings.values()]
+    of_experts = [recordings[task.name] for task in learner.tasks if task.name in recordings]
+    used = [recording.lengths[: learner.config.used(len(recording))] for recording in of_experts]
     student_steps = sum(recording.steps for by_task in student_recordings for recording in by_task.values())
     return int(sum(lengths.sum() for lengths in used)) + student_steps
 
@@ -147,8 +148,12 @@ def _prompts(learner: Learner, recordings: Mapping[str, Trajectories]) -> dict[s
     if learner.continues_round:
         assert learner.start is not None
         return load_prompts(learner.start, learner.tasks)
-    steps = learner.codec.prompt_steps
-    return {task.name: demonstration(task, recordings[task.name], steps) for task in learner.tasks}
+    steps, count = learner.codec.prompt_steps, learner.config.demonstrations or 1
+    learned = dict.fromkeys((task.name for task in learner.tasks), learner.config.updates > 0)
+    return {
+        task.name: demonstration(task, recordings[task.name], steps, count=count, learned=learned.get(task.name, False))
+        for task in (*learner.tasks, *learner.shown)
+    }
 
 
 class _Training:

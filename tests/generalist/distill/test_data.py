@@ -319,3 +319,12 @@ def test_the_demonstration_at_evaluation_is_the_end_of_the_best_episode_held_out
     successes = [True] * 38 + [True, False]  # solved before high returns
     assert steps(demonstration(TASKS[0], Recording(*[6] * 40, returns=returns, successes=successes), 4))[0] == 230
     assert steps(demonstration(TASKS[0], Recording(*[6] * 40, returns=returns), 9)) == list(range(234, 240))
+
+
+def test_several_demonstrations_are_shown_one_after_another():
+    recording = Recording(*[6] * 40, returns=[99.0] * 38 + [7.0, 5.0])
+    both = demonstration(TASKS[0], recording, 2, count=2)
+    assert steps(both) == [238, 239, 232, 233]  # the best one last
+    assert steps(demonstration(TASKS[0], recording, 2, count=3, learned=False)) == [4, 5, 10, 11, 16, 17]
+    with pytest.raises(GatitoError, match="^distill.demonstrations=3, but the recording .* has 2 that are not learned"):
+        demonstration(TASKS[0], recording, 2, count=3)
