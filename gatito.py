@@ -6,7 +6,7 @@ Run as ``gatito suite=classic``; ``gatito --help`` explains the stages and group
 """
 
 import gatito_path  # noqa: F401 # isort: skip # first: it has the packages below found
-from benchmarks.base.interrupts import restore  # isort: skip # then: further imports take seconds
+from benchmarks.base.early_interrupts import restore  # isort: skip # then: further imports take seconds
 
 import os
 import sys

@@ -54,8 +54,10 @@ def push_run(plan: "Plan") -> None:
         _stage(plan, folder)
         facts = {"suite": run.suite.name, "seed": run.seed, "tasks": [task.name for task in run.survivors()]}
         address = push(folder, card(run.folder, config.hub.what, str(config.hub.repo), facts), config.hub, facts)
-    use = "MINARI_DATASETS_PATH" if config.hub.what == "recordings" else f"{config.hub.what}=hub:{config.hub.repo}"
-    console.note(f"{address}: use it with {use}")
+    use = f"use it with {config.hub.what}=hub:{config.hub.repo}"
+    if config.hub.what == "recordings":
+        use = "download it into MINARI_DATASETS_PATH for minari.load_dataset"
+    console.note(f"{address}: {use}")
 
 
 def _stage(plan: "Plan", folder: Path) -> None:

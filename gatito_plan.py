@@ -5,7 +5,7 @@ Run as ``python -m gatito_plan RUN …`` to refresh ``results/rates.csv`` from r
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ class PlannedStage:
 
 
 def plan_run(
-    config: "Config", tasks: Sequence[str], recipes: Mapping[str, ExpertRecipe], workers: int
+    config: "Config", tasks: Sequence[str], recipes: Mapping[str, ExpertRecipe], workers: int, skipped: Collection[str]
 ) -> "list[PlannedStage]":
     """The work of a run, stage by stage.
 
@@ -87,10 +87,13 @@ def plan_run(
         tasks: the tasks' names.
         recipes: the experts' recipes by task name.
         workers: the number of jobs at a time.
+        skipped: stages that it skips, see :meth:`generalist.stages.Generalist.skipped_stages`.
     """
     rates = known_rates(Path(config.runs_folder))
     suite = tasks[0] if len(tasks) == 1 else config.suite.name
-    stages = [_experts(rates, tasks, recipes), _record(config, rates, tasks)]
+    stages = [_experts(rates, tasks, recipes)]
+    if "record" not in skipped:
+        stages.append(_record(config, rates, tasks))
     if config.generalist.source == "train":
         alone = [(_DISTILL, suite, work_of(config.model, config.distill))]
         rounds = [
@@ -106,7 +109,8 @@ def plan_run(
     parts = min(workers, config.evaluate.episodes)
     played = [(f"evaluate {agent}", suite, config.evaluate.episodes * len(tasks) / parts) for agent in agents]
     stages.append(_stage("evaluate", rates, [job for job in played for _ in range(parts)]))
-    stages.append(_stage("clips", rates, [("film", name, float(len(config.clips.agents))) for name in tasks]))
+    films = [("film", name, float(len(config.clips.agents))) for name in tasks] if config.clips.agents else []
+    stages.append(_stage("clips", rates, films))
     return [*stages, _stage("report", rates, [], [(_COMMAND, suite, 1.0)])]
 
 
@@ -192,7 +196,8 @@ def show_plan(plan: "Plan") -> None:
     config, run = plan.config, plan.run
     tasks = [task.name for task in run.suite]
     recipes = {task.name: plan.experts.recipe(task) for task in run.suite}
-    stages = plan_run(config, tasks, recipes, run.workers)
+    skipped = set() if config.generalist.source == "train" else plan.generalist.skipped_stages()
+    stages = plan_run(config, tasks, recipes, run.workers, skipped)
     overhead = _SECONDS_BESIDE[config.engine.name]
     walls = [stage.wall(run.workers, overhead) for stage in stages]
     rows, guessed = [], 0

@@ -69,7 +69,9 @@ def simulated(stages: Sequence[PlannedStage], seeds: int, failures: NodeFailures
 
 def scaling() -> list[ScalingRow]:
     """The simulated runs."""
-    stages = plan_run(_config(), _config().task_names, _config().suite.recipes(_config().task_names), _PARTS)
+    stages = plan_run(
+        _config(), _config().task_names, _config().suite.recipes(_config().task_names), _PARTS, skipped=()
+    )
     return [simulated(stages, SEEDS, NodeFailures(rate), workers) for rate in RATES for workers in WORKERS]
 
 

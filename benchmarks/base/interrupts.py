@@ -1,21 +1,14 @@
-"""Ctrl-C and SIGTERM: one line instead of a traceback, and nothing half-started.
-
-Imported before anything else by the entry point, which calls :func:`restore` once its imports are done: packages take
-seconds to import, and Ctrl-C may come meanwhile.
-"""
+"""Ctrl-C and SIGTERM: one line instead of a traceback, and nothing half-started."""
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = "interrupted. The same command resumes where it stopped."
-
-_previous = sys.excepthook
 
 
 class Terminated(KeyboardInterrupt):
@@ -66,20 +59,11 @@ def delayed_interrupts() -> Iterator[None]:
             signal.raise_signal(received[0])
 
 
-def restore() -> None:
-    """Restore Python's handling of errors."""
-    sys.excepthook = _previous
+def end_on_sigterm() -> None:
+    """Undo :func:`raise_on_sigterm`."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
-
-
-def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"error: {INTERRUPTED}", file=sys.stderr)
-    else:
-        _previous(kind, error, trace)
-
-
-sys.excepthook = _one_line

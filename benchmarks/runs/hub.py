@@ -9,15 +9,24 @@ import re
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.base import console
-from benchmarks.base.errors import FatalError, text_of
-from benchmarks.base.files import TEMPORARY, file_digest, make_folder, place_folder, read_json, write_json
+from benchmarks.base.errors import FatalError, GatitoError, text_of
+from benchmarks.base.files import (
+    MANIFEST,
+    TEMPORARY,
+    content_digest,
+    file_digest,
+    make_folder,
+    place_folder,
+    read_json,
+    write_json,
+)
 from benchmarks.base.settings import setting
 
 DESCRIPTION = "gatito.json"
@@ -26,6 +35,8 @@ _NOUNS = {"generalist": "a generalist", "experts": "experts", "recordings": "rec
 FOLDER = ".hub"
 """Below the runs folder: what was fetched, as ``OWNER/NAME/REVISION``."""
 _FORMAT = 1
+_NEEDED = {"generalist": (MANIFEST, "network.json", "model.safetensors"), "experts": ("experts.csv",)}
+_ANSWER_SECONDS = 20.0  # the client itself would wait forever
 _SAFE = (".safetensors", ".json", ".jsonl", ".csv")
 _FILE = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -80,15 +91,18 @@ def fetch(repository: str, kind: str, runs_folder: Path) -> tuple[str, Path]:
         raise FatalError(f"{key} is no repository: write OWNER/NAME, or OWNER/NAME@REVISION.")
     name, _, wanted = repository.partition("@")
     root = runs_folder / FOLDER / name
-    pins = read_json(root / _PINS, dict) if (root / _PINS).exists() else {}
+    pins = _read_pins(root / _PINS)
     with _one_line(f"{key} cannot be fetched", "check its name, your network, and for a private one HF_TOKEN"):
         revision = pins.get(wanted)
         if revision is None:
-            revision = str(_api().model_info(name, revision=wanted or None).sha)
+            revision = str(_api().model_info(name, revision=wanted or None, timeout=_ANSWER_SECONDS).sha)
         folder = root / revision
         if not folder.exists():
             _download(name, revision, kind, key, folder)
-    _read_description(folder, kind, key)
+    try:
+        _verify(folder, _read_description(folder, kind))
+    except GatitoError as error:
+        raise FatalError(f"{key} {error}; remove the folder {folder}, and it is fetched again.") from None
     if pins.get(wanted) != revision:
         write_json(root / _PINS, pins | {wanted: revision})
     if wanted != revision:
@@ -98,47 +112,88 @@ def fetch(repository: str, kind: str, runs_folder: Path) -> tuple[str, Path]:
 
 def _download(name: str, revision: str, kind: str, key: str, folder: Path) -> None:
     """Download the files that the repository's description names, and verify them."""
-    from huggingface_hub.errors import EntryNotFoundError
-
-    make_folder(folder.parent)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", suffix=TEMPORARY, dir=folder.parent) as place:
-        new = Path(place) / "new"
-        api = _api()
-
-        def get(file: str) -> None:
-            api.hf_hub_download(name, file, revision=revision, local_dir=new)
-
+    api = _api()
+    with _folder_in(folder.parent) as place:
+        new = place / "new"
         try:
-            get(DESCRIPTION)
-            files = _read_description(new, kind, key)
+            _get(api, name, DESCRIPTION, revision, new)
+            files = _read_description(new, kind)
             for file in files:
-                get(file)
-        except EntryNotFoundError as error:
-            lost = DESCRIPTION if not (new / DESCRIPTION).exists() else text_of(error)[:100]
-            raise FatalError(f"{key} holds nothing of gatito's (there is no {lost}): name another one.") from None
-        for file, facts in files.items():
-            if file_digest(new / file) != facts["sha256"]:
-                raise FatalError(f"{key}: {file} is not the file that {DESCRIPTION} names: fetch another revision.")
+                _get(api, name, file, revision, new)
+            _verify(new, files)
+        except GatitoError as error:
+            raise FatalError(f"{key} {error}; name another one, or another revision.") from None
         shutil.rmtree(new / ".cache", ignore_errors=True)  # the client's
         place_folder(new, folder)
 
 
-def _read_description(folder: Path, kind: str, key: str) -> dict[str, Any]:
-    """The files of a repository, with their sha256 under ``sha256``."""
-    shape = {"format": int, "kind": str, "files": dict}
-    facts = read_json(folder / DESCRIPTION, shape, f"Remove the folder {folder} or name another revision.")
+@contextmanager
+def _folder_in(parent: Path) -> Iterator[Path]:
+    """A temporary folder in ``runs_folder/.hub/OWNER/NAME``, which is made, and removed if it stays empty."""
+    make_folder(parent)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fetch-", suffix=TEMPORARY, dir=parent) as place:
+            yield Path(place)
+    finally:
+        with suppress(OSError):  # it is not empty
+            for folder in (parent, *parent.parents[:2]):
+                folder.rmdir()
+
+
+def _get(api: Any, name: str, file: str, revision: str, folder: Path) -> None:  # noqa: ANN401
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        api.hf_hub_download(name, file, revision=revision, local_dir=folder)
+    except EntryNotFoundError:
+        if file == DESCRIPTION:
+            raise GatitoError(f"holds nothing of gatito's (there is no {file})") from None
+        raise GatitoError(f"has no {file}, which its {DESCRIPTION} names") from None
+
+
+def _read_description(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
+    """The files of a repository, with their sha256 under ``sha256``.
+
+    Raises:
+        GatitoError: what the repository does, as a sentence without its subject.
+    """
+    try:
+        facts = read_json(folder / DESCRIPTION, {"format": int, "kind": str, "files": dict})
+    except (FatalError, OSError):
+        raise GatitoError(f"has a damaged {DESCRIPTION}") from None
     if facts["kind"] != kind:
-        raise FatalError(
-            f"{key} holds {_NOUNS.get(facts['kind'], 'something else')}, not {_NOUNS[kind]}: name another one."
-        )
+        raise GatitoError(f"holds {_NOUNS.get(facts['kind'], 'something else')}, not {_NOUNS[kind]}")
     if facts["format"] != _FORMAT:
-        raise FatalError(f"{key} has format {facts['format']}, which this version does not read: update gatito.")
-    for file in facts["files"]:
+        raise GatitoError(f"has format {facts['format']}, which this version of gatito does not read")
+    for file, about in facts["files"].items():
         if not _FILE.fullmatch(file) or Path(file).suffix not in _SAFE or ".." in Path(file).parts:
-            raise FatalError(
-                f"{key} names the file {text_of(file)[:80]}, which gatito does not read: name another one."
-            )
+            raise GatitoError(f"names the file {text_of(file)[:80]}, which gatito does not read")
+        if not (isinstance(about, dict) and isinstance(about.get("sha256"), str)):
+            raise GatitoError(f"has a damaged {DESCRIPTION} ({file} has no sha256)")
+    for file in _NEEDED.get(kind, ()):
+        if file not in facts["files"]:
+            raise GatitoError(f"has no {file}, which belongs to {_NOUNS[kind]}")
     return facts["files"]
+
+
+def _verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare files with their checksums.
+
+    Raises:
+        GatitoError: as :func:`_read_description`.
+    """
+    for file, facts in files.items():
+        if not (folder / file).is_file() or content_digest(folder / file) != facts["sha256"]:
+            raise GatitoError(f"has a damaged {file} (another sha256 than {DESCRIPTION} names)")
+
+
+def _read_pins(path: Path) -> dict[str, str]:
+    """The revisions that were newest when they were first fetched, by what was asked for; empty for all."""
+    remedy = "Remove it: what it names is fetched again."
+    pins = read_json(path, dict, remedy) if path.exists() else {}
+    if not all(isinstance(pin, str) and re.fullmatch(r"\w+", pin) for pin in pins.values()):
+        raise FatalError(f"{path} is damaged (a pin is no revision). {remedy}")
+    return pins
 
 
 def check_push(config: HubConfig) -> None:
@@ -148,7 +203,7 @@ def check_push(config: HubConfig) -> None:
         FatalError: if there is no token, or the repository holds something else.
     """
     if config.repo is None or not _REPOSITORY.fullmatch(config.repo) or "@" in config.repo:
-        instead = "" if config.repo is None else f", not {config.repo}"
+        instead = f", not {config.repo}" if config.repo else ""
         raise FatalError(f"stages=[push] needs a repository: hub.repo=OWNER/NAME{instead}.")
     api = _api()
     from huggingface_hub import get_token
@@ -158,7 +213,8 @@ def check_push(config: HubConfig) -> None:
         raise FatalError("stages=[push] needs a token of the Hugging Face Hub: set HF_TOKEN, or run hf auth login.")
     with _one_line(f"hub.repo={config.repo} cannot be read", "check its name, your token and your network"):
         try:
-            found = api.repo_info(config.repo, repo_type=_type(config.what))  # list_repo_files tries for half a minute
+            # list_repo_files tries for half a minute
+            found = api.repo_info(config.repo, repo_type=_type(config.what), timeout=_ANSWER_SECONDS)
         except RepositoryNotFoundError:
             return  # it will be made
         files = {each.rfilename for each in found.siblings or ()}
@@ -171,7 +227,12 @@ def check_push(config: HubConfig) -> None:
         if DESCRIPTION in files:
             with tempfile.TemporaryDirectory() as place:
                 api.hf_hub_download(config.repo, DESCRIPTION, repo_type=_type(config.what), local_dir=place)
-                kind = read_json(Path(place) / DESCRIPTION, {"kind": str}, "Give another repository.")["kind"]
+                try:
+                    kind = read_json(Path(place) / DESCRIPTION, {"kind": str})["kind"]
+                except FatalError:
+                    raise FatalError(
+                        f"hub.repo={config.repo} has a damaged {DESCRIPTION}: give another repository."
+                    ) from None
             if kind != config.what:
                 holds = _NOUNS.get(kind, "something else")
                 raise FatalError(

@@ -158,6 +158,18 @@ def _import_ray() -> Any:  # noqa: ANN401
     return ray
 
 
+def _use_token() -> None:
+    """Send the token of this user, if there is one: then ``ray start`` has made a cluster that asks for it.
+
+    Ray does so itself, but only for ``address="auto"``.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does
+    with suppress(ImportError):  # Ray before 2.60
+        from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def _connect(ray: Any, config: EngineConfig, workers: int | None) -> None:  # noqa: ANN401
     try:
         if config.address is None:
@@ -166,6 +178,7 @@ def _connect(ray: Any, config: EngineConfig, workers: int | None) -> None:  # no
             ray.init("local", **slots, object_store_memory=_OBJECT_STORE_BYTES, include_dashboard=False, **_silent())
         else:
             _knock(config.address)
+            _use_token()
             ray.init(address=config.address, **_silent())
     except SystemExit:  # Ray's own answer to SIGTERM
         raise Terminated from None
@@ -173,10 +186,11 @@ def _connect(ray: Any, config: EngineConfig, workers: int | None) -> None:  # no
         reason = text_of(error)
         if "ersion mismatch" in reason:
             raise FatalError(f"the Ray cluster at {config.address} has other versions: {_short(reason)}") from None
+        hint = " If it runs: all machines need the same RAY_AUTH_MODE and token." if "to connect" in reason else ""
         where = "can be started here" if config.address is None else f"at {config.address or repr('')}"
         raise FatalError(
             f"no Ray cluster {where} ({_short(reason)}): start one with ray start --head, or give its address, "
-            "engine.address=HOST:PORT."
+            f"engine.address=HOST:PORT.{hint}"
         ) from None
 
 

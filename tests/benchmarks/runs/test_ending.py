@@ -38,13 +38,17 @@ def test_help_into_a_closed_pipe_is_quiet_and_the_version_is_gatitos():
     assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("gatito 0.")
 
 
-def test_ctrl_c_while_packages_are_imported_gets_one_line():
-    done = python("import benchmarks.base.interrupts; raise KeyboardInterrupt")
-    assert done.returncode == -signal.SIGINT
+@pytest.mark.parametrize(
+    "code, status",
+    [("raise KeyboardInterrupt", -signal.SIGINT), ("import signal; signal.raise_signal(15)", 128 + signal.SIGTERM)],
+)
+def test_an_interrupt_while_packages_are_imported_gets_one_line(code, status):
+    done = python(f"import benchmarks.base.early_interrupts; {code}")
+    assert done.returncode == status
     assert done.stderr == "error: interrupted. The same command resumes where it stopped.\n"
     lines = (ROOT / "gatito.py").read_text().splitlines()
     first = [line for line in lines if line.startswith(("import ", "from "))][:2]
-    assert first[0].startswith("import gatito_path") and first[1].startswith("from benchmarks.base.interr")
+    assert first[0].startswith("import gatito_path") and first[1].startswith("from benchmarks.base.early_interr")
 
 
 def test_temporary_files_of_killed_commands_are_removed_and_others_kept(tmp_path):

@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import shutil
+import socket
 import sys
+import time
 
 import pytest
 
@@ -13,6 +16,7 @@ from tests.hub_server import TOKEN, serve
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install 'gatito[hub]'")
 NAME = "someone/tiny"
+NEEDED = ("manifest.json", "network.json", "experts.csv")  # by generalists and experts
 
 
 @pytest.fixture
@@ -36,6 +40,8 @@ def staged(tmp_path):
     (folder / "classic").mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(os.urandom(5000))
     (folder / "classic" / "gate.json").write_text("{}")
+    for name in NEEDED:
+        (folder / name).write_text("{}")
     return folder
 
 
@@ -49,13 +55,13 @@ def test_what_is_pushed_comes_back_to_the_byte(hub, staged, tmp_path):
     address = pushed(staged)
     revision, files = hub.files(NAME)
     assert address.endswith(revision) and set(files) == {
-        ".gitattributes", "README.md", DESCRIPTION, "model.safetensors", "classic/gate.json",
+        ".gitattributes", "README.md", DESCRIPTION, "model.safetensors", "classic/gate.json", *NEEDED,
     }  # fmt: skip
     assert json.loads(files[DESCRIPTION])["suite"] == "classic"
     pinned, folder = fetch(NAME, "generalist", tmp_path / "runs")
     assert pinned == f"{NAME}@{revision}"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
-        DESCRIPTION, "model.safetensors", "classic/gate.json",
+        DESCRIPTION, "model.safetensors", "classic/gate.json", *NEEDED,
     }  # fmt: skip
     for name in ("model.safetensors", "classic/gate.json"):
         assert (folder / name).read_bytes() == (staged / name).read_bytes()
@@ -80,9 +86,69 @@ def test_a_file_that_was_changed_there_is_refused(hub, staged, tmp_path):
     files = dict(hub.files(NAME)[1])
     files["model.safetensors"] = b"x" * 5000
     hub.commit(NAME, files)
-    with pytest.raises(FatalError, match=r"model.safetensors is not the file that gatito.json names"):
+    with pytest.raises(FatalError, match="has a damaged model.safetensors .another sha256 than gatito.json names"):
         fetch(NAME, "generalist", tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "change, line",
+    [
+        (lambda files, facts: files.update({DESCRIPTION: b"{"}), "has a damaged gatito.json; name another one"),
+        (
+            lambda files, facts: files.pop("classic/gate.json"),
+            "has no classic/gate.json, which its gatito.json names; name",
+        ),
+        (lambda files, facts: facts.pop("network.json"), "has no network.json, which belongs to a generalist; name"),
+        (lambda files, facts: facts["network.json"].pop("sha256"), "has a damaged gatito.json .network.json has no"),
+        (lambda files, facts: facts.update({"network.json": "x"}), "has a damaged gatito.json .network.json has no"),
+        (lambda files, facts: facts.clear(), "has no manifest.json, which belongs to a generalist; name"),
+    ],
+)
+def test_a_damaged_repository_gets_one_line_and_is_not_pinned(change, line, hub, staged, tmp_path):
+    pushed(staged)
+    good = dict(hub.files(NAME)[1])
+    bad, facts = dict(good), json.loads(good[DESCRIPTION])
+    change(bad, facts["files"])
+    if bad[DESCRIPTION] == good[DESCRIPTION]:
+        bad[DESCRIPTION] = json.dumps(facts).encode()
+    hub.commit(NAME, bad)
+    with pytest.raises(FatalError, match=f"^generalist=hub:{NAME} {line}"):
+        fetch(NAME, "generalist", tmp_path / "runs")
+    assert not (tmp_path / "runs" / ".hub").exists()
+    revision = hub.commit(NAME, good)
+    assert fetch(NAME, "generalist", tmp_path / "runs")[0] == f"{NAME}@{revision}"
+
+
+def test_what_was_damaged_after_it_was_fetched_gets_one_line(hub, staged, tmp_path):
+    pushed(staged)
+    _, folder = fetch(NAME, "generalist", tmp_path / "runs")
+    (folder / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(FatalError, match=f"has a damaged model.safetensors .*; remove the folder {folder}, and it is"):
+        fetch(NAME, "generalist", tmp_path / "runs")
+    (folder / DESCRIPTION).unlink()
+    with pytest.raises(FatalError, match=f"has a damaged gatito.json; remove the folder {folder}"):
+        fetch(NAME, "generalist", tmp_path / "runs")
+    shutil.rmtree(folder)
+    assert fetch(NAME, "generalist", tmp_path / "runs")[1] == folder
+    (folder.parent / "pins.json").write_text('{"": 3}')
+    with pytest.raises(FatalError, match="pins.json is damaged .* Remove it: what it names is fetched again"):
+        fetch(NAME, "generalist", tmp_path / "runs")
+
+
+def test_a_hub_that_never_answers_gets_one_line(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr("benchmarks.runs.hub._ANSWER_SECONDS", 0.5)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        with pytest.raises(FatalError, match=f"^generalist=hub:{NAME} cannot be fetched .*your network"):
+            fetch(NAME, "generalist", tmp_path / "runs")
+        with pytest.raises(FatalError, match=f"^hub.repo={NAME} cannot be read .*your network"):
+            check_push(HubConfig(repo=NAME))
+        assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(
