@@ -190,7 +190,8 @@ def _look_ahead(plan: Plan, stages: list[str]) -> None:
     if {"distill", "controls", "ida"} & set(stages):
         plan.experts.check_environments()
         plan.generalist.check()
-    if not (plan.run.folder / CONFIG).exists() and stages not in ([], ["report"]) and plan.run.survivors().tasks:
+    making = any(STAGES[name].default and name != "report" for name in stages)  # others only read the run
+    if making and not (plan.run.folder / CONFIG).exists() and plan.run.survivors().tasks:
         _describe(plan)
 
 
