@@ -102,7 +102,8 @@ def fetch(repository: str, kind: str, runs_folder: Path) -> tuple[str, Path]:
     try:
         _verify(folder, _read_description(folder, kind))
     except GatitoError as error:
-        raise FatalError(f"{key} {error}; remove the folder {folder}, and it is fetched again.") from None
+        remedy = f"name another one, or remove the folder {folder} if it was changed, and it is fetched again"
+        raise FatalError(f"{key} {error}: {remedy}.") from None
     if pins.get(wanted) != revision:
         write_json(root / _PINS, pins | {wanted: revision})
     if wanted != revision:
@@ -122,7 +123,7 @@ def _download(name: str, revision: str, kind: str, key: str, folder: Path) -> No
                 _get(api, name, file, revision, new)
             _verify(new, files)
         except GatitoError as error:
-            raise FatalError(f"{key} {error}; name another one, or another revision.") from None
+            raise FatalError(f"{key} {error}: name another one, or another revision.") from None
         shutil.rmtree(new / ".cache", ignore_errors=True)  # the client's
         place_folder(new, folder)
 

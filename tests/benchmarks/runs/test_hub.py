@@ -94,15 +94,15 @@ def test_a_file_that_was_changed_there_is_refused(hub, staged, tmp_path):
 @pytest.mark.parametrize(
     "change, line",
     [
-        (lambda files, facts: files.update({DESCRIPTION: b"{"}), "has a damaged gatito.json; name another one"),
+        (lambda files, facts: files.update({DESCRIPTION: b"{"}), "has a damaged gatito.json: name another one"),
         (
             lambda files, facts: files.pop("classic/gate.json"),
-            "has no classic/gate.json, which its gatito.json names; name",
+            "has no classic/gate.json, which its gatito.json names: name",
         ),
-        (lambda files, facts: facts.pop("network.json"), "has no network.json, which belongs to a generalist; name"),
+        (lambda files, facts: facts.pop("network.json"), "has no network.json, which belongs to a generalist: name"),
         (lambda files, facts: facts["network.json"].pop("sha256"), "has a damaged gatito.json .network.json has no"),
         (lambda files, facts: facts.update({"network.json": "x"}), "has a damaged gatito.json .network.json has no"),
-        (lambda files, facts: facts.clear(), "has no manifest.json, which belongs to a generalist; name"),
+        (lambda files, facts: facts.clear(), "has no manifest.json, which belongs to a generalist: name"),
     ],
 )
 def test_a_damaged_repository_gets_one_line_and_is_not_pinned(change, line, hub, staged, tmp_path):
@@ -124,12 +124,17 @@ def test_what_was_damaged_after_it_was_fetched_gets_one_line(hub, staged, tmp_pa
     pushed(staged)
     _, folder = fetch(NAME, "generalist", tmp_path / "runs")
     (folder / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(FatalError, match=f"has a damaged model.safetensors .*; remove the folder {folder}, and it is"):
+    with pytest.raises(
+        FatalError, match=f"has a damaged model.safetensors .*: name another one, or remove the folder {folder} if"
+    ):
         fetch(NAME, "generalist", tmp_path / "runs")
     (folder / DESCRIPTION).unlink()
-    with pytest.raises(FatalError, match=f"has a damaged gatito.json; remove the folder {folder}"):
+    with pytest.raises(FatalError, match=f"has a damaged gatito.json: name another one, or remove the folder {folder}"):
         fetch(NAME, "generalist", tmp_path / "runs")
-    shutil.rmtree(folder)
+    with pytest.raises(FatalError, match="^experts=hub:.* holds a generalist, not experts: name another one"):
+        shutil.rmtree(folder)
+        fetch(NAME, "generalist", tmp_path / "runs")
+        fetch(NAME, "experts", tmp_path / "runs")
     assert fetch(NAME, "generalist", tmp_path / "runs")[1] == folder
     (folder.parent / "pins.json").write_text('{"": 3}')
     with pytest.raises(FatalError, match="pins.json is damaged .* Remove it: what it names is fetched again"):
