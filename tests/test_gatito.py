@@ -344,10 +344,3 @@ def test_a_network_is_scored_with_its_amplifier_without_rounds(gatito_inside):
     words = ("generalist.amplified=true", "amplifier=best_of_n", "stages=[list]", "tracking=none")
     done = gatito_inside("suite=classic", "tasks=[cartpole]", *words)
     assert done.returncode == 0, done.stderr
-
-
-def test_stages_that_only_read_a_run_begin_none(gatito_inside, tmp_path):
-    for stage in ("export", "release"):
-        done = gatito_inside(f"stages=[{stage}]", "name=nosuch", "tasks=[cartpole]", "tracking=none")
-        assert done.returncode == 1 and "run with stages=[" in done.stderr
-    assert list(tmp_path.iterdir()) == []

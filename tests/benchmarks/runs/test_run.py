@@ -43,3 +43,10 @@ def test_a_runs_name_lists_overrides_and_its_command_decisive_settings():
     assert long[0] != long[1] and max(map(len, long)) < 100
     typed = ["suite=classic", "name=r", "+tracking.mode=offline", "tasks=[a]", "workers=2", "distill.warmup=3"]
     assert command_of(typed) == "gatito suite=classic 'tasks=[a]' distill.warmup=3"
+
+
+def test_stages_that_only_read_a_run_begin_none(gatito_inside, tmp_path):
+    for stage in ("export", "release"):
+        done = gatito_inside(f"stages=[{stage}]", "name=nosuch", "tasks=[cartpole]", "tracking=none")
+        assert done.returncode == 1 and "run with stages=[" in done.stderr
+    assert list(tmp_path.iterdir()) == []
