@@ -16,8 +16,9 @@ from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.files import read_json, write_text
 from benchmarks.base.project import CODE, DATA
 from benchmarks.report.formats import duration, plural
+from benchmarks.runs.engines.local import peak_bytes
 from benchmarks.runs.parallel import measurement
-from benchmarks.runs.rates import RATES, Rate, Rates, peak_of_this_process, size_of
+from benchmarks.runs.rates import RATES, Rate, Rates, size_of
 from benchmarks.runs.schedule import wall_seconds
 from experts.recipe import ExpertRecipe
 from experts.train import rate_kind
@@ -235,10 +236,10 @@ def write_rates(plan: "Plan", seconds: float) -> None:
     manifest = read_manifest(folder / "generalist")
     if manifest and config.generalist.source == "train":
         work, trained = work_of(config.model, config.distill), manifest["wall_seconds"]
-        more.append(Rate(_DISTILL, suite, work, trained, peak_of_this_process()))
+        more.append(Rate(_DISTILL, suite, work, trained, peak_bytes()))
     if (folder / "index.html").exists():
         alone = max(0.0, seconds - measurement.wall - (manifest["wall_seconds"] if manifest else 0.0))
-        more.append(Rate(_COMMAND, suite, 1.0, alone, peak_of_this_process(), beside))
+        more.append(Rate(_COMMAND, suite, 1.0, alone, peak_bytes(), beside))
     measurement.write(folder, more, _DISK)
 
 

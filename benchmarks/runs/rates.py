@@ -4,7 +4,6 @@ Every command writes those of its jobs into ``rates.csv`` in the run's folder; `
 project's own runs. ``stages=[plan]`` predicts from them.
 """
 
-import resource
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.base.files import update_text
 from benchmarks.runs.engines.job import Job, Outcome
-from benchmarks.runs.engines.local import MAXRSS_UNIT
 
 RATES = "rates.csv"
 _UNMEASURED = ("check",)  # jobs that take no time
@@ -135,11 +133,6 @@ class Measurement:
                 known[rate.kind, rate.name] = replace(rate, disk_bytes=size_of(left) if left else 0)
         known |= {(rate.kind, rate.name): rate for rate in more}
         update_text(folder / RATES, to_csv([known[key] for key in sorted(known)], Rate))
-
-
-def peak_of_this_process() -> int:
-    """The largest resident memory that this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
 
 
 def size_of(folder: Path) -> int:

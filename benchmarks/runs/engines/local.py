@@ -39,7 +39,7 @@ _IDLE_SECONDS = 300  # an idle process ends after this time
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", module="joblib")
 # Small networks run 3-4 times slower on two threads than on one. torch reads these when a job imports it.
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,7 @@ def _job(
     try:
         with WATCH.shown_in(_sight_file(*place)):
             outcome = Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
-            return replace(outcome, seconds=time.monotonic() - start, peak_bytes=peak)
+            return replace(outcome, seconds=time.monotonic() - start, peak_bytes=peak_bytes())
     except (Exception, SystemExit) as error:
         known = gatito_error(error)
         if known is not None and not isinstance(known, FatalError):
@@ -172,6 +171,17 @@ def _job(
     finally:
         faulthandler.disable()
         crash.close()
+
+
+def peak_bytes() -> int:
+    """The largest resident memory that this process has had, on Linux since :func:`_forget_peak`.
+
+    The number of ``getrusage`` also counts the memory of the parent when it started this process.
+    """
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(errors="replace")):
+            return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
 
 
 def _forget_peak() -> None:

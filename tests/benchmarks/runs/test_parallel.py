@@ -167,11 +167,14 @@ def fill(*, megabytes, report):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux measures the largest memory of a part of a process")
 def test_the_memory_of_a_job_is_not_that_of_an_earlier_one_in_its_process():
+    here = np.ones((600, 1 << 20), dtype=np.uint8)  # the parent's memory is not the job's
     job_list = [Job("fill", 1, {"megabytes": megabytes}) for megabytes in (200, 1)]
+    local.close_pools()  # a process that starts now is one of this parent
     with silent_board(job_list) as board:
         outcomes = [outcome for _, outcome in LocalEngine().outcomes(fill, job_list, board, 1)]
     assert outcomes[0].value[0] == outcomes[1].value[0]  # one process
     assert outcomes[0].peak_bytes - outcomes[1].peak_bytes > 150e6
+    assert outcomes[1].peak_bytes < here.nbytes
 
 
 INTERRUPTED = """
