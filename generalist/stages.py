@@ -232,8 +232,8 @@ class Generalist:
             config=recipe.distill,
         )
         threads = max(1, run.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        every = replace(run, suite=self.run.survivors("distill").part(recordings | shown), workers=threads)
-        distill(every, recordings, recipe, shown=shown, ranks=ranks, play_round=play_round)
+        with_shown = replace(run, suite=self.run.survivors("distill").part(recordings | shown), workers=threads)
+        distill(with_shown, recordings, recipe, shown=shown, ranks=ranks, play_round=play_round)
 
     def train_controls(self) -> None:
         """Train the configured controls.

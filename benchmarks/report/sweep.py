@@ -123,7 +123,8 @@ class Sweep:
             (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with all settings
             with suppress(OSError):  # another sweep's folder, or a launcher's files
                 folder.rmdir()
-                folder.parent.rmdir()
+                if folder.parent.name == ".sweeps":  # gatito's own, see conf/config.yaml
+                    folder.parent.rmdir()
 
     def report(self) -> None:
         """List failures, and report each configuration over its training seeds, and all configurations together."""

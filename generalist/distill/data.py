@@ -285,11 +285,13 @@ def demonstration(
             f"distill.demonstrations={count}, but the recording of task {task.name} has {len(available)} "
             f"{'that are not learned' if learned else 'episodes'}: lower it, or raise record.env_steps."
         )
+    shown = list(available)
     if learned:
-        key = lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode])  # noqa: E731
-        shown = sorted(available, key=key, reverse=True)[:count][::-1]
-    else:
-        shown = list(available)[:count]
+        shown.sort(
+            key=lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode]), reverse=True
+        )
+        shown = shown[:count][::-1]
+    shown = shown[:count]
     columns = ["observations", "labels", "actions", "rewards"]
     ends = [
         trajectories.window(episode, max(0, int(trajectories.lengths[episode]) - steps), steps, columns)

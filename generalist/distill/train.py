@@ -149,10 +149,12 @@ def _prompts(learner: Learner, recordings: Mapping[str, Trajectories]) -> dict[s
         assert learner.start is not None
         return load_prompts(learner.start, learner.tasks)
     steps, count = learner.codec.prompt_steps, learner.config.demonstrations or 1
-    learned = dict.fromkeys((task.name for task in learner.tasks), learner.config.updates > 0)
+    only_shown = learner.config.start is not None and not learner.config.updates
+    learned, shown = ((), (*learner.tasks, *learner.shown)) if only_shown else (learner.tasks, learner.shown)
     return {
-        task.name: demonstration(task, recordings[task.name], steps, count=count, learned=learned.get(task.name, False))
-        for task in (*learner.tasks, *learner.shown)
+        task.name: demonstration(task, recordings[task.name], steps, count=count, learned=tasks is learned)
+        for tasks in (learned, shown)
+        for task in tasks
     }
 
 

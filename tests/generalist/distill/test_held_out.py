@@ -87,3 +87,6 @@ def test_held_out_tasks_are_played_from_demonstrations_alone(tmp_path):
 
 def test_nothing_is_learned_without_a_start(gatito_inside):
     fails_with(gatito_inside("distill.updates=0"), "distill.updates=0 learns nothing", "distill.start=RUN")
+    fails_with(
+        gatito_inside("distill.updates=0", "distill.start=r"), "distill.updates=0 trains nothing: set controls=none"
+    )
