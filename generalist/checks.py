@@ -65,6 +65,8 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
     config.distill.check(tasks, config.model)
     if config.distill.held_out and config.codec.conditioning == "task_id":
         raise GatitoError("distill.held_out: held-out tasks have no embeddings: set codec.conditioning=none or prompt.")
+    if config.distill.held_out and config.codec.conditioning == "prompt" and config.ida.rounds:
+        raise GatitoError("distill.held_out with codec.conditioning=prompt has no rounds: leave ida.rounds out.")
     if not config.distill.updates and (config.controls.agents or config.distill.dagger.rounds):
         raise GatitoError("distill.updates=0 trains nothing: set controls=none, and leave distill.dagger.rounds out.")
     config.controls.check()

@@ -52,6 +52,10 @@ def test_held_out_tasks_have_no_embeddings(gatito_inside):
     fails_with(done, "held-out tasks have no embeddings", "codec.conditioning=none or prompt")
 
 
+def test_held_out_tasks_that_are_shown_have_no_rounds(gatito_inside):
+    fails_with(gatito_inside(*COMMAND, *ROUND, "codec.conditioning=prompt"), "has no rounds: leave ida.rounds out")
+
+
 def test_held_out_tasks_are_played_from_demonstrations_alone(tmp_path):
     command = [*COMMAND, "codec.conditioning=prompt", "controls=none", "clips.agents=[]"]
     done = gatito(*command, "name=r", "distill.demonstrations=1", cwd=tmp_path)
