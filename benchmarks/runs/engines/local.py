@@ -179,7 +179,9 @@ def peak_bytes() -> int:
     The number of ``getrusage`` also counts the memory of the parent when it started this process.
     """
     with suppress(OSError):
-        if found := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(errors="replace")):
+        if found := re.search(
+            r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        ):
             return int(found[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
 
