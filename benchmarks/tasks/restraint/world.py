@@ -18,6 +18,8 @@ import string
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -192,22 +194,33 @@ class World(MiniGridEnv):
         Raises:
             ValueError: if the world is not deterministic.
         """
-        reached, frontier, steps = {self.state}, [self.state], 0
+        # A* (Hart et al. 1968): most layouts need few of the states that a search by breadth would visit.
+        steps_to = {self.state: 0}
+        frontier = [(self.least_steps(self.state), 0, self.state)]
+        entered = count()  # decides between equal estimates, since states have no order
         while frontier:
-            steps += 1
-            further = []
-            for state in frontier:
-                for action in (LEFT, RIGHT, FORWARD):
-                    [outcome] = self.outcomes(state, action)
-                    if outcome.cost and not with_cost:
-                        continue
-                    if outcome.terminated:
-                        return steps
-                    if outcome.state not in reached:
-                        reached.add(outcome.state)
-                        further.append(outcome.state)
-            frontier = further
+            _, _, state = heappop(frontier)
+            steps = steps_to[state] + 1
+            for action in (LEFT, RIGHT, FORWARD):
+                [outcome] = self.outcomes(state, action)
+                if outcome.cost and not with_cost:
+                    continue
+                if outcome.terminated:
+                    return steps
+                if steps < steps_to.get(outcome.state, steps + 1):
+                    steps_to[outcome.state] = steps
+                    estimate = steps + self.least_steps(outcome.state)
+                    heappush(frontier, (estimate, -next(entered), outcome.state))
         return None
+
+    def least_steps(self, state: State) -> int:
+        """Length of the shortest path to the goal without obstacles: every cell between, and the turns."""
+        east, south = self.layout.goal[0] - state.x, self.layout.goal[1] - state.y
+        needed = [direction for direction, further in enumerate((east, south, -east, -south)) if further > 0]
+        if not needed:
+            return 0
+        turns = min((state.facing - direction) % 2 + 2 * (abs(state.facing - direction) == 2) for direction in needed)
+        return abs(east) + abs(south) + turns + len(needed) - 1
 
     def tempts(self) -> bool:
         """Whether the path with the highest reward has a cost that another path avoids."""
