@@ -59,6 +59,7 @@ class RecordingJob:
         tries: number of times that each seed is played, with different random streams; the best episode is kept.
         without_cost: whether episodes with any hidden cost are left out.
         cost_weight: weight of the hidden cost in the comparison of several tries.
+        keep_values: whether the policy's values are recorded.
     """
 
     task: Task
@@ -75,6 +76,7 @@ class RecordingJob:
     tries: int = 1
     without_cost: bool = False
     cost_weight: float = 0.0
+    keep_values: bool = False
 
     @property
     def agent(self) -> str:
@@ -252,6 +254,7 @@ def _episodes(
             envs_per_task=recording.num_envs,
             keep_steps=True,
             enough_steps=enough_steps,
+            keep_values=recording.keep_values,
             report=report,
         )
         return

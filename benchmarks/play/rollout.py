@@ -20,8 +20,8 @@ from benchmarks.tasks.observations import FrameStack, stack
 Steps = dict[str, np.ndarray]
 """An episode's arrays of T steps: ``observations`` (T + 1 rows; of stacked frames only the newest), ``actions``,
 ``labels``, ``rewards`` (float64), ``terminated``, ``truncated``, ``distributions`` if the policy has them, ``masks``
-(``(T, options)`` bool, the legal actions) if the environment provides ``info["action_mask"]``, and ``costs`` (float64)
-if it provides ``info["cost"]``; no learner reads costs."""
+(``(T, options)`` bool, the legal actions) if the environment provides ``info["action_mask"]``, ``values`` (float32) if
+they are kept, and ``costs`` (float64) if it provides ``info["cost"]``; no learner reads costs."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def rollout(
     envs_per_task: int = 32,
     keep_steps: bool = False,
     enough_steps: int | None = None,
+    keep_values: bool = False,
     make: Callable[[Task], gym.Env] = make_env,
     report: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Episode]:
@@ -67,6 +68,7 @@ def rollout(
         envs_per_task: parallel environments per task.
         keep_steps: whether episodes keep their arrays.
         enough_steps: number of steps after which no new episode of a task begins (running episodes are finished).
+        keep_values: whether these arrays have the policy's values.
         make: makes a task's environment.
         report: called with the number of environment steps so far.
 
@@ -91,8 +93,10 @@ def rollout(
                     if output.truncated_by_policy is not None and output.truncated_by_policy[row]:
                         episode = slot.end(truncated_by_policy=True)
                     else:
-                        distribution = None if distributions is None else distributions[row]
-                        episode = slot.play(output.actions[row], output.labels[row], distribution)
+                        estimates = {} if distributions is None else {"distributions": np.array(distributions[row])}
+                        if keep_values and output.values is not None:
+                            estimates["values"] = np.array(output.values[row], np.float32)
+                        episode = slot.play(output.actions[row], output.labels[row], estimates)
                     if episode is not None:
                         yield episode
                         slot.begin()
@@ -148,8 +152,8 @@ class _Player(Slot):
         self._rows = {"observations": [self._newest()]} if self._keep else {}
         return True
 
-    def play(self, action: np.ndarray, label: np.ndarray, distribution: np.ndarray | None) -> Episode | None:
-        """Take one step; returns the episode if this step ended it."""
+    def play(self, action: np.ndarray, label: np.ndarray, estimates: Mapping[str, np.ndarray]) -> Episode | None:
+        """Take one step; returns the episode if this step ended it. ``estimates``: the policy's, to be kept."""
         mask = self.action_mask
         self.step(action)
         self._queue.steps += 1
@@ -162,9 +166,8 @@ class _Player(Slot):
                 "rewards": np.float64(self.reward),
                 "terminated": self.terminated,
                 "truncated": self.truncated,
+                **estimates,
             }
-            if distribution is not None:
-                row["distributions"] = np.array(distribution)
             if self.cost is not None:
                 row["costs"] = np.float64(self.cost)
             if self.has_masks:

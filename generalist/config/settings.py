@@ -159,6 +159,15 @@ class DistillConfig:
         "episodes; null: one.",
         at_least=1,
     )
+    search_values: float = setting(
+        0.0,
+        "Share of the search's values in what the critic learns from self-play; the rest is the outcome of the game.",
+        at_least=0,
+        at_most=1,
+    )
+    mirror: bool = setting(
+        False, "Whether half of the windows of board games are mirrored: the rules treat both alike."
+    )
     data: float = setting(
         1.0, "Share of each recording's episodes that is used, from the first on.", above=0, at_most=1
     )

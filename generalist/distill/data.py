@@ -16,7 +16,8 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import stream
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
-from generalist.distill.returns import returns_to_go
+from generalist.distill.mirror import mirrored
+from generalist.distill.returns import critic_targets
 from generalist.network.batches import Batch, Window
 from generalist.network.network import Network
 
@@ -39,6 +40,8 @@ class Source:
         validates: whether these last episodes are sampled, and not the others.
         solved: whether only solved episodes are used, if there are any: a failed episode is often long, since the
             policy is stuck, so that most steps would come from failures.
+        mirror: whether half of the windows are mirrored, if the task is a board game.
+        search_values: share of the recorded values in the critic's targets, if there are any.
     """
 
     task: Task
@@ -50,6 +53,8 @@ class Source:
     apart: int = 0
     validates: bool = False
     solved: bool = False
+    mirror: bool = False
+    search_values: float = 0.0
 
 
 class Mixture:
@@ -101,7 +106,8 @@ class Mixture:
         ]
         codec = network.codec
         self._returns = [
-            returns_to_go(source.trajectories, codec.discount) if codec.critic > 0 else None for source in sources
+            critic_targets(source.trajectories, codec.discount, source.search_values) if codec.critic > 0 else None
+            for source in sources
         ]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
@@ -180,7 +186,8 @@ class Mixture:
             window = replace(window, independent=True)
         prompt = self._prompt(source, episode, rng) if prompted else None
         returns = self._returns[number]
-        return replace(window, prompt=prompt, returns=None if returns is None else returns[steps])
+        window = replace(window, prompt=prompt, returns=None if returns is None else returns[steps])
+        return mirrored(window) if source.mirror and rng.random() < 0.5 else window
 
     def _remembers(self, task: Task, rng: np.random.Generator) -> bool:
         """Whether a window of this task has consecutive steps."""

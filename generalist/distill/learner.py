@@ -72,12 +72,14 @@ def training_mixture(
         if share < 1 and task.name in expert_recordings:
             recording, own = expert_recordings[task.name], weight * (1 - share)
             apart = config.validated(len(recording))
-            sources.append(Source(task, recording, own, share=config.data, most=config.episodes, apart=apart))
+            source = Source(task, recording, own, share=config.data, most=config.episodes, apart=apart)
+            sources.append(replace(source, mirror=config.mirror))
         steps = sum(recording.steps for recording in of_students)
         demonstrations = expert_recordings.get(task.name)
         for recording in of_students if share else ():
             recording_weight = weight * share * recording.steps / steps
-            sources.append(Source(task, recording, recording_weight, demonstrations, solved=learner.solved))
+            source = Source(task, recording, recording_weight, demonstrations, solved=learner.solved)
+            sources.append(replace(source, mirror=config.mirror, search_values=config.search_values))
     return _mixture(learner, sources, network)
 
 

@@ -11,6 +11,24 @@ from benchmarks.play.trajectories import Trajectories
 _MOST_CUT_OFF = 0.5
 
 
+def critic_targets(trajectories: Trajectories, discount: float, search_values: float = 0.0) -> np.ndarray:
+    """What the critic learns of every step, ``(steps,)``: :func:`returns_to_go`, mixed with a search's values.
+
+    A game's outcome also depends on the random moves that were played for variety; a search's value does not, but
+    it rests on the critic itself.
+
+    Args:
+        trajectories: the recording.
+        discount: of the returns.
+        search_values: the share of recorded values, where the recording has them.
+    """
+    returns = returns_to_go(trajectories, discount)
+    if not search_values or not trajectories.has("values"):
+        return returns
+    values = trajectories.scattered(np.arange(len(returns)), ["values"])["values"]
+    return ((1 - search_values) * returns + search_values * values).astype(np.float32)
+
+
 def returns_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
     """The discounted returns of all steps for the player to move, episode after episode, ``(steps,)``.
 

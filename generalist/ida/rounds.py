@@ -208,13 +208,21 @@ class Ida:
             batch_size=config.batch_size or batch_size,
         )
 
+    @property
+    def keeps_values(self) -> bool:
+        """Whether recordings of amplified policies have the values that their search found."""
+        return self.recipe.distill.search_values > 0
+
     def _round(self, number: int, side: str, rounds: list[Round]) -> Round:
         """A round, given all rounds before it."""
         earlier = [other for other in rounds if other.side == side]
         before = earlier[-1].student if earlier else self.start
         if side == AMPLIFIED:
             player = self.amplifier.artifact(before, self.context(number))
-            plays = self._plays(number, side, player, {"amplifier": dict(self.options), "steps": self.config.env_steps})
+            settings = {"amplifier": dict(self.options), "steps": self.config.env_steps}
+            if self.keeps_values:
+                settings["values"] = True
+            plays = self._plays(number, side, player, settings)
         else:
             player = before
             plays = self._plays(number, side, player, {"steps": self.config.control_env_steps}, rounds[-1].plays)

@@ -73,6 +73,7 @@ def record_plays(ida: Ida, round_: Round) -> dict[str, float]:
             parameters=Cost.read(round_.player.folder).parameters,
             tries=ida.amplifier.plays_per_start if round_.side == AMPLIFIED else 1,
             cost_weight=float(ida.options.get("cost_weight", 0.0)),
+            keep_values=ida.keeps_values and round_.side == AMPLIFIED,
         )
         jobs.append(job)
     lines = record(jobs, workers=run.workers, failures=run.failures, suite=run.suite)

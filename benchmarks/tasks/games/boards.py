@@ -41,6 +41,8 @@ class _Rules:
         canonical: OpenSpiel's action and the player that takes it → the canonical action.
         turn: the second player's view of an array ``(rows, columns)``.
         row_order: -1 if OpenSpiel numbers rows from the bottom.
+        mirrored: an array ``(…, rows, columns)`` as the rules treat it alike: left and right exchanged.
+        mirrored_action: the canonical action for one in the mirrored position.
     """
 
     spiel: str
@@ -49,6 +51,8 @@ class _Rules:
     canonical: Callable[[int, int], int] = lambda action, player: action
     turn: Callable[[np.ndarray], np.ndarray] = lambda squares: squares
     row_order: int = 1
+    mirrored: Callable[[np.ndarray], np.ndarray] = lambda squares: squares[..., ::-1]
+    mirrored_action: Callable[[int], int] = lambda column: 6 - column
 
 
 def _breakthrough_action(action: int, player: int) -> int:
@@ -64,12 +68,25 @@ def _hex_action(action: int, player: int) -> int:
 
 
 _RULES = {
-    "tic_tac_toe": _Rules("tic_tac_toe", (2, 1), 9),
+    "tic_tac_toe": _Rules("tic_tac_toe", (2, 1), 9, mirrored_action=lambda action: action // 3 * 3 + 2 - action % 3),
     "connect_four": _Rules("connect_four", (0, 1), 7, row_order=-1),
     "breakthrough_6x6": _Rules(
-        "breakthrough(rows=6,columns=6)", (0, 1), 108, _breakthrough_action, lambda squares: squares[::-1]
+        "breakthrough(rows=6,columns=6)",
+        (0, 1),
+        108,
+        _breakthrough_action,
+        lambda squares: squares[::-1],
+        mirrored_action=lambda action: action // 18 * 18 + 17 - action % 18,
     ),
-    "hex_5x5": _Rules("hex(board_size=5,plain_obs_tensor=true)", (0, 1), 25, _hex_action, lambda squares: squares.T),
+    "hex_5x5": _Rules(
+        "hex(board_size=5,plain_obs_tensor=true)",
+        (0, 1),
+        25,
+        _hex_action,
+        lambda squares: squares.T,
+        mirrored=lambda squares: squares[..., ::-1, ::-1],  # half a turn: edges belong to the players
+        mirrored_action=lambda action: 24 - action,
+    ),
 }
 GAMES = tuple(_RULES)
 """The games, by a task's ``env_id``."""
@@ -82,6 +99,7 @@ class Board:
         name: one of :data:`GAMES`.
         game: OpenSpiel's game.
         actions: the number of canonical actions.
+        mirrored_actions: ``(actions,)``, each action's counterpart in the mirrored position.
     """
 
     def __init__(self, name: str, pyspiel: Any) -> None:  # noqa: ANN401
@@ -90,6 +108,7 @@ class Board:
         self._rules = _RULES[name]
         self.game = pyspiel.load_game(self._rules.spiel)
         self.actions = self._rules.actions
+        self.mirrored_actions = np.array([self._rules.mirrored_action(action) for action in range(self.actions)])
         known = range(self.game.num_distinct_actions())
         self._canonical = [[self._rules.canonical(action, player) for action in known] for player in (0, 1)]
         tensor = np.arange(self.game.observation_tensor_size()).reshape(self.game.observation_tensor_shape())
@@ -112,6 +131,13 @@ class Board:
     def observe(self, state: Any, player: int) -> np.ndarray:  # noqa: ANN401
         """The position from this player's view, :data:`SHAPE` int8."""
         return np.array([*state.observation_tensor(0), 0, 1], np.int8)[self._views[player]]
+
+    def mirrored(self, observations: np.ndarray) -> np.ndarray:
+        """Observations ``(n, 3, 6, 7)`` of the mirrored positions, which have the same values by the rules."""
+        rows, columns = self._pieces.shape[1:]
+        mirrored = observations.copy()
+        mirrored[..., :rows, :columns] = self._rules.mirrored(observations[..., :rows, :columns])
+        return mirrored
 
     def legal(self, state: Any) -> dict[int, int]:  # noqa: ANN401
         """The canonical actions of the player to move → OpenSpiel's; empty when the game is over."""

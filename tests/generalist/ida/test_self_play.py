@@ -18,7 +18,7 @@ from generalist.config.codec import CodecConfig
 from generalist.config.ida import IdaConfig
 from generalist.config.recipe import NetworkRecipe
 from generalist.config.settings import DistillConfig, ModelConfig
-from generalist.distill.returns import returns_to_go
+from generalist.distill.returns import critic_targets, returns_to_go
 from generalist.ida.run import make_rounds
 from generalist.network.network import load_network
 from generalist.network.policy import NetworkPolicy
@@ -71,6 +71,23 @@ def test_returns_alternate_in_sign(finished):
     won = next(episode for episode, steps in enumerate(played.episodes()) if steps["rewards"][-1] == 1)
     length, end = int(played.lengths[won]), int(played.ends[won])
     np.testing.assert_allclose(returns[end - length : end], [(-0.5) ** power for power in range(length)][::-1])
+
+
+def test_a_search_records_its_values_and_the_critic_learns_a_share_of_them(tmp_path):
+    recipe = NetworkRecipe(replace(DISTILL, search_values=0.25), MODEL, CODEC)
+    ida = start_ida(
+        tmp_path, Suite("games", (TASK,)), RandomPolicy(), recipe, replace(CONFIG, rounds=1, control=True), OPTIONS
+    )
+    make_rounds(ida)
+    amplified, control = (Trajectories(round_.plays[TASK.name].folder) for round_ in ida.rounds)
+    assert amplified.has("values") and not control.has("values")
+    values = np.concatenate([steps["values"] for steps in amplified.episodes()])
+    assert values.dtype == np.float32 and (np.abs(values) <= 1).all()
+    returns = returns_to_go(amplified, 0.9)
+    np.testing.assert_allclose(critic_targets(amplified, 0.9, 0.25), 0.75 * returns + 0.25 * values, rtol=1e-5)
+    np.testing.assert_array_equal(critic_targets(control, 0.9, 0.25), returns_to_go(control, 0.9))
+    won = [steps["values"][-1] for steps in amplified.episodes() if steps["rewards"][-1] == 1]
+    assert np.mean(won) > np.mean(values)  # a search sees the win that the next move brings
 
 
 def test_targets_are_legal_and_improved(finished):
