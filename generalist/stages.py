@@ -292,13 +292,14 @@ class Generalist:
         return agents + [agent for agent in (control.agent() for control in self.controls()) if agent is not None]
 
     def _round_agents(self) -> list[Agent]:
-        ida, agents = self.ida(), []
+        ida, agents, is_scored = self.ida(), [], self.config.ida.is_scored
         for round_ in ida.rounds:
             earlier, plays = ida.earlier(round_), list(round_.plays.values())
-            if round_.side == AMPLIFIED and ida.scores_players:
+            if round_.side == AMPLIFIED and ida.scores_players and is_scored(round_.number):
                 agents.append(self._player(AgentId(AMPLIFIED, round_.number), ida, round_.player, earlier))
             student = AgentId("generalist" if round_.side == AMPLIFIED else round_.side, round_.number)
-            agents.append(replace(self._network_agent(student, round_.student), earlier=[*earlier, *plays]))
+            if is_scored(round_.number) or is_scored(round_.number + 1):  # a gain is over the round before
+                agents.append(replace(self._network_agent(student, round_.student), earlier=[*earlier, *plays]))
         return agents
 
     def _player(self, agent: AgentId, ida: Ida, network: Artifact, earlier: Sequence[Artifact] = ()) -> Agent:

@@ -62,6 +62,18 @@ class IdaConfig:
     control_env_steps: int = setting(200_000, "Most environment steps of the control per task and round.", at_least=1)
     episodes: int = setting(50, "Most test episodes per task of amplified policies, which are slow.", at_least=2)
 
+    score_every: int = setting(
+        1,
+        "Rounds from one whose agents are scored to the next; of the round before each, only the network is. The last "
+        "round is always scored.",
+        at_least=1,
+        decides=False,
+    )
+
+    def is_scored(self, number: int) -> bool:
+        """Whether all agents of a round are scored."""
+        return number % self.score_every == 0 or number == self.rounds
+
     def check(self) -> None:
         """Reject settings that cannot work.
 
