@@ -77,6 +77,10 @@ class CodecConfig:
         "Whether a text scales and shifts the features of an image (FiLM), as a mission does with a grid's, with codec "
         "step.",
     )
+    image_detail: bool = setting(
+        False,
+        "Whether images are read in finer steps, at about twice the time, so that objects of a dozen pixels are seen.",
+    )
     patch: int = setting(16, "Height and width of an image patch in pixels, with codec gato.", at_least=1)
     grid_size: int = setting(7, "Height and width of a grid of cells (MiniGrid's view has 7); 0: no grids.", at_least=0)
     grid_blocks: int = setting(

@@ -40,7 +40,9 @@ class ObservationEncoder(nn.Module):
         nn.init.normal_(self.vector, std=0.3)
         nn.init.normal_(self.vector[:, _CHANNELS:], std=0.1)  # smaller, since there are more of them
         self.image = (
-            ImageEncoder(config.image_frames, config.image_size, width, film=config.image_film)
+            ImageEncoder(
+                config.image_frames, config.image_size, width, film=config.image_film, detail=config.image_detail
+            )
             if config.image_frames
             else None
         )

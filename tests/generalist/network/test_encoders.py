@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from generalist.network.encoders import ByteEncoder, GridEncoder, ImageEncoder, WordEncoder
 
@@ -50,10 +51,23 @@ def test_blocks_relate_neighbouring_cells(blocks, sees):
     assert changed[3, 3] == changed[0, 4] == False  # noqa: E712 - elements of a tensor
 
 
-@pytest.mark.parametrize("film", [False, True])
-def test_a_text_modulates_an_images_features(film):
+def test_detail_sees_an_object_of_a_tile_wherever_it_is():
     torch.manual_seed(0)
-    encoder = ImageEncoder(4, 84, 8, film=film)
+    encoder = ImageEncoder(3, 84, 8, detail=True)
+    assert encoder.anywhere is not None
+    nn.init.zeros_(encoder.layers[-1].weight)  # leaves what is read of all places together
+    empty = torch.zeros(1, 3, 84, 84, dtype=torch.uint8)
+    first, second = empty.clone(), empty.clone()
+    first[:, 0, 24:36, 24:36] = second[:, 0, 48:60, 30:42] = 255  # by multiples of the strides, 3 x 2
+    encoded = encoder(torch.cat([empty, first, second]), torch.arange(3), torch.zeros(3, 8))
+    assert not torch.allclose(encoded[0], encoded[1]) and torch.allclose(encoded[1], encoded[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("detail", [False, True])
+@pytest.mark.parametrize("film", [False, True])
+def test_a_text_modulates_an_images_features(film, detail):
+    torch.manual_seed(0)
+    encoder = ImageEncoder(4, 84, 8, film=film, detail=detail)
     images = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
     rows, instructions = torch.tensor([0, 1, 1, 1]), torch.randn(4, 8)
     instructions[2] = instructions[1]
