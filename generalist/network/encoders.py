@@ -1,7 +1,5 @@
 """Small networks that turn images, grids and texts into vectors of the model's width."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
@@ -17,9 +15,9 @@ class ImageEncoder(nn.Module):
     """Three convolutions over stacked frames, half as wide as Mnih et al. 2015's (doi:10.1038/nature14236).
 
     With ``film``, an instruction scales and shifts the features of every place, as in :class:`GridEncoder`. With
-    ``detail``, the first convolution has a stride of 3 in place of 4, and the largest and the mean value of each feature
-    over all places are read beside the features at their places (Perez et al. 2018, arXiv:1709.07871, end with the
-    largest): an object that is twelve pixels wide is seen more clearly, and it is learned once for all places.
+    ``detail``, the first convolution has a stride of 3 in place of 4, and the largest and the mean value of each
+    feature are read beside the features at their places (Perez et al. 2018, arXiv:1709.07871, end with the largest):
+    an object that is twelve pixels wide is seen more clearly, and it is learned once for all places.
     """
 
     def __init__(self, frames: int, size: int, width: int, *, film: bool = False, detail: bool = False) -> None:
@@ -66,7 +64,7 @@ class ImageEncoder(nn.Module):
         return joined + self.anywhere(torch.cat([features.amax(dim=(2, 3)), features.mean(dim=(2, 3))], dim=1))
 
     @staticmethod
-    def _convolve(images: torch.Tensor, layers: Iterable[nn.Module]) -> torch.Tensor:
+    def _convolve(images: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
         # Channels last: three times as fast on CPUs.
         pixels = images.contiguous(memory_format=torch.channels_last).float()
         # Pixels are scaled to [-1, 1] by scaling the first layer's few weights instead of the many pixels.
