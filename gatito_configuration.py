@@ -109,8 +109,9 @@ class Config:
         Raises:
             FatalError: if there is no such task.
         """
-        self.distill.name_tasks_in_full(self.task_names)
-        self.record.name_tasks_in_full(Suite.names(self.suite))  # a preset may name tasks that are not selected
+        suite = Suite.names(self.suite)  # a preset may name tasks that are not selected
+        self.distill.name_tasks_in_full(self.task_names, suite)
+        self.record.name_tasks_in_full(suite)
 
     def check(self) -> None:
         """Reject settings that cannot work.

@@ -66,3 +66,10 @@ def test_words_are_learned_scored_shown_and_spoken(tmp_path):
     assert gatito("stages=[verify]", "runs=[w]", "tracking=none", cwd=tmp_path).returncode == 0
     code, said = talk(tmp_path, "Hello", "¿?", "/q")
     assert code == 0 and "answers each line by itself" in said and "not ASCII" in said and "Traceback" not in said
+
+
+def test_an_experiments_weights_of_other_tasks_are_left_out(gatito_inside):
+    done = gatito_inside("experiment=words", "tasks=[digits]", "stages=[list]")
+    assert done.returncode == 0 and "words/digits" in done.stdout and "words/captions" not in done.stdout, done.stderr
+    done = gatito_inside("experiment=words", "+distill.weights={word: 2}", "stages=[list]")
+    assert done.returncode and "unknown task in distill.weights 'word'" in done.stderr

@@ -253,14 +253,19 @@ class DistillConfig:
         if set(full_names(self.held_out, tasks, "task in distill.held_out")) >= set(tasks):
             raise GatitoError("distill.held_out leaves no task to learn: take one out of it.")
 
-    def name_tasks_in_full(self, tasks: Sequence[str]) -> None:
+    def name_tasks_in_full(self, tasks: Sequence[str], suite: Sequence[str]) -> None:
         """Replace short names of tasks by full names.
+
+        Args:
+            tasks: the names of the selected tasks.
+            suite: those of all tasks of the suite; weights of tasks that are not selected are left out.
 
         Raises:
             FatalError: if a name is not among the tasks.
         """
-        names = full_names(list(self.weights), tasks, "task in distill.weights")
-        self.weights = dict(zip(names, self.weights.values(), strict=True))
+        names = full_names(list(self.weights), suite, "task in distill.weights")
+        weights = zip(names, self.weights.values(), strict=True)
+        self.weights = {name: weight for name, weight in weights if name in tasks}
         self.held_out = full_names(self.held_out, tasks, "task in distill.held_out")
 
 

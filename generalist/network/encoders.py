@@ -1,5 +1,7 @@
 """Small networks that turn images, grids and texts into vectors of the model's width."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -50,7 +52,8 @@ class ImageEncoder(nn.Module):
         Returns:
             ``(n, width)``.
         """
-        features = self._convolve(images, self.layers[:-2])
+        *convolutions, _, _ = self.layers
+        features = self._convolve(images, convolutions)
         if self.light is None:
             return self._join(features)[rows]
         scale, shift = self.light(instruction)[:, :, None, None].chunk(2, dim=1)
@@ -58,13 +61,14 @@ class ImageEncoder(nn.Module):
 
     def _join(self, features: torch.Tensor) -> torch.Tensor:
         """``(n, 32, side, side)`` → ``(n, width)``."""
-        joined = self.layers[-2:](features)
+        *_, flatten, join = self.layers
+        joined = join(flatten(features))
         if self.anywhere is None:
             return joined
         return joined + self.anywhere(torch.cat([features.amax(dim=(2, 3)), features.mean(dim=(2, 3))], dim=1))
 
     @staticmethod
-    def _convolve(images: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
+    def _convolve(images: torch.Tensor, layers: Sequence[nn.Module]) -> torch.Tensor:
         # Channels last: three times as fast on CPUs.
         pixels = images.contiguous(memory_format=torch.channels_last).float()
         # Pixels are scaled to [-1, 1] by scaling the first layer's few weights instead of the many pixels.
