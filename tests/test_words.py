@@ -13,7 +13,7 @@ from tests.conftest import ROOT, gatito
 TINY = [
     "experiment=words",
     "tasks=[captions,replies,language]",
-    "record.tasks={words/language: 300}",
+    "record.tasks={words/captions: 300, words/questions: 300, words/language: 300}",
     "record.env_steps=300",
     "record.random_env_steps=200",
     "distill.updates=3",
