@@ -55,10 +55,10 @@ def check_settings(config: Settings, tasks: Sequence[str]) -> None:
         raise GatitoError(f"amplifier={amplifier} needs rounds to amplify in: set ida.rounds=3.")
     if config.ida.rounds and config.ida.start != "trained" and config.distill.start is not None:
         raise GatitoError(f"ida.start={config.ida.start} and distill.start exclude each other: leave one of them out.")
-    if config.distill.search_values and not (config.ida.rounds and amplifier == "two_player_search"):
+    if config.distill.search_values and amplifier != "two_player_search":
         raise GatitoError(
             f"distill.search_values={config.distill.search_values} needs the values of searches in self-play: set "
-            "amplifier=two_player_search and ida.rounds, or leave it out."
+            "amplifier=two_player_search, or leave it out."
         )
     if config.distill.new_tasks and config.distill.start is None:
         raise GatitoError("distill.new_tasks=true is for networks that are continued: set distill.start=RUN.")

@@ -312,6 +312,7 @@ def test_unsupported_spaces_are_rejected_before_training(gatito_inside, words, l
         (["generalist.amplified=true"], ["generalist.amplified=true needs an amplifier", "amplifier=best_of_n|"]),
         (["ida.rounds=2"], ["ida.rounds=2 needs an amplifier", "amplifier=best_of_n|"]),
         (["ida.rounds=1", "amplifier=serch"], ["Did you mean 'search'"]),
+        (["distill.search_values=0.5"], ["distill.search_values=0.5 needs", "amplifier=two_player_search"]),
         (
             ["ida.rounds=1", "amplifier=search", "amplifier.num_simulations=4"],
             ["amplifier.num_simulations=4 is less than one"],
