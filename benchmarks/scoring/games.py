@@ -86,7 +86,8 @@ def bradley_terry(pairs: np.ndarray, games: np.ndarray, means: np.ndarray) -> np
     Args:
         pairs: ``(pairs, 2)``, indices of the players.
         games: ``(pairs,)``, number of games between them.
-        means: ``(…, pairs)``, mean outcomes from the view of the first player of each pair.
+        means: ``(…, pairs)``, mean outcomes from the view of the first player of each pair. Those of a bootstrap over
+            few seeds may lie beyond -1 and 1, since its spread is unbiased; they count as all lost or all won.
 
     Returns:
         ``(…, players)``.
@@ -110,7 +111,7 @@ def bradley_terry(pairs: np.ndarray, games: np.ndarray, means: np.ndarray) -> np
         return design.T @ (design * (weights * probability * (1 - probability))[:, None])
 
     def fit(mean: np.ndarray) -> np.ndarray:
-        points = ((1 + mean) / 2 * games + _VIRTUAL_DRAWS / 2) / weights
+        points = ((1 + mean.clip(-1, 1)) / 2 * games + _VIRTUAL_DRAWS / 2) / weights
         solution = optimize.minimize(
             loss, np.zeros(players - 1), (points,), method="trust-exact", jac=True, hess=curvature
         )

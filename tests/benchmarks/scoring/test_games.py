@@ -54,6 +54,12 @@ def test_an_undefeated_player_has_a_finite_rating():
     assert 700 < rated["a"].value < 900
 
 
+def test_means_beyond_the_outcomes_count_as_all_won_or_all_lost():
+    pairs, games = np.array([[1, 0], [2, 0], [2, 1]]), np.full(3, 100.0)
+    beyond, within = (bradley_terry(pairs, games, np.array(means)) for means in ([1.4, -1.2, -3], [1, -1, -1]))
+    assert np.isfinite(beyond).all() and beyond == pytest.approx(within)
+
+
 def test_ratings_need_games_that_connect_all():
     with pytest.raises(GatitoError, match="no games connect c, d with b"):
         elo({("a", "b"): sample(1, 1, 1), ("c", "d"): sample(1, 1, 1)}, "b", bootstrap(10))
