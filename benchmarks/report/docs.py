@@ -25,8 +25,8 @@ import yaml
 from benchmarks.base.artifacts import write_text
 from benchmarks.base.csv_rows import read_csv, to_csv
 from benchmarks.report.formats import magnitude
-from benchmarks.report.report import score_results
-from benchmarks.report.rounds import CAPTION, RoundRow, round_rows
+from benchmarks.report.report import round_rows_by_seed
+from benchmarks.report.rounds import CAPTION, RoundRow
 from benchmarks.report.tables import TidyScore
 from benchmarks.scoring.agents import ANCHORS, AgentId
 from benchmarks.scoring.results import CostRow, Results
@@ -226,8 +226,7 @@ def all_rounds(results: Path) -> str:
     rows: list[RunRow] = []
     for folder in ida_folders(results):
         config = _config(folder)
-        board = score_results(Results.read(folder))
-        found = round_rows(board, config["amplifier"]["name"], config["ida"]["start"])
+        found = round_rows_by_seed(Results.read(folder), config["amplifier"]["name"], config["ida"]["start"])
         rows += [RunRow(**vars(row), run=folder.name) for row in found]
     return to_csv(rows, RunRow)
 

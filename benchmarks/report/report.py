@@ -18,7 +18,7 @@ from benchmarks.report.formats import Table, to_latex, to_markdown
 from benchmarks.report.games import GAMES, GameRow, game_rows, games_tables, games_values
 from benchmarks.report.page import render_page
 from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
-from benchmarks.report.rounds import rounds_table
+from benchmarks.report.rounds import RoundRow, round_rows, rounds_table
 from benchmarks.report.scaling import SCALING, ScalingRow, scaling_rows, scaling_tables
 from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.report.words import WORDS, WordsRow, words_rows, words_tables, words_values
@@ -131,6 +131,12 @@ def _is_drawn(folder: Path, inputs: Mapping[str, str]) -> bool:
 def score_results(results: Results) -> Scoreboard:
     """The scoreboard with a bootstrap seed that depends on the suite only, so that equal rows give equal digits."""
     return score(results, np.random.default_rng(derive("report", results.suite)))
+
+
+def round_rows_by_seed(results: Results, amplifier: str, start: str) -> list[RoundRow]:
+    """The rows of ``rounds.csv`` of pooled runs, one training seed after another, see :func:`round_rows`."""
+    boards = [score_results(results.of_seed(seed)) for seed in results.train_seeds]
+    return [row for board in boards for row in round_rows(board, amplifier, start)]
 
 
 def score_by_return(board: Scoreboard) -> Scoreboard | None:

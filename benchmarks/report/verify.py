@@ -21,8 +21,8 @@ from benchmarks.base.names import inside
 from benchmarks.base.seals import SEAL, changed_files
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.base.yaml_files import read_yaml
-from benchmarks.report.report import DrawnTables, draw_tables
-from benchmarks.report.rounds import RoundRow, round_rows
+from benchmarks.report.report import DrawnTables, draw_tables, round_rows_by_seed
+from benchmarks.report.rounds import RoundRow
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.comparison import ROUNDS, find_runs
@@ -173,7 +173,7 @@ def _tables(folder: Path, drawn: DrawnTables) -> Iterator[str]:
     if (folder / ROUNDS).is_file():
         settings = read_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
         amplifier, start = settings.get("amplifier") or {}, settings.get("ida") or {}
-        rounds = round_rows(drawn.board, str(amplifier.get("name")), str(start.get("start")))
+        rounds = round_rows_by_seed(drawn.board.results, str(amplifier.get("name")), str(start.get("start")))
         yield from _cells(folder / ROUNDS, to_csv(rounds, RoundRow))
 
 

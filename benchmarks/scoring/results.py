@@ -190,6 +190,12 @@ class Results:
         """Training seeds of all agents."""
         return sorted({row.train_seed for row in self.scores})
 
+    def of_seed(self, seed: int) -> "Results":
+        """The scores and costs of one training seed."""
+        scores = tuple(row for row in self.scores if row.train_seed == seed)
+        costs = tuple(row for row in self.costs if row.train_seed == seed)
+        return Results(scores, self.tasks, costs)
+
     def by_return(self, scored: Collection[str]) -> "Results | None":
         """The same episodes of the scored tasks with return as every task's metric.
 

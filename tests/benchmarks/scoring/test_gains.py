@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.base.csv_rows import to_csv
-from benchmarks.report.report import score_results
+from benchmarks.report.report import round_rows_by_seed, score_results
 from benchmarks.report.rounds import RoundRow, round_rows, rounds_chart, rounds_table
 from benchmarks.scoring.comparison import merge
 from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, gains
@@ -152,6 +152,13 @@ def test_results_without_rounds_have_no_section_on_rounds():
     board = score_results(results({name: mean for name, mean in MEANS.items() if "round" not in name}))
     assert board.gains == () and rounds_table(board) is None and rounds_chart(board) is None
     assert round_rows(board, "search", "weak") == []
+
+
+def test_pooled_seeds_have_the_lines_of_each():
+    pooled = round_rows_by_seed(results(seeds=(0, 1), spread=0.5), "search", "weak")
+    assert [row.train_seed for row in pooled] == [0] * 14 + [1] * 14
+    assert pooled[:14] == round_rows(score_results(results(spread=0.5)), "search", "weak")
+    assert pooled[0].f != pooled[14].f
 
 
 def test_every_agent_of_every_round_has_a_line():
