@@ -61,7 +61,6 @@ class IdaConfig:
     )
     control_env_steps: int = setting(200_000, "Most environment steps of the control per task and round.", at_least=1)
     episodes: int = setting(50, "Most test episodes per task of amplified policies, which are slow.", at_least=2)
-
     score_every: int = setting(
         1,
         "Rounds from one whose agents are scored to the next; of the round before each, only the network is. The last "

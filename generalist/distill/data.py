@@ -292,13 +292,11 @@ def demonstration(
             f"distill.demonstrations={count}, but the recording of task {task.name} has {len(available)} "
             f"{'that are not learned' if learned else 'episodes'}: lower it, or raise record.env_steps."
         )
-    shown = list(available)
-    if learned:
-        shown.sort(
-            key=lambda episode: (bool(trajectories.successes[episode]), trajectories.returns[episode]), reverse=True
-        )
-        shown = shown[:count][::-1]
-    shown = shown[:count]
+
+    def merit(episode: int) -> tuple[bool, float]:
+        return bool(trajectories.successes[episode]), trajectories.returns[episode]
+
+    shown = sorted(available, key=merit, reverse=True)[:count][::-1] if learned else available[:count]
     columns = ["observations", "labels", "actions", "rewards"]
     ends = [
         trajectories.window(episode, max(0, int(trajectories.lengths[episode]) - steps), steps, columns)
