@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from benchmarks.base import interrupts
 from benchmarks.base.interrupts import Terminated, delayed_interrupts, raise_on_sigterm
 from tests.conftest import ROOT
 
@@ -33,6 +34,23 @@ def test_sigterm_is_handled_like_ctrl_c_but_not_in_processes_of_torchrun(monkeyp
     with pytest.raises(KeyboardInterrupt) as caught:
         signal.raise_signal(signal.SIGTERM)
     assert caught.type is Terminated
+
+
+def test_a_copy_of_a_sigterm_is_no_second_one():
+    raise_on_sigterm()
+    with pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # as make passes one on that the whole group has received
+    done = False
+    interrupts._raised_at.clear()
+    with pytest.raises(Terminated), delayed_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        done = True
+    assert done
+    interrupts._raised_at[:] = [time.monotonic() - 2]
+    with pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number, kind", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
