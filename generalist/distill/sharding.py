@@ -53,7 +53,7 @@ def make_optimizer(network: Network, config: DistillConfig) -> torch.optim.AdamW
                 {"params": matrices, "weight_decay": config.weight_decay},
                 {"params": others, "weight_decay": 0.0},
             ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def part_like(values: torch.Tensor, parameter: Any) -> torch.Tensor:  # noqa: ANN401

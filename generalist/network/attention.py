@@ -116,14 +116,18 @@ class Attention(nn.Module):
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
         """Attention of tokens, ``(…, width)``, that attend only to themselves: the result is their own value."""
-        value = F.linear(x, self.qkv.weight[-self.widths[2] :])
+        weight = self.qkv.weight[-self.widths[2] :]
         if self.group > 1:
-            value = value.unflatten(-1, (-1, 1, self.head_width)).repeat_interleave(self.group, -2).flatten(-3)
-        return self.out(value)
+            weight = weight.unflatten(0, (-1, 1, self.head_width)).repeat_interleave(self.group, 1).flatten(0, 2)
+        if x.numel() // x.shape[-1] > 4 * x.shape[-1]:  # many tokens: cheaper to multiply the two matrices first
+            return F.linear(x, self.out.weight @ weight)
+        return self.out(F.linear(x, weight))
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate each pair of channels by its angle; ``x``: ``(…, length, head width)``, see :meth:`Transformer.angles`."""
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = angles[..., 0], angles[..., 1]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    """Rotate each pair of channels by its angle; ``x``: ``(…, length, head width)``, see :meth:`Transformer.angles`.
+
+    Channel i and channel i + half the width are a pair: (a, b) becomes (a cos - b sin, b cos + a sin).
+    """
+    cos, sin = angles.unbind(dim=-1)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

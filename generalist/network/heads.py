@@ -28,7 +28,7 @@ from generalist.network.distributions import (
     greedy,
 )
 from generalist.network.multi_categorical import MultiCategorical
-from generalist.network.targets import ChoiceTargets, Targets, legal_options, pad, returns_of
+from generalist.network.targets import ChoiceTargets, ContinuousTargets, Targets, legal_options, pad, returns_of
 
 
 class ActionHeads(nn.Module):
@@ -57,24 +57,24 @@ class ActionHeads(nn.Module):
         targets = [self.targets(window.task, window.labels, window.distributions, window.masks) for window in windows]
         kinds = [options(window.task) for window in windows]
         discrete = [index for index, kind in enumerate(kinds) if len(kind) == 1]
-        continuous = [index for index, kind in enumerate(kinds) if not kind]
         counts = [action_count(windows[index].task) for index in discrete]
-        normals = pad([targets[index] for index in continuous], length, (1, 2))
-        normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
+        dimensions = [0 if kind else values.shape[1] for kind, values in zip(kinds, targets, strict=True)]
         return Targets(
             valid=torch.from_numpy(valid_steps(windows, length)),
             discrete=torch.tensor(discrete, dtype=torch.long),
             counts=torch.tensor(counts, dtype=torch.long),
-            probabilities=torch.from_numpy(pad([targets[index] for index in discrete], length, (1,))),
-            continuous=torch.tensor(continuous, dtype=torch.long),
-            dimensions=torch.tensor([targets[index].shape[1] for index in continuous], dtype=torch.long),
-            normals=torch.from_numpy(normals),
+            probabilities=torch.from_numpy(pad([targets[index] for index in discrete], length)),
             returns=torch.from_numpy(returns_of(windows, length)) if self.critic is not None else None,
             legal=legal_options([windows[index] for index in discrete], length, self.config.discrete_actions),
             choices={
                 kind: self._choice_targets(kind, windows, targets, length)
                 for kind in dict.fromkeys(kinds)
                 if len(kind) > 1
+            },
+            continuous={
+                count: _continuous_targets([index for index, own in enumerate(dimensions) if own == count], targets, length)
+                for count in dict.fromkeys(dimensions)
+                if count
             },
         )
 
@@ -84,7 +84,7 @@ class ActionHeads(nn.Module):
     ) -> ChoiceTargets:
         """Of those of the windows whose actions make choices of so many options."""
         own = [index for index, window in enumerate(windows) if options(window.task) == kind]
-        probabilities = pad([targets[index] for index in own], length, (1,))[..., : sum(kind)]
+        probabilities = pad([targets[index] for index in own], length)[..., : sum(kind)]
         legal = legal_options([windows[index] for index in own], length, sum(kind))
         return ChoiceTargets(torch.tensor(own), torch.from_numpy(probabilities), legal)
 
@@ -112,17 +112,11 @@ class ActionHeads(nn.Module):
             loss, hit = self._choice_losses(hidden[choices.windows], kind, choices, targets.valid[choices.windows])
             losses.append(loss)
             hits.append(hit)
-        if len(targets.continuous):
-            valid = targets.valid[targets.continuous]
-            # Only the dimensions that each task has: a task with 17 must not make tasks with one or two as expensive.
-            most = targets.normals.shape[2]
-            window, dimension = (torch.arange(most, device=hidden.device) < targets.dimensions[:, None]).nonzero().T
-            states = hidden[targets.continuous][window] + self.dimension[dimension][:, None]
-            costs, missed = self.output.losses(self.continuous(states).float(), targets.normals[window, :, dimension])
-            zeros = torch.zeros(valid.shape, device=hidden.device)
-            nats = zeros.index_add(0, window, costs) / targets.dimensions[:, None]
-            losses.append(nats[valid].sum())
-            hits.append((zeros.index_add(0, window, missed.float()) == 0)[valid].sum())
+        for dimensions, own in targets.continuous.items():
+            valid = targets.valid[own.windows]
+            costs, missed = self.output.losses(self.numbers(hidden[own.windows], dimensions).float(), own.normals)
+            losses.append(costs.mean(dim=-1)[valid].sum())
+            hits.append((~missed.any(dim=-1))[valid].sum())
         steps = targets.valid.sum()
         values = {"loss": torch.stack(losses).sum() / steps, "accuracy": torch.stack(hits).sum() / steps}
         if self.critic is None:
@@ -175,7 +169,11 @@ class ActionHeads(nn.Module):
 
     def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
         """The numbers of the first ``dimensions`` action dimensions, ``(…, dimensions, numbers)``."""
-        return self.continuous(hidden[..., None, :] + self.dimension[:dimensions])
+        first, activation, last = self.continuous
+        assert isinstance(first, nn.Linear)
+        # It is linear in the sum, so the hidden state is multiplied once, not once for each dimension.
+        offsets = nn.functional.linear(self.dimension[:dimensions], first.weight)
+        return last(activation(first(hidden)[..., None, :] + offsets))
 
     def distribution(self, task: Task, hidden: torch.Tensor, legal: torch.Tensor | None = None) -> Distribution:
         """The action distribution of a task, given ``(n, width)`` hidden states.
@@ -244,6 +242,13 @@ class ActionHeads(nn.Module):
             return probabilities
         assert isinstance(space, gym.spaces.Box)
         return normals(space, labels, distributions, self.config.bins, self.config.min_std)
+
+
+def _continuous_targets(own: list[int], targets: Sequence[np.ndarray], length: int) -> ContinuousTargets:
+    """Of those windows, whose actions have the same number of dimensions."""
+    normals = pad([targets[index] for index in own], length)
+    normals[..., 1] = np.maximum(normals[..., 1], 1e-3)  # padding must not divide by zero
+    return ContinuousTargets(torch.tensor(own), torch.from_numpy(normals))
 
 
 def check_actions(config: CodecConfig, task: Task) -> list[tuple[int, str, str]]:

@@ -161,6 +161,10 @@ class StepwiseNetwork(Network):
         remembers = every if remembers is None else remembers
         if self.in_one_pass and demonstrations is None:
             return self.trunk(tokens, None, torch.where(remembers, self.model.context_length, 1))
+        if demonstrations is None and remembers.all():
+            return self.trunk(tokens)
+        if demonstrations is None and not remembers.any():
+            return self.trunk.alone(tokens)
         parts, prompted = [], ~every
         if demonstrations is not None:
             windows = demonstrations.windows

@@ -25,6 +25,19 @@ class ChoiceTargets:
 
 
 @dataclass(frozen=True)
+class ContinuousTargets:
+    """Targets of M windows of L steps whose actions have the same number of dimensions.
+
+    Attributes:
+        windows: ``(M,)`` indices.
+        normals: ``(M, L, dimensions, 2)``, means and standard deviations in bins.
+    """
+
+    windows: torch.Tensor
+    normals: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Targets:
     """Targets of B windows of L steps.
 
@@ -35,9 +48,7 @@ class Targets:
         probabilities: ``(D, L, actions)``.
         legal: ``(D, L, actions)``, which actions were legal; None: all, or unknown.
         choices: the targets of windows with several choices per action, by the choices' numbers of options.
-        continuous: the windows with continuous actions, ``(C,)`` indices.
-        dimensions: ``(C,)`` their numbers of action dimensions.
-        normals: ``(C, L, most dimensions, 2)``, means and standard deviations in bins.
+        continuous: the targets of windows with continuous actions, by their number of dimensions.
         returns: ``(B, L)``, discounted returns, NaN where unknown; None: not needed.
     """
 
@@ -45,12 +56,10 @@ class Targets:
     discrete: torch.Tensor
     counts: torch.Tensor
     probabilities: torch.Tensor
-    continuous: torch.Tensor
-    dimensions: torch.Tensor
-    normals: torch.Tensor
     returns: torch.Tensor | None = None
     legal: torch.Tensor | None = None
     choices: Mapping[tuple[int, ...], ChoiceTargets] = field(default_factory=dict)
+    continuous: Mapping[int, ContinuousTargets] = field(default_factory=dict)
 
 
 def legal_options(windows: Sequence[Window], length: int, width: int) -> torch.Tensor | None:
@@ -73,10 +82,10 @@ def returns_of(windows: Sequence[Window], length: int) -> np.ndarray:
     return returns
 
 
-def pad(arrays: list[np.ndarray], length: int, empty: tuple[int, ...]) -> np.ndarray:
+def pad(arrays: list[np.ndarray], length: int) -> np.ndarray:
     """Stack ``(n, a, …)`` arrays into ``(arrays, length, most a, …)``, zeros where one is shorter."""
     if not arrays:
-        return np.zeros((0, length, *empty), dtype=np.float32)
+        return np.zeros((0, length, 1), dtype=np.float32)
     width = max(array.shape[1] for array in arrays)
     padded = np.zeros((len(arrays), length, width, *arrays[0].shape[2:]), dtype=np.float32)
     for row, array in zip(padded, arrays, strict=True):

@@ -15,6 +15,7 @@ from torch import nn
 
 from generalist.config.settings import ModelConfig
 from generalist.network.attention import Attention, LayerPrefix, Prefix, rotate
+from generalist.network.norm import RMSNorm
 
 
 @dataclass
@@ -38,9 +39,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.attention_norm = RMSNorm(config.width)
         self.attention = Attention(config)
-        self.feedforward_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.feedforward_norm = RMSNorm(config.width)
         self.feedforward = nn.Sequential(
             nn.Linear(config.width, config.feedforward, bias=False),
             nn.GELU(),
@@ -73,8 +74,8 @@ class Transformer(nn.Module):
         config.check()
         self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
-        self._angles = torch.empty(0, config.width // config.heads // 2, 2)
+        self.norm = RMSNorm(config.width)
+        self._angles = torch.empty(0, config.width // config.heads, 2)
         self.apply(self._initialise)
 
     def forward(
@@ -239,17 +240,18 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def angles(self, length: int) -> torch.Tensor:
-        """Cosines and sines of the rotary angles, ``(length, head width / 2, 2)``.
+        """Cosines and signed sines of the rotary angles, ``(length, head width, 2)``; see :func:`.rotate`.
 
         The angles are computed in float64: after ten thousand steps of an episode, float32 would have lost their
         third digit.
         """
         if length > len(self._angles):
-            half = self._angles.shape[1]
+            half = self._angles.shape[1] // 2
             with torch.inference_mode(False):  # else a network that has acted could not be trained any more
                 frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
                 angle = torch.arange(max(length, 2 * len(self._angles)), dtype=torch.float64)[:, None] * frequency
-                self._angles = torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+                cos, sin = angle.cos().repeat(1, 2), torch.cat([-angle.sin(), angle.sin()], dim=1)
+                self._angles = torch.stack([cos, sin], dim=-1).float()
         return self._angles[:length]
 
     def _initialise(self, module: nn.Module) -> None:

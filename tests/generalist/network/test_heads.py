@@ -57,16 +57,18 @@ def test_targets_stand_side_by_side_padded():
     made = heads().collate(windows, LENGTH)
     assert made.valid.sum(dim=1).tolist() == [3, 1, 2, 2] and made.valid[0].tolist() == [True] * 3 + [False] * 2
     assert made.discrete.tolist() == [0, 2] and made.counts.tolist() == [3, 2] and made.returns is None
-    assert made.continuous.tolist() == [1, 3] and made.dimensions.tolist() == [1, 2]
-    assert made.probabilities.shape == (2, LENGTH, 6) and made.normals.shape == (2, LENGTH, 2, 2)
+    one, two = made.continuous[1], made.continuous[2]
+    assert one.windows.tolist() == [1] and two.windows.tolist() == [3] and len(made.continuous) == 2
+    assert made.probabilities.shape == (2, LENGTH, 6)
+    assert one.normals.shape == (1, LENGTH, 1, 2) and two.normals.shape == (1, LENGTH, 2, 2)
     assert made.probabilities[0, :3].argmax(dim=-1).tolist() == [2, 0, 1]
     np.testing.assert_allclose(made.probabilities[1, :2, :2], softmax(logits, axis=-1), rtol=1e-6)
     assert made.probabilities.sum(dim=-1).tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
-    np.testing.assert_allclose(made.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
-    np.testing.assert_allclose(made.normals[1, 0], [[8.0, 0.5], [8.0, 0.5]])
-    assert made.normals[0, 0, 1].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
-    assert made.probabilities.dtype == made.normals.dtype == torch.float32
-    assert {made.discrete.dtype, made.counts.dtype, made.continuous.dtype, made.dimensions.dtype} == {torch.long}
+    np.testing.assert_allclose(one.normals[0, 0, 0], [4.0, 0.5])  # the middle of eight bins, half a bin wide
+    np.testing.assert_allclose(two.normals[0, 0], [[8.0, 0.5], [8.0, 0.5]])
+    assert one.normals[0, 1, 0].tolist() == pytest.approx([0.0, 1e-3])  # padding does not divide by zero
+    assert made.probabilities.dtype == one.normals.dtype == torch.float32
+    assert {made.discrete.dtype, made.counts.dtype, one.windows.dtype} == {torch.long}
 
 
 @pytest.mark.parametrize("task, labels", [(TWO, [1]), (PAIR, [[0.0, 5.0]])])
@@ -74,7 +76,7 @@ def test_a_batch_may_have_actions_of_one_kind(task, labels):
     action_heads = heads()
     targets = action_heads.collate([window(task, labels)], LENGTH)
     assert targets.probabilities.shape[:2] == (int(task is TWO), LENGTH)
-    assert targets.normals.shape[:2] == (int(task is PAIR), LENGTH)
+    assert list(targets.continuous) == ([2] if task is PAIR else [])
     assert action_heads.losses(hidden(1, LENGTH), targets)["loss"] > 0
 
 
@@ -111,7 +113,8 @@ def test_the_loss_of_a_continuous_action_is_the_mean_over_its_dimensions(continu
     for row, (some, dimensions) in enumerate(zip(windows, (2, 1, 4), strict=True)):
         for step in range(len(some)):
             numbers = action_heads.numbers(states[row, step], dimensions)
-            costs, missed = action_heads.output.losses(numbers.float(), targets.normals[row, step, :dimensions])
+            normals = targets.continuous[dimensions].normals[0, step]
+            costs, missed = action_heads.output.losses(numbers.float(), normals)
             expected += costs.mean().item()
             hits += int(not missed.any())
     assert values["loss"].item() == pytest.approx(expected / 4, rel=1e-5)
@@ -293,7 +296,7 @@ def test_several_choices_add_up_and_are_right_together():
     targets = action_heads.collate(windows, LENGTH)
     assert list(targets.choices) == [(3, 2)] and targets.choices[3, 2].windows.tolist() == [0, 2]
     assert targets.choices[3, 2].probabilities[0, :2].tolist() == [[0, 0, 1, 0, 1], [1, 0, 0, 1, 0]]
-    assert targets.discrete.tolist() == [1] and targets.continuous.tolist() == []
+    assert targets.discrete.tolist() == [1] and not targets.continuous
     values = action_heads.losses(states, targets)
     expected = hits = 0.0
     for row in (0, 2):

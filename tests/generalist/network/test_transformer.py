@@ -4,6 +4,7 @@ import torch
 
 from benchmarks.base.errors import GatitoError
 from generalist.config.settings import ModelConfig
+from generalist.network.attention import rotate
 from generalist.network.transformer import Transformer
 
 
@@ -225,8 +226,17 @@ def test_rotary_angles_are_those_of_the_paper_also_late_in_an_episode(model):
         position = np.arange(length, dtype=np.float64)[:, None]
         angle = position / 10_000 ** (np.arange(8) / 8)
         found = model.angles(length).numpy()
-        assert found.shape == (length, 8, 2) and found.dtype == np.float32
-        np.testing.assert_allclose(found, np.stack([np.cos(angle), np.sin(angle)], axis=-1), atol=1e-6)
+        assert found.shape == (length, 16, 2) and found.dtype == np.float32
+        np.testing.assert_allclose(found[..., 0], np.cos(np.tile(angle, 2)), atol=1e-6)
+        np.testing.assert_allclose(found[..., 1], np.concatenate([-np.sin(angle), np.sin(angle)], axis=1), atol=1e-6)
+
+
+def test_pairs_of_channels_are_rotated_by_their_angles(model):
+    channels = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
+    angle = np.arange(5)[:, None] / 10_000 ** (np.arange(8) / 8)
+    turned = (channels[:, :8] + 1j * channels[:, 8:]) * np.exp(1j * angle)
+    found = rotate(torch.from_numpy(channels), model.angles(5)).numpy()
+    np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], axis=1), atol=1e-6)
 
 
 @torch.no_grad()
