@@ -62,9 +62,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, sum(self.widths), bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values, ``(batch, heads or kv heads, length, head width)``, not rotated."""
-        parts = self.qkv(x).split(self.widths, dim=-1)
+    def split(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``(batch, length, …)`` → queries, keys, values, ``(batch, heads or kv heads, length, head width)`` each."""
+        parts = qkv.split(self.widths, dim=-1)
         query, key, value = (part.unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
         return query, key, value
 
@@ -91,7 +91,7 @@ class Attention(nn.Module):
             prefix: each sequence's prompt.
 
         Returns:
-            Shape ``(batch, length, width)``.
+            Shape ``(batch, length, width)``, the heads side by side, to be multiplied by ``out``.
         """
         rotated = rotate(query, angles)
         if prefix is None:
@@ -112,16 +112,24 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
         if self.group > 1:
             mixed = mixed.unflatten(2, (self.group, length)).flatten(1, 2)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return mixed.transpose(1, 2).flatten(2)
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
         """Attention of tokens, ``(…, width)``, that attend only to themselves: the result is their own value."""
+        if x.numel() // x.shape[-1] > 4 * x.shape[-1]:  # many tokens: one product less
+            return F.linear(x, self.weight_alone())
+        return self.out(F.linear(x, self._value_weight()))
+
+    def weight_alone(self) -> torch.Tensor:
+        """The matrix, ``(width, width)``, that :meth:`alone` multiplies by."""
+        return self.out.weight @ self._value_weight()
+
+    def _value_weight(self) -> torch.Tensor:
+        """Maps tokens to the values of all heads, ``(width, width)``."""
         weight = self.qkv.weight[-self.widths[2] :]
-        if self.group > 1:
-            weight = weight.unflatten(0, (-1, 1, self.head_width)).repeat_interleave(self.group, 1).flatten(0, 2)
-        if x.numel() // x.shape[-1] > 4 * x.shape[-1]:  # many tokens: cheaper to multiply the two matrices first
-            return F.linear(x, self.out.weight @ weight)
-        return self.out(F.linear(x, weight))
+        if self.group == 1:
+            return weight
+        return weight.unflatten(0, (-1, 1, self.head_width)).repeat_interleave(self.group, 1).flatten(0, 2)
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:

@@ -28,10 +28,11 @@ from generalist.network.distributions import (
     greedy,
 )
 from generalist.network.multi_categorical import MultiCategorical
+from generalist.network.runtime import Accelerated, HeadsRuntime
 from generalist.network.targets import ChoiceTargets, ContinuousTargets, Targets, legal_options, pad, returns_of
 
 
-class ActionHeads(nn.Module):
+class ActionHeads(Accelerated):
     """Maps hidden states to action distributions and expected returns.
 
     Attributes:
@@ -169,11 +170,19 @@ class ActionHeads(nn.Module):
 
     def numbers(self, hidden: torch.Tensor, dimensions: int) -> torch.Tensor:
         """The numbers of the first ``dimensions`` action dimensions, ``(…, dimensions, numbers)``."""
+        if self.runtime is not None:
+            return self.runtime.numbers(hidden, dimensions)
         first, activation, last = self.continuous
-        assert isinstance(first, nn.Linear)
         # It is linear in the sum, so the hidden state is multiplied once, not once for each dimension.
-        offsets = nn.functional.linear(self.dimension[:dimensions], first.weight)
-        return last(activation(first(hidden)[..., None, :] + offsets))
+        return last(activation(first(hidden)[..., None, :] + self.offsets(dimensions)))
+
+    def offsets(self, dimensions: int) -> torch.Tensor:
+        """What the first ``dimensions`` action dimensions add after the first layer, ``(dimensions, width)``."""
+        return nn.functional.linear(self.dimension[:dimensions], self.continuous[0].weight)  # type: ignore[arg-type]
+
+    def make_runtime(self) -> HeadsRuntime:
+        """See :class:`.Accelerated`."""
+        return HeadsRuntime(self)
 
     def distribution(self, task: Task, hidden: torch.Tensor, legal: torch.Tensor | None = None) -> Distribution:
         """The action distribution of a task, given ``(n, width)`` hidden states.

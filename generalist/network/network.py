@@ -17,6 +17,7 @@ from torch import nn
 from benchmarks.base.checkpoints import load_state, save_state
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.files import write_json
+from benchmarks.base.flops import parameter_count
 from benchmarks.play.policy import PolicyInput
 from benchmarks.tasks import Task, spaces
 from generalist.config.codec import CodecConfig
@@ -27,8 +28,12 @@ from generalist.network.distributions import NetworkOutput, Selector, greedy
 from generalist.network.images import fitted
 from generalist.network.modalities import BOARD, Modalities, is_board, join_modalities, split_modalities
 from generalist.network.perceptron import Perceptron
+from generalist.network.runtime import Accelerated
 from generalist.network.shape import PROMPTS, SHAPE, WEIGHTS, read_shape
 from generalist.network.transformer import Transformer
+
+
+_MOST_PARAMETERS = 100_000_000  # beyond them, copies of the weights cost memory, and products take all of the time
 
 
 class Network(nn.Module, abc.ABC):
@@ -127,6 +132,14 @@ class Network(nn.Module, abc.ABC):
         if self.codec.board_features and is_board(spaces(task)[0]):
             modalities["board"] = modalities.pop("vector").reshape(-1, *BOARD)
         return modalities
+
+    def accelerate(self) -> None:
+        """Act faster on a CPU, with the weights as they are now; see :class:`.Accelerated`."""
+        weights = next(self.parameters())
+        if weights.device.type == "cpu" and weights.dtype == torch.float32 and parameter_count(self) <= _MOST_PARAMETERS:
+            for module in self.modules():
+                if isinstance(module, Accelerated):
+                    module.accelerate()
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         """An array on the weights' device."""

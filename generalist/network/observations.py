@@ -32,9 +32,11 @@ _CHANNELS = 3  # of each number: mu-law, symlog, and whether it is present; its 
 class ObservationEncoder(nn.Module):
     """One vector of the model's width for each observation."""
 
+    octaves: torch.Tensor
+
     def __init__(self, config: CodecConfig, width: int) -> None:
         super().__init__()
-        self.fourier_features = config.fourier_features
+        self.register_buffer("octaves", math.pi * 2.0 ** torch.arange(config.fourier_features), persistent=False)
         self.vector = nn.Parameter(torch.empty(width, _CHANNELS + 2 * config.fourier_features, config.vector_width))
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.vector, std=0.3)
@@ -84,11 +86,9 @@ class ObservationEncoder(nn.Module):
         longest = vectors.shape[-1]
         present = (torch.arange(longest, device=vectors.device) < sizes[:, None]).to(vectors.dtype)
         squashed = symlog(vectors)
-        channels = [mu_law(vectors), squashed, present]
-        for octave in range(self.fourier_features):
-            angles = squashed * (math.pi * 2**octave)
-            channels += [angles.sin(), angles.cos() * present]
-        channels = torch.cat(channels, dim=-1)
+        angles = squashed[:, None] * self.octaves[:, None]
+        waves = torch.stack([angles.sin(), angles.cos() * present[:, None]], dim=2)
+        channels = torch.cat([mu_law(vectors), squashed, present, waves.flatten(1)], dim=-1)
         return nn.functional.linear(channels, self.vector[:, :, :longest].flatten(1))
 
 

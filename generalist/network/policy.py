@@ -63,6 +63,7 @@ class NetworkPolicy(CountingPolicy):
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The network's memory for ``num_envs`` environments."""
+        self.network.accelerate()
         with torch.inference_mode():
             return self.network.initial_state(num_envs, self._prompts)
 

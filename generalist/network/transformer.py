@@ -16,6 +16,7 @@ from torch import nn
 from generalist.config.settings import ModelConfig
 from generalist.network.attention import Attention, LayerPrefix, Prefix, rotate
 from generalist.network.norm import RMSNorm
+from generalist.network.runtime import Accelerated, TransformerRuntime
 
 
 @dataclass
@@ -56,9 +57,17 @@ class Block(nn.Module):
         prefix: LayerPrefix | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``(batch, length, width)`` in and out; also returns the layer's unrotated keys and its values."""
-        query, key, value = self.attention.project(self.attention_norm(x))
-        x = x + self.attention.attend(query, angles, rotate(key, angles), value, mask, prefix)
-        return x + self.feedforward(self.feedforward_norm(x)), key, value
+        query, key, value = self.attention.split(self.enter(x))
+        return self.leave(x, self.attention.attend(query, angles, rotate(key, angles), value, mask, prefix)), key, value
+
+    def enter(self, x: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values side by side; ``x``: ``(…, width)``."""
+        return self.attention.qkv(self.attention_norm(x))
+
+    def leave(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """The block's output, given its input and what attention has mixed, ``(…, width)`` each."""
+        x = x + self.attention.out(mixed)
+        return x + self.feedforward(self.feedforward_norm(x))
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
         """``(…, width)`` in and out, for tokens that attend only to themselves."""
@@ -66,7 +75,7 @@ class Block(nn.Module):
         return x + self.feedforward(self.feedforward_norm(x))
 
 
-class Transformer(nn.Module):
+class Transformer(Accelerated):
     """A stack of blocks and a final norm."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -97,10 +106,29 @@ class Transformer(nn.Module):
 
     def alone(self, tokens: torch.Tensor) -> torch.Tensor:
         """Hidden states of tokens, ``(…, width)``, each a sequence by itself: :meth:`forward` without attention."""
+        if self.runtime is not None:
+            return self.runtime.alone(tokens)
         for block in self.blocks:
             assert isinstance(block, Block)
             tokens = block.alone(tokens)
         return self.norm(tokens)
+
+    def make_runtime(self) -> TransformerRuntime:
+        """See :class:`.Accelerated`."""
+        return TransformerRuntime(self)
+
+    def enter(self, x: torch.Tensor) -> torch.Tensor:
+        """The first layer's queries, keys and values side by side; ``x``: ``(…, width)``."""
+        return self.blocks[0].enter(x)  # type: ignore[operator]
+
+    def advance(self, layer: int, x: torch.Tensor, mixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """From a layer's attention to the next one's: the layer's output, and the next one's queries, keys and values.
+
+        ``x`` is the layer's input and ``mixed`` what its attention has mixed, ``(…, width)`` each. After the last layer,
+        the second result is the transformer's output.
+        """
+        x = self.blocks[layer].leave(x, mixed)  # type: ignore[operator]
+        return x, self.blocks[layer + 1].enter(x) if layer + 1 < len(self.blocks) else self.norm(x)  # type: ignore[operator]
 
     def read(self, tokens: torch.Tensor, valid: torch.Tensor) -> Prefix:
         """Keys and values of prompts, ``(batch, length, width)``; ``valid``: ``(batch, length)``, false for padding."""
@@ -170,10 +198,12 @@ class Transformer(nn.Module):
         every_env = len(env_ids) == cache.keys.shape[1] and bool(
             (env_ids == torch.arange(len(env_ids), device=env_ids.device)).all()
         )
+        layers = self.runtime or self
         x = tokens[:, None]
+        following = layers.enter(x)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            query, key, value = block.attention.project(block.attention_norm(x))
+            query, key, value = block.attention.split(following)
             keys, values = cache.keys[layer], cache.values[layer]
             keys[env_ids, :, slots] = rotate(key, angles)[:, :, 0]
             values[env_ids, :, slots] = value[:, :, 0]
@@ -182,10 +212,10 @@ class Transformer(nn.Module):
                 keys = keys.index_select(0, env_ids)  # far faster than keys[env_ids]
                 values = values.index_select(0, env_ids)
             prompt = prefix and prefix.layer(layer)
-            x = x + block.attention.attend(query, angles, keys, values, mask[:, None, None], prompt)
-            x = x + block.feedforward(block.feedforward_norm(x))
+            mixed = block.attention.attend(query, angles, keys, values, mask[:, None, None], prompt)
+            x, following = layers.advance(layer, x, mixed)
         cache.positions[env_ids] = positions + 1
-        return self.norm(x)[:, 0]
+        return following[:, 0]
 
     def extend(
         self,
@@ -225,19 +255,21 @@ class Transformer(nn.Module):
         row, column = written.nonzero(as_tuple=True)
         env_id, slot = env_ids[row], positions[row, column] % size
         angles = self.angles(int(positions.max()) + 1).to(device)[positions][:, None]
+        layers = self.runtime or self
         x = tokens
+        following = layers.enter(x)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            query, key, value = block.attention.project(block.attention_norm(x))
+            query, key, value = block.attention.split(following)
             key = rotate(key, angles)
             keys, values = cache.keys[layer], cache.values[layer]
             every_key, every_value = torch.cat([keys[env_ids], key], dim=2), torch.cat([values[env_ids], value], dim=2)
-            x = x + block.attention.attend(query, angles, every_key, every_value, mask)
-            x = x + block.feedforward(block.feedforward_norm(x))
+            mixed = block.attention.attend(query, angles, every_key, every_value, mask)
+            x, following = layers.advance(layer, x, mixed)
             keys[env_id, :, slot] = key[row, :, column]
             values[env_id, :, slot] = value[row, :, column]
         cache.positions[env_ids] = seen[:, 0] + counts
-        return self.norm(x)
+        return following
 
     def angles(self, length: int) -> torch.Tensor:
         """Cosines and signed sines of the rotary angles, ``(length, head width, 2)``; see :func:`.rotate`.

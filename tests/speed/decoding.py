@@ -48,6 +48,7 @@ def _ready(
 
 def _cached(model: Transformer, num_envs: int, steps: int = 100) -> Measurement:
     """More steps of episodes that are longer than the context."""
+    model.accelerate()
     cache = model.new_cache(num_envs)
     cache.keys.normal_()
     cache.positions += model.config.context_length
