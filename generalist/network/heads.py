@@ -73,7 +73,7 @@ class ActionHeads(Accelerated):
                 if len(kind) > 1
             },
             continuous={
-                count: _continuous_targets([index for index, own in enumerate(dimensions) if own == count], targets, length)
+                count: _continuous_targets([at for at, own in enumerate(dimensions) if own == count], targets, length)
                 for count in dict.fromkeys(dimensions)
                 if count
             },

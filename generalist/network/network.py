@@ -32,7 +32,6 @@ from generalist.network.runtime import Accelerated
 from generalist.network.shape import PROMPTS, SHAPE, WEIGHTS, read_shape
 from generalist.network.transformer import Transformer
 
-
 _MOST_PARAMETERS = 100_000_000  # beyond them, copies of the weights cost memory, and products take all of the time
 
 
@@ -133,13 +132,18 @@ class Network(nn.Module, abc.ABC):
             modalities["board"] = modalities.pop("vector").reshape(-1, *BOARD)
         return modalities
 
-    def accelerate(self) -> None:
-        """Act faster on a CPU, with the weights as they are now; see :class:`.Accelerated`."""
+    def accelerate(self) -> Self:
+        """Act faster on a CPU, with the weights as they are now, see :class:`.Accelerated`; itself."""
         weights = next(self.parameters())
-        if weights.device.type == "cpu" and weights.dtype == torch.float32 and parameter_count(self) <= _MOST_PARAMETERS:
+        if (
+            weights.device.type == "cpu"
+            and weights.dtype == torch.float32
+            and parameter_count(self) <= _MOST_PARAMETERS
+        ):
             for module in self.modules():
                 if isinstance(module, Accelerated):
                     module.accelerate()
+        return self
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         """An array on the weights' device."""

@@ -32,9 +32,9 @@ class _Normalise(torch.autograd.Function):
         return normalised * weight
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:  # noqa: ANN401
         """With n = x / r: dw = sum(dy n), and dx = (w dy - n mean(w dy n)) / r."""
-        normalised, inverse, weight = ctx.saved_tensors
+        (grad,), (normalised, inverse, weight) = grads, ctx.saved_tensors
         product = grad * normalised
         mean = (product @ weight)[..., None] / len(weight)
         return (grad * weight).addcmul_(normalised, mean, value=-1).mul_(inverse), product.flatten(0, -2).sum(0), None

@@ -59,11 +59,11 @@ class NetworkPolicy(CountingPolicy):
     ) -> "NetworkPolicy":
         """Load the policy from a finished network's folder, to play these tasks."""
         prompts = load_prompts(folder, tasks)
-        return NetworkPolicy(load_network(folder), name, prompts, deterministic=deterministic, select=select)
+        network = load_network(folder).accelerate()
+        return NetworkPolicy(network, name, prompts, deterministic=deterministic, select=select)
 
     def initial_state(self, num_envs: int) -> Any:  # noqa: ANN401
         """The network's memory for ``num_envs`` environments."""
-        self.network.accelerate()
         with torch.inference_mode():
             return self.network.initial_state(num_envs, self._prompts)
 

@@ -124,8 +124,8 @@ class Transformer(Accelerated):
     def advance(self, layer: int, x: torch.Tensor, mixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """From a layer's attention to the next one's: the layer's output, and the next one's queries, keys and values.
 
-        ``x`` is the layer's input and ``mixed`` what its attention has mixed, ``(…, width)`` each. After the last layer,
-        the second result is the transformer's output.
+        ``x`` is the layer's input and ``mixed`` what its attention has mixed, ``(…, width)`` each. After the last
+        layer, the second result is the transformer's output.
         """
         x = self.blocks[layer].leave(x, mixed)  # type: ignore[operator]
         return x, self.blocks[layer + 1].enter(x) if layer + 1 < len(self.blocks) else self.norm(x)  # type: ignore[operator]

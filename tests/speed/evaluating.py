@@ -72,7 +72,7 @@ def _policy(suite: Suite) -> NetworkPolicy:
     network = make_network(model_of("nano"), codec_of(), [task.name for task in suite])
     # BabyAI searches all objects of its mission whenever something is picked up or dropped: a step's cost there
     # depends on the actions, so they must be as random as the ceiling's.
-    return NetworkPolicy(network.eval(), deterministic=not any(task.family == "babyai" for task in suite))
+    return NetworkPolicy(network.eval().accelerate(), deterministic=not any(task.family == "babyai" for task in suite))
 
 
 def batched(name: str, part: int) -> Measurement:

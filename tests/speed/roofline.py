@@ -223,7 +223,7 @@ def _distill(model: str) -> Callable[[], object]:
 
 def _decide(num_envs: int) -> Callable[[], object]:
     [task] = suite_of("mixed", None, HALF_CHEETAH).tasks
-    policy = NetworkPolicy(make_network(model_of("nano"), codec_of()).eval())
+    policy = NetworkPolicy(make_network(model_of("nano"), codec_of()).eval().accelerate())
     state = policy.initial_state(num_envs)
     observations = np.random.default_rng(0).normal(size=(num_envs, 17))
     starts, rewards = np.zeros(num_envs, dtype=bool), np.zeros(num_envs)

@@ -38,7 +38,7 @@ def _pair() -> tuple[Measurement, Measurement]:
     codec = codec_of(critic=1.0, board_features=32, discrete_actions=108)
     [task] = suite_of("games", None, "games/connect-four").tasks
     task = as_self_play(task)
-    plain = NetworkPolicy(make_network(model_of("nano"), codec, [task.name]).eval())
+    plain = NetworkPolicy(make_network(model_of("nano"), codec, [task.name]).eval().accelerate())
     seeds = itertools.count()
 
     def play() -> float:

@@ -40,7 +40,7 @@ def cases() -> list[Case]:
 def _pair(name: str, task: str) -> tuple[Measurement, Measurement]:
     """Seconds of planning, and those spent in networks and environments."""
     suite = suite_of("mixed", _HORIZON, task)
-    plain = NetworkPolicy(make_network(model_of("nano"), codec_of(critic=0.5), [task]).eval())
+    plain = NetworkPolicy(make_network(model_of("nano"), codec_of(critic=0.5), [task]).eval().accelerate())
     policy = SearchPolicy(plain, suite.tasks, Search()) if name == "search" else BestOfNPolicy(plain, BestOfN())
     starts, environments = itertools.count(), Environments()  # clones are reused as well
 
