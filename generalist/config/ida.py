@@ -36,6 +36,12 @@ class IdaConfig:
     noise: float = setting(
         0.05, "Probability per step of a uniform action; labels stay the amplified policy's.", at_least=0, at_most=1
     )
+    random_opening: int = setting(
+        0,
+        "In self-play, the most uniform moves before a game begins, both sides' together; how many are made is drawn "
+        "for each game. Self-play sees more positions than its own moves lead to.",
+        at_least=0,
+    )
     updates: int = setting(500, "Optimiser updates of each round's distillation.", at_least=1)
     learning_rate: float = setting(1e-3, "Peak learning rate of each round's distillation.", above=0)
     fresh: bool = setting(

@@ -90,7 +90,7 @@ class Ida:
 
     def played(self, task: Task) -> Task:
         """The task that is played while recording: an amplified task, or that game against itself."""
-        return as_self_play(task) if self.amplifier.self_play else task
+        return as_self_play(task, self.config.random_opening) if self.amplifier.self_play else task
 
     @functools.cached_property
     def amplifier(self) -> Amplifier:

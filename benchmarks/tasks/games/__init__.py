@@ -62,12 +62,16 @@ def is_self_play(task: "Task") -> bool:
     return task.family == "games" and list(task.kwargs["opponent"]) == ["self"]
 
 
-def as_self_play(task: "Task") -> "Task":
-    """The same game without an opponent: the agent makes the moves of both sides."""
+def as_self_play(task: "Task", random_opening: int = 0) -> "Task":
+    """The same game without an opponent: the agent makes the moves of both sides.
+
+    Each game begins after up to ``random_opening`` uniform moves; their number follows from the seed.
+    """
     from benchmarks.tasks.games.boards import make_board
 
     longest = make_board(task.env_id, task.name).game.max_game_length()
-    return replace(task, kwargs={"opponent": ["self"]}, horizon=longest)
+    opening = {"random_opening": random_opening} if random_opening else {}
+    return replace(task, kwargs={"opponent": ["self"], **opening}, horizon=longest)
 
 
 def make(task: "Task", render_mode: str | None = None) -> gym.Env:
@@ -79,4 +83,5 @@ def make(task: "Task", render_mode: str | None = None) -> gym.Env:
     from benchmarks.tasks.games.boards import make_board
     from benchmarks.tasks.games.environment import BoardGame
 
-    return BoardGame(make_board(task.env_id, task.name), task.kwargs["opponent"], task.horizon, render_mode)
+    board, opening = make_board(task.env_id, task.name), task.kwargs.get("random_opening", 0)
+    return BoardGame(board, task.kwargs["opponent"], task.horizon, render_mode, random_opening=opening)

@@ -14,6 +14,9 @@ reward of the move, less the value of the next position for the other player (ne
 The seed of the reset determines the colour, the opponent (:func:`draw_episode`) and its moves. A clone (see
 :mod:`benchmarks.tasks.snapshots.snapshot`) keeps the colour and the opponent, and samples the opponent's moves anew.
 
+With ``random_opening``, games begin after some uniform moves of both sides, so that self-play sees more positions than
+its own moves lead to.
+
 ``reset(options={"moves": "334"})`` starts after these moves of OpenSpiel's, with the learner to move.
 """
 
@@ -54,7 +57,14 @@ class BoardGame(gym.Env):
         learner: the player whose rewards are returned, 0 or 1.
     """
 
-    def __init__(self, board: Board, opponents: Sequence[str], horizon: int, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        board: Board,
+        opponents: Sequence[str],
+        horizon: int,
+        render_mode: str | None = None,
+        random_opening: int = 0,
+    ) -> None:
         """Create the environment; it must be reset before the first step.
 
         Args:
@@ -62,6 +72,7 @@ class BoardGame(gym.Env):
             opponents: the names of the opponents, one of which is sampled for each episode.
             horizon: the number of steps after which an episode is truncated.
             render_mode: ``rgb_array``, ``ansi`` or None.
+            random_opening: the most uniform moves before a game; the seed determines how many are made.
         """
         self.metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 2}
         self.render_mode = render_mode
@@ -74,6 +85,7 @@ class BoardGame(gym.Env):
         self._opponents = [make_opponent(board, name) for name in opponents]
         self._opponent = 0
         self._horizon = horizon
+        self._random_opening = random_opening
         self._steps = 0
 
     def reset(
@@ -91,6 +103,8 @@ class BoardGame(gym.Env):
         if moves is not None:
             self.learner = self.state.current_player()
         self._steps = len(moves or "") // 2
+        if self._random_opening and moves is None:
+            self._open(int(self.np_random.integers(self._random_opening + 1)))
         self._answer()
         return self._observe(), self._info()
 
@@ -136,6 +150,15 @@ class BoardGame(gym.Env):
         place, self.learner, self._opponent, self._steps = state
         self.state = place.clone()
         self._np_random = rng
+
+    def _open(self, moves: int) -> None:
+        """Make uniform moves, fewer where the next one would end the game."""
+        for _ in range(moves):
+            following = self.state.clone()
+            following.apply_action(int(self.np_random.choice(following.legal_actions())))
+            if following.is_terminal():
+                return
+            self.state = following
 
     def _answer(self) -> None:
         """Play the opponent's moves until it is the learner's turn."""
