@@ -28,6 +28,7 @@ from benchmarks.base.artifacts import write_bytes, write_text
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.flops import CPU_ATTENTION
 from benchmarks.play.policy import PolicyInput
+from experts.sb3.written_out import write_out
 from generalist.config.settings import DistillConfig
 from generalist.distill.data import Mixture, Source
 from generalist.distill.sharding import make_optimizer
@@ -152,11 +153,11 @@ def seconds_of(work: Callable[[], object], least: float = 0.1) -> float:
     return statistics.median(times)
 
 
-def row(stage: str, work: Callable[[], object], machine: Machine) -> Row:
-    """Measure a stage, then count what one call of it does."""
+def row(stage: str, work: Callable[[], object], machine: Machine, counted: Callable[[], object] | None = None) -> Row:
+    """Measure a stage, then count what one call of it does; ``counted`` does the same by operations of torch alone."""
     seconds = seconds_of(work)
     with Traffic(machine) as traffic:
-        work()
+        (counted or work)()
     arithmetic, calls = traffic.flops / machine.flops, traffic.calls * machine.call_seconds
     of_floor = (traffic.floor + calls) / seconds
     shares = (round(value, 3) for value in (arithmetic / seconds, of_floor))
@@ -164,16 +165,17 @@ def row(stage: str, work: Callable[[], object], machine: Machine) -> Row:
     return Row(stage, float(f"{seconds:.4g}"), traffic.calls, traffic.flops, traffic.moved, *times, *shares)
 
 
-def stages() -> Iterator[tuple[str, Callable[[], object]]]:
-    """What gatito spends its time on, each ready to be called."""
-    yield "distill nano, 64 windows of 32 steps", _distill("nano")
-    yield "distill mini, 64 windows of 32 steps", _distill("mini")
-    yield "nano decides for 50 HalfCheetahs", _decide(50)
-    yield "nano decides for 1 HalfCheetah", _decide(1)
-    yield "decode 32 environments, context 32", _decode(32)
-    yield "decode 32 environments, context 1024", _decode(1024)
-    yield "update PPO, CartPole, batch of 256", _update("PPO", gym.make("CartPole-v1"), n_steps=256, batch_size=256)
-    yield "update SAC, 17 numbers, batch of 256", _update("SAC", _Numbers(), batch_size=256)
+def stages() -> Iterator[tuple[str, Callable[[], object], Callable[[], object] | None]]:
+    """What gatito spends its time on, each ready to be called, and what counts in place of ONNX Runtime's graphs."""
+    yield "distill nano, 64 windows of 32 steps", _distill("nano"), None
+    yield "distill mini, 64 windows of 32 steps", _distill("mini"), None
+    yield "nano decides for 50 HalfCheetahs", _decide(50, accelerated=True), _decide(50)
+    yield "nano decides for 1 HalfCheetah", _decide(1, accelerated=True), _decide(1)
+    yield "decode 32 environments, context 32", _decode(32, accelerated=True), _decode(32)
+    yield "decode 32 environments, context 1024", _decode(1024, accelerated=True), _decode(1024)
+    ppo = _update("PPO", gym.make("CartPole-v1"), n_steps=256, batch_size=256)
+    yield "update PPO, CartPole, batch of 256", ppo, None
+    yield "update SAC, 17 numbers, batch of 256", _update("SAC", _Numbers(), batch_size=256), None
 
 
 def _copied(size: int) -> float:
@@ -221,9 +223,10 @@ def _distill(model: str) -> Callable[[], object]:
     return update
 
 
-def _decide(num_envs: int) -> Callable[[], object]:
+def _decide(num_envs: int, *, accelerated: bool = False) -> Callable[[], object]:
     [task] = suite_of("mixed", None, HALF_CHEETAH).tasks
-    policy = NetworkPolicy(make_network(model_of("nano"), codec_of()).eval().accelerate())
+    network = make_network(model_of("nano"), codec_of()).eval()
+    policy = NetworkPolicy(network.accelerate() if accelerated else network)
     state = policy.initial_state(num_envs)
     observations = np.random.default_rng(0).normal(size=(num_envs, 17))
     starts, rewards = np.zeros(num_envs, dtype=bool), np.zeros(num_envs)
@@ -231,8 +234,10 @@ def _decide(num_envs: int) -> Callable[[], object]:
     return lambda: policy.act(inputs, state)
 
 
-def _decode(context: int, num_envs: int = 32) -> Callable[[], object]:
+def _decode(context: int, *, accelerated: bool = False, num_envs: int = 32) -> Callable[[], object]:
     model = Transformer(replace(model_of("nano"), context_length=context)).eval()
+    if accelerated:
+        model.accelerate()
     cache = model.new_cache(num_envs)
     cache.keys.normal_()
     cache.positions += context
@@ -265,6 +270,7 @@ def _update(algorithm: str, env: gym.Env, **settings: Any) -> Callable[[], objec
     import stable_baselines3
 
     learner: Any = getattr(stable_baselines3, algorithm)("MlpPolicy", env, device="cpu", seed=0, **settings)
+    write_out(learner, lambda _: None)
     if algorithm == "PPO":
         learner.n_epochs = 1
         learner.learn(settings["n_steps"])
@@ -329,8 +335,8 @@ def main() -> int:
     machine = Machine.measured()
     print(machine)
     rows = []
-    for stage, work in stages():
-        rows.append(row(stage, work, machine))
+    for stage, work, counted in stages():
+        rows.append(row(stage, work, machine, counted))
         print(rows[-1], flush=True)
     write_text(TABLE, to_csv(rows, Row))
     write_bytes(CHART, vl_convert.vegalite_to_png(json.dumps(chart(rows, machine)), scale=2))
