@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from generalist.network.runtime import Accelerated, BoardRuntime
+
 CELL_VALUES = 16  # of each of a cell's channels: MiniGrid has 11 objects, 6 colours, 3 states
 _BYTES = 256
 _LONGEST_WORD = 16  # bytes; later ones share the last position
@@ -161,7 +163,7 @@ def residual_blocks(count: int, features: int) -> nn.ModuleList:
     return blocks
 
 
-class BoardEncoder(nn.Module):
+class BoardEncoder(Accelerated):
     """Planes of a board: convolutions with residual blocks (AlphaGo Zero's, without batch normalisation)."""
 
     def __init__(self, shape: tuple[int, int, int], width: int, features: int) -> None:
@@ -174,11 +176,18 @@ class BoardEncoder(nn.Module):
 
     def forward(self, boards: torch.Tensor) -> torch.Tensor:
         """``(n, planes, rows, columns)`` → ``(n, width)``."""
+        boards = boards.to(self.first.weight.dtype)
+        if self.runtime is not None:
+            return self.runtime.encode(boards)
         # Channels last: faster on CPUs.
-        hidden = self.first(boards.to(self.first.weight.dtype).contiguous(memory_format=torch.channels_last))
+        hidden = self.first(boards.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             hidden = hidden + block(hidden)
         return self.join(hidden)
+
+    def make_runtime(self) -> BoardRuntime:
+        """See :class:`.Accelerated`."""
+        return BoardRuntime(self)
 
 
 class TextEncoder(nn.Module):

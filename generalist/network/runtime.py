@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from generalist.network.encoders import BoardEncoder
     from generalist.network.heads import ActionHeads
     from generalist.network.transformer import Transformer
 
@@ -128,28 +129,52 @@ class HeadsRuntime:
         return graph.session(["x"], [result])
 
 
+class BoardRuntime:
+    """The encoder of boards with the weights that it has now."""
+
+    def __init__(self, encoder: "BoardEncoder") -> None:
+        graph = _Graph()
+        hidden = graph.convolution("x", encoder.first)
+        for block in encoder.blocks:
+            _, first, _, second = block  # type: ignore[misc]
+            inner = graph.convolution(graph.apply("Relu", hidden), first)
+            hidden = graph.sum(hidden, graph.convolution(graph.apply("Relu", inner), second))
+        join: Any = encoder.join[-1]
+        flat = graph.apply("Flatten", graph.apply("Relu", hidden))
+        self._session = graph.session(["x"], [graph.sum(graph.product(flat, join.weight), graph.weight(join.bias))])
+
+    def encode(self, boards: torch.Tensor) -> torch.Tensor:
+        """``(n, planes, rows, columns)`` → ``(n, width)``."""
+        return _run(self._session, boards)[0]
+
+
 class _Graph:
-    """A graph of operations on arrays, whose last axis is the width; results are known by their names."""
+    """A graph of operations on arrays; results are known by their names. Of most, the last axis is the width."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
 
     def norm(self, x: str, norm: nn.RMSNorm) -> str:
-        return self._add("SimplifiedLayerNormalization", x, self.weight(norm.weight), axis=-1, epsilon=norm.eps)
+        return self.apply("SimplifiedLayerNormalization", x, self.weight(norm.weight), axis=-1, epsilon=norm.eps)
 
     def product(self, x: str, matrix: torch.Tensor) -> str:
-        return self._add("MatMul", x, self.weight(matrix.T))
+        return self.apply("MatMul", x, self.weight(matrix.T))
 
     def sum(self, x: str, y: str) -> str:
-        return self._add("Add", x, y)
+        return self.apply("Add", x, y)
 
     def gelu(self, x: str) -> str:
-        return self._add("Gelu", x, domain="com.microsoft")
+        return self.apply("Gelu", x, domain="com.microsoft")
+
+    def convolution(self, x: str, layer: nn.Conv2d) -> str:
+        assert layer.bias is not None
+        [padding] = set(layer.padding)
+        return self.apply("Conv", x, self.weight(layer.weight), self.weight(layer.bias), pads=[int(padding)] * 4)
 
     def column(self, x: str) -> str:
         """``(rows, width)`` → ``(rows, 1, width)``."""
-        return self._add("Unsqueeze", x, self.weight(torch.tensor([1])))
+        return self.apply("Unsqueeze", x, self.weight(torch.tensor([1])))
 
     def weight(self, values: torch.Tensor) -> str:
         from onnx import numpy_helper
@@ -175,7 +200,7 @@ class _Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the CPU alone
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    def _add(self, operation: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
+    def apply(self, operation: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
         from onnx import helper
 
         name = f"value{len(self._nodes)}"

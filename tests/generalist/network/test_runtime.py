@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from generalist.config.settings import ModelConfig
+from generalist.network.encoders import BoardEncoder
 from generalist.network.heads import ActionHeads
 from generalist.network.network import save_network
 from generalist.network.policy import NetworkPolicy
@@ -99,3 +100,16 @@ def test_a_loaded_policy_acts_through_it_and_its_copy_does_not(tmp_path):
         assert trunk.runtime is not None and copied.runtime is None
         tokens = torch.from_numpy(np.ones((2, 32), np.float32))
         torch.testing.assert_close(copied.alone(tokens), trunk.alone(tokens), **CLOSE)
+
+
+@torch.inference_mode()
+def test_the_encoder_of_boards_gives_the_numbers_of_pytorch():
+    torch.manual_seed(0)
+    encoder = BoardEncoder((3, 6, 7), 32, 8).eval()
+    for weight in encoder.parameters():
+        weight.uniform_(-0.3, 0.3)  # the blocks begin as zero
+    boards = torch.randint(0, 2, (5, 3, 6, 7), dtype=torch.int8)
+    wanted = encoder(boards)
+    encoder.accelerate()
+    torch.testing.assert_close(encoder(boards), wanted, **CLOSE)
+    assert encoder.runtime is not None and wanted.std() > 0.1
