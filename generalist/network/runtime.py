@@ -88,14 +88,14 @@ class TransformerRuntime:
         for layer in range(-1, self._depth):
             graph, x = _Graph(), "x"
             if layer >= 0:
-                out = graph.product("mixed", self._block(layer).attention.out.weight)
+                out = graph.product("y", self._block(layer).attention.out.weight)
                 x = self._feedforward(graph, layer, graph.sum(x, out))
             if layer + 1 < self._depth:
                 following = self._block(layer + 1)
                 result = graph.product(graph.norm(x, following.attention_norm), following.attention.qkv.weight)
             else:
                 result = graph.norm(x, self._transformer.norm)
-            sessions.append(graph.session(["x"], [result]) if layer < 0 else graph.session(["x", "mixed"], [x, result]))
+            sessions.append(graph.session(["x"], [result]) if layer < 0 else graph.session(["x", "y"], [x, result]))
         return sessions
 
     def _block(self, layer: int) -> Any:  # noqa: ANN401
@@ -210,5 +210,5 @@ class _Graph:
 
 def _run(session: Any, *arrays: torch.Tensor) -> list[torch.Tensor]:  # noqa: ANN401
     """Run a session on the tensors that it takes."""
-    inputs = dict(zip(("x", "mixed"), (values.numpy() for values in arrays), strict=False))
+    inputs = dict(zip(("x", "y"), (values.numpy() for values in arrays), strict=False))
     return [torch.from_numpy(found) for found in session.run(None, inputs)]
