@@ -60,6 +60,13 @@ def spaces_only(observation_space: gym.Space, action_space: gym.Space) -> VecEnv
     return DummyVecEnv([lambda: _Spaces(observation_space, action_space)])
 
 
+class _Infos(list[dict[str, Any]]):
+    """The infos of a step. A vector environment gives a deep copy of them away; they are new in each step as it is."""
+
+    def __deepcopy__(self, memo: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        return list(self)
+
+
 class ReplayableVecEnv(DummyVecEnv):
     """Any environments, stepped one after another."""
 
@@ -70,6 +77,7 @@ class ReplayableVecEnv(DummyVecEnv):
             return lambda: self._make(task, recipe, derive(seed, "env", place), translator)
 
         super().__init__([maker(place) for place in range(recipe.num_envs)])
+        self.buf_infos = _Infos(self.buf_infos)
 
     @staticmethod
     def _make(task: Task, recipe: ExpertRecipe, seed: int, translator: Translator) -> gym.Env:
