@@ -19,8 +19,8 @@ from benchmarks.base.seeds import derive
 from benchmarks.tasks import Task
 from experts.recipe import ExpertRecipe
 from experts.sb3.algorithms import Watch, build, check_masks, make_vec_env, use_empty_logger
+from experts.sb3.manual_gradients import use_manual_gradients
 from experts.sb3.normalizer import normalizer_state, put_normalizer
-from experts.sb3.written_out import write_out
 
 _SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
 _BUFFER_COLUMNS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -45,7 +45,7 @@ class Training:
             name: getattr(self._model, name) for name in _SCHEDULES if callable(getattr(self._model, name, None))
         }
         self._meter = FlopMeter(self._model.policy)
-        write_out(self._model, self._meter.add)
+        use_manual_gradients(self._model, self._meter.add)
         if state:
             self._put(state)
 

@@ -44,7 +44,7 @@ def cases() -> list[Case]:
             "distill",
             f"{HALF_CHEETAH}, nano, {how}",
             "JAT's way: a Hugging Face GPT-2 and its Trainer",
-            3,
+            3.5,
             functools.partial(_crews, (_distilled, "nano", 64, _UPDATES, codec), (_trained, "nano", 64, _UPDATES)),
             needs=("transformers", "accelerate"),
         )
@@ -56,7 +56,7 @@ def cases() -> list[Case]:
                 "distill",
                 f"{HALF_CHEETAH}, {model}, FLOP/s",
                 "the peak of a product of matrices",
-                0.4 if model == "nano" else 0.6,
+                0.5 if model == "nano" else 0.6,
                 functools.partial(_crews, (_flops, model, windows, updates), (_peak,)),
                 repetitions=most,
                 quick=model == "mini",

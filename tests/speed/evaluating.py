@@ -23,7 +23,7 @@ from tests.speed.tasks import HALF_CHEETAH, Environments, codec_of, model_of, su
 
 _HORIZON = 100
 _PROCESSES = os.cpu_count() or 1
-_REACHES = {HALF_CHEETAH: 20, "babyai/synth-loc": 4, "metaworld/reach": 3, "": 4}
+_REACHES = {HALF_CHEETAH: 25, "babyai/synth-loc": 4, "metaworld/reach": 3, "": 4}
 """Against our own network at batch 1; but for HalfCheetah's, half the ceiling where a pass takes 2 ms."""
 
 
@@ -42,11 +42,14 @@ def cases() -> list[Case]:
     for task, reach in _REACHES.items():
         name = task or "all of mixed"
         most = None if task else 3
+        ceiling_reach = 0.55 if task == HALF_CHEETAH else 0.5
         alone = functools.partial(_against, task, _alone, [(task,)])
         ceiling = functools.partial(_against, task, _at_random, parts(task))
         found += [
             Case("evaluate", name, "one environment, batch 1, one process", reach, alone, repetitions=most),
-            Case("evaluate", name, "random actions", 0.5, ceiling, repetitions=most, quick=task == HALF_CHEETAH),
+            Case(
+                "evaluate", name, "random actions", ceiling_reach, ceiling, repetitions=most, quick=task == HALF_CHEETAH
+            ),
         ]
     return found
 

@@ -28,7 +28,7 @@ from benchmarks.base.artifacts import write_bytes, write_text
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.flops import CPU_ATTENTION
 from benchmarks.play.policy import PolicyInput
-from experts.sb3.written_out import write_out
+from experts.sb3.manual_gradients import use_manual_gradients
 from generalist.config.settings import DistillConfig
 from generalist.distill.data import Mixture, Source
 from generalist.distill.sharding import make_optimizer
@@ -270,7 +270,7 @@ def _update(algorithm: str, env: gym.Env, **settings: Any) -> Callable[[], objec
     import stable_baselines3
 
     learner: Any = getattr(stable_baselines3, algorithm)("MlpPolicy", env, device="cpu", seed=0, **settings)
-    write_out(learner, lambda _: None)
+    use_manual_gradients(learner, lambda _: None)
     if algorithm == "PPO":
         learner.n_epochs = 1
         learner.learn(settings["n_steps"])

@@ -46,7 +46,7 @@ def cases() -> list[Case]:
             "train",
             "classic by PPO",
             f"{_ZOO}, one task after another",
-            3,
+            3.5,
             lambda: (
                 _Ours(_AT_ONCE, _STEPS).rate,
                 Crew(_zoo, [(_AT_ONCE, _STEPS)], threads=torch.get_num_threads()).rate,

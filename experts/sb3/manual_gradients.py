@@ -1,8 +1,8 @@
-"""stable-baselines3's PPO on small networks, with the gradient written out: the same update in a third of the time.
+"""stable-baselines3's PPO on small networks, with its gradient written by hand: an update in 0.6 of the time.
 
 Networks of two small layers spend most of their time on the bookkeeping of automatic differentiation. Acting and
 updating are written in plain operations here. The rollouts, the optimiser and everything else stay
-stable-baselines3's, and so do the numbers, to the last digits of a float.
+stable-baselines3's, and so do the numbers, to the last digits of a float; `train/loss` is the mean over batches.
 """
 
 import functools
@@ -40,7 +40,7 @@ Gradients: TypeAlias = list[torch.Tensor]
 Saved: TypeAlias = Sequence[torch.Tensor]
 
 
-def write_out(model: BaseAlgorithm, count_flops: Callable[[float], None]) -> None:
+def use_manual_gradients(model: BaseAlgorithm, count_flops: Callable[[float], None]) -> None:
     """Replace how PPO acts and updates, if its policy is one that this module knows; all others stay as they are.
 
     Args:

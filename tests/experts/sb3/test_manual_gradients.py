@@ -6,7 +6,7 @@ import pytest
 import torch
 from stable_baselines3 import A2C, PPO
 
-from experts.sb3.written_out import write_out
+from experts.sb3.manual_gradients import use_manual_gradients
 
 SETTINGS = {"n_steps": 32, "batch_size": 48, "n_epochs": 3, "learning_rate": 3e-3, "device": "cpu"}
 CASES = {
@@ -24,10 +24,10 @@ CASES = {
 }
 
 
-def trained(env, settings, written_out):
+def trained(env, settings, by_hand):
     model = PPO("MlpPolicy", env, seed=3, **SETTINGS | settings)
-    if written_out:
-        write_out(model, lambda _: None)
+    if by_hand:
+        use_manual_gradients(model, lambda _: None)
         assert "train" in vars(model)
     model.learn(3 * SETTINGS["n_steps"])
     return model
@@ -51,7 +51,7 @@ def test_three_rollouts_give_the_weights_and_logs_of_stable_baselines3(name):
 
 def test_products_are_counted():
     model, counted = PPO("MlpPolicy", "CartPole-v1", seed=0, **SETTINGS), []
-    write_out(model, counted.append)
+    use_manual_gradients(model, counted.append)
     model.learn(32)
     products = 2 * (4 * 64 + 64 * 64) + 64 * 2 + 64
     assert sum(counted) == 2 * products * (32 + 3 * 32 * 3)  # acting once, then three epochs forward and backward
@@ -73,7 +73,7 @@ def test_products_are_counted():
 )
 def test_other_models_stay_as_they_are(make):
     model = make()
-    write_out(model, lambda _: None)
+    use_manual_gradients(model, lambda _: None)
     assert "train" not in vars(model)
 
 
@@ -81,7 +81,7 @@ def test_actions_are_sampled_from_the_policy():
     model = PPO("MlpPolicy", "CartPole-v1", seed=0, device="cpu")
     with torch.no_grad():
         model.policy.action_net.bias.copy_(torch.tensor([0.0, 2.0]))
-    write_out(model, lambda _: None)
+    use_manual_gradients(model, lambda _: None)
     actions, values, log_prob = model.policy(torch.zeros(4000, 4))
     assert actions.shape == (4000,) and values.shape == (4000, 1)
     assert actions.double().mean().item() == pytest.approx(1 / (1 + np.exp(-2)), abs=0.02)
