@@ -1,11 +1,5 @@
-"""stable-baselines3's PPO on small networks, with its gradient written by hand: an update in 0.6 of the time.
+"""PPO: acting and updating."""
 
-Networks of two small layers spend most of their time on the bookkeeping of automatic differentiation. Acting and
-updating are written in plain operations here. The rollouts, the optimiser and everything else stay
-stable-baselines3's, and so do the numbers, to the last digits of a float; `train/loss` is the mean over batches.
-"""
-
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +8,6 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
@@ -27,83 +20,30 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch import nn
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
-    nn.Tanh: (torch.tanh, torch.ops.aten.tanh_backward),
-    nn.ReLU: (torch.relu, functools.partial(torch.ops.aten.threshold_backward, threshold=0)),
-}
-"""Activations and their gradients, given the output's gradient and the output."""
+from experts.sb3.manual_gradients.networks import Gradients, Network, is_chain
 
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction")
 
-Gradients: TypeAlias = list[torch.Tensor]
 Saved: TypeAlias = Sequence[torch.Tensor]
 
 
-def use_manual_gradients(model: BaseAlgorithm, count_flops: Callable[[float], None]) -> None:
-    """Replace how PPO acts and updates, if its policy is one that this module knows; all others stay as they are.
-
-    Args:
-        model: an algorithm of stable-baselines3, which is changed.
-        count_flops: told the operations of products, since the layers' own hooks are not called.
-    """
-    if type(model) is PPO and model.clip_range_vf is None and _is_known(model.policy):
-        learner = _Learner(model, count_flops)
-        model.train = learner.train  # type: ignore[method-assign]
-        model.policy.forward = learner.act  # type: ignore[method-assign]
-
-
-def _is_known(policy: Any) -> bool:  # noqa: ANN401
-    """Whether it consists of two separate chains of layers, for observations of numbers."""
+def is_known(model: PPO) -> bool:
+    """Whether its policy is two separate chains of layers, for observations of numbers."""
+    policy: Any = model.policy
     distribution = policy.action_dist
     if isinstance(distribution, StateDependentNoiseDistribution):
         special = distribution.use_expln or distribution.learn_features or distribution.bijector is not None
         known = distribution.full_std and not special
     else:
         known = type(distribution) in (CategoricalDistribution, DiagGaussianDistribution)
-    if not known or type(policy) is not ActorCriticPolicy or type(policy.features_extractor) is not FlattenExtractor:
+    if not known or model.clip_range_vf is not None or type(policy) is not ActorCriticPolicy:
         return False
     observation = policy.observation_space
     if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
         return False
     chains = policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net
-    linear = [layer for chain in chains for layer in list(chain)[::2]]
-    activations = [layer for chain in chains for layer in list(chain)[1::2]]
-    plain = all(type(layer) is nn.Linear for layer in linear)
-    return plain and all(type(layer) in _ACTIVATIONS for layer in activations)
-
-
-class _Network:
-    """Linear layers with activations between them.
-
-    Attributes:
-        weights: each layer's matrix and bias, in order.
-    """
-
-    def __init__(self, layers: Sequence[Any]) -> None:
-        """Args: linear layers and activations in turn; the last one is linear."""
-        self.weights = [weight for layer in layers[::2] for weight in (layer.weight, layer.bias)]
-        self._layers = [
-            (layer.weight.detach(), layer.weight.detach().t(), layer.bias.detach()) for layer in layers[::2]
-        ]
-        self._activations = [_ACTIVATIONS[type(layer)] for layer in layers[1::2]]
-
-    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """The inputs of the layers, and the output."""
-        inputs = [x]
-        for (_, transposed, bias), (activation, _) in zip(self._layers, self._activations, strict=False):
-            inputs.append(activation(torch.addmm(bias, inputs[-1], transposed)))
-        _, transposed, bias = self._layers[-1]
-        return inputs, torch.addmm(bias, inputs[-1], transposed)
-
-    def backward(self, inputs: Sequence[torch.Tensor], grad: torch.Tensor) -> Gradients:
-        """The gradients of the weights, given the output's."""
-        found: Gradients = []
-        for number in reversed(range(len(self._layers))):
-            found = [grad.t() @ inputs[number], grad.sum(dim=0), *found]
-            if number:
-                grad = self._activations[number - 1][1](grad @ self._layers[number][0], inputs[number])
-        return found
+    return type(policy.features_extractor) is FlattenExtractor and all(is_chain(list(chain)) for chain in chains)
 
 
 @dataclass(frozen=True)
@@ -186,20 +126,19 @@ def _batches(buffer: RolloutBuffer, size: int) -> Iterator[RolloutBufferSamples]
         yield RolloutBufferSamples(*(column[start : start + size] for column in whole))
 
 
-class _Learner:
+class Ppo:
     """One model's way to act and to update."""
 
     def __init__(self, model: PPO, count_flops: Callable[[float], None]) -> None:
         policy: Any = model.policy
         layers = policy.mlp_extractor
         self._model, self._policy, self._count_flops = model, policy, count_flops
-        self._actor = _Network([*layers.policy_net, policy.action_net])
-        self._critic = _Network([*layers.value_net, policy.value_net])
+        self._actor = Network(list(layers.policy_net), [policy.action_net])
+        self._critic = Network(list(layers.value_net), [policy.value_net])
         discrete = isinstance(policy.action_dist, CategoricalDistribution)
         self._head = _Categorical() if discrete else _Normal(policy)
-        networks = [*self._actor.weights, *self._critic.weights]
-        self._weights = [*networks, *self._head.weights]
-        self._products = sum(weight.numel() for weight in networks if weight.dim() == 2)
+        self._weights = [*self._actor.weights, *self._critic.weights, *self._head.weights]
+        self._products = self._actor.products + self._critic.products
 
     @torch.no_grad()
     def act(
@@ -208,9 +147,9 @@ class _Learner:
         """Sampled actions, values and log-probabilities: ``ActorCriticPolicy.forward``."""
         assert not deterministic, "rollouts sample"
         self._count_flops(2 * len(observations) * self._products)
-        inputs, output = self._actor.forward(observations.float())
+        inputs, [output] = self._actor.forward(observations.float())
         actions = self._head.sample(output, inputs[-1])
-        _, values = self._critic.forward(inputs[0])
+        _, [values] = self._critic.forward(inputs[0])
         log_prob = self._head.evaluate(output, inputs[-1], actions).log_prob
         return actions.reshape(-1, *self._policy.action_space.shape), values, log_prob
 
@@ -245,8 +184,8 @@ class _Learner:
         """One update with a batch, whose losses are appended; false if the policy has moved too far."""
         model, count = self._model, len(data.advantages)
         self._count_flops(3 * 2 * count * self._products)
-        inputs, output = self._actor.forward(data.observations.float())
-        critic_inputs, values = self._critic.forward(inputs[0])
+        inputs, [output] = self._actor.forward(data.observations.float())
+        critic_inputs, [values] = self._critic.forward(inputs[0])
         found = self._head.evaluate(output, inputs[-1], data.actions)
         advantages = data.advantages
         if model.normalize_advantage and count > 1:
@@ -264,8 +203,8 @@ class _Learner:
         of_log_prob = torch.where(outside & (free >= clipped), 0.0, free) / -count
         of_output, of_head = self._head.backward(found.saved, of_log_prob, -model.ent_coef / count)
         of_values = error[:, None] * (2 * model.vf_coef / count)
-        of_actor = self._actor.backward(inputs, of_output)
-        of_critic = self._critic.backward(critic_inputs, of_values)
+        of_actor = self._actor.backward(inputs, [of_output])
+        of_critic = self._critic.backward(critic_inputs, [of_values])
         for weight, grad in zip(self._weights, (*of_actor, *of_critic, *of_head), strict=True):
             weight.grad = grad
         torch.nn.utils.clip_grad_norm_(self._weights, model.max_grad_norm)

@@ -1,0 +1,72 @@
+"""Chains of linear layers, with their gradient written by hand."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
+    nn.Tanh: (torch.tanh_, torch.ops.aten.tanh_backward),
+    nn.ReLU: (torch.relu_, functools.partial(torch.ops.aten.threshold_backward, threshold=0)),
+}
+"""Activations, in place, and their gradients, given the output's gradient and the output."""
+
+Gradients: TypeAlias = list[torch.Tensor]
+
+
+def is_chain(layers: Sequence[nn.Module]) -> bool:
+    """Whether these are linear layers and activations in turn, all of which :class:`Network` knows."""
+    linear = all(type(layer) is nn.Linear for layer in layers[::2])
+    return linear and all(type(layer) in _ACTIVATIONS for layer in layers[1::2])
+
+
+class Network:
+    """Linear layers with activations between them, and one or several linear heads on the last hidden layer.
+
+    Attributes:
+        weights: each layer's matrix and bias, in order, and those of the heads.
+        products: multiplications of one input's way through all layers.
+    """
+
+    def __init__(self, hidden: Sequence[Any], heads: Sequence[nn.Linear]) -> None:
+        """Args: linear layers and activations in turn, which end with an activation; and the heads."""
+        linear = [*hidden[::2], *heads]
+        self.weights = [weight for layer in linear for weight in (layer.weight, layer.bias)]
+        self.products = sum(layer.weight.numel() for layer in linear)
+        views = [(layer.weight.detach(), layer.weight.detach().t(), layer.bias.detach()) for layer in linear]
+        self._layers, self._heads = views[: len(hidden[::2])], views[len(hidden[::2]) :]
+        self._activations = [_ACTIVATIONS[type(layer)] for layer in hidden[1::2]]
+
+    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """``(n, size)`` → the inputs of the layers, of which the last is that of all heads; and the heads' outputs."""
+        inputs = [x]
+        for (_, transposed, bias), (activation, _) in zip(self._layers, self._activations, strict=True):
+            inputs.append(activation(torch.addmm(bias, inputs[-1], transposed)))
+        return inputs, [torch.addmm(bias, inputs[-1], transposed) for _, transposed, bias in self._heads]
+
+    def backward(self, inputs: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> Gradients:
+        """The gradients of the weights, given those of the heads' outputs."""
+        found = [grad for head in grads for grad in (head.t() @ inputs[-1], head.sum(dim=0))]
+        for number, grad in self._hidden(inputs, grads):
+            found = [grad.t() @ inputs[number], grad.sum(dim=0), *found]
+        return found
+
+    def to_input(self, inputs: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The gradient of the input, given those of the heads' outputs."""
+        *_, (_, grad) = self._hidden(inputs, grads)
+        return grad @ self._layers[0][0]
+
+    def _hidden(self, inputs: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> Any:  # noqa: ANN401
+        """Each hidden layer's number and the gradient of its linear part's output, from the last to the first."""
+        if not self._layers:
+            return
+        grad = grads[0] @ self._heads[0][0]
+        for head, (weight, _, _) in zip(grads[1:], self._heads[1:], strict=True):
+            grad = torch.addmm(grad, head, weight)
+        for number in reversed(range(len(self._layers))):
+            grad = self._activations[number][1](grad, inputs[number + 1])
+            yield number, grad
+            if number:
+                grad = grad @ self._layers[number][0]
