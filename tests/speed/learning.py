@@ -92,6 +92,8 @@ def _theirs(algorithm: str) -> Measurement:
 
 def _peer(algorithm: str, recipe: ExpertRecipe) -> tuple[str, Any, Mapping[str, Any]]:
     """stable-baselines3's policy, environments and settings."""
+    import ale_py
+    import gymnasium as gym
     from stable_baselines3.common.env_util import make_atari_env, make_vec_env
     from stable_baselines3.common.noise import NormalActionNoise
     from stable_baselines3.common.utils import get_linear_fn
@@ -104,6 +106,7 @@ def _peer(algorithm: str, recipe: ExpertRecipe) -> tuple[str, Any, Mapping[str, 
             size = env.action_space.shape
             settings["action_noise"] = NormalActionNoise(torch.zeros(size).numpy(), torch.full(size, 0.1).numpy())
         return "MlpPolicy", env, settings
+    gym.register_envs(ale_py)
     env = VecFrameStack(make_atari_env("PongNoFrameskip-v4", n_envs=recipe.num_envs), 4)
     settings |= {"learning_rate": get_linear_fn(5e-4, 0, 1), "clip_range": get_linear_fn(0.1, 0, 1)}
     settings["policy_kwargs"] = {"features_extractor_class": _plain_cnn(), "net_arch": []}
