@@ -14,9 +14,9 @@ from benchmarks.base import console
 from benchmarks.base.artifacts import read_manifest
 from benchmarks.base.csv_rows import to_csv
 from benchmarks.base.files import read_json, write_text
+from benchmarks.base.memory import peak_bytes
 from benchmarks.base.project import CODE, DATA
 from benchmarks.report.formats import duration, plural
-from benchmarks.runs.engines.local import peak_bytes
 from benchmarks.runs.parallel import measurement
 from benchmarks.runs.rates import RATES, Rate, Rates, size_of
 from benchmarks.runs.schedule import wall_seconds

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from benchmarks.base import console
 from benchmarks.base.interrupts import INTERRUPTED, Terminated, raise_on_sigterm
+from benchmarks.base.memory import keep_freed_memory
 from benchmarks.base.suite_files import name_suite_files
 from benchmarks.base.yaml_files import check_yaml_folders, config_folders
 from benchmarks.report.sweep import Sweep, SweepFolder
@@ -31,6 +32,7 @@ def run_command(run: Callable[[], None], sweep: Sweep, store_suite: Callable[[st
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets Hydra's errors through to us instead of printing them
     SweepFolder.current = None
     raise_on_sigterm()
+    keep_freed_memory()
     try:
         with sweep.one_line_errors():
             check_yaml_folders(config_folders(sys.argv[1:]))

@@ -8,16 +8,14 @@ import faulthandler
 import functools
 import os
 import re
-import resource
 import signal
-import sys
 import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, TerminatedWorkerError
 
 from benchmarks.base.errors import FatalError, gatito_error, one_line
+from benchmarks.base.memory import forget_peak, keep_freed_memory, peak_bytes, return_freed_memory
 from benchmarks.base.plugins import load_plugins, loaded_plugins
 from benchmarks.runs.engines.job import Board, Job, Outcome, Outcomes
 from benchmarks.runs.watchman import Watchman, watching
@@ -39,7 +38,6 @@ _IDLE_SECONDS = 300  # an idle process ends after this time
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", module="joblib")
 # Small networks run 3-4 times slower on two threads than on one. torch reads these when a job imports it.
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")}
-_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,8 @@ def _job(
     crash = _crash_file(*place).open("w", encoding="utf-8")
     faulthandler.enable(crash, all_threads=False)  # records where native code crashes; loky would print it
     start = time.monotonic()
-    _forget_peak()
+    keep_freed_memory()
+    forget_peak()
     try:
         with WATCH.shown_in(_sight_file(*place)):
             outcome = Outcome(function(**arguments, report=functools.partial(counter.__setitem__, place[1])))
@@ -171,25 +170,7 @@ def _job(
     finally:
         faulthandler.disable()
         crash.close()
-
-
-def peak_bytes() -> int:
-    """The largest resident memory that this process has had, on Linux since :func:`_forget_peak`.
-
-    The number of ``getrusage`` also counts the memory of the parent when it started this process.
-    """
-    with suppress(OSError):
-        if found := re.search(
-            r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        ):
-            return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
-
-
-def _forget_peak() -> None:
-    """Have Linux measure the largest memory anew: earlier jobs of this process may have needed more."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return_freed_memory()
 
 
 def _crash_file(board: Path, place: int) -> Path:
