@@ -1,4 +1,4 @@
-"""Chains of linear layers, with their gradient written by hand."""
+"""Chains of linear layers with their gradient written by hand, and the step of their optimiser."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -70,3 +70,45 @@ class Network:
             yield number, grad
             if number:
                 grad = grad @ self._layers[number][0]
+
+
+class Adam:
+    """``torch.optim.Adam`` without the bookkeeping around its one call: the same numbers, and the same state."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, weights: Sequence[torch.Tensor]) -> None:
+        """Args: stable-baselines3's optimiser, whose own ``step`` is used if it is another one; and what it trains."""
+        self._optimizer, self._weights = optimizer, list(weights)
+        group = optimizer.param_groups[0]
+        own = {id(weight) for weight in group["params"]} == {id(weight) for weight in weights}
+        plain = not any(group.get(name) for name in ("amsgrad", "maximize", "weight_decay", "differentiable"))
+        self._is_fused = type(optimizer) is torch.optim.Adam and bool(group["fused"]) and plain and own
+
+    def step(self, grads: Gradients, max_norm: float | None = None) -> None:
+        """One step, with gradients that are shortened in place to a norm of ``max_norm``."""
+        if max_norm is not None:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))  # type: ignore[attr-defined]
+            torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp_(max=1))  # type: ignore[attr-defined]
+        states = [self._optimizer.state[weight] for weight in self._weights]
+        if not self._is_fused or not all(states):  # its first step makes the state
+            for weight, grad in zip(self._weights, grads, strict=True):
+                weight.grad = grad
+            self._optimizer.step()
+            return
+        group = self._optimizer.param_groups[0]
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)  # type: ignore[attr-defined]
+        torch._fused_adam_(  # type: ignore[attr-defined]
+            self._weights,
+            grads,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            eps=group["eps"],
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )

@@ -14,7 +14,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
-from experts.sb3.manual_gradients.networks import Network, is_chain
+from experts.sb3.manual_gradients.networks import Adam, Network, is_chain
 
 _HALF_LOG_TWO_PI = 0.9189385332046727
 _LOG_STD = (-20.0, 2.0)  # stable-baselines3's limits
@@ -48,13 +48,6 @@ def _critics(critic: Any) -> list[Network]:  # noqa: ANN401
     return [Network(list(net)[:-1], [net[-1]]) for net in critic.q_networks]
 
 
-def _step(optimizer: torch.optim.Optimizer, networks: Sequence[Network], grads: Sequence[torch.Tensor]) -> None:
-    weights = [weight for network in networks for weight in network.weights]
-    for weight, grad in zip(weights, grads, strict=True):
-        weight.grad = grad
-    optimizer.step()
-
-
 class _Learner:
     """What both algorithms share: batches, critics and their targets, and logs."""
 
@@ -62,6 +55,9 @@ class _Learner:
         self._model, self._count_flops = model, count_flops
         self._critics = _critics(model.critic)
         self._target_critics = _critics(model.critic_target)
+        self._critic_optimizer = Adam(
+            model.critic.optimizer, [weight for critic in self._critics for weight in critic.weights]
+        )
 
     def _sample(self, size: int) -> ReplayBufferSamples:
         """A batch of the buffer, in single precision."""
@@ -86,7 +82,7 @@ class _Learner:
             error = values - targets
             loss = loss + factor * error.square().mean()
             grads += critic.backward(inputs, [error * (2 * factor / len(error))])
-        _step(self._model.critic.optimizer, self._critics, grads)
+        self._critic_optimizer.step(grads)
         return loss
 
     def _record(self, lines: Mapping[str, Sequence[torch.Tensor]]) -> None:
@@ -120,6 +116,7 @@ class Sac(_Learner):
         super().__init__(model, count_flops)
         actor = model.actor
         self._actor = Network(list(actor.latent_pi), [actor.mu, actor.log_std])
+        self._actor_optimizer = Adam(actor.optimizer, self._actor.weights)
 
     @torch.no_grad()
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
@@ -162,7 +159,7 @@ class Sac(_Learner):
         return weight
 
     def _update(self, data: ReplayBufferSamples, lines: dict[str, list[torch.Tensor]]) -> None:
-        model, count = self._model, len(data.rewards)
+        count = len(data.rewards)
         products = 4 * self._actor.products + 6 * sum(critic.products for critic in self._critics)
         self._count_flops(2 * count * products)
         found = self._propose(data.observations)
@@ -185,8 +182,7 @@ class Sac(_Learner):
         of_mean = torch.ops.aten.tanh_backward(grad, found.actions)
         within = (found.raw_log_std >= _LOG_STD[0]) & (found.raw_log_std <= _LOG_STD[1])
         of_log_std = (of_mean * found.spread - weight / count) * within
-        grads = self._actor.backward(found.inputs, [of_mean, of_log_std])
-        _step(model.actor.optimizer, [self._actor], grads)
+        self._actor_optimizer.step(self._actor.backward(found.inputs, [of_mean, of_log_std]))
 
 
 class Td3(_Learner):
@@ -197,6 +193,7 @@ class Td3(_Learner):
         self._actor, self._target_actor = (
             Network(list(actor.mu)[:-2], [actor.mu[-2]]) for actor in (model.actor, model.actor_target)
         )
+        self._actor_optimizer = Adam(model.actor.optimizer, self._actor.weights)
 
     @torch.no_grad()
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
@@ -231,7 +228,6 @@ class Td3(_Learner):
         actions, critic = raw.tanh_(), self._critics[0]
         critic_inputs, [values] = critic.forward(torch.cat([data.observations, actions], dim=1))
         grad = critic.to_input(critic_inputs, [torch.full_like(values, -1 / len(values))])[:, -actions.shape[1] :]
-        grads = self._actor.backward(inputs, [torch.ops.aten.tanh_backward(grad, actions)])
-        _step(self._model.actor.optimizer, [self._actor], grads)
+        self._actor_optimizer.step(self._actor.backward(inputs, [torch.ops.aten.tanh_backward(grad, actions)]))
         self._count_flops(2 * len(actions) * (3 * self._actor.products + 2 * critic.products))
         return -values.mean()

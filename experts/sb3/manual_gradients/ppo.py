@@ -20,7 +20,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch import nn
 
-from experts.sb3.manual_gradients.networks import Gradients, Network, is_chain
+from experts.sb3.manual_gradients.networks import Adam, Gradients, Network, is_chain
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction")
@@ -137,7 +137,8 @@ class Ppo:
         self._critic = Network(list(layers.value_net), [policy.value_net])
         discrete = isinstance(policy.action_dist, CategoricalDistribution)
         self._head = _Categorical() if discrete else _Normal(policy)
-        self._weights = [*self._actor.weights, *self._critic.weights, *self._head.weights]
+        weights = [*self._actor.weights, *self._critic.weights, *self._head.weights]
+        self._optimizer = Adam(policy.optimizer, weights)
         self._products = self._actor.products + self._critic.products
 
     @torch.no_grad()
@@ -205,8 +206,5 @@ class Ppo:
         of_values = error[:, None] * (2 * model.vf_coef / count)
         of_actor = self._actor.backward(inputs, [of_output])
         of_critic = self._critic.backward(critic_inputs, [of_values])
-        for weight, grad in zip(self._weights, (*of_actor, *of_critic, *of_head), strict=True):
-            weight.grad = grad
-        torch.nn.utils.clip_grad_norm_(self._weights, model.max_grad_norm)
-        self._policy.optimizer.step()
+        self._optimizer.step([*of_actor, *of_critic, *of_head], model.max_grad_norm)
         return True

@@ -26,6 +26,12 @@ CASES = {
     "TD3": (TD3, {}),
     "TD3 without a delay, noisy": (TD3, {"policy_delay": 1, "target_policy_noise": 0.5, "gamma": 0.9}),
     "DDPG": (DDPG, {}),
+    "TD3 with a fused Adam": (TD3, {"policy_kwargs": {"net_arch": [16], "optimizer_kwargs": {"fused": True}}}),
+    "SAC with a fused Adam": (SAC, {"policy_kwargs": {"net_arch": [16], "optimizer_kwargs": {"fused": True}}}),
+    "SAC with a fused Adam that decays": (
+        SAC,
+        {"policy_kwargs": {"net_arch": [16], "optimizer_kwargs": {"fused": True, "weight_decay": 0.1}}},
+    ),
 }
 
 

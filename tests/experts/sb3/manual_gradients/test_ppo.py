@@ -20,6 +20,10 @@ CASES = {
     "much clipped": ("CartPole-v1", {"clip_range": 0.01, "learning_rate": 0.02, "max_grad_norm": 10.0}),
     "stopped early": ("CartPole-v1", {"target_kl": 1e-3, "learning_rate": 0.01}),
     "normal": ("Pendulum-v1", {"ent_coef": 0.1}),
+    "a fused Adam, clipped": (
+        "CartPole-v1",
+        {"max_grad_norm": 0.05, "policy_kwargs": {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},
+    ),
     "gSDE": ("Pendulum-v1", {"use_sde": True, "sde_sample_freq": 4, "ent_coef": 0.01}),
 }
 
