@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -62,14 +63,14 @@ def main() -> None:
                 print(*rows[-1].values(), flush=True)
 
 
-def _rows() -> list[dict[str, str]]:
+def _rows() -> list[dict[str, Any]]:
     if not TABLE.exists():
         return []
     with TABLE.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def _write(rows: list[dict[str, str]]) -> None:
+def _write(rows: list[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
