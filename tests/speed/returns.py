@@ -72,7 +72,7 @@ def _rows() -> list[dict[str, Any]]:
 
 def _write(rows: list[dict[str, Any]]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer: csv.DictWriter[str] = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(TABLE, text.getvalue())
