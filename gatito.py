@@ -29,12 +29,8 @@ from benchmarks.base.plugins import installed_plugins, load_plugins
 from benchmarks.base.project import CONF, DATA
 from benchmarks.base.settings import values_quoted, words_as_lists
 from benchmarks.play.policy import RandomPolicy
-from benchmarks.report import write_report
-from benchmarks.report.clips import film
 from benchmarks.report.command import run_command
-from benchmarks.report.rounds import write_rounds
 from benchmarks.report.sweep import Sweep, SweepRun, report_named
-from benchmarks.report.verify import verify_runs
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.hub import hub_words
 from benchmarks.runs.lock import LOCK, lock
@@ -216,6 +212,8 @@ def _evaluate(plan: Plan) -> None:
 
 
 def _film(plan: Plan) -> None:
+    from benchmarks.report.clips import film
+
     plan.generalist.adopt_released()
     agents = [agent for agent in plan.agents() if agent.name in plan.config.clips.agents]
     for agent in agents:
@@ -224,6 +222,9 @@ def _film(plan: Plan) -> None:
 
 
 def _report(plan: Plan) -> None:
+    from benchmarks.report.report import write_report
+    from benchmarks.report.rounds import write_rounds
+
     run, config = plan.run, plan.config
     require(plan.scores(plan.agents()), "evaluate", "report")
     run.failures.write(run.folder)
@@ -239,18 +240,22 @@ def _release(plan: Plan) -> None:
     plan.generalist.release()
 
 
-_OF_RESULTS: dict[str, Callable[[Config], None]] = {
+def _verify(config: Config) -> None:
+    from benchmarks.report.verify import verify_runs
+
+    verify_runs(config.runs, Path(config.runs_folder))
+
+
+_OF_RESULTS: dict[str, Callable[[Config], None]] = {  # stages that read results folders
     "compare": lambda config: report_named(config.runs, Path(config.runs_folder), config.name, config.tracking),
-    "verify": lambda config: verify_runs(config.runs, Path(config.runs_folder)),
+    "verify": _verify,
 }
-"""The stages that read results folders."""
 
 
 def _save_workspace(plan: Plan) -> None:
     tracking, suite = plan.config.tracking.resolved(), plan.run.suite
-    agents = sorted(
-        ("generalist", *plan.config.controls.agents, *plan.config.agents), key=lambda name: AgentId(name).order
-    )
+    names = ("generalist", *plan.config.controls.agents, *plan.config.agents)
+    agents = sorted(names, key=lambda name: AgentId(name).order)
     view = workspace(str(tracking.entity), str(tracking.project), suite.name, agents, [task.name for task in suite])
     console.note(f"the workspace of suite {suite.name}: {save_workspace(view)}")
 

@@ -34,9 +34,8 @@ from benchmarks.play.outside.conformity import check_policy as _check_policy
 from benchmarks.play.outside.loading import AgentConfig, as_policy
 from benchmarks.play.policy import Policy, RandomPolicy
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.report import write_report
 from benchmarks.report.formats import to_markdown
-from benchmarks.report.report import score_results
+from benchmarks.report.report import score_results, write_report
 from benchmarks.report.tables import TidyScore, all_tables, headline, tidy_scores
 from benchmarks.runs.failures import Failures
 from benchmarks.runs.tracking import Tracker, TrackingConfig

@@ -6,6 +6,7 @@ Run as ``python -m gatito_configuration`` to write ``docs/configuration.md``.
 from dataclasses import dataclass
 from typing import Any
 
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
@@ -141,6 +142,18 @@ ConfigStore.instance().store(name="schema", node=_schema)
 # Hydra copies its sources, and the store with all schemas among them, once for each group that --help lists. There is
 # one store in a process, so its copy is itself.
 setattr(ConfigStore, "__deepcopy__", lambda store, _: store)  # noqa: B010
+# Hydra composes all settings once only to learn whether they make a sweep. Without -m, they do so only if told to.
+_mode_of_composed = Hydra.get_mode
+
+
+def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:  # noqa: ANN401
+    sources = self.config_loader.get_search_path().get_path()
+    foreign = any(source.provider == "command-line" for source in sources)
+    told = any(word.lstrip("+~").startswith("hydra") for word in overrides)
+    return _mode_of_composed(self, config_name, overrides) if foreign or told else None
+
+
+setattr(Hydra, "get_mode", _mode)  # noqa: B010
 OmegaConf.register_new_resolver("stages", help_text, replace=True)  # for gatito --help
 OmegaConf.register_new_resolver("keys", lambda: keys_text(Config), replace=True)
 

@@ -10,7 +10,6 @@ from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.files import TEMPORARY, read_json
 from benchmarks.play.trajectories import Trajectories
-from benchmarks.report.tables import TidyScore
 from benchmarks.runs.hub import check_push, fetch, push
 from benchmarks.runs.run import CONFIG
 from benchmarks.runs.stage import require
@@ -131,6 +130,8 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
 def _metadata(run: Path, agent: str) -> list[Any]:
     """One result per task and summary, in the Hub's format of a model index."""
     from huggingface_hub import EvalResult
+
+    from benchmarks.report.tables import TidyScore
 
     if not (run / _ROWS).exists():
         return []

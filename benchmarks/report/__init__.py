@@ -2,7 +2,3 @@
 
 Run by ``gatito stages=[report]``, and for several runs by ``gatito stages=[compare]``.
 """
-
-from benchmarks.report.report import write_report
-
-__all__ = ["write_report"]

@@ -15,7 +15,7 @@ import csv
 import itertools
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ HEADLINE = ("mixed", "mixed-dagger", "metaworld", "babyai", "babyai-stochastic",
 
 _MARKER = re.compile(r"(<!-- generated: (\w+)((?: [\w.-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 _REMEDY = "take it from the repository."
+_STUDENT = {3: 4.303, 5: 2.776}
+"""The 97.5 % quantile of Student's t by the number of training seeds."""
 _GROUP_FROM = 8  # speed measurements of one kind share a line from this number on
 
 
@@ -203,6 +205,28 @@ def roofline(results: Path) -> str:
     return "\n".join(lines)
 
 
+def returns(results: Path) -> str:
+    """What experts reach with gradients by hand and with stable-baselines3's updates: means over training seeds."""
+    with (results / "speed" / "returns.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| task | algorithm | seeds | by hand | stable-baselines3's updates |", "| :-- | :-- | --: | --: | --: |"]
+    for (task, algorithm), group in itertools.groupby(rows, lambda row: (row["task"], row["algorithm"])):
+        scores: dict[str, list[float]] = {}
+        for row in group:
+            scores.setdefault(row["gradients"], []).append(float(row["mean_return"]))
+        cells = [_mean_with_interval(values) for _, values in sorted(scores.items())]
+        seeds = min(map(len, scores.values()))
+        lines.append(f"| {task} | {algorithm.upper()} | {seeds} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean_with_interval(values: Sequence[float]) -> str:
+    """The mean, and 95 % by Student's t."""
+    mean = statistics.fmean(values)
+    half = _STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
     "headline": headline,
     "scores": scores,
@@ -211,6 +235,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "ida": ida,
     "speed": speed,
     "roofline": roofline,
+    "returns": returns,
     "leaderboard": leaderboard,
 }
 """Generated parts by the name in their marker; further words of the marker are arguments."""

@@ -10,7 +10,6 @@ from typing import Any
 from benchmarks.base import console
 from benchmarks.base.errors import TasksFailedError, one_line
 from benchmarks.base.files import read_json, write_json
-from benchmarks.report.report import write_report
 from benchmarks.runs.lock import lock
 from benchmarks.runs.tracking import Tracker, TrackingConfig
 from benchmarks.scoring.comparison import compare, find_runs, pooled_name, seeds_of_one_configuration
@@ -24,6 +23,8 @@ def report_together(runs: Sequence[Path], folder: Path, tracking: TrackingConfig
     Raises:
         GatitoError: as :func:`benchmarks.scoring.comparison.compare`.
     """
+    from benchmarks.report.report import write_report
+
     with lock(folder):
         results = compare(runs, folder)
         group = f"{results.suite}/{folder.name}"

@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.flops import count_flops
+from benchmarks.base.memory import keep_freed_memory
 from benchmarks.play.trajectories import Trajectories
 from benchmarks.tasks import Task
 from generalist.config.codec import CodecConfig
@@ -81,6 +82,7 @@ def _crews(ours: tuple, theirs: tuple) -> tuple[Measurement, Measurement]:
 
 def _distilled(model: str, windows: int, updates: int, codec: CodecConfig, precision: str = "bf16") -> Measurement:
     """Time steps a second of a training as ``gatito stages=[distill]`` makes it, without what stands around it."""
+    keep_freed_memory()
     config = model_of(model)
     settings = DistillConfig(
         updates=updates,

@@ -9,8 +9,9 @@ import pytest
 import vl_convert
 
 from benchmarks.base.artifacts import write_json
-from benchmarks.report import charts, write_report
+from benchmarks.report import charts
 from benchmarks.report.formats import Table, duration, listed, magnitude, number, to_latex, to_markdown
+from benchmarks.report.report import write_report
 from benchmarks.report.tables import (
     cost_table,
     gate_text,
