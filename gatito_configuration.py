@@ -142,14 +142,15 @@ ConfigStore.instance().store(name="schema", node=_schema)
 # Hydra copies its sources, and the store with all schemas among them, once for each group that --help lists. There is
 # one store in a process, so its copy is itself.
 setattr(ConfigStore, "__deepcopy__", lambda store, _: store)  # noqa: B010
-# Hydra composes all settings once only to learn whether they make a sweep. Without -m, they do so only if told to.
+# Hydra composes all settings once only to learn whether they make a sweep. Without -m, only an experiment, a folder of
+# configurations and Hydra's own settings can say so.
 _mode_of_composed = Hydra.get_mode
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:  # noqa: ANN401
     sources = self.config_loader.get_search_path().get_path()
-    foreign = any(source.provider == "command-line" for source in sources)
-    told = any(word.lstrip("+~").startswith("hydra") for word in overrides)
+    foreign = config_name != "config" or any(source.provider == "command-line" for source in sources)
+    told = any(word.lstrip("+~").startswith(("experiment", "hydra")) for word in overrides)
     return _mode_of_composed(self, config_name, overrides) if foreign or told else None
 
 

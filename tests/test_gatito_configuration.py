@@ -139,3 +139,9 @@ def test_the_command_line_starts_without_heavy_packages(words):
     code = f"import atexit, sys; atexit.register(lambda: print('LOADED', [m for m in {heavy} if m in sys.modules]))\n"
     done = subprocess.run([sys.executable, "-c", code + words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_only_experiments_make_a_sweep_without_m():
+    """Others are composed once: whether they make a sweep is not looked up in them."""
+    saying = [path for path in (ROOT / "conf").rglob("*.yaml") if "MULTIRUN" in path.read_text(encoding="utf-8")]
+    assert saying and {path.parent.name for path in saying} == {"experiment"}
