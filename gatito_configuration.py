@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.base import artifacts
 from benchmarks.base.errors import GatitoError
-from benchmarks.base.project import CODE
+from benchmarks.base.project import CODE, CONF
 from benchmarks.base.settings import Described, check_settings, describe, keys_text, setting
 from benchmarks.report.clips import ClipsConfig
 from benchmarks.runs.engines.settings import EngineConfig
@@ -142,16 +142,18 @@ ConfigStore.instance().store(name="schema", node=_schema)
 # Hydra copies its sources, and the store with all schemas among them, once for each group that --help lists. There is
 # one store in a process, so its copy is itself.
 setattr(ConfigStore, "__deepcopy__", lambda store, _: store)  # noqa: B010
-# Hydra composes all settings once only to learn whether they make a sweep. Without -m, only an experiment, a folder of
-# configurations and Hydra's own settings can say so.
-_mode_of_composed = Hydra.get_mode
+# Hydra composes all settings once only to learn whether they make a sweep. In gatito's own configuration, without -m,
+# only experiments and Hydra's settings say so.
+_mode_by_composing = Hydra.get_mode
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:  # noqa: ANN401
     sources = self.config_loader.get_search_path().get_path()
-    foreign = config_name != "config" or any(source.provider == "command-line" for source in sources)
-    told = any(word.lstrip("+~").startswith(("experiment", "hydra")) for word in overrides)
-    return _mode_of_composed(self, config_name, overrides) if foreign or told else None
+    folders = {source.path for source in sources if source.provider in ("main", "command-line")}
+    may_sweep = any(word.lstrip("+~").startswith(("experiment", "hydra")) for word in overrides)
+    if may_sweep or config_name != "config" or folders != {str(CONF)}:
+        return _mode_by_composing(self, config_name, overrides)
+    return None
 
 
 setattr(Hydra, "get_mode", _mode)  # noqa: B010

@@ -9,20 +9,20 @@ from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
-_KEPT = 1 << 30
+_LARGEST_TRIM_THRESHOLD = 1 << 30
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep up to a gigabyte of freed memory for the next allocations; other C libraries stay as they are.
+    """Have glibc keep freed memory for the next allocations, until :func:`return_freed_memory`.
 
     By default it returns arrays of megabytes to the system. Each of their pages is then a page fault when the next
-    batch needs it: more than a third of a PPO update on Atari's frames.
+    batch needs it: more than a third of a PPO update on Atari's frames. Other C libraries stay as they are.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_M_TRIM_THRESHOLD, _LARGEST_TRIM_THRESHOLD)
 
 
 def return_freed_memory() -> None:

@@ -5,12 +5,14 @@ stages=[record] first", and the job types and the workspace of Weights & Biases.
 function that the entry point binds to its name.
 """
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.base.artifacts import Artifact
 from benchmarks.base.errors import GatitoError, unknown
+from benchmarks.base.memory import return_freed_memory
 
 
 def _unbound(plan: object) -> None:
@@ -171,7 +173,14 @@ def bind(makers: Mapping[str, Callable[[Any], None]]) -> dict[str, Stage]:
     """
     if set(makers) != set(STAGES):
         raise ValueError(f"no function, or no stage, for {sorted(set(makers) ^ set(STAGES))}")
-    return {name: replace(stage, make=makers[name]) for name, stage in STAGES.items()}
+    return {name: replace(stage, make=functools.partial(_make, makers[name])) for name, stage in STAGES.items()}
+
+
+def _make(make: Callable[[Any], None], plan: Any) -> None:  # noqa: ANN401
+    try:
+        make(plan)
+    finally:
+        return_freed_memory()
 
 
 def check_stages(names: Collection[str]) -> None:

@@ -266,7 +266,7 @@ class _Numbers(gym.Env):
 
 
 def _update(algorithm: str, env: gym.Env, **settings: Any) -> Callable[[], object]:
-    """One update of stable-baselines3's learner, as recipes run it."""
+    """One update of stable-baselines3's learner, as recipes run it, with gradients by hand."""
     import stable_baselines3
 
     learner: Any = getattr(stable_baselines3, algorithm)("MlpPolicy", env, device="cpu", seed=0, **settings)

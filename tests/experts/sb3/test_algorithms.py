@@ -33,6 +33,25 @@ RECIPES = {
         "Pendulum-v1",
         ExpertRecipe(env_steps=600, num_envs=2, hyperparameters={"n_steps": 64, "use_sde": True, "sde_sample_freq": 4}),
     ),
+    "sac": (
+        "Pendulum-v1",
+        ExpertRecipe(
+            algorithm="sac",
+            env_steps=600,
+            num_envs=2,
+            normalize_observations=True,
+            hyperparameters={"learning_starts": 50, "batch_size": 16, "gradient_steps": 2, "buffer_size": 500},
+        ),
+    ),
+    "td3": (
+        "Pendulum-v1",
+        ExpertRecipe(
+            algorithm="td3",
+            env_steps=600,
+            num_envs=2,
+            hyperparameters={"learning_starts": 50, "batch_size": 16, "action_noise": 0.1, "buffer_size": 500},
+        ),
+    ),
     "a2c": ("Acrobot-v1", ExpertRecipe(algorithm="a2c", env_steps=600, num_envs=2)),
     "dqn": (
         "MountainCar-v0",
