@@ -1,8 +1,8 @@
 """Env steps that a learner learns from in a second, against stable-baselines3's own ``learn``.
 
 The same algorithm, settings and sizes of network; on Atari, gatito's is laid out channels-last and multiplies in
-bfloat16 where the processor has it. gatito trains two experts at once, one a core, as it does with a suite; stable-baselines3
-trains one with as many threads as torch takes by default.
+bfloat16 where the processor has it. gatito trains two experts at once, one a core, as it does with a suite;
+stable-baselines3 trains one with as many threads as torch takes by default.
 """
 
 import os
