@@ -255,6 +255,8 @@ def _check_nodes(ray: Any, folder: Path) -> None:  # noqa: ANN401
             try:
                 problem = ray.get(sent, timeout=_CHECK_SECONDS)
             except ray.exceptions.RayError as error:
+                if not any(other["Alive"] and other["NodeID"] == node["NodeID"] for other in ray.nodes()):
+                    continue  # it has left the cluster since
                 problem = f"Ray node {node['NodeManagerAddress']} does not start a job ({_short(text_of(error))})."
             if problem:
                 raise FatalError(problem)

@@ -97,7 +97,7 @@ def test_a_run_whose_nodes_are_killed_has_the_numbers_of_an_undisturbed_one(clus
     start = time.monotonic()
     done = gatito(*RUN, cwd=tmp_path / "here", timeout=MOST_SECONDS)
     assert done.returncode == 0, done.stderr
-    between = 0.4 * (time.monotonic() - start) / KILLS  # kills come late: each takes seconds itself
+    between = 0.4 * (time.monotonic() - start) / KILLS  # the kills themselves take time, too
     killed, command = [], [sys.executable, str(ROOT / "gatito.py"), *RUN, *words(config), "engine.retries=10"]
     with (tmp_path / "log").open("w") as log:
         run = subprocess.Popen(command, cwd=tmp_path / "there", stdout=log, stderr=log)
