@@ -19,9 +19,9 @@ from tests.test_gatito import TINY
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 RUN = [*TINY, "tasks=[cartpole,pendulum,acrobot]", "name=r", "workers=2", "evaluate.episodes=20", "record.shards=1"]
 RUN += ["experts.gate_episodes=20", "experts.selection_episodes=5", "experts.checkpoints=20", "distill.updates=100"]
-RUN += [f"suite.tasks.classic-{task}.expert.env_steps=20_000" for task in ("cartpole", "acrobot")]
+RUN += [f"suite.tasks.classic-{task}.expert.env_steps=40_000" for task in ("cartpole", "acrobot")]
 RUN += ["suite.tasks.classic-pendulum.expert.env_steps=2_000", "controls=none"]
-KILLS, SEED, MOST_SECONDS = 5, 0, 900
+KILLS, LEAST_KILLS, SEED, MOST_SECONDS = 5, 3, 0, 900  # a fast machine is done before the last ones
 AWAY_SECONDS = 3
 
 
@@ -112,7 +112,7 @@ def test_a_run_whose_nodes_are_killed_has_the_numbers_of_an_undisturbed_one(clus
             run.kill()
     print(f"{config.name}: {killed}, done after {time.monotonic() - start:.0f} s")
     assert run.returncode == 0, (tmp_path / "log").read_text()
-    assert len(killed) == KILLS
+    assert len(killed) >= LEAST_KILLS
     here, there = (files_of(tmp_path / name / "results" / "runs" / "r") for name in ("here", "there"))
     assert len(here) > 15 and here.keys() == there.keys()
     assert [str(path) for path in here if here[path] != there[path]] == []
