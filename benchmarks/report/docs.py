@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from scipy import stats
 
 from benchmarks.base.artifacts import write_text
 from benchmarks.base.csv_rows import read_csv, to_csv
@@ -36,7 +37,7 @@ HEADLINE = ("mixed", "mixed-dagger", "metaworld", "babyai", "babyai-stochastic",
 
 _MARKER = re.compile(r"(<!-- generated: (\w+)((?: [\w.-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 _REMEDY = "take it from the repository."
-_SEEDS, _STUDENT = 5, 2.776  # of trained learners, and the 97.5 % quantile of Student's t for so many
+_SEEDS = 5  # of trained learners
 _GROUP_FROM = 8  # speed measurements of one kind share a line from this number on
 
 
@@ -220,9 +221,9 @@ def returns(results: Path) -> str:
 
 
 def _mean_with_interval(values: Sequence[float]) -> str:
-    """The mean of five seeds, and 95 % by Student's t."""
-    mean = statistics.fmean(values)
-    half = _STUDENT * statistics.stdev(values) / _SEEDS**0.5
+    """The mean, and its 95 % interval by Student's t."""
+    mean, count = statistics.fmean(values), len(values)
+    half = float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(values) / count**0.5
     return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
 
 

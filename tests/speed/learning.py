@@ -1,7 +1,7 @@
 """Env steps that a learner learns from in a second, against stable-baselines3's own ``learn``.
 
 The same algorithm, settings and sizes of network; on Atari, gatito's is laid out channels-last and multiplies in
-bfloat16 where the processor has it. gatito trains two experts at once, one a core, as it does with a suite;
+bfloat16 where the processor has it. gatito trains one expert a core, as it does with a suite;
 stable-baselines3 trains one with as many threads as torch takes by default.
 """
 
@@ -12,24 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.base.memory import keep_freed_memory
-from benchmarks.tasks import Task
-from benchmarks.tasks.task import TaskConfig
 from experts.recipe import ExpertRecipe
 from experts.sb3.training import Training
-from tests.conftest import ROOT
 from tests.speed.cases import Case, Measurement
 from tests.speed.crew import Crew
+from tests.speed.tasks import recipe_of, suite_of
 
 _STEPS = {"td3": 2_000, "sac": 2_000, "ppo": 2_048}
 """Of a measurement; PPO's is one rollout of the recipe."""
 _TASKS = {
-    # task, file and entry of the recipe, and what is to be reached
-    "td3": ("mujoco/halfcheetah", "mujoco", "mujoco-halfcheetah", 2),
-    "sac": ("mujoco/halfcheetah", "mujoco", "mujoco-humanoid", 2),
-    "ppo": ("atari/pong", "atari57", "atari-alien", 2.5),
+    # suite, task, the task whose recipe is used, and what is to be reached
+    "td3": ("mujoco", "mujoco/halfcheetah", "mujoco/halfcheetah", 2),
+    "sac": ("mujoco", "mujoco/halfcheetah", "mujoco/humanoid", 2),
+    "ppo": ("atari57", "atari/pong", "atari/alien", 2.5),
 }
 
 
@@ -47,14 +44,13 @@ def cases() -> list[Case]:
             ),
             repetitions=3,
         )
-        for algorithm, (task, _, _, reach) in _TASKS.items()
+        for algorithm, (_, task, _, reach) in _TASKS.items()
     ]
 
 
 def _recipe(algorithm: str) -> ExpertRecipe:
-    _, file, entry, _ = _TASKS[algorithm]
-    found = yaml.safe_load((ROOT / "conf" / "suite" / f"{file}.yaml").read_text())["tasks"][entry]["expert"]
-    recipe = ExpertRecipe(**found)
+    suite, _, trained, _ = _TASKS[algorithm]
+    recipe = recipe_of(suite, trained)
     settings = dict(recipe.hyperparameters)
     if algorithm != "ppo":
         settings |= {"learning_starts": 100, "buffer_size": 20_000}
@@ -63,9 +59,8 @@ def _recipe(algorithm: str) -> ExpertRecipe:
 
 def _ours(algorithm: str) -> Measurement:
     keep_freed_memory()  # as in gatito's own processes
-    name = _TASKS[algorithm][0]
-    config = TaskConfig(family="atari", env_id="ALE/Pong-v5") if name == "atari/pong" else TaskConfig("HalfCheetah-v5")
-    training = Training(Task.resolve(name, config), _recipe(algorithm), seed=1)
+    suite, name, _, _ = _TASKS[algorithm]
+    training = Training(suite_of(suite, None, name).tasks[0], _recipe(algorithm), seed=1)
 
     def rate() -> float:
         until = training.steps + _STEPS[algorithm]

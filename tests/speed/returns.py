@@ -14,7 +14,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-import yaml
 
 from benchmarks.base.artifacts import write_text
 from benchmarks.base.memory import keep_freed_memory
@@ -24,7 +23,7 @@ from experts.recipe import ExpertRecipe
 from experts.sb3.player import ExpertPolicy, policy_state
 from experts.sb3.training import Training
 from tests.conftest import ROOT
-from tests.speed.tasks import suite_of
+from tests.speed.tasks import recipe_of, suite_of
 
 TABLE = ROOT / "results" / "speed" / "returns.csv"
 _COLUMNS = ("task", "algorithm", "gradients", "seed", "mean_return")
@@ -79,9 +78,7 @@ def _write(rows: list[dict[str, Any]]) -> None:
 
 
 def _recipe(suite: str, task: str, changes: Mapping[str, object]) -> ExpertRecipe:
-    entries = yaml.safe_load((ROOT / "conf" / "suite" / f"{suite}.yaml").read_text())["tasks"]
-    found = entries[task.replace("/", "-", 1)]["expert"]
-    return replace(ExpertRecipe(**found), **changes)  # type: ignore[arg-type]
+    return replace(recipe_of(suite, task), **changes)  # type: ignore[arg-type]
 
 
 def _mean_return(suite: str, name: str, recipe: ExpertRecipe, seed: int, *, by_hand: bool) -> float:

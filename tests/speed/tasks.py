@@ -15,6 +15,7 @@ from benchmarks.play.rollout import rollout
 from benchmarks.play.trajectories import Trajectories, write_shard
 from benchmarks.tasks import Suite, Task, make_env, spaces
 from benchmarks.tasks.task import TaskConfig
+from experts.recipe import ExpertRecipe
 from generalist.config.codec import CodecConfig
 from generalist.config.settings import ModelConfig
 from tests.conftest import ROOT
@@ -42,6 +43,11 @@ def _file(name: str) -> tuple[dict[str, Any], list[str]]:
         entries |= _file(other)[0] if other != "_self_" else {}
     entries |= suite.get("tasks") or {}
     return entries, suite.get("only") or [key.replace("-", "/", 1) for key in entries]
+
+
+def recipe_of(suite: str, task: str) -> ExpertRecipe:
+    """The recipe of a task's expert in ``conf/suite``."""
+    return ExpertRecipe(**_file(suite)[0][task.replace("/", "-", 1)]["expert"])
 
 
 def model_of(name: str) -> ModelConfig:

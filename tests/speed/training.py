@@ -24,10 +24,10 @@ from benchmarks.play.rollout import rollout
 from experts.load import load_expert
 from experts.recipe import ExpertRecipe, ExpertsConfig
 from experts.train import train_experts
-from tests.conftest import ROOT, make_run
+from tests.conftest import make_run
 from tests.speed.cases import Case, Measurement
 from tests.speed.crew import Crew
-from tests.speed.tasks import suite_of
+from tests.speed.tasks import recipe_of, suite_of
 
 _AT_ONCE = ("classic/cartpole", "classic/acrobot", "classic/lunarlander", "classic/pendulum")
 _STEPS = 20_000  # of each task; its whole recipe takes up to ten minutes of RL-Zoo3's
@@ -70,8 +70,7 @@ def cases() -> list[Case]:
 
 
 def _recipe(task: str, steps: int | None) -> ExpertRecipe:
-    entry = yaml.safe_load((ROOT / "conf" / "suite" / "classic.yaml").read_text())["tasks"][task.replace("/", "-", 1)]
-    recipe = ExpertRecipe(**entry["expert"])
+    recipe = recipe_of("classic", task)
     return replace(recipe, env_steps=steps or recipe.env_steps, stop_at=None)
 
 

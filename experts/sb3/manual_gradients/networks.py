@@ -1,10 +1,13 @@
 """Chains of linear layers with their gradient written by hand, and the step of their optimiser."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import gymnasium as gym
 import torch
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
@@ -14,6 +17,17 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., torch.Tensor], Callable[
 """Activations, in place, and their gradients, given the output's gradient and the output."""
 
 Gradients: TypeAlias = list[torch.Tensor]
+
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+"""The constant in the log-density of a normal distribution."""
+
+
+def sees_numbers(policy: Any) -> bool:  # noqa: ANN401
+    """Whether a policy's observations are rows of numbers, which reach its layers as they are."""
+    observation = policy.observation_space
+    rows = isinstance(observation, gym.spaces.Box) and len(observation.shape) == 1
+    return rows and policy.features_extractor_class is FlattenExtractor
 
 
 def is_chain(layers: Sequence[nn.Module]) -> bool:
@@ -40,21 +54,24 @@ class Network:
         self._activations = [_ACTIVATIONS[type(layer)] for layer in hidden[1::2]]
 
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """``(n, size)`` → the inputs of the layers, of which the last is that of all heads; and the heads' outputs."""
+        """``(n, size)`` → the inputs of the layers, of which the last is that of all heads; and the heads' outputs.
+
+        Each of them has n rows.
+        """
         inputs = [x]
         for (_, transposed, bias), (activation, _) in zip(self._layers, self._activations, strict=True):
             inputs.append(activation(torch.addmm(bias, inputs[-1], transposed)))
         return inputs, [torch.addmm(bias, inputs[-1], transposed) for _, transposed, bias in self._heads]
 
     def backward(self, inputs: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> Gradients:
-        """The gradients of the weights, given those of the heads' outputs."""
+        """The gradients of :attr:`weights`, given those of the heads' outputs, ``(n, outputs)`` each."""
         found = [grad for head in grads for grad in (head.t() @ inputs[-1], head.sum(dim=0))]
         for number, grad in self._hidden(inputs, grads):
             found = [grad.t() @ inputs[number], grad.sum(dim=0), *found]
         return found
 
     def to_input(self, inputs: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The gradient of the input, given those of the heads' outputs."""
+        """The gradient of the input, ``(n, size)``, given those of the heads' outputs."""
         *_, (_, grad) = self._hidden(inputs, grads)
         return grad @ self._layers[0][0]
 
@@ -84,7 +101,12 @@ class Adam:
         self._is_fused = type(optimizer) is torch.optim.Adam and bool(group["fused"]) and plain and own
 
     def step(self, grads: Gradients, max_norm: float | None = None) -> None:
-        """One step, with gradients that are shortened in place to a norm of ``max_norm``."""
+        """One step.
+
+        Args:
+            grads: one for each weight, of its shape; shortened in place.
+            max_norm: the largest norm of all gradients together; None: any.
+        """
         if max_norm is not None:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))  # type: ignore[attr-defined]
             torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp_(max=1))  # type: ignore[attr-defined]

@@ -5,18 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
-from experts.sb3.manual_gradients.networks import Adam, Network, is_chain
+from experts.sb3.manual_gradients.networks import HALF_LOG_TWO_PI, Adam, Network, is_chain, sees_numbers
 
-_HALF_LOG_TWO_PI = 0.9189385332046727
 _LOG_STD = (-20.0, 2.0)  # stable-baselines3's limits
 _TINY = 1e-6  # keeps the logarithm of 1 - a^2 finite, as there
 
@@ -24,10 +21,7 @@ _TINY = 1e-6  # keeps the logarithm of 1 - a^2 finite, as there
 def is_known(model: Any) -> bool:  # noqa: ANN401
     """Whether actor and critics are chains of layers, for observations of numbers."""
     policy = model.policy
-    observation = policy.observation_space
-    if type(policy) not in (SACPolicy, TD3Policy) or policy.features_extractor_class is not FlattenExtractor:
-        return False
-    if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1 or policy.squash_output is False:
+    if type(policy) not in (SACPolicy, TD3Policy) or not sees_numbers(policy) or not policy.squash_output:
         return False
     if type(model.replay_buffer) is not ReplayBuffer:
         return False
@@ -120,7 +114,7 @@ class Sac(_Learner):
 
     @torch.no_grad()
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """``SAC.train``."""
+        """``SAC.train``: so many updates, each with a batch of the replay buffer."""
         model = self._model
         model.policy.set_training_mode(True)
         optimizers = [model.actor.optimizer, model.critic.optimizer]
@@ -143,7 +137,7 @@ class Sac(_Learner):
         spread = log_std.exp().mul_(noise)
         actions = (mean + spread).tanh_()
         slack = 1 - actions.square() + _TINY
-        log_prob = -(noise.square_().mul_(0.5) + log_std + slack.log() + _HALF_LOG_TWO_PI).sum(dim=1, keepdim=True)
+        log_prob = -(noise.square_().mul_(0.5) + log_std + slack.log() + HALF_LOG_TWO_PI).sum(dim=1, keepdim=True)
         return _Proposed(inputs, actions, log_prob, raw, spread, slack)
 
     def _entropy_weight(self, log_prob: torch.Tensor, lines: dict[str, list[torch.Tensor]]) -> torch.Tensor:
@@ -197,7 +191,7 @@ class Td3(_Learner):
 
     @torch.no_grad()
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """``TD3.train``."""
+        """``TD3.train``: so many updates, each with a batch of the replay buffer."""
         model = self._model
         model.policy.set_training_mode(True)
         model._update_learning_rate([model.actor.optimizer, model.critic.optimizer])

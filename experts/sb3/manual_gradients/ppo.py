@@ -1,11 +1,9 @@
 """PPO: acting and updating."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import gymnasium as gym
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -15,14 +13,12 @@ from stable_baselines3.common.distributions import (
     StateDependentNoiseDistribution,
 )
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch import nn
 
-from experts.sb3.manual_gradients.networks import Adam, Gradients, Network, is_chain
+from experts.sb3.manual_gradients.networks import HALF_LOG_TWO_PI, Adam, Gradients, Network, is_chain, sees_numbers
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction")
 
 Saved: TypeAlias = Sequence[torch.Tensor]
@@ -39,11 +35,10 @@ def is_known(model: PPO) -> bool:
         known = type(distribution) in (CategoricalDistribution, DiagGaussianDistribution)
     if not known or model.clip_range_vf is not None or type(policy) is not ActorCriticPolicy:
         return False
-    observation = policy.observation_space
-    if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
+    if not sees_numbers(policy):
         return False
     chains = policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net
-    return type(policy.features_extractor) is FlattenExtractor and all(is_chain(list(chain)) for chain in chains)
+    return all(is_chain(list(chain)) for chain in chains)
 
 
 @dataclass(frozen=True)
@@ -106,8 +101,8 @@ class _Normal:
             latent = latent.square()
             variance = latent @ squares + self._gsde.epsilon
         error, half_log = actions - mean, 0.5 * variance.log()
-        log_prob = -(error.square() / (2 * variance) + half_log + _HALF_LOG_TWO_PI).sum(dim=-1)
-        entropy = (half_log + (0.5 + _HALF_LOG_TWO_PI)).sum(dim=-1)
+        log_prob = -(error.square() / (2 * variance) + half_log + HALF_LOG_TWO_PI).sum(dim=-1)
+        entropy = (half_log + (0.5 + HALF_LOG_TWO_PI)).sum(dim=-1)
         return _Actions(log_prob, entropy, (squares, variance, error, latent))
 
     def backward(self, saved: Saved, log_prob: torch.Tensor, entropy: float) -> tuple[torch.Tensor, Gradients]:
