@@ -7,10 +7,11 @@ from typing import Any
 
 from benchmarks.base.artifacts import write_bytes, write_text
 from benchmarks.report.formats import magnitude
-from benchmarks.report.games import elo_rounds, optimal_rounds
+from benchmarks.report.games import elo_compute, elo_rounds, optimal_rounds
 from benchmarks.report.restraint import restraint_plane, restraint_rounds
 from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.scaling import scaling_chart
+from benchmarks.report.simulations import simulations_chart
 from benchmarks.report.tables import costs_by_agent
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import CurveRow
@@ -34,7 +35,9 @@ PLOTS = (
     "restraint",
     "restraint-rounds",
     "elo",
+    "elo-compute",
     "optimal-moves",
+    "simulations",
     "scaling",
 )
 """Charts that are also written as files; the others have a selection, which needs the page."""
@@ -56,7 +59,9 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
         ("restraint", restraint_plane),
         ("restraint-rounds", restraint_rounds),
         ("elo", elo_rounds),
+        ("elo-compute", elo_compute),
         ("optimal-moves", optimal_rounds),
+        ("simulations", simulations_chart),
         ("scaling", scaling_chart),
     ):
         if chart := make(board):

@@ -1,11 +1,14 @@
 """Tables and charts of games: outcomes by opponent, Elo, and quality of moves by exact values."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, number
 from benchmarks.report.rounds import SIDES, lines_by_round, round_of
+from benchmarks.report.tables import costs_by_agent, seeds_text
 from benchmarks.scoring.agents import AgentId, with_label
+from benchmarks.scoring.gains import Gain
 from benchmarks.scoring.games_board import ANCHOR, GamesBoard, rung
 from benchmarks.scoring.scoreboard import Scoreboard
 from benchmarks.scoring.statistics import Estimate
@@ -19,9 +22,14 @@ _LADDER = (
 _MOVES = (
     "Connect Four: moves in fixed positions with exact values. Optimal: keeps the outcome of perfect play. Fastest: "
     "also wins as fast as possible, or loses as slowly. Lost: outcome given away by a move; a win that becomes a loss "
-    "counts 2. Amplified policies are asked in every tenth position only. Tic-tac-toe: exploitability, the best "
-    "response's mean outcome over both colours, from the moves in all positions that can arise; 0 is perfect play. "
-    "Agents see a position without the moves before it and choose one move; a random choice counts as if certain."
+    "counts 2. Tic-tac-toe: exploitability, the best response's mean outcome over both colours, from the moves in all "
+    "positions that can arise; 0 is perfect play. Agents see a position without the moves before it and choose one "
+    "move; a random choice counts as if certain."
+)
+_GAINS = (
+    "Share of optimal moves in the positions in which all of these agents were asked. Amplify: what search adds before "
+    "the round. Net: what the round adds without search. Kept: net over amplify, where amplify is above 0 with its "
+    "interval. Over control: less that of the control of equal compute."
 )
 
 
@@ -34,7 +42,8 @@ class GameRow:
         agent: the agent's name; of an opponent on the ladder, ``opponent`` and its name.
         round: the agent's round.
         label: the agent's configuration in a comparison.
-        quantity: ``outcome against NAME``, ``elo``, ``optimal``, ``fastest``, ``lost`` or ``exploitability``.
+        quantity: ``outcome against NAME``, ``elo``, ``optimal``, ``fastest``, ``lost`` or ``exploitability``; what the
+            round of a generalist gains in optimal moves is ``optimal, net`` (``amplify``, ``kept``, ``over control``).
         value: the quantity; ``low`` and ``high`` are its 95 % interval.
         count: number of games, or of positions; None for Elo.
     """
@@ -66,6 +75,11 @@ def game_rows(board: Scoreboard) -> list[GameRow]:
         for name in ("optimal", "fastest", "lost"):
             rows.append(_row(task, agent, name, getattr(score, name), score.positions))
     rows += [_row(task, agent, "exploitability", found) for (task, agent), found in games.exploitability.items()]
+    for task, gains in games.move_gains.items():
+        for gain in gains:
+            for name in ("amplify", "net", "kept", "over control"):
+                if found := getattr(gain, name.replace(" ", "_")):
+                    rows.append(_row(task, AgentId("generalist", gain.round, gain.label), f"optimal, {name}", found))
     return rows
 
 
@@ -84,11 +98,22 @@ def _row(task: str, agent: AgentId, quantity: str, found: Estimate, count: int |
 
 
 def games_tables(board: Scoreboard) -> list[Table]:
-    """A table of outcomes and Elo for each game, and one of moves; none where no task is a game."""
+    """A table of outcomes and Elo for each game, of moves, and of what rounds gain in them; none without games."""
     if board.games is None:
         return []
     tables = [_ladder(board, board.games, task) for task in board.games.opponents if board.games.elo[task]]
-    return tables + [table for table in [_moves(board, board.games)] if table.rows]
+    tables += [table for table in [_moves(board, board.games)] if table.rows]
+    return tables + [_gains(board, task, gains) for task, gains in board.games.move_gains.items()]
+
+
+def _gains(board: Scoreboard, task: str, gains: Sequence[Gain]) -> Table:
+    rows = []
+    for gain in gains:
+        estimates = (gain.after, gain.amplify, gain.kept, gain.net, gain.over_control)
+        cells = ["-" if found is None else interval_text(found) for found in estimates]
+        rows.append([with_label(f"round {gain.round}", gain.label), *cells])
+    columns = ["round", "optimal after", "amplify", "kept", "net", "over control"]
+    return Table(f"{task}: optimal moves by round, {seeds_text(board)}", columns, rows, _GAINS)
 
 
 def _ladder(board: Scoreboard, games: GamesBoard, task: str) -> Table:
@@ -150,12 +175,28 @@ def _exact(found: Estimate) -> str:
 
 def elo_rounds(board: Scoreboard) -> dict[str, Any] | None:
     """Elo by round in every game, with a menu of games and a dashed line for each opponent; None without rounds."""
+    return _elo_chart(board, round_of)
+
+
+def elo_compute(board: Scoreboard) -> dict[str, Any] | None:
+    """Elo by the environment steps of all rounds, those of the simulator included; None without rounds."""
+    costs = costs_by_agent(board)
+
+    def steps(agent: AgentId) -> int:
+        # An amplified policy uses the network of the round before, and that network's steps; before any round, none.
+        before = agent.in_same_run("generalist", costs, round_of(agent) or None) if agent.name == "amplified" else None
+        return costs[before or agent].env_steps
+
+    return _elo_chart(board, steps, "environment steps")
+
+
+def _elo_chart(board: Scoreboard, x: Callable[[AgentId], float], x_title: str = "") -> dict[str, Any] | None:
     games = board.games
     if games is None or not _has_rounds(board) or not any(games.elo.values()):
         return None
     tasks = [task for task, ratings in games.elo.items() if ratings]
     rows = [
-        _point(agent, "Elo", games.elo[task][str(agent)]) | {"task": task}
+        _point(agent, "Elo", games.elo[task][str(agent)]) | {"round": x(agent), "task": task}
         for task in tasks
         for agent in board.results.agents
         if agent.name in SIDES and str(agent) in games.elo[task]
@@ -166,14 +207,15 @@ def elo_rounds(board: Scoreboard) -> dict[str, Any] | None:
         for name in games.opponents[task]
         if rung(name) in games.elo[task]
     ]
-    description = "Elo by round of amplification and distillation; the dashed lines are the opponents."
-    chart = lines_by_round(rows, "Elo", "Elo, 95 % intervals; random play is at 0", description, marks=marks)
+    description = f"Elo by {x_title or 'round'} of amplification and distillation; the dashed lines are the opponents."
+    title = "Elo, 95 % intervals; random play is at 0"
+    chart = lines_by_round(rows, "Elo", title, description, marks=marks, x_title=x_title)
     chosen = "games/connect-four" if "games/connect-four" in tasks else tasks[0]
     shown = [{"filter": "datum.task == shown"}]
     name = {"text": {"field": "task"}, "x": {"value": 550}, "y": {"value": 12}, "color": {"value": "#767676"}}
-    title = {"data": {"values": [{"task": task} for task in tasks]}, "encoding": name}
-    titles = title | {"mark": {"type": "text", "align": "right"}}
-    layers = [layer | {"transform": shown} if "data" in layer else layer for layer in [*chart["layer"], titles]]
+    heading = {"data": {"values": [{"task": task} for task in tasks]}, "encoding": name}
+    headings = heading | {"mark": {"type": "text", "align": "right"}}
+    layers = [layer | {"transform": shown} if "data" in layer else layer for layer in [*chart["layer"], headings]]
     menu = {"name": "shown", "value": chosen, "bind": {"input": "select", "options": tasks, "name": "game "}}
     return chart | {"params": [menu], "transform": shown, "layer": layers}
 

@@ -20,6 +20,7 @@ from benchmarks.report.games import games_tables
 from benchmarks.report.restraint import restraint_tables
 from benchmarks.report.rounds import rounds_table
 from benchmarks.report.scaling import scaling_tables
+from benchmarks.report.simulations import simulations_tables
 from benchmarks.report.tables import (
     cost_table,
     gate_text,
@@ -95,7 +96,7 @@ def render_page(
         by_return=None if by_return is None else summary_by_return(by_return),
         rounds=rounds_table(board),
         restraint=restraint_tables(board),
-        games=games_tables(board),
+        games=games_tables(board) + simulations_tables(board),
         words=words_tables(board),
         scaling=scaling_tables(board),
         improvement=improvement_table(board),

@@ -20,6 +20,7 @@ from benchmarks.report.page import render_page
 from benchmarks.report.restraint import RESTRAINT, RestraintRow, restraint_rows, restraint_tables, restraint_values
 from benchmarks.report.rounds import RoundRow, round_rows, rounds_table
 from benchmarks.report.scaling import SCALING, ScalingRow, scaling_rows, scaling_tables
+from benchmarks.report.simulations import simulations_tables
 from benchmarks.report.tables import TidyScore, tidy_scores
 from benchmarks.report.words import WORDS, WordsRow, words_rows, words_tables, words_values
 from benchmarks.runs.failures import FAILURES, read_failures
@@ -64,7 +65,7 @@ def draw_tables(results: Results, folder: Path) -> DrawnTables:
     by_return = score_by_return(board)
     every_table = tables.all_tables(board, by_return)
     rounds = [table for table in [rounds_table(board)] if table] + restraint_tables(board) + games_tables(board)
-    rounds += words_tables(board) + scaling_tables(board)
+    rounds += simulations_tables(board) + words_tables(board) + scaling_tables(board)
     failed = list(tables.failed_lines(read_failures(folder)))
     blocks = [*every_table, *rounds]
     text = "\n".join([tables.headline(board), "", *(f"{line}\n" for line in failed), *map(to_markdown, blocks)])

@@ -162,6 +162,7 @@ def lines_by_round(
     description: str,
     further: Sequence[str] = (),
     marks: Sequence[Mapping[str, Any]] = ({"mark": 1, "name": ""},),
+    x_title: str = "",
 ) -> dict[str, Any]:
     """Chart of a quantity by round, a line with intervals for each side; the dashed line is 1.
 
@@ -172,13 +173,20 @@ def lines_by_round(
         description: of the chart, for those who do not see it.
         further: texts of the rows that a tooltip shows as well.
         marks: dashed lines, each with its height ``mark`` and the ``name`` that is written beside it.
+        x_title: of the other axis, if its numbers ``round`` are not rounds.
     """
     rounds = sorted({row["round"] for row in rows})
-    x = {"field": "round", "type": "quantitative", "title": "round", "axis": {"values": rounds, "format": "d"}}
+    axis = {"format": "~s"} if x_title else {"values": rounds, "format": "d", "labelOverlap": True}
+    x = {"field": "round", "type": "quantitative", "title": x_title or "round", "axis": axis}
     y = {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
     colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "symbolOpacity": 1}}
     numbers = [{"field": name, "format": ".3f"} for name in (field, "low", "high")]
-    tooltip = [{"field": "side"}, {"field": "round"}, *numbers, *({"field": name} for name in further)]
+    tooltip = [
+        {"field": "side"},
+        {"field": "round", "title": x["title"]},
+        *numbers,
+        *({"field": name} for name in further),
+    ]
     grey = {"y": y | {"field": "mark"}, "color": {"value": "#767676"}}
     name = {"text": {"field": "name"}, "x": {"value": 4}}
     text = {"type": "text", "align": "left", "dy": -6}

@@ -1,6 +1,6 @@
 """Tables of a report: headline, fractions, mean scores, summary, probability of improvement and compute."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.base.compute import Cost
@@ -8,8 +8,8 @@ from benchmarks.report.formats import Table, duration, interval_text, listed, ma
 from benchmarks.scoring.agents import AGENTS, AgentId, describe_agent, with_label
 from benchmarks.scoring.scoreboard import AGGREGATES, MARKS, Estimate, Scoreboard, share_name
 
-"""Fractions for which the summary counts the tasks at or above."""
-
+_WIDEST = 12
+"""Most agents that tables with a column for each agent show with every round."""
 
 _HEADLINE_AGENTS = {
     "specialist": "one specialist per task",
@@ -116,29 +116,42 @@ def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[T
     return [score_table(board), summary_table(board), *second_summary, *(make(board) for make in others)]
 
 
+def _columns(agents: Sequence[AgentId]) -> tuple[list[AgentId], str]:
+    """The agents that are columns of a table, and what its caption says about the others.
+
+    With more than :data:`_WIDEST`, of an agent with rounds only the last one is shown.
+    """
+    if len(agents) <= _WIDEST:
+        return list(agents), ""
+    last = {(agent.name, agent.label): agent for agent in agents if agent.round}
+    shown = [agent for agent in agents if not agent.round or agent == last[agent.name, agent.label]]
+    return shown, "" if len(shown) == len(agents) else " Rounds before the last are in table.csv."
+
+
 def score_table(board: Scoreboard) -> Table:
     """For each task: the anchors' mean scores, and every other agent's fraction of the expert."""
     cells = {(score.task, score.agent): score for score in board.tasks}
     anchors = [agent for agent in board.results.agents if agent.is_anchor]
+    shown, left_out = _columns(board.competitors)
     rows = []
     for task in board.results.task_names:
-        fractions = [cells[task, agent].f for agent in board.competitors]
+        fractions = [cells[task, agent].f for agent in shown]
         row = [task, *(number(cells[task, agent].raw.value) for agent in anchors)]
         rows.append(row + ["unscored" if f is None else interval_text(f) for f in fractions])
     caption = "f = (agent - random) / (expert - random) of mean scores on the same test episodes, with 95 % intervals."
-    columns = ["task", *map(str, anchors), *(f"f {agent}" for agent in board.competitors)]
+    columns = ["task", *map(str, anchors), *(f"f {agent}" for agent in shown)]
     return Table(
         f"{board.results.suite}: fraction of the expert, {seeds_text(board)}",
         columns,
         rows,
-        f"{gate_text(board)} {caption}",
+        f"{gate_text(board)} {caption}{left_out}",
     )
 
 
 def raw_table(board: Scoreboard) -> Table:
     """Per task: every agent's mean score."""
     cells = {(score.task, score.agent): score.raw for score in board.tasks}
-    agents = board.results.agents
+    agents, left_out = _columns(board.results.agents)
     rows = [
         [task, *(interval_text(cells[task, agent], number) for agent in agents)] for task in board.results.task_names
     ]
@@ -147,6 +160,7 @@ def raw_table(board: Scoreboard) -> Table:
     caption = "Mean undiscounted return per test episode, with 95 % intervals." + "".join(
         f" {other}." for other in others
     )
+    caption += left_out
     return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *map(str, agents)], rows, caption)
 
 
@@ -172,7 +186,7 @@ def summary_by_return(board: Scoreboard) -> Table:
 
 def improvement_table(board: Scoreboard) -> Table:
     """Probability that a row's agent is better than a column's."""
-    agents = [score.agent for score in board.suite]
+    agents, left_out = _columns([score.agent for score in board.suite])
     rows = [
         [
             str(agent),
@@ -182,7 +196,7 @@ def improvement_table(board: Scoreboard) -> Table:
     ]
     caption = (
         "Probability, in percent, that a training seed of the row's agent scores above one of the column's agent on a "
-        "random task; a tie counts half."
+        f"random task; a tie counts half.{left_out.replace('in table.csv', 'left out')}"
     )
     return Table(
         f"{board.results.suite}: probability of improvement, {seeds_text(board)}",

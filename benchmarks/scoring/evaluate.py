@@ -77,7 +77,7 @@ def score_artifact(run: Run, agent: Agent, suite: Suite, config: EvaluateConfig)
     settings |= {"episodes": config.plays(agent), "seed": run.seed}
     if agent.how:
         settings["how"] = dict(agent.how)
-    if positions := positions_digests(suite, agent.id):
+    if positions := positions_digests(suite):
         settings["positions"] = positions
     inputs = {name or agent.name: artifact.fingerprint for name, artifact in agent.made_from.items()}
     return Artifact(run.folder / "scores" / agent.id.folder, "scores", settings, inputs)

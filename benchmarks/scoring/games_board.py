@@ -8,7 +8,8 @@ import numpy as np
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.games import Outcomes, elo, exploitability, judge_moves, one_hot, outcomes
+from benchmarks.scoring.gains import ALL, Gain, gains
+from benchmarks.scoring.games import MoveQuality, Outcomes, elo, exploitability, judge_moves, one_hot, outcomes
 from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.statistics import Bootstrap, Estimate, Sample, interval
@@ -20,6 +21,7 @@ ANCHOR = "random"
 """The player at Elo 0: the opponent and the agent of that name, which play the same."""
 _ELO_RESAMPLES = 500  # a fit takes 2 milliseconds, and each resample needs two
 _Outcomes = Mapping[tuple[str, AgentId, str], Sample]
+_Judged = Mapping[int, tuple[np.ndarray, MoveQuality]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class GamesBoard:
         outcomes: by task, agent and opponent, without opponents that an agent has not met.
         elo: by task and player, the name of an agent or as :func:`rung` names an opponent.
         moves: by task and agent, of Connect Four.
+        move_gains: by task, of Connect Four: what rounds gain in the share of optimal moves, see :class:`Gain`.
         exploitability: by task and agent, of tic-tac-toe.
     """
 
@@ -55,6 +58,7 @@ class GamesBoard:
     outcomes: Mapping[tuple[str, AgentId, str], Outcomes]
     elo: Mapping[str, Mapping[str, Estimate]]
     moves: Mapping[tuple[str, AgentId], MoveScore]
+    move_gains: Mapping[str, tuple[Gain, ...]]
     exploitability: Mapping[tuple[str, AgentId], Estimate]
 
 
@@ -82,11 +86,13 @@ def games_board(results: Results, bootstrap: Bootstrap) -> GamesBoard | None:
     samples = _outcomes(results, opponents)
     games = {row.task: row.env_id for row in results.tasks}
     choices = _choices(results)
+    judged = {key: _judged(rows) for key, rows in choices.items() if games[key[0]] == "connect_four"}
     return GamesBoard(
         opponents,
         {key: outcomes(sample, bootstrap) for key, sample in samples.items()},
         {task: _elo(task, samples, bootstrap.resamples) for task in opponents},
-        {key: _quality(rows, bootstrap) for key, rows in choices.items() if games[key[0]] == "connect_four"},
+        {key: _move_score(seeds, bootstrap) for key, seeds in judged.items()},
+        _move_gains(judged, bootstrap),
         {key: _exploitability(rows, bootstrap) for key, rows in choices.items() if games[key[0]] == "tic_tac_toe"},
     )
 
@@ -132,21 +138,44 @@ def _choices(results: Results) -> dict[tuple[str, AgentId], list[MoveRow]]:
     return found
 
 
-def _quality(rows: list[MoveRow], bootstrap: Bootstrap) -> MoveScore:
+def _judged(rows: list[MoveRow]) -> _Judged:
+    """Positions in which an agent was asked, and the quality of its moves there, by training seed."""
     moves, values = moves_and_values()
     judged = {}
     for row in rows:
         actions = row.actions(len(moves))
-        asked = actions >= 0
-        judged[row.train_seed] = judge_moves(values[asked], one_hot(actions[asked], values.shape[1]))
+        asked = np.flatnonzero(actions >= 0)
+        judged[row.train_seed] = asked, judge_moves(values[asked], one_hot(actions[asked], values.shape[1]))
+    return judged
+
+
+def _move_score(judged: _Judged, bootstrap: Bootstrap) -> MoveScore:
     samples: list[Sample] = [
-        {seed: getattr(quality, name) for seed, quality in judged.items()} for name in ("optimal", "fastest", "lost")
+        {seed: getattr(quality, name) for seed, (_, quality) in judged.items()}
+        for name in ("optimal", "fastest", "lost")
     ]
     replicates = bootstrap.means(samples)
     low, high = interval(replicates, (0.0, 2.0))
     low[:2], high[:2] = low[:2].clip(0, 1), high[:2].clip(0, 1)
     estimates = [Estimate(*map(float, numbers)) for numbers in zip(replicates.estimate, low, high, strict=True)]
     return MoveScore(min(map(len, samples[0].values())), *estimates)
+
+
+def _move_gains(judged: Mapping[tuple[str, AgentId], _Judged], bootstrap: Bootstrap) -> dict[str, tuple[Gain, ...]]:
+    """Gains in optimal moves, in the positions in which every agent was asked: resampled for all agents alike."""
+    found = {}
+    for task in dict.fromkeys(task for task, _ in judged):
+        agents = {agent: seeds for (name, agent), seeds in judged.items() if name == task}
+        asked = [set(positions) for seeds in agents.values() for positions, _ in seeds.values()]
+        shared = sorted(set.intersection(*asked))
+        samples = {
+            agent: {seed: quality.optimal[np.isin(positions, shared)] for seed, (positions, quality) in seeds.items()}
+            for agent, seeds in agents.items()
+        }
+        of_rounds = gains({agent: bootstrap.means([sample]) for agent, sample in samples.items()}, [task])
+        if of_rounds and shared:
+            found[task] = tuple(gain for gain in of_rounds if gain.task == ALL)
+    return found
 
 
 def _exploitability(rows: list[MoveRow], bootstrap: Bootstrap) -> Estimate:

@@ -22,9 +22,6 @@ from benchmarks.tasks.games.positions import moves_and_values, tic_tac_toe_posit
 
 BATCH = 250
 """Positions in one forward pass."""
-AMPLIFIED_EVERY = 10
-"""An amplified policy searches before each move: it is asked in every tenth position of Connect Four only. They are
-spread over the file, which is sorted by the number of stones."""
 
 _POSITIONS: Mapping[str, Callable[[], Sequence[str]]] = {
     "connect_four": lambda: moves_and_values()[0],
@@ -62,13 +59,9 @@ def judged(suite: Suite) -> list[Task]:
     return [task for task in suite if task.family == "games" and task.env_id in _POSITIONS]
 
 
-def positions_digests(suite: Suite, agent: AgentId) -> dict[str, str]:
-    """Digests of the positions in which an agent may be asked, by task name."""
-    return {task.name: digest(list(_POSITIONS[task.env_id]()[:: _step(task, agent)]))[:12] for task in judged(suite)}
-
-
-def _step(task: Task, agent: AgentId) -> int:
-    return AMPLIFIED_EVERY if agent.name == "amplified" and task.env_id == "connect_four" else 1
+def positions_digests(suite: Suite) -> dict[str, str]:
+    """Digests of the positions in which agents are asked, by task name."""
+    return {task.name: digest(list(_POSITIONS[task.env_id]()))[:12] for task in judged(suite)}
 
 
 @dataclass(frozen=True)
@@ -79,9 +72,7 @@ class Share:
     parts: int = 1
 
 
-def moves_in_positions(
-    policy: Policy, task: Task, agent: AgentId, share: Share, num_envs: int | None = None
-) -> dict[int, int]:
+def moves_in_positions(policy: Policy, task: Task, share: Share, num_envs: int | None = None) -> dict[int, int]:
     """The agent's actions in a task's positions, by the position's number.
 
     In tic-tac-toe, one job asks alone, since the next positions follow from the agent's moves.
@@ -89,7 +80,6 @@ def moves_in_positions(
     Args:
         policy: the agent's policy.
         task: a task of :func:`judged`.
-        agent: the agent.
         share: the share of this job.
         num_envs: the most positions in one call of the policy; None: :data:`BATCH`.
 
@@ -98,7 +88,7 @@ def moves_in_positions(
     """
     if task.env_id == "tic_tac_toe":
         return {} if share.part else _reached_moves(policy, task, num_envs or BATCH)
-    numbers = range(0, len(_POSITIONS[task.env_id]()), _step(task, agent))
+    numbers = range(len(_POSITIONS[task.env_id]()))
     return choose_moves(policy, task, numbers[share.part :: share.parts], num_envs or BATCH)
 
 

@@ -243,8 +243,5 @@ def _play(*, agent: Agent, suite: Suite, schedule: Schedule, report: Report) -> 
                 games.append(replace(game, agent=agent.id.name, round=agent.id.round, label=agent.id.label))
             report(len(episodes))
         seconds, spent = time.monotonic() - start, policy.inference_cost()
-        moves = {
-            task.name: moves_in_positions(policy, task, agent.id, schedule.share, agent.num_envs)
-            for task in judged(suite)
-        }
+        moves = {task.name: moves_in_positions(policy, task, schedule.share, agent.num_envs) for task in judged(suite)}
     return Played(episodes, seconds, spent, moves, games, texts)

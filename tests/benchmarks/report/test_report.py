@@ -9,7 +9,7 @@ import pytest
 import vl_convert
 
 from benchmarks.base.artifacts import write_json
-from benchmarks.report import charts
+from benchmarks.report import charts, tables
 from benchmarks.report.formats import Table, duration, listed, magnitude, number, to_latex, to_markdown
 from benchmarks.report.report import write_report
 from benchmarks.report.tables import (
@@ -221,3 +221,17 @@ def test_tasks_scored_by_success_also_show_returns(tmp_path):
     )
     assert "summary by return in place of success" in (tmp_path / "table.md").read_text()
     assert "By return in place of success" in (tmp_path / "index.html").read_text()
+
+
+def test_wide_tables_show_the_last_of_many_rounds():
+    agents = ["random", "expert", "generalist", *(f"generalist round {number}" for number in range(1, 13))]
+    returns = {agent: {0: [number, number + 1]} for number, agent in enumerate(agents)}
+    board = score(make_results({"toy/a": returns | {"expert": {0: [30, 31]}}}), np.random.default_rng(0), 50)
+    shown = ["generalist", "generalist round 12"]
+    assert tables.score_table(board).columns == ["task", "random", "expert", *(f"f {name}" for name in shown)]
+    assert tables.raw_table(board).columns == ["task", "random", "expert", *shown]
+    wide = tables.improvement_table(board)
+    assert wide.columns == ["agent", "expert", *shown] and [row[0] for row in wide.rows] == wide.columns[1:]
+    assert "Rounds before the last are" in wide.caption and len(tables.summary_table(board).rows) == len(agents) - 1
+    few = score(make_results({"toy/a": dict(list(returns.items())[:8])}), np.random.default_rng(0), 50)
+    assert len(tables.raw_table(few).columns) == 9 and "Rounds before" not in tables.raw_table(few).caption

@@ -9,6 +9,7 @@ from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import Purpose, episode_seed
 from benchmarks.report.charts import charts
 from benchmarks.report.games import elo_rounds, game_rows, games_tables, games_values, optimal_rounds
+from benchmarks.report.simulations import simulations_tables
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import Results
@@ -107,7 +108,7 @@ def test_results_without_games_have_no_such_scores():
 
 
 def test_tables_csv_and_logged_values_show_every_quantity(board):
-    four, three, moves = games_tables(board)
+    four, three, moves, _ = games_tables(board)
     assert four.title == f"{FOUR}: outcomes and Elo" and three.title == f"{THREE}: outcomes and Elo"
     assert four.columns == ["player", "against random", "against mcts-10", "Elo"]
     assert [row[0] for row in four.rows] == [*SHOWN, "opponent mcts-10"]
@@ -123,6 +124,56 @@ def test_tables_csv_and_logged_values_show_every_quantity(board):
     assert len(values) == len(found)
     assert values[f"games/optimal/{FOUR}/amplified round 1"] == board.games.moves[FOUR, AMPLIFIED].optimal.value
     assert values[f"games/outcome-against-mcts-10/{THREE}/expert"] == 1
+
+
+def test_gains_in_optimal_moves_are_of_the_positions_in_which_all_were_asked(board):
+    [gain] = board.games.move_gains[FOUR]
+    assert THREE not in board.games.move_gains and gain.round == 1
+    assert (gain.after.value, gain.amplify.value, gain.net.value, gain.kept.value) == (1.0, 0.25, 0.5, 2.0)
+    assert gain.over_control is None and gain.net.low < 0.5 < gain.net.high
+    *_, table = games_tables(board)
+    assert table.title.startswith(f"{FOUR}: optimal moves by round")
+    [row] = table.rows
+    assert row[0] == "round 1" and row[2].startswith("0.250 [") and row[-1] == "-"
+    found = {row.quantity: row.value for row in game_rows(board) if row.quantity.startswith("optimal, ")}
+    assert found == {"optimal, amplify": 0.25, "optimal, net": 0.5, "optimal, kept": 2.0}
+
+
+def test_a_chart_shows_elo_by_environment_steps(board):
+    steps = {GENERALIST: 0, AFTER: 700, AMPLIFIED: 600}
+    costs = tuple(replace(row, env_steps=steps.get(row.agent_id, 9)) for row in board.results.costs)
+    chart = charts(replace(board, results=replace(board.results, costs=costs)))["elo-compute"]
+    assert {(row["round"], row["side"]) for row in chart["data"]["values"]} == {
+        (0, "amplified"),  # before its round
+        (0, "generalist"),
+        (700, "generalist"),
+    }
+
+
+def test_runs_with_several_numbers_of_simulations_show_what_search_buys():
+    labels = [f"network={name}, amplifier.num_simulations={count}" for name in "ab" for count in (4, 16)]
+    agents = {"random": None, "expert": "mcts-10"}
+    agents |= {f"{name} ({label})": "random" for label in labels for name in ("generalist", "amplified")}
+    results = rows(agents)
+    moves = []
+    for row in results.moves:  # the share of optimal moves: 0.25 of the network alone, 0.5 with 4, 0.75 with 16
+        quarters = 1 if row.agent == "generalist" else 2 if row.label.endswith("=4") else 3
+        chosen = np.where(np.arange(COUNT) < quarters * COUNT // 4, _BEST, _WORST)
+        moves.append(replace(row, moves="".join(map(str, chosen))) if row.task == FOUR else row)
+    board = score(replace(results, moves=tuple(moves)), np.random.default_rng(0), 50)
+    optimal, elo, _ = simulations_tables(board)  # tic-tac-toe has Elo alone
+    assert optimal.title == f"{FOUR}: optimal moves by simulations a move" and elo.title.startswith(f"{FOUR}: Elo by")
+    assert optimal.columns == ["simulations", "0", "4", "16"]
+    assert [[cell[:5] for cell in row[1:]] for row in optimal.rows] == [["0.250", "0.500", "0.750"]] * 2
+    assert [row[0] for row in optimal.rows] == ["network=a", "network=b"]
+    points = charts(board)["simulations"]["data"]["values"]
+    assert [(point["network"], point["simulations"], point["optimal"]) for point in points[:3]] == [
+        ("network=a", 0, 0.25),
+        ("network=a", 4, 0.5),
+        ("network=a", 16, 0.75),
+    ]
+    one = rows({name: best for name, best in agents.items() if "=16" not in name})
+    assert not simulations_tables(score(one, np.random.default_rng(0), 50))
 
 
 def test_charts_show_elo_and_optimal_moves_by_round(board):

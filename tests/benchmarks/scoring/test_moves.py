@@ -9,7 +9,6 @@ from benchmarks.play.policy import PolicyOutput, RandomPolicy
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.games import exploitability, judge_moves, one_hot
 from benchmarks.scoring.moves import (
-    AMPLIFIED_EVERY,
     MoveRow,
     Share,
     choose_moves,
@@ -62,10 +61,9 @@ def test_perfect_play_is_optimal_and_cannot_be_exploited():
 
 @pytest.mark.parametrize("policy", [PerfectPolicy(THREE), Fixed(first), RandomPolicy()])
 def test_tic_tac_toe_is_asked_where_the_agents_moves_lead(policy):
-    agent = AgentId("generalist")
     every = one_hot(np.array(list(choose_moves(policy, THREE, range(4520)).values())), 9)
-    reached = moves_in_positions(policy, THREE, agent, Share(0, 2))
-    assert 100 < len(reached) < 1000 and not moves_in_positions(policy, THREE, agent, Share(1, 2))
+    reached = moves_in_positions(policy, THREE, Share(0, 2))
+    assert 100 < len(reached) < 1000 and not moves_in_positions(policy, THREE, Share(1, 2))
     known = np.zeros((4520, 9))
     known[list(reached)] = every[list(reached)]
     assert [every[number].argmax() for number in reached] == list(reached.values())
@@ -103,19 +101,15 @@ def test_an_illegal_choice_names_the_agent_and_the_position():
     assert error.value.task == "games/tic_tac_toe"
 
 
-def test_amplified_policies_are_asked_in_fewer_positions_of_connect_four():
-    suite, amplified, generalist = Suite("games", (HEX, FOUR, THREE)), AgentId("amplified", 1), AgentId("generalist", 1)
-    assert judged(suite) == [FOUR, THREE]
-    found = [moves_in_positions(Fixed(first), FOUR, amplified, Share(part, 2)) for part in (0, 1)]
-    assert sorted([*found[0], *found[1]]) == list(range(0, COUNT, AMPLIFIED_EVERY)) and len(found[0]) == len(found[1])
-    assert len(moves_in_positions(Fixed(first), FOUR, generalist, Share())) == COUNT
-    fewer, every = positions_digests(suite, amplified), positions_digests(suite, generalist)
-    assert fewer["games/connect_four"] != every["games/connect_four"] and fewer.keys() == every.keys()
-    asked = range(0, COUNT, AMPLIFIED_EVERY)
-    [row] = move_rows(suite, amplified, 3, {"games/connect_four": dict.fromkeys(asked, 6)})
-    assert (row.agent_id, row.train_seed, row.moves[:12]) == (amplified, 3, "6.........6.")
+def test_jobs_share_the_positions_of_connect_four():
+    suite, agent = Suite("games", (HEX, FOUR, THREE)), AgentId("amplified", 1)
+    assert judged(suite) == [FOUR, THREE] and positions_digests(suite).keys() == {FOUR.name, THREE.name}
+    found = [moves_in_positions(Fixed(first), FOUR, Share(part, 2)) for part in (0, 1)]
+    assert sorted([*found[0], *found[1]]) == list(range(COUNT)) and len(found[0]) == len(found[1])
+    [row] = move_rows(suite, agent, 3, {FOUR.name: dict.fromkeys(range(0, COUNT, 10), 6)})
+    assert (row.agent_id, row.train_seed, row.moves[:12]) == (agent, 3, "6.........6.")
     actions = row.actions(COUNT)
-    assert (actions >= 0).sum() == COUNT // AMPLIFIED_EVERY and set(actions) == {-1, 6}
+    assert (actions >= 0).sum() == COUNT // 10 and set(actions) == {-1, 6}
 
 
 @pytest.mark.parametrize("moves", ["12", "12x"])
