@@ -13,6 +13,7 @@ from benchmarks.play.trajectories import Trajectories
 from benchmarks.runs.hub import check_push, fetch, push
 from benchmarks.runs.run import CONFIG
 from benchmarks.runs.stage import require
+from benchmarks.scoring.agents import AgentId
 from experts.minari_export import export_dataset
 from experts.released import release
 
@@ -52,7 +53,9 @@ def push_run(plan: "Plan") -> None:
         folder.mkdir()
         _stage(plan, folder)
         facts = {"suite": run.suite.name, "seed": run.seed, "tasks": [task.name for task in run.survivors()]}
-        address = push(folder, card(run.folder, config.hub.what, str(config.hub.repo), facts), config.hub, facts)
+        round_ = plan.generalist.newest()[0] if config.hub.what == "generalist" else None
+        text = card(run.folder, config.hub.what, str(config.hub.repo), facts, round_)
+        address = push(folder, text, config.hub, facts)
     use = f"use it with {config.hub.what}=hub:{config.hub.repo}"
     if config.hub.what == "recordings":
         use = "download it into MINARI_DATASETS_PATH for minari.load_dataset"
@@ -68,7 +71,7 @@ def _stage(plan: "Plan", folder: Path) -> None:
         from generalist.released import release_generalist  # imports torch
 
         plan.generalist.adopt_released()
-        release_generalist(plan.generalist.artifact(), folder, _NO_LIMIT)
+        release_generalist(plan.generalist.newest()[1], folder, _NO_LIMIT)
     elif config.hub.what == "experts":
         recipes = {task.name: plan.experts.recipe(task) for task in suite}
         if not release(suite, run.folder, folder, recipes, config.experts, run.seed):
@@ -80,7 +83,7 @@ def _stage(plan: "Plan", folder: Path) -> None:
             export_dataset(task, "expert", Trajectories(recordings[task.name].folder), folder)
 
 
-def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
+def card(run: Path, what: str, repository: str, facts: dict[str, Any], round_: int | None = None) -> str:
     """The text of ``README.md``: tables with intervals, settings and command, and the metadata that the Hub reads.
 
     Args:
@@ -88,6 +91,7 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
         what: the kind of content.
         repository: ``OWNER/NAME``.
         facts: ``suite``, ``seed`` and ``tasks`` of the run.
+        round_: the round of amplification and distillation that made the generalist; None: before any.
     """
     from huggingface_hub import DatasetCardData, ModelCardData
 
@@ -95,7 +99,7 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
     if what == "recordings":
         data = DatasetCardData(license="mit", tags=[*tags, "minari"], pretty_name=f"gatito: {facts['suite']}")
     else:
-        results = _metadata(run, "generalist" if what == "generalist" else "expert")
+        results = _metadata(run, AgentId("generalist", round_) if what == "generalist" else AgentId("expert"))
         data = ModelCardData(
             license="mit",
             library_name="gatito",
@@ -127,7 +131,7 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(run: Path, agent: str) -> list[Any]:
+def _metadata(run: Path, agent: AgentId) -> list[Any]:
     """One result per task and summary, in the Hub's format of a model index."""
     from huggingface_hub import EvalResult
 
@@ -137,11 +141,11 @@ def _metadata(run: Path, agent: str) -> list[Any]:
         return []
     results = []
     for row in read_csv(run / _ROWS, TidyScore, "run stages=[report] first."):
-        if row.agent != agent or row.label or row.round is not None:
+        if AgentId(row.agent, row.round, row.label) != agent:
             continue
         metrics = [("mean_reward", "mean score", row.raw), ("f", "fraction of the expert", row.f)]
         for metric, name, value in metrics:
-            if value is None or (metric == "f" and agent == "expert"):
+            if value is None or (metric == "f" and agent.name == "expert"):
                 continue
             known = metric == "f" and row.f_low is not None
             interval = f" [{row.f_low:.3f}, {row.f_high:.3f}]" if known else ""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from benchmarks.base import console
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.project import find
 from benchmarks.play.chat import chat_in_terminal, the_conversation
@@ -53,18 +54,22 @@ def chat(plan: "Plan") -> None:
 
 
 def _generalist(plan: "Plan", task: Task, suite: str, stage: str) -> Policy:
-    """The released generalist of a suite, or the newest of the run."""
-    config = plan.config.generalist
-    if config.source == "released":
-        from generalist.network.policy import NetworkPolicy  # imports torch
+    """The newest generalist of the run, or the released one of a suite: if it is set, or if the run has none yet."""
+    from generalist.network.policy import NetworkPolicy  # imports torch
 
-        folder = find(config.released_folder(suite))
-        if not (folder / SHAPE).exists():
-            raise GatitoError(
-                f"{folder} has no generalist: name another one with generalist.released=FOLDER, or leave "
-                "generalist=released out to train one."
-            )
-        return NetworkPolicy.load(folder, (task,), deterministic=config.deterministic)
-    newest = [agent for agent in plan.generalist.agents() if agent.id.name == "generalist"][-1]
-    require(newest.made_from, *STAGES[stage].needs)
-    return newest.load()
+    config = plan.config.generalist
+    released = find(config.released_folder(suite))
+    folder = released
+    if config.source != "released":
+        _, newest = plan.generalist.newest()
+        if newest.is_complete() or not (released / SHAPE).exists():
+            require({"": newest}, *STAGES[stage].needs)
+            folder = newest.folder
+        else:
+            console.note(f"{plan.run.folder} has no generalist yet: here is the one in {released}")
+    elif not (released / SHAPE).exists():
+        raise GatitoError(
+            f"{released} has no generalist: name another one with generalist.released=FOLDER, or leave "
+            "generalist=released out to train one."
+        )
+    return NetworkPolicy.load(folder, (task,), deterministic=config.deterministic)

@@ -151,6 +151,12 @@ class Generalist:
             deterministic=self.config.generalist.deterministic,
         )
 
+    def newest(self) -> tuple[int | None, Artifact]:
+        """The generalist after the last finished round, with the round's number; None: the one before any round."""
+        students = {round_.number: round_.student for round_ in self.ida().rounds if round_.side == AMPLIFIED}
+        finished = [number for number, student in students.items() if student.is_complete()]
+        return (finished[-1], students[finished[-1]]) if finished else (None, self.artifact())
+
     def amplified_tasks(self) -> set[str] | None:
         """The names of the amplified tasks; None without rounds."""
         return {task.name for task in self.ida().amplified} if self.config.ida.rounds else None
@@ -276,11 +282,16 @@ class Generalist:
         return find(self.config.generalist.released_folder(self.run.suite.name))
 
     def release(self) -> None:
-        """Copy a finished generalist to the folder of the released one."""
-        artifact, folder = self.artifact(), self.config.generalist.released_folder(self.run.suite.name)
-        if self.exists and not self.is_released and artifact.is_complete():
+        """Copy the newest finished generalist to the folder of the released one."""
+        if not self.exists:
+            return
+        round_, artifact = self.newest()
+        folder = self.config.generalist.released_folder(self.run.suite.name)
+        if (round_ or not self.is_released) and artifact.is_complete():
             release_generalist(artifact, folder)
-            console.note(f"{folder}: the generalist of {self.run.folder}")
+            console.note(
+                f"{folder}: the generalist of {self.run.folder}" + (f" after round {round_}" if round_ else "")
+            )
 
     def agents(self) -> list[Agent]:
         """The generalist, its controls, and the players and students of every round, as agents for scoring."""

@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+from benchmarks.base.artifacts import describe_files, write_manifest
+from generalist.network.network import save_network
+from tests.codecs import plain_codec
+from tests.conftest import small_network
 from tests.test_gatito import fails_with
 
 pytest.importorskip("pyspiel")
@@ -16,6 +20,18 @@ def test_a_person_plays_against_the_expert_from_standard_input(gatito_inside, tm
     assert done.returncode == 0 and not done.stderr
     assert "3 x 5" in done.stdout and "expert (o) plays " in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_without_a_run_a_person_plays_against_the_released_network(gatito_inside, tmp_path, monkeypatch):
+    codec = plain_codec(board_features=4, discrete_actions=9, critic=1)
+    folder = tmp_path / "results" / "games" / "generalist"
+    folder.mkdir(parents=True)
+    save_network(folder, small_network(codec, 16, ("games/tic-tac-toe",)), {})
+    write_manifest(folder, {"files": describe_files(folder), "complete": True})
+    monkeypatch.setattr(sys, "stdin", io.StringIO("4\nq\n"))
+    done = gatito_inside("stages=[play]", "suite=games", "tasks=[tic-tac-toe]", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert "has no generalist yet: here is the one in" in done.stderr and "(o) plays " in done.stdout
 
 
 @pytest.mark.parametrize(

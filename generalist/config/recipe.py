@@ -62,18 +62,24 @@ def start_folder(run: Run, distill: DistillConfig) -> Path | None:
 
 
 def find_network(run: Run, setting: str, name: str, task: str = "generalist") -> Path:
-    """The folder of a finished network: a run's generalist, a folder, or the task's folder inside it.
+    """The folder of a finished network: a run's newest generalist, a folder, or the task's folder inside it.
 
     Raises:
         FatalError: names the setting.
     """
     for place in (run.runs_folder / name, find(name)):
-        for folder in (place / "generalist", place / task, place):
+        for folder in (*_of_rounds(place), place / "generalist", place / task, place):
             if (folder / MANIFEST).exists():
                 return folder
     raise FatalError(
         f"{setting}={name} has no finished generalist: name a run below {run.runs_folder}, or the folder of a network."
     )
+
+
+def _of_rounds(run: Path) -> list[Path]:
+    """The generalists after a run's rounds of amplification, the newest first."""
+    numbers = [name for folder in run.glob("ida/round-*") if (name := folder.name.removeprefix("round-")).isdecimal()]
+    return [run / "ida" / f"round-{number}" / "generalist" for number in sorted(map(int, numbers), reverse=True)]
 
 
 def single_task_artifact(run: Run, agent: str, task: str, recipe: NetworkRecipe, recording: Artifact) -> Artifact:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
+from generalist.config.recipe import find_network
 from tests.conftest import gatito
 from tests.test_gatito import NO_BAR, TINY, fails_with
 
@@ -53,3 +55,14 @@ def test_a_missing_player_and_teachers_that_are_not_recorded_get_one_line(tmp_pa
     fails_with(done, "record.player=nowhere has no finished generalist: name a run below")
     done = gatito(*COMMAND, "record.player=nowhere", "record.reward_only_share=0.5", cwd=tmp_path)
     fails_with(done, "record.player and record.reward_only_share exclude each other")
+
+
+def test_a_runs_newest_generalist_is_found(tmp_path):
+    run = SimpleNamespace(runs_folder=tmp_path)
+    for name in ("generalist", "ida/round-2/generalist", "ida/round-10/generalist", "ida/round-10/control"):
+        folder = tmp_path / "rounds" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    (tmp_path / "rounds" / "ida" / "round-11" / "generalist").mkdir(parents=True)  # not finished
+    (tmp_path / "rounds" / "ida" / "round-notes").mkdir()
+    assert find_network(run, "record.player", "rounds") == tmp_path / "rounds" / "ida" / "round-10" / "generalist"

@@ -50,7 +50,17 @@ def test_rounds_from_a_released_network_use_experts_if_experts_share_is_set(fold
     assert done.returncode == 1 and "stages=[record]" in done.stderr, done.stderr
     done = gatito(*words, "name=rounds", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert (folder / "results" / "runs" / "rounds" / "rounds.csv").exists()
+    run = folder / "results" / "runs" / "rounds"
+    assert (run / "rounds.csv").exists()
+    done = gatito(
+        *words, "stages=[release]", "generalist.released=results/classic/generalist", "name=rounds", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert "results/classic/generalist: the generalist of results/runs/rounds after round 1" in done.stderr
+    weights = [
+        path / "model.safetensors" for path in (folder / "results/classic/generalist", run / "ida/round-1/generalist")
+    ]
+    assert weights[0].read_bytes() == weights[1].read_bytes() != (run / "generalist/model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
