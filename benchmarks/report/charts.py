@@ -12,7 +12,7 @@ from benchmarks.report.restraint import restraint_plane, restraint_rounds
 from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.scaling import scaling_chart
 from benchmarks.report.simulations import simulations_chart
-from benchmarks.report.tables import costs_by_agent
+from benchmarks.report.tables import costs_by_agent, shown_agents
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import CurveRow
 from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard
@@ -79,31 +79,32 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
 
 def fractions(board: Scoreboard) -> Chart:
     """Bars of f with intervals, by task and agent; the dashed line is the expert."""
+    agents = shown_agents(board.competitors)
     rows = [
         {"task": score.task, "agent": str(score.agent), "f": score.f.value, "low": score.f.low, "high": score.f.high}
         for score in board.tasks
-        if score.f is not None and score.agent in board.competitors
+        if score.f is not None and score.agent in agents
     ]
     title = "f: fraction of the expert (dashed), 95 % intervals"
     x = {"type": "quantitative", "title": title, "axis": {"tickCount": 6}}
     numbers = [{"field": name, "format": ".3f"} for name in ("f", "low", "high")]
     place = {
         "y": {"field": "task", "type": "nominal", "sort": None, "title": None},
-        "yOffset": {"field": "agent", "sort": [str(agent) for agent in board.competitors]},
+        "yOffset": {"field": "agent", "sort": [str(agent) for agent in agents]},
         "tooltip": [{"field": "task"}, {"field": "agent"}, *numbers],
     }
     return {
         "description": f"Fraction of the expert per task and agent, suite {board.results.suite}; the expert is at 1.",
         "data": {"values": rows},
         "width": _WIDTH,
-        "height": len({row["task"] for row in rows}) * (12 * len(board.competitors) + 10),
+        "height": len({row["task"] for row in rows}) * (12 * len(agents) + 10),
         "layer": [
             {
                 "mark": {"type": "bar"},
                 "encoding": place
                 | {
                     "x": x | {"field": "f"},
-                    "color": _colour(board.competitors),
+                    "color": _colour(agents),
                 },
             },
             {
@@ -121,10 +122,11 @@ def fractions(board: Scoreboard) -> Chart:
 
 def thresholds(board: Scoreboard) -> Chart:
     """Share of tasks at or above each fraction of the expert, with intervals as bands and published points."""
+    agents = shown_agents(board.competitors)
     rows = [
         {"agent": str(score.agent), "fraction": threshold, "share": point.value, "low": point.low, "high": point.high}
         for score in board.suite
-        if score.agent in board.competitors
+        if score.agent in agents
         for threshold, point in zip(THRESHOLDS, score.curve, strict=True)
     ]
     context = [{"system": system, "fraction": fraction, "share": share} for system, fraction, share in PUBLISHED]
@@ -144,7 +146,7 @@ def thresholds(board: Scoreboard) -> Chart:
                     "x": x,
                     "y": y | {"field": "low"},
                     "y2": {"field": "high"},
-                    "color": _colour(board.competitors),
+                    "color": _colour(agents),
                 },
             },
             {
@@ -152,10 +154,10 @@ def thresholds(board: Scoreboard) -> Chart:
                 "encoding": {
                     "x": x,
                     "y": y,
-                    "color": _colour(board.competitors),
+                    "color": _colour(agents),
                     "strokeDash": {
                         "field": "agent",
-                        "sort": [str(agent) for agent in board.competitors],
+                        "sort": [str(agent) for agent in agents],
                         "legend": None,
                     },
                 },
@@ -163,7 +165,7 @@ def thresholds(board: Scoreboard) -> Chart:
             {
                 "transform": [{"filter": "abs(datum.fraction * 10 - round(datum.fraction * 10)) < 0.001"}],
                 "mark": {"type": "point", "filled": True, "size": 45},
-                "encoding": {"x": x, "y": y, "color": _colour(board.competitors), "tooltip": tooltip},
+                "encoding": {"x": x, "y": y, "color": _colour(agents), "tooltip": tooltip},
             },
             {
                 "data": {"values": context},

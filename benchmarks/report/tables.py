@@ -116,23 +116,24 @@ def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[T
     return [score_table(board), summary_table(board), *second_summary, *(make(board) for make in others)]
 
 
-def _columns(agents: Sequence[AgentId]) -> tuple[list[AgentId], str]:
-    """The agents that are columns of a table, and what its caption says about the others.
-
-    With more than :data:`_WIDEST`, of an agent with rounds only the last one is shown.
-    """
+def shown_agents(agents: Sequence[AgentId]) -> list[AgentId]:
+    """The agents that wide tables and charts show: with more than :data:`_WIDEST`, only the last round of each."""
     if len(agents) <= _WIDEST:
-        return list(agents), ""
+        return list(agents)
     last = {(agent.name, agent.label): agent for agent in agents if agent.round}
-    shown = [agent for agent in agents if not agent.round or agent == last[agent.name, agent.label]]
-    return shown, "" if len(shown) == len(agents) else " Rounds before the last are in table.csv."
+    return [agent for agent in agents if not agent.round or agent == last[agent.name, agent.label]]
+
+
+def left_out(agents: Sequence[AgentId]) -> str:
+    """What a caption says about the agents that are not shown."""
+    return "" if len(shown_agents(agents)) == len(agents) else " Rounds before the last are in table.csv."
 
 
 def score_table(board: Scoreboard) -> Table:
     """For each task: the anchors' mean scores, and every other agent's fraction of the expert."""
     cells = {(score.task, score.agent): score for score in board.tasks}
     anchors = [agent for agent in board.results.agents if agent.is_anchor]
-    shown, left_out = _columns(board.competitors)
+    shown = shown_agents(board.competitors)
     rows = []
     for task in board.results.task_names:
         fractions = [cells[task, agent].f for agent in shown]
@@ -144,14 +145,14 @@ def score_table(board: Scoreboard) -> Table:
         f"{board.results.suite}: fraction of the expert, {seeds_text(board)}",
         columns,
         rows,
-        f"{gate_text(board)} {caption}{left_out}",
+        f"{gate_text(board)} {caption}{left_out(board.competitors)}",
     )
 
 
 def raw_table(board: Scoreboard) -> Table:
     """Per task: every agent's mean score."""
     cells = {(score.task, score.agent): score.raw for score in board.tasks}
-    agents, left_out = _columns(board.results.agents)
+    agents = shown_agents(board.results.agents)
     rows = [
         [task, *(interval_text(cells[task, agent], number) for agent in agents)] for task in board.results.task_names
     ]
@@ -160,7 +161,7 @@ def raw_table(board: Scoreboard) -> Table:
     caption = "Mean undiscounted return per test episode, with 95 % intervals." + "".join(
         f" {other}." for other in others
     )
-    caption += left_out
+    caption += left_out(board.results.agents)
     return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *map(str, agents)], rows, caption)
 
 
@@ -168,14 +169,15 @@ def summary_table(board: Scoreboard, title: str = "summary") -> Table:
     """Per agent: aggregates over the scored tasks."""
     scored = len(board.results.task_names) - len(board.unscored)
     columns = ["agent", *AGGREGATES, *(f"f >= {mark:g} (of {scored})" for mark in MARKS)]
-    rows = []
-    for score in board.suite:
+    rows, every = [], [score.agent for score in board.suite]
+    for score in (score for score in board.suite if score.agent in shown_agents(every)):
         row = [str(score.agent), *(interval_text(score.aggregates[name]) for name in AGGREGATES)]
         counts = [score.at_or_above(mark) for mark in MARKS]
         row += [f"{count.value * scored:.0f} [{count.low * scored:.0f}, {count.high * scored:.0f}]" for count in counts]
         rows.append(row)
     explained = [text for text in (AGGREGATES.load(name).help for name in AGGREGATES) if text]
     caption = " ".join([*explained, "95 % intervals by a bootstrap over training seeds, then episodes."])
+    caption += left_out(every)
     return Table(f"{board.results.suite}: {title}, {seeds_text(board)}", columns, rows, caption)
 
 
@@ -186,7 +188,8 @@ def summary_by_return(board: Scoreboard) -> Table:
 
 def improvement_table(board: Scoreboard) -> Table:
     """Probability that a row's agent is better than a column's."""
-    agents, left_out = _columns([score.agent for score in board.suite])
+    every = [score.agent for score in board.suite]
+    agents = shown_agents(every)
     rows = [
         [
             str(agent),
@@ -196,7 +199,7 @@ def improvement_table(board: Scoreboard) -> Table:
     ]
     caption = (
         "Probability, in percent, that a training seed of the row's agent scores above one of the column's agent on a "
-        f"random task; a tie counts half.{left_out.replace('in table.csv', 'left out')}"
+        f"random task; a tie counts half.{left_out(every).replace('in table.csv', 'left out')}"
     )
     return Table(
         f"{board.results.suite}: probability of improvement, {seeds_text(board)}",
