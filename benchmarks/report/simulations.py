@@ -51,7 +51,7 @@ def simulations_chart(board: Scoreboard) -> dict[str, Any] | None:
         "type": "nominal",
         "title": None,
         "sort": None,
-        "legend": {"orient": "top", "columns": 1},
+        "legend": {"orient": "top", "columns": 1, "labelLimit": _WIDTH},
     }
     numbers = [{"field": name, "format": ".3f"} for name in ("optimal", "low", "high")]
     return {
