@@ -179,8 +179,10 @@ def elo_rounds(board: Scoreboard) -> dict[str, Any] | None:
 
 
 def elo_compute(board: Scoreboard) -> dict[str, Any] | None:
-    """Elo by the environment steps of all rounds, those of the simulator included; None without rounds."""
+    """Elo by the environment steps of all rounds, those of the simulator included; None without rounds or costs."""
     costs = costs_by_agent(board)
+    if any(agent.name in SIDES and agent not in costs for agent in board.results.agents):
+        return None
 
     def steps(agent: AgentId) -> int:
         # An amplified policy uses the network of the round before, and that network's steps; before any round, none.

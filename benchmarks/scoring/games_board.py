@@ -168,13 +168,14 @@ def _move_gains(judged: Mapping[tuple[str, AgentId], _Judged], bootstrap: Bootst
         agents = {agent: seeds for (name, agent), seeds in judged.items() if name == task}
         asked = [set(positions) for seeds in agents.values() for positions, _ in seeds.values()]
         shared = sorted(set.intersection(*asked))
+        if not shared or not any(agent.round for agent in agents):
+            continue
         samples = {
             agent: {seed: quality.optimal[np.isin(positions, shared)] for seed, (positions, quality) in seeds.items()}
             for agent, seeds in agents.items()
         }
         of_rounds = gains({agent: bootstrap.means([sample]) for agent, sample in samples.items()}, [task])
-        if of_rounds and shared:
-            found[task] = tuple(gain for gain in of_rounds if gain.task == ALL)
+        found[task] = tuple(gain for gain in of_rounds if gain.task == ALL)
     return found
 
 
