@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.play.policy import PolicyInput
+from benchmarks.base.project import find
+from benchmarks.play.policy import Policy, PolicyInput, PolicyPerTask
 from benchmarks.tasks import Task
 from generalist.network.batches import Window
 from generalist.network.distributions import NetworkOutput, Selector, greedy, sample
 from generalist.network.inference_cost import CountingPolicy, InferenceCost
 from generalist.network.network import Network, load_network, load_prompts
+from generalist.network.shape import SHAPE
 
 
 class NetworkPolicy(CountingPolicy):
@@ -89,3 +91,19 @@ class NetworkPolicy(CountingPolicy):
     def replace_actions(self, state: Any, task: Task, env_ids: np.ndarray, actions: np.ndarray) -> None:  # noqa: ANN401
         """See :meth:`generalist.network.network.Network.replace_actions`."""
         self.network.replace_actions(state, task, env_ids, actions)
+
+
+def play_networks(tasks: Sequence[Task], folder: str) -> Policy:
+    """Finished networks as an agent beside others: ``+agents.NAME.load=generalist.network.policy:play_networks``.
+
+    Args:
+        tasks: the tasks that it plays.
+        folder: that of a network, or one with a folder for each task, such as FOLDER/games/hex.
+
+    Raises:
+        GatitoError: if there is no network for a task.
+    """
+    place = find(folder)
+    if (place / SHAPE).exists():
+        return NetworkPolicy.load(place, tasks)
+    return PolicyPerTask("networks", {task.name: NetworkPolicy.load(place / task.name, [task]) for task in tasks})
