@@ -35,9 +35,7 @@ def test_each_task_has_the_network_of_its_folder(tmp_path):
     for seed, task in enumerate(TASKS):
         save(tmp_path / task.name, [task], seed)
     alone = [
-        game
-        for task in TASKS
-        for game in played(NetworkPolicy.load(tmp_path / task.name, [task]), {task: SEEDS[task]})
+        game for task in TASKS for game in played(NetworkPolicy.load(tmp_path / task.name, [task]), {task: SEEDS[task]})
     ]
     assert played(agent(tmp_path)) == sorted(alone)
 
