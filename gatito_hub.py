@@ -51,10 +51,10 @@ def push_run(plan: "Plan") -> None:
     with tempfile.TemporaryDirectory(prefix=".push-", suffix=TEMPORARY, dir=run.folder) as place:
         folder = Path(place) / "repository"
         folder.mkdir()
-        _stage(plan, folder)
-        facts = {"suite": run.suite.name, "seed": run.seed, "tasks": [task.name for task in run.survivors()]}
-        round_ = plan.generalist.newest()[0] if config.hub.what == "generalist" else None
-        text = card(run.folder, config.hub.what, str(config.hub.repo), facts, round_)
+        round_ = _stage(plan, folder)
+        facts: dict[str, Any] = {"suite": run.suite.name, "seed": run.seed}
+        facts |= {"tasks": [task.name for task in run.survivors()]} | ({"round": round_} if round_ else {})
+        text = card(run.folder, config.hub.what, str(config.hub.repo), facts)
         address = push(folder, text, config.hub, facts)
     use = f"use it with {config.hub.what}=hub:{config.hub.repo}"
     if config.hub.what == "recordings":
@@ -62,8 +62,8 @@ def push_run(plan: "Plan") -> None:
     console.note(f"{address}: {use}")
 
 
-def _stage(plan: "Plan", folder: Path) -> None:
-    """Put the files to send into a folder."""
+def _stage(plan: "Plan", folder: Path) -> int | None:
+    """Put the files to send into a folder; the round of amplification that made them, if they are a generalist's."""
     run, config, suite = plan.run, plan.config, plan.run.survivors()
     if config.hub.what == "generalist":
         if not plan.generalist.exists:
@@ -71,8 +71,10 @@ def _stage(plan: "Plan", folder: Path) -> None:
         from generalist.released import release_generalist  # imports torch
 
         plan.generalist.adopt_released()
-        release_generalist(plan.generalist.newest()[1], folder, _NO_LIMIT)
-    elif config.hub.what == "experts":
+        round_, newest = plan.generalist.newest()
+        release_generalist(newest, folder, _NO_LIMIT)
+        return round_
+    if config.hub.what == "experts":
         recipes = {task.name: plan.experts.recipe(task) for task in suite}
         if not release(suite, run.folder, folder, recipes, config.experts, run.seed):
             raise GatitoError("hub.what=experts: all experts of this run are released ones, so there is none to send.")
@@ -81,17 +83,18 @@ def _stage(plan: "Plan", folder: Path) -> None:
         require(recordings, "record")
         for task in suite:
             export_dataset(task, "expert", Trajectories(recordings[task.name].folder), folder)
+    return None
 
 
-def card(run: Path, what: str, repository: str, facts: dict[str, Any], round_: int | None = None) -> str:
+def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
     """The text of ``README.md``: tables with intervals, settings and command, and the metadata that the Hub reads.
 
     Args:
         run: the run's folder.
         what: the kind of content.
         repository: ``OWNER/NAME``.
-        facts: ``suite``, ``seed`` and ``tasks`` of the run.
-        round_: the round of amplification and distillation that made the generalist; None: before any.
+        facts: ``suite``, ``seed`` and ``tasks`` of the run, and the ``round`` of amplification that made
+            the generalist, if there are rounds.
     """
     from huggingface_hub import DatasetCardData, ModelCardData
 
@@ -99,7 +102,12 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any], round_: i
     if what == "recordings":
         data = DatasetCardData(license="mit", tags=[*tags, "minari"], pretty_name=f"gatito: {facts['suite']}")
     else:
-        results = _metadata(run, AgentId("generalist", round_) if what == "generalist" else AgentId("expert"))
+        agent = AgentId("generalist", facts.get("round")) if what == "generalist" else AgentId("expert")
+        results = _metadata(run, agent)
+        if not results:
+            console.note(
+                f"the card has no scores of {agent}: run stages=[evaluate,report] to score it, then push again"
+            )
         data = ModelCardData(
             license="mit",
             library_name="gatito",
@@ -113,11 +121,13 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any], round_: i
         "recordings": f"hf download {repository} --repo-type dataset --local-dir minari\n"
         "MINARI_DATASETS_PATH=$PWD/minari minari list local",
     }[what]
+    after = f", after round {facts['round']}" if "round" in facts else ""
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {repository.rpartition('/')[2]}",
         f"The {what} of a run of gatito on the suite `{facts['suite']}` (training seed {facts['seed']}, "
-        f"{len(facts['tasks'])} tasks). Files are safetensors, JSON and CSV, with their sha256 in `gatito.json`.",
+        f"{len(facts['tasks'])} tasks{after}). "
+        "Files are safetensors, JSON and CSV, with their sha256 in `gatito.json`.",
         f"```bash\n{use}\n```",
     ]
     if (run / _TABLE).exists():

@@ -50,8 +50,8 @@ class RecordConfig:
     without_cost: bool = setting(False, "Whether recordings leave out episodes with any hidden cost.")
     player: str | None = setting(
         None,
-        "Network that is recorded in place of the experts, which remain the measure of f: a run's generalist by its "
-        "name, its specialists by RUN/controls/specialist, or a folder; null: the experts.",
+        "Network that is recorded in place of the experts, which remain the measure of f: a run's newest generalist by "
+        "its name, its specialists by RUN/controls/specialist, or a folder; null: the experts.",
     )
     shards: int = setting(
         4, "Parts of a recording, each a unit of resuming and of parallel work.", at_least=1, at_most=100

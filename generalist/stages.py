@@ -154,8 +154,10 @@ class Generalist:
     def newest(self) -> tuple[int | None, Artifact]:
         """The generalist after the last finished round, with the round's number; None: the one before any round."""
         students = {round_.number: round_.student for round_ in self.ida().rounds if round_.side == AMPLIFIED}
-        finished = [number for number, student in students.items() if student.is_complete()]
-        return (finished[-1], students[finished[-1]]) if finished else (None, self.artifact())
+        for number in sorted(students, reverse=True):  # the newest first: earlier ones may have been removed since
+            if students[number].is_complete():
+                return number, students[number]
+        return None, self.artifact()
 
     def amplified_tasks(self) -> set[str] | None:
         """The names of the amplified tasks; None without rounds."""
@@ -282,12 +284,18 @@ class Generalist:
         return find(self.config.generalist.released_folder(self.run.suite.name))
 
     def release(self) -> None:
-        """Copy the newest finished generalist to the folder of the released one."""
+        """Copy the newest finished generalist to the folder of the released one, unless the run began with that one."""
         if not self.exists:
             return
         round_, artifact = self.newest()
         folder = self.config.generalist.released_folder(self.run.suite.name)
-        if (round_ or not self.is_released) and artifact.is_complete():
+        if self.is_released:
+            if round_:
+                console.note(
+                    f"{folder}: this run began with it, so it stays; name the one after round {round_} with "
+                    f"generalist=released generalist.released={artifact.folder}"
+                )
+        elif artifact.is_complete():
             release_generalist(artifact, folder)
             console.note(
                 f"{folder}: the generalist of {self.run.folder}" + (f" after round {round_}" if round_ else "")

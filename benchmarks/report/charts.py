@@ -12,7 +12,7 @@ from benchmarks.report.restraint import restraint_plane, restraint_rounds
 from benchmarks.report.rounds import rounds_chart
 from benchmarks.report.scaling import scaling_chart
 from benchmarks.report.simulations import simulations_chart
-from benchmarks.report.tables import costs_by_agent, shown_agents
+from benchmarks.report.tables import costs_by_agent, left_out, shown_competitors
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import CurveRow
 from benchmarks.scoring.scoreboard import THRESHOLDS, Scoreboard
@@ -79,7 +79,7 @@ def charts(board: Scoreboard) -> dict[str, Chart]:
 
 def fractions(board: Scoreboard) -> Chart:
     """Bars of f with intervals, by task and agent; the dashed line is the expert."""
-    agents = shown_agents(board.competitors)
+    agents = shown_competitors(board)
     rows = [
         {"task": score.task, "agent": str(score.agent), "f": score.f.value, "low": score.f.low, "high": score.f.high}
         for score in board.tasks
@@ -94,7 +94,8 @@ def fractions(board: Scoreboard) -> Chart:
         "tooltip": [{"field": "task"}, {"field": "agent"}, *numbers],
     }
     return {
-        "description": f"Fraction of the expert per task and agent, suite {board.results.suite}; the expert is at 1.",
+        "description": f"Fraction of the expert per task and agent, suite {board.results.suite}; the expert is at 1."
+        + left_out(board),
         "data": {"values": rows},
         "width": _WIDTH,
         "height": len({row["task"] for row in rows}) * (12 * len(agents) + 10),
@@ -122,7 +123,7 @@ def fractions(board: Scoreboard) -> Chart:
 
 def thresholds(board: Scoreboard) -> Chart:
     """Share of tasks at or above each fraction of the expert, with intervals as bands and published points."""
-    agents = shown_agents(board.competitors)
+    agents = shown_competitors(board)
     rows = [
         {"agent": str(score.agent), "fraction": threshold, "share": point.value, "low": point.low, "high": point.high}
         for score in board.suite

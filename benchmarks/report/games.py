@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, number
-from benchmarks.report.rounds import SIDES, lines_by_round, round_of
+from benchmarks.report.rounds import lines_by_round, round_of
 from benchmarks.report.tables import costs_by_agent, seeds_text
 from benchmarks.scoring.agents import AgentId, with_label
-from benchmarks.scoring.gains import Gain
-from benchmarks.scoring.games_board import ANCHOR, GamesBoard, rung
+from benchmarks.scoring.gains import SIDES
+from benchmarks.scoring.games_board import ANCHOR, GamesBoard, MoveGain, rung
 from benchmarks.scoring.scoreboard import Scoreboard
 from benchmarks.scoring.statistics import Estimate
 
@@ -27,9 +27,9 @@ _MOVES = (
     "move; a random choice counts as if certain."
 )
 _GAINS = (
-    "Share of optimal moves in the positions in which all of these agents were asked. Amplify: what search adds before "
-    "the round. Net: what the round adds without search. Kept: net over amplify, where amplify is above 0 with its "
-    "interval. Over control: less that of the control of equal compute."
+    "Share of optimal moves in the positions in which all agents of these rounds were asked. Amplify: what search adds "
+    "before the round. Net: what the round adds without search. Kept: net over amplify, where amplify is above 0 with "
+    "its interval. Over control: the share of the network after the round less that of the control."
 )
 
 
@@ -76,10 +76,11 @@ def game_rows(board: Scoreboard) -> list[GameRow]:
             rows.append(_row(task, agent, name, getattr(score, name), score.positions))
     rows += [_row(task, agent, "exploitability", found) for (task, agent), found in games.exploitability.items()]
     for task, gains in games.move_gains.items():
-        for gain in gains:
+        for made in gains:
+            agent = AgentId("generalist", made.gain.round, made.gain.label)
             for name in ("amplify", "net", "kept", "over control"):
-                if found := getattr(gain, name.replace(" ", "_")):
-                    rows.append(_row(task, AgentId("generalist", gain.round, gain.label), f"optimal, {name}", found))
+                if found := getattr(made.gain, name.replace(" ", "_")):
+                    rows.append(_row(task, agent, f"optimal, {name}", found, made.positions))
     return rows
 
 
@@ -106,13 +107,14 @@ def games_tables(board: Scoreboard) -> list[Table]:
     return tables + [_gains(board, task, gains) for task, gains in board.games.move_gains.items()]
 
 
-def _gains(board: Scoreboard, task: str, gains: Sequence[Gain]) -> Table:
+def _gains(board: Scoreboard, task: str, gains: Sequence[MoveGain]) -> Table:
     rows = []
-    for gain in gains:
+    for made in gains:
+        gain = made.gain
         estimates = (gain.after, gain.amplify, gain.kept, gain.net, gain.over_control)
         cells = ["-" if found is None else interval_text(found) for found in estimates]
-        rows.append([with_label(f"round {gain.round}", gain.label), *cells])
-    columns = ["round", "optimal after", "amplify", "kept", "net", "over control"]
+        rows.append([with_label(f"round {gain.round}", gain.label), str(made.positions), *cells])
+    columns = ["round", "positions", "optimal after", "amplify", "kept", "net", "over control"]
     return Table(f"{task}: optimal moves by round, {seeds_text(board)}", columns, rows, _GAINS)
 
 
@@ -192,13 +194,13 @@ def elo_compute(board: Scoreboard) -> dict[str, Any] | None:
     return _elo_chart(board, steps, "environment steps")
 
 
-def _elo_chart(board: Scoreboard, x: Callable[[AgentId], float], x_title: str = "") -> dict[str, Any] | None:
+def _elo_chart(board: Scoreboard, place: Callable[[AgentId], float], x: str = "round") -> dict[str, Any] | None:
     games = board.games
     if games is None or not _has_rounds(board) or not any(games.elo.values()):
         return None
     tasks = [task for task, ratings in games.elo.items() if ratings]
     rows = [
-        _point(agent, "Elo", games.elo[task][str(agent)]) | {"round": x(agent), "task": task}
+        _point(agent, "Elo", games.elo[task][str(agent)]) | {x: place(agent), "task": task}
         for task in tasks
         for agent in board.results.agents
         if agent.name in SIDES and str(agent) in games.elo[task]
@@ -209,9 +211,11 @@ def _elo_chart(board: Scoreboard, x: Callable[[AgentId], float], x_title: str = 
         for name in games.opponents[task]
         if rung(name) in games.elo[task]
     ]
-    description = f"Elo by {x_title or 'round'} of amplification and distillation; the dashed lines are the opponents."
+    description = f"Elo by {x} of amplification and distillation; the dashed lines are the opponents."
+    if x != "round" and len(tasks) > 1:
+        description += " Steps are those of all games together."
     title = "Elo, 95 % intervals; random play is at 0"
-    chart = lines_by_round(rows, "Elo", title, description, marks=marks, x_title=x_title)
+    chart = lines_by_round(rows, "Elo", title, description, marks=marks, x=x)
     chosen = "games/connect-four" if "games/connect-four" in tasks else tasks[0]
     shown = [{"filter": "datum.task == shown"}]
     name = {"text": {"field": "task"}, "x": {"value": 550}, "y": {"value": 12}, "color": {"value": "#767676"}}

@@ -104,8 +104,8 @@ def render_page(
         improvement=improvement_table(board),
         cost=cost_table(board),
         example=results.task_names[0].partition("/")[2],
-        tasks_caption=gate_text(board) + left_out(results.agents),
-        task_columns=["task", *map(str, shown_agents(results.agents))],
+        tasks_caption=gate_text(board) + left_out(board),
+        task_columns=["task", *map(str, shown_agents(board))],
         task_rows=_task_rows(board),
         charts=drawn,
         charts_json=_json(drawn),
@@ -123,7 +123,7 @@ def _task_rows(board: Scoreboard) -> list[dict[str, Any]]:
     cells = {(score.task, score.agent): score for score in board.tasks}
     rows = []
     for task in board.results.task_names:
-        scores = [cells[task, agent] for agent in shown_agents(board.results.agents)]
+        scores = [cells[task, agent] for agent in shown_agents(board)]
         rows.append(
             {"name": task, "cells": [{"f": _cell(score.f), "raw": _cell(score.raw, number)} for score in scores]}
         )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, number, percent
-from benchmarks.report.rounds import SIDES, lines_by_round, round_of
+from benchmarks.report.rounds import lines_by_round, round_of
 from benchmarks.scoring.agents import AgentId, with_label
+from benchmarks.scoring.gains import SIDES
 from benchmarks.scoring.restraint import common_fraction, restraint_at_fraction
 from benchmarks.scoring.restraint_board import REWARD_ONLY
 from benchmarks.scoring.scoreboard import Scoreboard

@@ -12,12 +12,11 @@ from benchmarks.report.formats import Table, interval_text, magnitude
 from benchmarks.report.tables import costs_by_agent, seeds_text
 from benchmarks.scoring.agents import AgentId, with_label
 from benchmarks.scoring.comparison import ROUNDS
-from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, Gain
+from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, SIDES, Gain
 from benchmarks.scoring.results import CostRow
 from benchmarks.scoring.scoreboard import Scoreboard
 
 _WIDTH = 560
-SIDES = ("generalist", "control", "amplified")
 CAPTION = (
     "f: mean over scored tasks; if only some tasks are amplified, also the mean over those and over the other tasks. "
     "Amplify: f of the generalist with the amplifier less f without it, before the round. Net: f of the generalist "
@@ -162,35 +161,35 @@ def lines_by_round(
     description: str,
     further: Sequence[str] = (),
     marks: Sequence[Mapping[str, Any]] = ({"mark": 1, "name": ""},),
-    x_title: str = "",
+    x: str = "round",
 ) -> dict[str, Any]:
     """Chart of a quantity by round, a line with intervals for each side; the dashed line is 1.
 
     Args:
-        rows: with ``round``, ``side``, the quantity, and ``low`` and ``high`` of its interval.
+        rows: with ``side``, what the other axis has, the quantity, and ``low`` and ``high`` of its interval.
         field: the quantity's name.
         title: of its axis.
         description: of the chart, for those who do not see it.
         further: texts of the rows that a tooltip shows as well.
         marks: dashed lines, each with its height ``mark`` and the ``name`` that is written beside it.
-        x_title: of the other axis, if its numbers ``round`` are not rounds.
+        x: what the other axis has, such as environment steps.
     """
-    rounds = sorted({row["round"] for row in rows})
-    axis = {"format": "~s"} if x_title else {"values": rounds, "format": "d", "labelOverlap": True}
-    x = {"field": "round", "type": "quantitative", "title": x_title or "round", "axis": axis}
+    rounds = sorted({row[x] for row in rows})
+    axis = {"values": rounds, "format": "d", "labelOverlap": True} if x == "round" else {"format": "~s"}
+    place = {"field": x, "type": "quantitative", "title": x, "axis": axis}
     y = {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
     colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "symbolOpacity": 1}}
     numbers = [{"field": name, "format": ".3f"} for name in (field, "low", "high")]
     tooltip = [
         {"field": "side"},
-        {"field": "round", "title": x["title"]},
+        {"field": x},
         *numbers,
         *({"field": name} for name in further),
     ]
     grey = {"y": y | {"field": "mark"}, "color": {"value": "#767676"}}
     name = {"text": {"field": "name"}, "x": {"value": 4}}
     text = {"type": "text", "align": "left", "dy": -6}
-    ends = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}}
+    ends = {"x": place, "y": y | {"field": "low"}, "y2": {"field": "high"}}
     return {
         "description": description,
         "data": {"values": list(rows)},
@@ -200,9 +199,12 @@ def lines_by_round(
         "layer": [
             {"data": {"values": list(marks)}, "mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": grey},
             {"data": {"values": list(marks)}, "mark": text, "encoding": grey | name},
-            {"mark": {"type": "line"}, "encoding": {"x": x, "y": y}},
+            {"mark": {"type": "line"}, "encoding": {"x": place, "y": y}},
             {"mark": {"type": "rule"}, "encoding": ends},
-            {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"x": x, "y": y, "tooltip": tooltip}},
+            {
+                "mark": {"type": "point", "filled": True, "size": 70},
+                "encoding": {"x": place, "y": y, "tooltip": tooltip},
+            },
         ],
     }
 

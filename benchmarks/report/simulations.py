@@ -1,11 +1,15 @@
-"""What search buys as its simulations grow, in runs that differ in ``amplifier.num_simulations``."""
+"""What search buys as its simulations grow, in runs that differ in ``amplifier.num_simulations``.
+
+Only amplified policies before any round are compared: rounds with other numbers of simulations train other networks.
+"""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, share
-from benchmarks.scoring.agents import AgentId, with_label
+from benchmarks.report.tables import seeds_text
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.scoreboard import Scoreboard
 from benchmarks.scoring.statistics import Estimate
 
@@ -23,23 +27,23 @@ def simulations_tables(board: Scoreboard) -> list[Table]:
             [network or "network", *(_cell(found.get((network, count)), quantity) for count in columns)]
             for network in dict.fromkeys(network for network, _ in found)
         ]
-        title = f"{task}: {quantity} by simulations a move"
+        title = f"{task}: {quantity} by simulations a move, {seeds_text(board)}"
         tables.append(Table(title, ["simulations", *map(str, columns)], rows, _CAPTION))
     return tables
 
 
 def simulations_chart(board: Scoreboard) -> dict[str, Any] | None:
-    """Share of optimal moves by simulations, a line for each network; None unless two numbers are compared."""
+    """Share of optimal moves by simulations, a line for each task and network; None unless two numbers are compared."""
+    compared = {task: shares for (task, quantity), shares in _compared(board).items() if quantity == "optimal moves"}
     rows = [
         {
             "simulations": count,
-            "network": network or "network",
+            "network": ", ".join([*([task] if len(compared) > 1 else []), network or "network"]),
             "optimal": found.value,
             "low": found.low,
             "high": found.high,
         }
-        for (_, quantity), shares in _compared(board).items()
-        if quantity == "optimal moves"
+        for task, shares in compared.items()
         for (network, count), found in shares.items()
     ]
     if not rows:
@@ -76,7 +80,8 @@ def _compared(board: Scoreboard) -> dict[tuple[str, str], dict[tuple[str, int], 
     games = board.games
     if games is None:
         return {}
-    settings = {agent: _split(agent.label) for agent in board.results.agents if agent.name == "amplified"}
+    amplified = [agent for agent in board.results.agents if agent.name == "amplified" and agent.round is None]
+    settings = {agent: _split(agent.label) for agent in amplified}
     if len({setting[1] for setting in settings.values() if setting}) < 2:
         return {}
     found: dict[tuple[str, str], dict[tuple[str, int], Estimate]] = {}
@@ -96,11 +101,10 @@ def _points(
     for agent, setting in settings.items():
         if setting is None or agent not in estimates:
             continue
-        network = with_label(f"round {agent.round}", setting[0]) if agent.round else setting[0]
-        alone = agent.in_same_run("generalist", estimates, (agent.round or 1) - 1 or None)
-        if alone:
+        network, simulations = setting
+        if alone := agent.in_same_run("generalist", estimates):
             points.setdefault((network, 0), estimates[alone])
-        points[network, setting[1]] = estimates[agent]
+        points[network, simulations] = estimates[agent]
     return points
 
 

@@ -1,6 +1,6 @@
 """Tables of a report: headline, fractions, mean scores, summary, probability of improvement and compute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.base.compute import Cost
@@ -116,24 +116,31 @@ def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[T
     return [score_table(board), summary_table(board), *second_summary, *(make(board) for make in others)]
 
 
-def shown_agents(agents: Sequence[AgentId]) -> list[AgentId]:
+def shown_agents(board: Scoreboard) -> list[AgentId]:
     """The agents that wide tables and charts show: with more than :data:`_WIDEST`, only the last round of each."""
+    agents = board.results.agents
     if len(agents) <= _WIDEST:
         return list(agents)
     last = {(agent.name, agent.label): agent for agent in agents if agent.round}
     return [agent for agent in agents if not agent.round or agent == last[agent.name, agent.label]]
 
 
-def left_out(agents: Sequence[AgentId]) -> str:
+def shown_competitors(board: Scoreboard) -> list[AgentId]:
+    """Those of them that are measured by the anchors."""
+    return [agent for agent in shown_agents(board) if not agent.is_anchor]
+
+
+def left_out(board: Scoreboard, where: str = "in table.csv") -> str:
     """What a caption says about the agents that are not shown."""
-    return "" if len(shown_agents(agents)) == len(agents) else " Rounds before the last are in table.csv."
+    shown = len(shown_agents(board)) == len(board.results.agents)
+    return "" if shown else f" Rounds before the last are {where}."
 
 
 def score_table(board: Scoreboard) -> Table:
     """For each task: the anchors' mean scores, and every other agent's fraction of the expert."""
     cells = {(score.task, score.agent): score for score in board.tasks}
     anchors = [agent for agent in board.results.agents if agent.is_anchor]
-    shown = shown_agents(board.competitors)
+    shown = shown_competitors(board)
     rows = []
     for task in board.results.task_names:
         fractions = [cells[task, agent].f for agent in shown]
@@ -145,14 +152,14 @@ def score_table(board: Scoreboard) -> Table:
         f"{board.results.suite}: fraction of the expert, {seeds_text(board)}",
         columns,
         rows,
-        f"{gate_text(board)} {caption}{left_out(board.competitors)}",
+        f"{gate_text(board)} {caption}{left_out(board)}",
     )
 
 
 def raw_table(board: Scoreboard) -> Table:
     """Per task: every agent's mean score."""
     cells = {(score.task, score.agent): score.raw for score in board.tasks}
-    agents = shown_agents(board.results.agents)
+    agents = shown_agents(board)
     rows = [
         [task, *(interval_text(cells[task, agent], number) for agent in agents)] for task in board.results.task_names
     ]
@@ -161,7 +168,7 @@ def raw_table(board: Scoreboard) -> Table:
     caption = "Mean undiscounted return per test episode, with 95 % intervals." + "".join(
         f" {other}." for other in others
     )
-    caption += left_out(board.results.agents)
+    caption += left_out(board)
     return Table(f"{board.results.suite}: mean scores, {seeds_text(board)}", ["task", *map(str, agents)], rows, caption)
 
 
@@ -169,15 +176,15 @@ def summary_table(board: Scoreboard, title: str = "summary") -> Table:
     """Per agent: aggregates over the scored tasks."""
     scored = len(board.results.task_names) - len(board.unscored)
     columns = ["agent", *AGGREGATES, *(f"f >= {mark:g} (of {scored})" for mark in MARKS)]
-    rows, every = [], [score.agent for score in board.suite]
-    for score in (score for score in board.suite if score.agent in shown_agents(every)):
+    rows, shown = [], shown_agents(board)
+    for score in (score for score in board.suite if score.agent in shown):
         row = [str(score.agent), *(interval_text(score.aggregates[name]) for name in AGGREGATES)]
         counts = [score.at_or_above(mark) for mark in MARKS]
         row += [f"{count.value * scored:.0f} [{count.low * scored:.0f}, {count.high * scored:.0f}]" for count in counts]
         rows.append(row)
     explained = [text for text in (AGGREGATES.load(name).help for name in AGGREGATES) if text]
     caption = " ".join([*explained, "95 % intervals by a bootstrap over training seeds, then episodes."])
-    caption += left_out(every)
+    caption += left_out(board)
     return Table(f"{board.results.suite}: {title}, {seeds_text(board)}", columns, rows, caption)
 
 
@@ -188,8 +195,8 @@ def summary_by_return(board: Scoreboard) -> Table:
 
 def improvement_table(board: Scoreboard) -> Table:
     """Probability that a row's agent is better than a column's."""
-    every = [score.agent for score in board.suite]
-    agents = shown_agents(every)
+    shown = shown_agents(board)
+    agents = [score.agent for score in board.suite if score.agent in shown]
     rows = [
         [
             str(agent),
@@ -199,7 +206,7 @@ def improvement_table(board: Scoreboard) -> Table:
     ]
     caption = (
         "Probability, in percent, that a training seed of the row's agent scores above one of the column's agent on a "
-        f"random task; a tie counts half.{left_out(every).replace('in table.csv', 'left out')}"
+        f"random task; a tie counts half.{left_out(board, 'left out')}"
     )
     return Table(
         f"{board.results.suite}: probability of improvement, {seeds_text(board)}",

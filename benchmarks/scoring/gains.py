@@ -17,20 +17,23 @@ from benchmarks.scoring.statistics import Estimate, Replicates, combine, interva
 ALL, AMPLIFIED, OTHERS = "", "amplified tasks", "other tasks"
 """Groups of tasks that a gain can be a mean over: all scored tasks, those that rounds amplify, and the others."""
 
+SIDES = ("generalist", "control", "amplified")
+"""The names of agents that rounds make."""
+
 
 @dataclass(frozen=True)
 class Gain:
-    """Gains of one round of one run, in fractions of the expert.
+    """Gains of one round of one run, in fractions of the expert or another score.
 
     Attributes:
         round: the round's number, from 1.
         label: the run's configuration in a comparison; empty for a single run.
         task: a task, or :data:`ALL`, :data:`AMPLIFIED` or :data:`OTHERS` for the mean over a group of scored tasks.
-        after: the generalist's f after the round.
+        after: the generalist's score after the round.
         amplify: the amplify gain; None if the amplified policy was not scored.
         net: the net gain.
         kept: the share kept; None where the amplify gain's interval is not above zero.
-        over_control: the generalist's f minus the control's after as many rounds; None without a control.
+        over_control: the generalist's score minus the control's after as many rounds; None without a control.
     """
 
     round: int
@@ -57,7 +60,7 @@ def gains(f: Mapping[AgentId, Replicates], tasks: Sequence[str], amplified: Coll
     """Gains of every round, for all tasks, groups of tasks and single tasks.
 
     Args:
-        f: replicates of every agent's fractions, with the scored tasks on the last axis.
+        f: replicates of every agent's fractions (or another score), with the scored tasks on the last axis.
         tasks: the scored tasks' names.
         amplified: names of the tasks that rounds amplify.
     """

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.base.errors import GatitoError
 from benchmarks.base.seeds import derive
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.gains import ALL, Gain, gains
+from benchmarks.scoring.gains import ALL, SIDES, Gain, gains
 from benchmarks.scoring.games import MoveQuality, Outcomes, elo, exploitability, judge_moves, one_hot, outcomes
 from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import Results
@@ -42,6 +42,19 @@ class MoveScore:
 
 
 @dataclass(frozen=True)
+class MoveGain:
+    """What one round of one run gains in the share of optimal moves.
+
+    Attributes:
+        positions: the number of positions in which all agents of the run's rounds were asked.
+        gain: the gains, in the place of fractions of the expert.
+    """
+
+    positions: int
+    gain: Gain
+
+
+@dataclass(frozen=True)
 class GamesBoard:
     """Scores of games beside a scoreboard.
 
@@ -50,7 +63,7 @@ class GamesBoard:
         outcomes: by task, agent and opponent, without opponents that an agent has not met.
         elo: by task and player, the name of an agent or as :func:`rung` names an opponent.
         moves: by task and agent, of Connect Four.
-        move_gains: by task, of Connect Four: what rounds gain in the share of optimal moves, see :class:`Gain`.
+        move_gains: by task, of Connect Four: what rounds gain in the share of optimal moves.
         exploitability: by task and agent, of tic-tac-toe.
     """
 
@@ -58,7 +71,7 @@ class GamesBoard:
     outcomes: Mapping[tuple[str, AgentId, str], Outcomes]
     elo: Mapping[str, Mapping[str, Estimate]]
     moves: Mapping[tuple[str, AgentId], MoveScore]
-    move_gains: Mapping[str, tuple[Gain, ...]]
+    move_gains: Mapping[str, tuple[MoveGain, ...]]
     exploitability: Mapping[tuple[str, AgentId], Estimate]
 
 
@@ -161,21 +174,26 @@ def _move_score(judged: _Judged, bootstrap: Bootstrap) -> MoveScore:
     return MoveScore(min(map(len, samples[0].values())), *estimates)
 
 
-def _move_gains(judged: Mapping[tuple[str, AgentId], _Judged], bootstrap: Bootstrap) -> dict[str, tuple[Gain, ...]]:
-    """Gains in optimal moves, in the positions in which every agent was asked: resampled for all agents alike."""
-    found = {}
-    for task in dict.fromkeys(task for task, _ in judged):
-        agents = {agent: seeds for (name, agent), seeds in judged.items() if name == task}
+def _move_gains(judged: Mapping[tuple[str, AgentId], _Judged], bootstrap: Bootstrap) -> dict[str, tuple[MoveGain, ...]]:
+    """Gains in optimal moves, in the positions in which all agents of a run's rounds were asked."""
+    runs: dict[tuple[str, str], dict[AgentId, _Judged]] = {}
+    for (task, agent), seeds in judged.items():
+        if agent.name in SIDES:
+            runs.setdefault((task, agent.label), {})[agent] = seeds
+    found: dict[str, tuple[MoveGain, ...]] = {}
+    for (task, _), agents in runs.items():
         asked = [set(positions) for seeds in agents.values() for positions, _ in seeds.values()]
         shared = sorted(set.intersection(*asked))
-        if not shared or not any(agent.round for agent in agents):
+        if not shared:
             continue
         samples = {
             agent: {seed: quality.optimal[np.isin(positions, shared)] for seed, (positions, quality) in seeds.items()}
             for agent, seeds in agents.items()
         }
         of_rounds = gains({agent: bootstrap.means([sample]) for agent, sample in samples.items()}, [task])
-        found[task] = tuple(gain for gain in of_rounds if gain.task == ALL)
+        made = tuple(MoveGain(len(shared), gain) for gain in of_rounds if gain.task == ALL)
+        if made:
+            found[task] = found.get(task, ()) + made
     return found
 
 

@@ -64,6 +64,8 @@ def start_folder(run: Run, distill: DistillConfig) -> Path | None:
 def find_network(run: Run, setting: str, name: str, task: str = "generalist") -> Path:
     """The folder of a finished network: a run's newest generalist, a folder, or the task's folder inside it.
 
+    ``RUN/generalist`` is a run's generalist before its rounds of amplification.
+
     Raises:
         FatalError: names the setting.
     """
@@ -77,9 +79,20 @@ def find_network(run: Run, setting: str, name: str, task: str = "generalist") ->
 
 
 def _of_rounds(run: Path) -> list[Path]:
-    """The generalists after a run's rounds of amplification, the newest first."""
-    numbers = [name for folder in run.glob("ida/round-*") if (name := folder.name.removeprefix("round-")).isdecimal()]
-    return [run / "ida" / f"round-{number}" / "generalist" for number in sorted(map(int, numbers), reverse=True)]
+    """The generalists after a run's rounds of amplification, the newest first.
+
+    A round whose network did not begin with that of the round before is left from earlier settings, as are all later.
+    """
+    found: list[Path] = []
+    before = read_manifest(run / "generalist")
+    while before is not None:
+        folder = run / "ida" / f"round-{len(found) + 1}" / "generalist"
+        manifest = read_manifest(folder)
+        if manifest is None or manifest["inputs"].get("before") != before["fingerprint"]:
+            break
+        found.append(folder)
+        before = manifest
+    return found[::-1]
 
 
 def single_task_artifact(run: Run, agent: str, task: str, recipe: NetworkRecipe, recording: Artifact) -> Artifact:

@@ -185,7 +185,8 @@ class DistillConfig:
     )
     start: str | None = setting(
         None,
-        "Network whose training is continued: the name of a run, or a folder; null: random weights.",
+        "Network whose training is continued: a run's newest generalist by its name, RUN/generalist for the one before "
+        "any rounds of amplification, or a folder; null: random weights.",
         decides=False,  # the artifact's inputs are its weights
     )
     new_tasks: bool = setting(

@@ -4,6 +4,7 @@ import csv
 import json
 from types import SimpleNamespace
 
+from benchmarks.base.artifacts import write_manifest
 from generalist.config.recipe import find_network
 from tests.conftest import gatito
 from tests.test_gatito import NO_BAR, TINY, fails_with
@@ -15,6 +16,8 @@ COMMAND = [
     "suite.tasks.classic-cartpole.expert.env_steps=500",
     "controls.agents=[specialist]",
 ]
+
+MANIFEST = {"complete": True, "kind": "generalist", "config": {}, "files": {}, "facts": {}, "wall_seconds": 1.0}
 
 
 def columns(folder, name):
@@ -58,11 +61,20 @@ def test_a_missing_player_and_teachers_that_are_not_recorded_get_one_line(tmp_pa
 
 
 def test_a_runs_newest_generalist_is_found(tmp_path):
-    run = SimpleNamespace(runs_folder=tmp_path)
-    for name in ("generalist", "ida/round-2/generalist", "ida/round-10/generalist", "ida/round-10/control"):
-        folder = tmp_path / "rounds" / name
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text("{}")
-    (tmp_path / "rounds" / "ida" / "round-11" / "generalist").mkdir(parents=True)  # not finished
-    (tmp_path / "rounds" / "ida" / "round-notes").mkdir()
-    assert find_network(run, "record.player", "rounds") == tmp_path / "rounds" / "ida" / "round-10" / "generalist"
+    run, rounds = SimpleNamespace(runs_folder=tmp_path), tmp_path / "rounds" / "ida"
+
+    def finish(folder, name, before):
+        folder.mkdir(parents=True, exist_ok=True)
+        inputs = {"before": before} if before else {}
+        write_manifest(folder, {"fingerprint": name, "inputs": inputs, **MANIFEST})
+
+    finish(tmp_path / "rounds" / "generalist", "start", "")
+    for number in range(1, 11):
+        finish(rounds / f"round-{number}" / "generalist", f"{number}", f"{number - 1}" if number > 1 else "start")
+        finish(rounds / f"round-{number}" / "control", f"control {number}", "start")
+    (rounds / "round-11" / "generalist").mkdir(parents=True)  # not finished
+    assert find_network(run, "record.player", "rounds") == rounds / "round-10" / "generalist"
+    finish(rounds / "round-7" / "generalist", "made again with other settings", "6")
+    assert find_network(run, "record.player", "rounds") == rounds / "round-7" / "generalist", "later ones are stale"
+    finish(rounds / "round-1" / "generalist", "of an earlier start", "another start")
+    assert find_network(run, "record.player", "rounds") == tmp_path / "rounds" / "generalist"

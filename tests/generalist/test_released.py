@@ -56,11 +56,14 @@ def test_rounds_from_a_released_network_use_experts_if_experts_share_is_set(fold
         *words, "stages=[release]", "generalist.released=results/classic/generalist", "name=rounds", cwd=folder
     )
     assert done.returncode == 0, done.stderr
-    assert "results/classic/generalist: the generalist of results/runs/rounds after round 1" in done.stderr
-    weights = [
-        path / "model.safetensors" for path in (folder / "results/classic/generalist", run / "ida/round-1/generalist")
-    ]
-    assert weights[0].read_bytes() == weights[1].read_bytes() != (run / "generalist/model.safetensors").read_bytes()
+    assert "results/classic/generalist: this run began with it, so it stays; name the one after round 1" in done.stderr
+    done = gatito(*words, "stages=[report]", "name=rounds", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    newest = "generalist.released=results/runs/rounds/ida/round-1/generalist"
+    done = gatito(*SUITE, *SCORE, newest, "name=next", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    students = [(run.parent / "next" / "generalist", run / "ida" / "round-1" / "generalist")]
+    assert all((a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes() for a, b in students)
 
 
 @pytest.mark.parametrize(

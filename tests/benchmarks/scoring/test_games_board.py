@@ -127,23 +127,40 @@ def test_tables_csv_and_logged_values_show_every_quantity(board):
 
 
 def test_gains_in_optimal_moves_are_of_the_positions_in_which_all_were_asked(board):
-    [gain] = board.games.move_gains[FOUR]
-    assert THREE not in board.games.move_gains and gain.round == 1
+    [made] = board.games.move_gains[FOUR]
+    gain = made.gain
+    assert THREE not in board.games.move_gains and gain.round == 1 and made.positions == COUNT // 10
     assert (gain.after.value, gain.amplify.value, gain.net.value, gain.kept.value) == (1.0, 0.25, 0.5, 2.0)
     assert gain.over_control is None and gain.net.low < 0.5 < gain.net.high
     *_, table = games_tables(board)
     assert table.title.startswith(f"{FOUR}: optimal moves by round")
     [row] = table.rows
-    assert row[0] == "round 1" and row[2].startswith("0.250 [") and row[-1] == "-"
+    assert row[:2] == ["round 1", "200"] and row[3].startswith("0.250 [") and row[-1] == "-"
     found = {row.quantity: row.value for row in game_rows(board) if row.quantity.startswith("optimal, ")}
     assert found == {"optimal, amplify": 0.25, "optimal, net": 0.5, "optimal, kept": 2.0}
+    assert {row.count for row in game_rows(board) if row.quantity.startswith("optimal, ")} == {COUNT // 10}
+
+
+def test_gains_in_optimal_moves_do_not_depend_on_agents_without_rounds(board):
+    one = "." * 9 + "0" + "." * (COUNT - 10)
+    few = [
+        replace(row, moves=one) if row.agent == "expert" and row.task == FOUR else row for row in board.results.moves
+    ]
+    found = score(replace(board.results, moves=tuple(few)), np.random.default_rng(0), 100).games.move_gains
+    assert [made.positions for made in found[FOUR]] == [COUNT // 10]
+
+
+def test_rounds_without_a_network_before_and_after_have_no_table_of_gains():
+    found = score(rows({name: AGENTS[name] for name in list(AGENTS)[:4]}), np.random.default_rng(0), 50)
+    assert AFTER not in found.results.agents and not found.games.move_gains
+    assert all(table.rows for table in games_tables(found))
 
 
 def test_a_chart_shows_elo_by_environment_steps(board):
     steps = {GENERALIST: 0, AFTER: 700, AMPLIFIED: 600}
     costs = tuple(replace(row, env_steps=steps.get(row.agent_id, 9)) for row in board.results.costs)
     chart = charts(replace(board, results=replace(board.results, costs=costs)))["elo-compute"]
-    assert {(row["round"], row["side"]) for row in chart["data"]["values"]} == {
+    assert {(row["environment steps"], row["side"]) for row in chart["data"]["values"]} == {
         (0, "amplified"),  # before its round
         (0, "generalist"),
         (700, "generalist"),
@@ -162,7 +179,8 @@ def test_runs_with_several_numbers_of_simulations_show_what_search_buys():
         moves.append(replace(row, moves="".join(map(str, chosen))) if row.task == FOUR else row)
     board = score(replace(results, moves=tuple(moves)), np.random.default_rng(0), 50)
     optimal, elo, _ = simulations_tables(board)  # tic-tac-toe has Elo alone
-    assert optimal.title == f"{FOUR}: optimal moves by simulations a move" and elo.title.startswith(f"{FOUR}: Elo by")
+    assert optimal.title == f"{FOUR}: optimal moves by simulations a move, preliminary: one training seed"
+    assert elo.title.startswith(f"{FOUR}: Elo by")
     assert optimal.columns == ["simulations", "0", "4", "16"]
     assert [[cell[:5] for cell in row[1:]] for row in optimal.rows] == [["0.250", "0.500", "0.750"]] * 2
     assert [row[0] for row in optimal.rows] == ["network=a", "network=b"]
@@ -174,6 +192,12 @@ def test_runs_with_several_numbers_of_simulations_show_what_search_buys():
     ]
     one = rows({name: best for name, best in agents.items() if "=16" not in name})
     assert not simulations_tables(score(one, np.random.default_rng(0), 50))
+    trained = rows(
+        {name.replace(" (", " round 1 (") if "ampl" in name else name: best for name, best in agents.items()}
+    )
+    found = score(trained, np.random.default_rng(0), 50)
+    assert not simulations_tables(found), "rounds with other numbers of simulations train other networks"
+    assert "simulations" not in charts(found)
 
 
 def test_charts_show_elo_and_optimal_moves_by_round(board):
