@@ -154,10 +154,9 @@ class Generalist:
     def newest(self) -> tuple[int | None, Artifact]:
         """The generalist after the last finished round, with the round's number; None: the one before any round."""
         students = {round_.number: round_.student for round_ in self.ida().rounds if round_.side == AMPLIFIED}
-        for number in sorted(students, reverse=True):  # the newest first: earlier ones may have been removed since
-            if students[number].is_complete():
-                return number, students[number]
-        return None, self.artifact()
+        finished = (number for number in sorted(students, reverse=True) if students[number].is_complete())
+        newest = next(finished, None)  # earlier ones may have been removed since
+        return newest, self.artifact() if newest is None else students[newest]
 
     def amplified_tasks(self) -> set[str] | None:
         """The names of the amplified tasks; None without rounds."""
@@ -297,9 +296,8 @@ class Generalist:
                 )
         elif artifact.is_complete():
             release_generalist(artifact, folder)
-            console.note(
-                f"{folder}: the generalist of {self.run.folder}" + (f" after round {round_}" if round_ else "")
-            )
+            after = f" after round {round_}" if round_ else ""
+            console.note(f"{folder}: the generalist of {self.run.folder}{after}")
 
     def agents(self) -> list[Agent]:
         """The generalist, its controls, and the players and students of every round, as agents for scoring."""
