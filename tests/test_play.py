@@ -39,7 +39,7 @@ def test_without_a_run_a_person_plays_against_the_released_network(gatito_inside
     [
         (["suite=classic"], ["suite classic has no board game"]),
         (["suite=games"], ["there are tic-tac-toe, connect-four, breakthrough, hex: name one"]),
-        (["suite=games", "tasks=[hex]"], ["run with stages=[experts,distill,ida] first"]),
+        (["suite=games", "tasks=[hex]", "generalist.released=mine"], ["run with stages=[experts,distill,ida] first"]),
         (["suite=games", "tasks=[hex]", "generalist=released", "generalist.released=mine"], ["mine has no generalist"]),
     ],
 )
