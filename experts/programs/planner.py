@@ -15,6 +15,8 @@ from benchmarks.tasks import Task
 
 _NEVER = -1e6
 """The value of an action that a learner must not imitate; far below every payoff."""
+_END = -1  # indexes the last value, which stays 0
+_NOTHING = (0.0, 0.0, _END)
 
 
 class Outcome(Protocol):
@@ -75,26 +77,23 @@ class Plan:
         """
         different = sorted(set(world.alike))
         numbers: dict[Any, int] = {world.state: 0}
-        rows: list[list[Sequence[Outcome]]] = []
         states = [world.state]
+        rows: list[list[tuple[float, float, int]]] = []  # of each action: probability, payoff and the next state
         for state in states:  # grows during the loop
-            rows.append([world.outcomes(state, action) for action in different])
-            for outcomes in rows[-1]:
-                for outcome in outcomes:
-                    if not outcome.terminated and outcome.state not in numbers:
-                        numbers[outcome.state] = len(states)
-                        states.append(outcome.state)
-        most = max(len(outcomes) for row in rows for outcomes in row)
-        shape = (len(states), len(different), most)
-        probabilities, payoffs = np.zeros(shape), np.zeros(shape)
-        following = np.full(shape, len(states))  # the end, whose value stays 0
-        for number, row in enumerate(rows):
-            for action, outcomes in enumerate(row):
-                for place, outcome in enumerate(outcomes):
-                    probabilities[number, action, place] = outcome.probability
-                    payoffs[number, action, place] = outcome.reward - cost_weight * outcome.cost
+            for action in different:
+                row = []
+                for outcome in world.outcomes(state, action):
+                    following = _END
                     if not outcome.terminated:
-                        following[number, action, place] = numbers[outcome.state]
+                        following = numbers.setdefault(outcome.state, len(states))
+                        if following == len(states):
+                            states.append(outcome.state)
+                    row.append((outcome.probability, outcome.reward - cost_weight * outcome.cost, following))
+                rows.append(row)
+        most = max(map(len, rows))
+        table = np.array([row + [_NOTHING] * (most - len(row)) for row in rows])
+        table = table.reshape(len(states), len(different), most, 3)
+        probabilities, payoffs, following = table[..., 0], table[..., 1], table[..., 2].astype(np.int64)
         immediate = (probabilities * payoffs).sum(axis=2)
         values, q = np.zeros(len(states) + 1), immediate
         for _ in range(horizon):
