@@ -79,19 +79,21 @@ def find_network(run: Run, setting: str, name: str, task: str = "generalist") ->
 
 
 def _of_rounds(run: Path) -> list[Path]:
-    """The generalists after a run's rounds of amplification, the newest first.
+    """The generalists after a run's rounds of amplification, the newest first; some may have been removed.
 
     A round whose network did not begin with that of the round before is left from earlier settings, as are all later.
     """
-    found: list[Path] = []
-    before = read_manifest(run / "generalist")
-    while before is not None:
-        folder = run / "ida" / f"round-{len(found) + 1}" / "generalist"
-        manifest = read_manifest(folder)
-        if manifest is None or manifest["inputs"].get("before") != before["fingerprint"]:
+    numbers = (path.name.removeprefix("round-") for path in (run / "ida").glob("round-*"))
+    folders = {int(number): run / "ida" / f"round-{number}" / "generalist" for number in numbers if number.isdecimal()}
+    manifests, found = {0: read_manifest(run / "generalist")}, []
+    for number, folder in sorted(folders.items()):
+        manifests[number] = manifest = read_manifest(folder)
+        before = manifests.get(number - 1)
+        if manifest is None:
+            continue
+        if before is not None and manifest["inputs"].get("before") != before["fingerprint"]:
             break
         found.append(folder)
-        before = manifest
     return found[::-1]
 
 

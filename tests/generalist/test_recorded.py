@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 from benchmarks.base.artifacts import write_manifest
@@ -73,7 +74,10 @@ def test_a_runs_newest_generalist_is_found(tmp_path):
         finish(rounds / f"round-{number}" / "generalist", f"{number}", f"{number - 1}" if number > 1 else "start")
         finish(rounds / f"round-{number}" / "control", f"control {number}", "start")
     (rounds / "round-11" / "generalist").mkdir(parents=True)  # not finished
+    (rounds / "round-12-copied").mkdir()
     assert find_network(run, "record.player", "rounds") == rounds / "round-10" / "generalist"
+    shutil.rmtree(rounds / "round-3")
+    assert find_network(run, "record.player", "rounds") == rounds / "round-10" / "generalist", "one was removed"
     finish(rounds / "round-7" / "generalist", "made again with other settings", "6")
     assert find_network(run, "record.player", "rounds") == rounds / "round-7" / "generalist", "later ones are stale"
     finish(rounds / "round-1" / "generalist", "of an earlier start", "another start")

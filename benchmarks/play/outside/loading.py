@@ -3,13 +3,13 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.base.code import code_digest
 from benchmarks.base.errors import FatalError
 from benchmarks.base.files import file_digest
 from benchmarks.base.plugins import search_working_folder
+from benchmarks.base.project import find
 from benchmarks.base.registry import import_object
 from benchmarks.base.settings import build, setting
 from benchmarks.play.outside.checked import CheckedPolicy, checked_call
@@ -50,8 +50,10 @@ class AgentConfig:
             )
         config: AgentConfig = build(AgentConfig, entry, f"agents.{name}")
         for file in config.files:
-            if not Path(file).is_file():
-                raise FatalError(f"agents.{name}.files: there is no file {file}.")
+            if not find(file).is_file():
+                raise FatalError(
+                    f"agents.{name}.files: there is no file {file}; correct it, or drop the agent with ~agents.{name}."
+                )
         return config
 
     @property
@@ -63,7 +65,7 @@ class AgentConfig:
             "load": self.load,
             "options": dict(self.options),
             "code": code_digest(module),
-            "files": {file: file_digest(Path(file)) for file in self.files},
+            "files": {file: file_digest(find(file)) for file in self.files},
         }
 
 
