@@ -106,7 +106,8 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
         results = _metadata(run, agent)
         if not results:
             console.note(
-                f"the card has no scores of {agent}: run stages=[evaluate,report] to score it, then push again"
+                f"the card has no scores of {agent}: run stages=[evaluate,report] to score it "
+                "(ida.score_every=1 scores every round), then push again"
             )
         data = ModelCardData(
             license="mit",

@@ -136,7 +136,8 @@ def thresholds(board: Scoreboard) -> Chart:
     tooltip = [{"field": "agent"}, {"field": "fraction", "format": ".2f"}]
     tooltip += [{"field": name, "format": ".0%"} for name in ("share", "low", "high")]
     return {
-        "description": "Share of tasks whose fraction of the expert is at or above each threshold, by agent.",
+        "description": "Share of tasks whose fraction of the expert is at or above each threshold, by agent."
+        + left_out(board),
         "data": {"values": rows},
         "width": _WIDTH,
         "height": 300,
