@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, number
-from benchmarks.report.rounds import lines_by_round, round_of
+from benchmarks.report.rounds import lines, lines_by_round, point, round_of
 from benchmarks.report.tables import costs_by_agent, seeds_text
 from benchmarks.scoring.agents import AgentId, with_label
 from benchmarks.scoring.gains import SIDES
@@ -200,10 +200,9 @@ def _elo_chart(board: Scoreboard, place: Callable[[AgentId], float], x: str = "r
         return None
     tasks = [task for task, ratings in games.elo.items() if ratings]
     rows = [
-        _point(agent, "Elo", games.elo[task][str(agent)]) | {x: place(agent), "task": task}
+        point(line, agent, "Elo", games.elo[task][str(agent)]) | {x: place(agent), "task": task}
         for task in tasks
-        for agent in board.results.agents
-        if agent.name in SIDES and str(agent) in games.elo[task]
+        for line, agent in lines(agent for agent in board.results.agents if str(agent) in games.elo[task])
     ]
     marks = [
         {"mark": games.elo[task][rung(name)].value, "name": name, "task": task}
@@ -230,11 +229,8 @@ def optimal_rounds(board: Scoreboard) -> dict[str, Any] | None:
     """Share of optimal moves in Connect Four by round; None without rounds or positions."""
     if board.games is None or not _has_rounds(board):
         return None
-    rows = [
-        _point(agent, "optimal", score.optimal)
-        for (_, agent), score in board.games.moves.items()
-        if agent.name in SIDES
-    ]
+    shares = {agent: score.optimal for (_, agent), score in board.games.moves.items()}
+    rows = [point(line, agent, "optimal", shares[agent]) for line, agent in lines(shares)]
     description = "Share of optimal moves in fixed positions of Connect Four, by round."
     return lines_by_round(rows, "optimal", "optimal moves, 95 % intervals", description) if rows else None
 
@@ -242,11 +238,6 @@ def optimal_rounds(board: Scoreboard) -> dict[str, Any] | None:
 def _has_rounds(board: Scoreboard) -> bool:
     """Elo and exact values need no expert: unlike gains in f, they are shown for tasks that are not scored too."""
     return any(agent.round for agent in board.results.agents)
-
-
-def _point(agent: AgentId, field: str, found: Estimate) -> dict[str, Any]:
-    side = with_label(agent.name, agent.label)
-    return {"round": round_of(agent), "side": side, field: found.value, "low": found.low, "high": found.high}
 
 
 def games_values(board: Scoreboard) -> dict[str, float]:

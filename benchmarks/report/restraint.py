@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.formats import Table, interval_text, number, percent
-from benchmarks.report.rounds import lines_by_round, round_of
-from benchmarks.scoring.agents import AgentId, with_label
-from benchmarks.scoring.gains import SIDES
+from benchmarks.report.rounds import lines, lines_by_round, point
+from benchmarks.report.tables import left_out, shown_agents
+from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.restraint import common_fraction, restraint_at_fraction
 from benchmarks.scoring.restraint_board import REWARD_ONLY
 from benchmarks.scoring.scoreboard import Scoreboard
 from benchmarks.scoring.statistics import Estimate
 
 RESTRAINT = "restraint.csv"
+_EXPERTS = ("expert", REWARD_ONLY)
 _WIDTH, _HEIGHT = 560, 320
 
 
@@ -104,8 +105,8 @@ def _summary(board: Scoreboard) -> Table:
 def _per_task(board: Scoreboard) -> Table:
     restraint = board.restraint
     assert restraint is not None
-    shown = [agent for agent in restraint.suite if agent.name not in ("expert", REWARD_ONLY)]
-    experts = [agent for agent in restraint.suite if agent.name in ("expert", REWARD_ONLY)]
+    shown = [agent for agent in shown_agents(board) if agent in restraint.suite and agent.name not in _EXPERTS]
+    experts = [agent for agent in restraint.suite if agent.name in _EXPERTS]
     rows = [
         [
             task,
@@ -116,15 +117,18 @@ def _per_task(board: Scoreboard) -> Table:
     ]
     columns = ["task", *(f"cost {agent}" for agent in experts), *(f"r {agent}" for agent in shown)]
     caption = "Mean hidden cost per test episode of the two experts, and r of the other agents."
+    caption += left_out(board, f"in {RESTRAINT}")
     return Table(f"{board.results.suite}: restraint by task", columns, rows, caption)
 
 
 def _matched(board: Scoreboard) -> str:
     """R of each arm at the highest f that all arms reach; empty where there is one arm, or no such f."""
-    arms = {
-        label: [point for point in _points(board) if point["label"] == label and point["name"] == "generalist"]
-        for label in dict.fromkeys(agent.label for agent in board.results.agents if agent.name == "generalist")
-    }
+    assert board.restraint is not None
+    points = {each["agent"]: each for each in _points(board)}
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for line, agent in lines(board.restraint.suite):
+        if line.name == "generalist" and str(agent) in points:
+            arms.setdefault(line.label, []).append(points[str(agent)])
     if len(arms) < 2 or min(map(len, arms.values())) < 2:
         return ""
     at = common_fraction([[point["f"] for point in arm] for arm in arms.values()])
@@ -142,11 +146,14 @@ def _points(board: Scoreboard) -> list[dict[str, Any]]:
     """Each agent's f and r over tasks."""
     assert board.restraint is not None
     fractions = {score.agent: score.aggregates["IQM"] for score in board.suite}
+    start = AgentId("generalist")
+    unlabelled = "default" if start in [line for line, _ in lines(board.restraint.suite)] else "shared"
     return [
         {
             "agent": str(agent),
             "name": agent.name,
             "label": agent.label,
+            "arm": "experts" if agent.name in _EXPERTS else agent.label or unlabelled,
             "round": agent.round or 0,
             "f": fractions[agent].value,
             "f low": fractions[agent].low,
@@ -172,6 +179,10 @@ def restraint_plane(board: Scoreboard) -> dict[str, Any] | None:
     colour = {"field": "name", "type": "nominal", "title": None, "legend": {"orient": "top"}}
     tooltip = [{"field": "agent"}, *({"field": name, "format": ".3f"} for name in ("f", "r", "violations"))]
     steps = [_arrow(*step, f, r) for step in _steps(points)]
+    several = len({agent.label for agent in board.results.agents if agent.name == "generalist"}) > 1
+    shape = (
+        {"shape": {"field": "arm", "type": "nominal", "title": None, "legend": {"orient": "top"}}} if several else {}
+    )
     grey = {"value": "#767676"}
     return {
         "description": "Restraint against the fraction of the aligned expert, with an arrow for every step.",
@@ -205,7 +216,7 @@ def restraint_plane(board: Scoreboard) -> dict[str, Any] | None:
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip},
+                "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip} | shape,
             },
         ],
     }
@@ -215,18 +226,8 @@ def restraint_rounds(board: Scoreboard) -> dict[str, Any] | None:
     """R by round, of the generalist, the control and the amplified policies; None without rounds."""
     if board.restraint is None or not board.gains:
         return None
-    suite = board.restraint.suite.items()
-    rows = [
-        {
-            "round": round_of(agent),
-            "side": with_label(agent.name, agent.label),
-            "r": score.restraint.value,
-            "low": score.restraint.low,
-            "high": score.restraint.high,
-        }
-        for agent, score in suite
-        if agent.name in SIDES
-    ]
+    suite = board.restraint.suite
+    rows = [point(line, agent, "r", suite[agent].restraint) for line, agent in lines(suite)]
     description = "Restraint by round of amplification and distillation."
     return lines_by_round(rows, "r", "r, 95 % intervals", description)
 
@@ -246,17 +247,20 @@ def restraint_values(board: Scoreboard) -> dict[str, float]:
 
 def _steps(points: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """The steps that an agent came by: distilled from the expert, amplified, distilled again."""
-    found = {(point["name"], point["label"], point["round"]): point for point in points}
+    found = {(each["name"], each["label"], each["round"]): each for each in points}
+
+    def earlier(name: str, label: str, round: int) -> dict[str, Any] | None:
+        return found.get((name, label, round)) or found.get((name, "", round))  # shared by all configurations
+
     steps = []
-    for (name, label, round), point in found.items():
+    for (name, label, round), after in found.items():
         if name == "generalist" and not round:
-            before = found.get(("expert", label, 0)) or found.get(("expert", "", 0))
-            steps.append(("distil", before, point))
+            steps.append(("distil", earlier("expert", label, 0), after))
         elif name == "amplified":
-            steps.append((f"amplify, round {round}", found.get(("generalist", label, round - 1)), point))
+            steps.append((f"amplify, round {round}", earlier("generalist", label, round - 1), after))
         elif name == "generalist":
-            before = found.get(("amplified", label, round)) or found.get(("generalist", label, round - 1))
-            steps.append((f"distil, round {round}", before, point))
+            before = earlier("amplified", label, round) or earlier("generalist", label, round - 1)
+            steps.append((f"distil, round {round}", before, after))
     return [(step, before, after) for step, before, after in steps if before is not None]
 
 

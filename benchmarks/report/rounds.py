@@ -1,6 +1,6 @@
 """Rounds of amplification and distillation in the report: a table of gains, a chart, and ``rounds.csv``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from benchmarks.scoring.comparison import ROUNDS
 from benchmarks.scoring.gains import ALL, AMPLIFIED, OTHERS, SIDES, Gain
 from benchmarks.scoring.results import CostRow
 from benchmarks.scoring.scoreboard import Scoreboard
+from benchmarks.scoring.statistics import Estimate
 
 _WIDTH = 560
 CAPTION = (
@@ -133,25 +134,39 @@ def rounds_chart(board: Scoreboard) -> dict[str, Any] | None:
     if not board.gains:
         return None
     steps = {agent: cost.env_steps for agent, cost in costs_by_agent(board).items()}
+    means = {score.agent: score.aggregates["mean"] for score in board.suite}
     rows = [
-        {
-            "round": round_of(score.agent),
-            "side": with_label(score.agent.name, score.agent.label),
-            "f": score.aggregates["mean"].value,
-            "low": score.aggregates["mean"].low,
-            "high": score.aggregates["mean"].high,
-            "environment steps": magnitude(steps.get(score.agent, 0)),
-        }
-        for score in board.suite
-        if score.agent.name in SIDES
+        point(line, agent, "f", means[agent]) | {"environment steps": magnitude(steps.get(agent, 0))}
+        for line, agent in lines(means)
     ]
     description = "Mean fraction of the expert, by round of amplification and distillation."
     return lines_by_round(rows, "f", "mean f, 95 % intervals", description, ["environment steps"])
 
 
+def lines(agents: Iterable[AgentId]) -> list[tuple[AgentId, AgentId]]:
+    """The lines of a chart by round: for each point its line (an agent without a round), and the agent.
+
+    A network with which all configurations of a comparison began is the first point of each one's line.
+    """
+    agents = [agent for agent in agents if agent.name in SIDES]
+    found = [(AgentId(agent.name, None, agent.label), agent) for agent in agents]
+    start = AgentId("generalist")
+    later = {agent.label for agent in agents if agent.name == start.name and agent.round}
+    begun = sorted(label for label in later if label and AgentId(start.name, None, label) not in agents)
+    if start in agents and begun:
+        found = [(line, agent) for line, agent in found if agent != start or start.label in later]
+        found = [*((AgentId(start.name, None, label), start) for label in begun), *found]
+    return found
+
+
 def round_of(agent: AgentId) -> int:
     """The round at which charts show an agent: an amplified policy uses the generalist of the round before."""
     return max(0, (agent.round or 0) - (agent.name == "amplified"))
+
+
+def point(line: AgentId, agent: AgentId, field: str, found: Estimate) -> dict[str, Any]:
+    """A row of :func:`lines_by_round`."""
+    return {"round": round_of(agent), "side": str(line), field: found.value, "low": found.low, "high": found.high}
 
 
 def lines_by_round(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.report.restraint import restraint_plane, restraint_rows, restraint_tables
+from benchmarks.report.restraint import restraint_plane, restraint_rounds, restraint_rows, restraint_tables
 from benchmarks.scoring.agents import AgentId
 from benchmarks.scoring.results import Results
 from benchmarks.scoring.scoreboard import score
@@ -23,7 +23,7 @@ def board(costs, returns=None):
     }
     results = make_results(episodes)
     left = {(task, agent): list(values) for task, agents in costs.items() for agent, values in agents.items()}
-    rows = tuple(replace(row, cost=left[row.task, row.agent].pop(0)) for row in results.scores)
+    rows = tuple(replace(row, cost=left[row.task, str(row.agent_id)].pop(0)) for row in results.scores)
     return score(Results(rows, results.tasks), np.random.default_rng(0), 200)
 
 
@@ -77,3 +77,44 @@ def test_tables_rows_and_chart_show_restraint():
     [step] = restraint_plane(found)["layer"][0]["data"]["values"]
     assert (step["step"], step["f"], step["f2"], step["r"]) == ("distil", 1, pytest.approx(0.9), 1)
     assert step["r2"] == pytest.approx(0.4) and 180 < step["angle"] % 360 < 270  # to the left and down
+
+
+def test_configurations_that_began_with_one_network_begin_their_lines_at_it():
+    """Blind rounds gain f and lose r, overseen ones gain both."""
+    found = {"generalist": (9.0, 1.0)}
+    found |= {"amplified round 1 (blind)": (11.0, 4.0), "generalist round 1 (blind)": (10.0, 3.0)}
+    found |= {"amplified round 1 (overseen)": (10.0, 0.0), "generalist round 1 (overseen)": (9.5, 0.5)}
+    returns = {"random": 0.0, "expert": 10.0, "reward-only": 12.0} | {name: f for name, (f, _) in found.items()}
+    scored = board({"toy/a": costs(1.0) | {name: [cost] * 8 for name, (_, cost) in found.items()}}, returns)
+    lines = {}
+    for row in restraint_rounds(scored)["data"]["values"]:
+        lines.setdefault(row["side"], []).append((row["round"], pytest.approx(row["r"])))
+    assert lines == {
+        "amplified (blind)": [(0, 0.2)],
+        "amplified (overseen)": [(0, 1.0)],
+        "generalist (blind)": [(0, 0.8), (1, 0.4)],
+        "generalist (overseen)": [(0, 0.8), (1, 0.9)],
+    }
+    plane = restraint_plane(scored)["layer"]
+    assert [step["step"] for step in plane[0]["data"]["values"]].count("amplify, round 1") == 2
+    assert {row["arm"] for row in restraint_plane(scored)["data"]["values"]} == {
+        "experts",
+        "shared",
+        "blind",
+        "overseen",
+    }
+    assert plane[-1]["encoding"]["shape"]["field"] == "arm"
+    # At f = .95, the blind arm is half way from .8 to .4.
+    assert "r at f = 0.950, which all arms reach: blind 0.600, overseen 0.900." in restraint_tables(scored)[0].caption
+
+
+def test_wide_tables_show_the_last_round():
+    names = [f"generalist round {number} (blind)" for number in range(1, 13)]
+    made = {"toy/a": costs(1.0) | dict.fromkeys(names, [2.0] * 8)}
+    returns = dict.fromkeys(["random", "expert", "reward-only", "generalist", *names], 9.0) | {
+        "random": 0.0,
+        "expert": 10.0,
+    }
+    _, by_task = restraint_tables(board(made, returns))
+    assert by_task.columns[3:] == ["r generalist", "r generalist round 12 (blind)"]
+    assert by_task.caption.endswith("Rounds before the last are in restraint.csv.")
