@@ -193,7 +193,12 @@ def lines_by_round(
     axis = {"values": rounds, "format": "d", "labelOverlap": True} if x == "round" else {"format": "~s"}
     place = {"field": x, "type": "quantitative", "title": x, "axis": axis}
     y = {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
-    colour = {"field": "side", "type": "nominal", "title": None, "legend": {"orient": "top", "symbolOpacity": 1}}
+    colour = {
+        "field": "side",
+        "type": "nominal",
+        "title": None,
+        "legend": {"orient": "top", "symbolOpacity": 1, "columns": 4},
+    }
     numbers = [{"field": name, "format": ".3f"} for name in (field, "low", "high")]
     tooltip = [
         {"field": "side"},

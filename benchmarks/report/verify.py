@@ -8,6 +8,7 @@ import difflib
 import io
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from benchmarks.report.report import DrawnTables, draw_tables, round_rows_by_see
 from benchmarks.report.rounds import RoundRow
 from benchmarks.runs.run import CONFIG
 from benchmarks.scoring.agents import AgentId
-from benchmarks.scoring.comparison import ROUNDS, find_runs
+from benchmarks.scoring.comparison import ROUNDS, configurations, find_runs, of_configuration
 from benchmarks.scoring.moves import MoveRow
 from benchmarks.scoring.results import FILES, Results, ScoreRow
 from benchmarks.scoring.rows import MOVES, SCORES, TEXTS
@@ -171,9 +172,13 @@ def _tables(folder: Path, drawn: DrawnTables) -> Iterator[str]:
     for name in (name for name in drawn.files if name.endswith(".csv")):
         yield from _cells(folder / name, drawn.files[name])
     if (folder / ROUNDS).is_file():
-        settings = read_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-        amplifier, start = settings.get("amplifier") or {}, settings.get("ida") or {}
-        rounds = round_rows_by_seed(drawn.board.results, str(amplifier.get("name")), str(start.get("start")))
+        rounds: list[RoundRow] = []
+        for label, path in configurations(folder):
+            settings = read_yaml(path)
+            amplifier, start = settings.get("amplifier") or {}, settings.get("ida") or {}
+            results = of_configuration(drawn.board.results, label)
+            rows = round_rows_by_seed(results, str(amplifier.get("name")), str(start.get("start")))
+            rounds += [replace(row, label=label) for row in rows]
         yield from _cells(folder / ROUNDS, to_csv(rounds, RoundRow))
 
 

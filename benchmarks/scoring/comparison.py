@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from benchmarks.scoring.results import FILES, CostRow, CurveRow, Results, ScoreR
 ROUNDS = "rounds.csv"
 """Scores and costs of a run's rounds of amplification and distillation; see ``report.rounds``."""
 
+_HEADING = "# "  # of a configuration's file, before its label
 _EXECUTION = ("seed", "name", "stages", "runs", "runs_folder", "workers", "tracking", "clips", "engine", "hub")
 _EXECUTION += ("evaluate.envs_per_task", "evaluate.max_envs", "distill.log_every", "distill.checkpoint_every")
 _EXECUTION += ("distill.gradient_accumulation", "distill.device")
@@ -94,8 +96,8 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     for path in into.glob("config-[0-9]*.yaml"):  # an earlier comparison may have had more
         path.unlink()
     for number, (label, runs) in enumerate(grouped):
-        name = CONFIG if number == 0 else f"config-{number}.yaml"
-        write_text(into / name, (f"# {label}\n" if label else "") + (runs[0] / CONFIG).read_text(encoding="utf-8"))
+        heading = f"{_HEADING}{label}\n" if label else ""
+        write_text(into / _config_name(number), heading + (runs[0] / CONFIG).read_text(encoding="utf-8"))
     environments = [
         read_json(folder / ENVIRONMENT, {"command": str}) for folder in folders if (folder / ENVIRONMENT).exists()
     ]
@@ -107,6 +109,28 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
     _copy_clips(folders, into)
     _merge_rounds(grouped, into)
     return merged
+
+
+def configurations(folder: Path) -> list[tuple[str, Path]]:
+    """The label and the settings of each configuration whose results a folder has, see :func:`compare`."""
+    paths = list(takewhile(Path.exists, (folder / _config_name(number) for number in count())))
+    lines = [path.read_text(encoding="utf-8").partition("\n")[0] for path in paths]
+    labels = [line.removeprefix(_HEADING) if line.startswith(_HEADING) else "" for line in lines]
+    return list(zip(labels, paths, strict=True)) if len(paths) > 1 else [("", path) for path in paths]
+
+
+def of_configuration(results: Results, label: str) -> Results:
+    """The scores and costs of one configuration of a comparison and of what all share, as its run has them."""
+    labels = ("", label)
+    return Results(
+        tuple(replace(row, label="") for row in results.scores if row.label in labels),
+        tuple(replace(row, label="") for row in results.tasks if row.label in labels),
+        tuple(replace(row, label="") for row in results.costs if row.label in labels),
+    )
+
+
+def _config_name(number: int) -> str:
+    return CONFIG if number == 0 else f"config-{number}.yaml"
 
 
 def _copy_clips(folders: Sequence[Path], into: Path) -> None:
