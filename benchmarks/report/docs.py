@@ -120,7 +120,10 @@ def ida(results: Path) -> str:
 
 
 def leaderboard(results: Path) -> str:
-    """Every suite's agents by their IQM, best first, from the score files of all folders right below ``results``."""
+    """Every suite's agents by their IQM, best first, from the score files of all folders right below ``results``.
+
+    Of rounds, the last is shown: the best would be chosen on test episodes.
+    """
     entries: dict[str, list[tuple[float, list[str]]]] = {}
     for folder in sorted(path.parent for path in results.glob("*/table.csv")):
         parameters = {
@@ -130,8 +133,12 @@ def leaderboard(results: Path) -> str:
         rows = _table_rows(folder)
         scored = {row["task"] for row in rows if row["raw"] and row["f"]}
         means = {_agent_of(row): row for row in rows if row["task"] == "mean"}
+        rounds = {(row["agent"], row["label"], int(row["round"])) for row in rows if row["round"]}
+        last = {(agent, label): round_ for agent, label, round_ in sorted(rounds)}
         for row in (row for row in rows if row["task"] == "IQM" and row["agent"] not in ANCHORS):
             agent = AgentId(row["agent"], int(row["round"]) if row["round"] else None, row["label"])
+            if agent.round and agent.round < last[agent.name, agent.label]:
+                continue
             mean = means[_agent_of(row)]
             size = parameters.get((agent.name, agent.round, agent.label))
             cells = [
