@@ -10,6 +10,7 @@ from benchmarks.base.environment import ENVIRONMENT
 from benchmarks.base.errors import FatalError, GatitoError
 from benchmarks.base.files import TEMPORARY, read_json
 from benchmarks.play.trajectories import Trajectories
+from benchmarks.report.formats import plural
 from benchmarks.runs.hub import check_push, fetch, push
 from benchmarks.runs.run import CONFIG
 from benchmarks.runs.stage import require
@@ -127,7 +128,7 @@ def card(run: Path, what: str, repository: str, facts: dict[str, Any]) -> str:
         f"---\n{data.to_yaml()}\n---",
         f"# {repository.rpartition('/')[2]}",
         f"The {what} of a run of gatito on the suite `{facts['suite']}` (training seed {facts['seed']}, "
-        f"{len(facts['tasks'])} tasks{after}). "
+        f"{len(facts['tasks'])} {plural(len(facts['tasks']), 'task')}{after}). "
         "Files are safetensors, JSON and CSV, with their sha256 in `gatito.json`.",
         f"```bash\n{use}\n```",
     ]

@@ -16,7 +16,7 @@ def test_the_card_names_the_round_of_its_network_and_says_if_it_has_no_scores(ca
         )
         for round_ in (None, 3, 20)
     }
-    assert "1 tasks, after round 20)" in cards[20] and "after round" not in cards[None]
+    assert "1 task, after round 20)" in cards[20] and "after round" not in cards[None]
     assert "model-index" in cards[20] and "model-index" not in cards[3]
     told = " ".join(capsys.readouterr().err.split())
     assert told.count("the card has no scores of") == 1 and "generalist round 3" in told and "score_every=1" in told

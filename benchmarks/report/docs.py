@@ -29,7 +29,7 @@ from benchmarks.report.formats import magnitude
 from benchmarks.report.report import round_rows_by_seed
 from benchmarks.report.rounds import CAPTION, RoundRow
 from benchmarks.report.tables import TidyScore
-from benchmarks.scoring.agents import ANCHORS, AgentId
+from benchmarks.scoring.agents import ANCHORS, AgentId, last_rounds
 from benchmarks.scoring.results import CostRow, Results
 
 HEADLINE = ("mixed", "mixed-dagger", "metaworld", "babyai", "babyai-stochastic", "classic")
@@ -133,12 +133,13 @@ def leaderboard(results: Path) -> str:
         rows = _table_rows(folder)
         scored = {row["task"] for row in rows if row["raw"] and row["f"]}
         means = {_agent_of(row): row for row in rows if row["task"] == "mean"}
-        rounds = {(row["agent"], row["label"], int(row["round"])) for row in rows if row["round"]}
-        last = {(agent, label): round_ for agent, label, round_ in sorted(rounds)}
-        for row in (row for row in rows if row["task"] == "IQM" and row["agent"] not in ANCHORS):
-            agent = AgentId(row["agent"], int(row["round"]) if row["round"] else None, row["label"])
-            if agent.round and agent.round < last[agent.name, agent.label]:
-                continue
+        agents = {
+            AgentId(row["agent"], int(row["round"]) if row["round"] else None, row["label"]): row
+            for row in rows
+            if row["task"] == "IQM" and row["agent"] not in ANCHORS
+        }
+        for agent in last_rounds(agents):
+            row = agents[agent]
             mean = means[_agent_of(row)]
             size = parameters.get((agent.name, agent.round, agent.label))
             cells = [

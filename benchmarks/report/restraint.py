@@ -179,10 +179,8 @@ def restraint_plane(board: Scoreboard) -> dict[str, Any] | None:
     colour = {"field": "name", "type": "nominal", "title": None, "legend": {"orient": "top"}}
     tooltip = [{"field": "agent"}, *({"field": name, "format": ".3f"} for name in ("f", "r", "violations"))]
     steps = [_arrow(*step, f, r) for step in _steps(points)]
-    several = len({agent.label for agent in board.results.agents if agent.name == "generalist"}) > 1
-    shape = (
-        {"shape": {"field": "arm", "type": "nominal", "title": None, "legend": {"orient": "top"}}} if several else {}
-    )
+    several = len({each["arm"] for each in points} - {"experts"}) > 1
+    shape = {"shape": colour | {"field": "arm"}} if several else {}
     grey = {"value": "#767676"}
     return {
         "description": "Restraint against the fraction of the aligned expert, with an arrow for every step.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.base.compute import Cost
 from benchmarks.report.formats import Table, duration, interval_text, listed, magnitude, number, percent, plural
-from benchmarks.scoring.agents import AGENTS, AgentId, describe_agent, with_label
+from benchmarks.scoring.agents import AGENTS, AgentId, describe_agent, last_rounds, with_label
 from benchmarks.scoring.scoreboard import AGGREGATES, MARKS, Estimate, Scoreboard, share_name
 
 _WIDEST = 12
@@ -119,10 +119,7 @@ def all_tables(board: Scoreboard, by_return: Scoreboard | None = None) -> list[T
 def shown_agents(board: Scoreboard) -> list[AgentId]:
     """The agents that wide tables and charts show: with more than :data:`_WIDEST`, only the last round of each."""
     agents = board.results.agents
-    if len(agents) <= _WIDEST:
-        return list(agents)
-    last = {(agent.name, agent.label): agent for agent in agents if agent.round}
-    return [agent for agent in agents if not agent.round or agent == last[agent.name, agent.label]]
+    return list(agents) if len(agents) <= _WIDEST else last_rounds(agents)
 
 
 def shown_competitors(board: Scoreboard) -> list[AgentId]:

@@ -1,7 +1,7 @@
 """The agents that are scored, and the identity of an agent in rows."""
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 AGENTS = {
@@ -101,6 +101,13 @@ class AgentRow:
     def agent_id(self) -> AgentId:
         """The agent's identity."""
         return AgentId(self.agent, self.round, self.label)
+
+
+def last_rounds(agents: Iterable[AgentId]) -> list[AgentId]:
+    """The agents without those of earlier rounds: of each name and label, the last round and what has none."""
+    agents = list(agents)
+    last = {(agent.name, agent.label): agent for agent in sorted(agents, key=lambda agent: agent.round or 0)}
+    return [agent for agent in agents if not agent.round or agent == last[agent.name, agent.label]]
 
 
 def describe_agent(name: str) -> str:

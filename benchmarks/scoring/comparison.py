@@ -114,7 +114,7 @@ def compare(folders: Sequence[Path], into: Path) -> Results:
 def configurations(folder: Path) -> list[tuple[str, Path]]:
     """The label and the settings of each configuration whose results a folder has, see :func:`compare`."""
     paths = list(takewhile(Path.exists, (folder / _config_name(number) for number in count())))
-    lines = [path.read_text(encoding="utf-8").partition("\n")[0] for path in paths]
+    lines = [path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] for path in paths]
     labels = [line.removeprefix(_HEADING) if line.startswith(_HEADING) else "" for line in lines]
     return list(zip(labels, paths, strict=True)) if len(paths) > 1 else [("", path) for path in paths]
 

@@ -6,6 +6,7 @@ the winner must also beat the policy's own choice in several new rollouts. Rollo
 numbers, and returns are discounted.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmarks.tasks.overseer import check_costs
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.caution import check_discrete, likely_logits
-from generalist.amplifiers.rollouts import Rollouts, at_once, confirm
+from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.config.codec import CodecConfig
 from generalist.config.objective import cost_weight, min_probability
@@ -99,9 +100,8 @@ class BestOfNPolicy(CountingPolicy):
 
     def initial_state(self, num_envs: int) -> _State:
         """Memory for ``num_envs`` environments."""
-        candidates = self._config.candidates
-        rollouts = max(candidates, 2 * at_once(self._config.confirmation_rollouts)) * self._config.rollouts
-        return _State(self._policy.initial_state(num_envs * (1 + candidates + rollouts)), num_envs)
+        slots = 1 + self._config.candidates * (1 + self._config.rollouts)
+        return _State(self._policy.initial_state(num_envs * slots), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Compare candidates for every row, task by task; a decision's value is the mean return of its rollouts."""
@@ -138,23 +138,22 @@ class BestOfNPolicy(CountingPolicy):
         select = _first_and_others(n, is_discrete(task), self._config.min_probability)
         actions = rollouts.ask(candidates, select).actions
         actions = actions.reshape(count, n, *actions.shape[1:])
-        every = np.arange(count)
-        values = self._estimate(rollouts, rows, state, starts, actions, every, np.tile(np.arange(n), (count, 1)))
+        all_pairs = [(row, candidate) for row in range(count) for candidate in range(n)]
+        values = self._estimate(rollouts, rows, state, starts, actions, all_pairs).reshape(count, n)
         best = values.argmax(axis=1)  # the policy's own choice among equals
-        value = values[every, best]
+        value = values[np.arange(count), best]
         others = np.flatnonzero(best)
 
         def rollout(which: np.ndarray) -> np.ndarray:
-            tested = others[which]
-            pairs = np.stack([best[tested], np.zeros_like(tested)], axis=1)
-            return self._estimate(rollouts, rows, state, starts, actions, tested, pairs)
+            pairs = [(int(row), int(candidate)) for row in others[which] for candidate in (best[row], 0)]
+            return self._estimate(rollouts, rows, state, starts, actions, pairs).reshape(-1, 2)
 
         won, returns = confirm(len(others), self._config.confirmation_rollouts, rollout)
         if self._config.confirmation_rollouts:
             value[others] = np.where(won, returns[:, 0], returns[:, 1])
         best[others[~won]] = 0
-        self._policy.fork(state.memory, env_ids[every, best], rows.env_ids)
-        chosen = actions[every, best]
+        self._policy.fork(state.memory, env_ids[np.arange(count), best], rows.env_ids)
+        chosen = actions[np.arange(count), best]
         return PolicyOutput(chosen, chosen, values=value)
 
     def _estimate(
@@ -164,42 +163,43 @@ class BestOfNPolicy(CountingPolicy):
         state: _State,
         starts: Sequence[Snapshot],
         actions: np.ndarray,
-        tested: np.ndarray,
-        candidates: np.ndarray,
+        pairs: Sequence[tuple[int, int]],
     ) -> np.ndarray:
-        """The mean return of each candidate over its rollouts, ``(g, m)``.
-
-        Args:
-            rollouts: the policy in cloned environments.
-            rows: the real environments.
-            state: their memory.
-            starts: their snapshots.
-            actions: ``(rows, n, *action shape)``, the candidates' actions.
-            tested: ``(g,)``, a row for each group of candidates that share their random numbers.
-            candidates: ``(g, m)``, these candidates.
-        """
+        """The mean return of each pair of row and candidate over its rollouts, ``(pairs,)``."""
         config = self._config
-        m, number = candidates.shape[1], config.rollouts
-        streams = [[alike(rows.rngs[row], m) for _ in range(number)] for row in tested.tolist()]
-        rngs = [streams[group][at][place] for group in range(len(tested)) for place in range(m) for at in range(number)]
-        row, candidate = np.repeat(tested, m * number), np.repeat(candidates.ravel(), number)
-        decided = self._candidates(state, rows.env_ids)[row, candidate]
-        env_ids = state.num_envs * (1 + config.candidates) + np.arange(len(row))
-        self._policy.fork(state.memory, decided, env_ids)
+        tries = [(row, candidate, number) for row, candidate in pairs for number in range(config.rollouts)]
+        candidates = Counter(row for row, _ in pairs)
+        streams = {
+            (row, number): iter(alike(rows.rngs[row], count))
+            for row, count in candidates.items()
+            for number in range(config.rollouts)
+        }
+        rngs = [next(streams[row, number]) for row, _, number in tries]
+        decided = self._candidates(state, rows.env_ids)
+        env_ids = np.array(
+            [self._rollout_slots(state, rows.env_ids[row])[candidate, number] for row, candidate, number in tries]
+        )
+        self._policy.fork(state.memory, np.array([decided[row, candidate] for row, candidate, _ in tries]), env_ids)
         returns = rollouts.returns(
-            [starts[each] for each in row.tolist()],
-            actions[row, candidate],
+            [starts[row] for row, _, _ in tries],
+            np.stack([actions[row, candidate] for row, candidate, _ in tries]),
             env_ids,
             rngs,
             config.horizon,
             greedy if config.deterministic else sample,
             bootstrap=False,
         )
-        return returns.reshape(len(tested), m, number).mean(axis=2)
+        return returns.reshape(len(pairs), config.rollouts).mean(axis=1)
 
     def _candidates(self, state: _State, env_ids: np.ndarray) -> np.ndarray:
         """``(rows, candidates)``, the memory slots of the rows' candidates."""
         return state.num_envs + env_ids[:, None] * self._config.candidates + np.arange(self._config.candidates)
+
+    def _rollout_slots(self, state: _State, env_id: int) -> np.ndarray:
+        """``(candidates, rollouts)``, the memory slots of the rollouts of one environment."""
+        size = self._config.candidates * self._config.rollouts
+        first = state.num_envs * (1 + self._config.candidates) + env_id * size
+        return first + np.arange(size).reshape(self._config.candidates, self._config.rollouts)
 
 
 def _first_and_others(n: int, distinct: bool, min_probability: float = 0.0) -> Selector:

@@ -93,29 +93,21 @@ def confirm(
     """Test which candidates beat the policy's own choice in each of several new rollouts.
 
     One won rollout is not enough in a stochastic environment: a policy that takes every risk that paid off once fails
-    in the end. Most candidates lose the first rollout, and in a deterministic environment the second rollout equals
-    the first one bit by bit; both spare the remaining rollouts, which are run together, as large batches cost less.
+    in the end. In a deterministic environment the second rollout equals the first one bit by bit, and testing stops.
 
     Args:
         candidates: the number of candidates.
         confirmations: the rollouts that each candidate must win.
-        rollout: maps candidate indices, ``(n,)``, which may repeat, to the returns of candidate and policy's own
-            choice, ``(n, 2)``. An index occurs at most ``at_once(confirmations)`` times.
+        rollout: maps candidate indices, ``(n,)``, to the returns of candidate and policy's own choice, ``(n, 2)``.
 
     Returns:
         Whether each candidate won, ``(candidates,)``, and its last returns, ``(candidates, 2)``.
     """
     won, last, left = np.ones(candidates, dtype=bool), np.full((candidates, 2), np.nan), np.arange(candidates)
-    for number in [count for count in (1, 1, confirmations - 2) if count > 0][:confirmations]:
+    for _ in range(confirmations):
         if not len(left):
             break
-        before, returns = last[left], rollout(np.repeat(left, number)).reshape(-1, number, 2)
-        last[left] = returns[:, -1]
-        won[left] = (returns[:, :, 0] > returns[:, :, 1]).all(axis=1)
+        before, last[left] = last[left], rollout(left)
+        won[left] = last[left, 0] > last[left, 1]
         left = left[won[left] & (last[left] != before).any(axis=1)]
     return won, last
-
-
-def at_once(confirmations: int) -> int:
-    """Most rollouts of one candidate that :func:`confirm` runs together."""
-    return max(1, confirmations - 2)

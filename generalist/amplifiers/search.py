@@ -31,7 +31,7 @@ from benchmarks.tasks.overseer import check_costs
 from benchmarks.tasks.snapshots import snapshot as cloning
 from generalist.amplifiers.amplifier import Planner
 from generalist.amplifiers.caution import check_discrete, likely_logits
-from generalist.amplifiers.rollouts import Rollouts, at_once, confirm
+from generalist.amplifiers.rollouts import Rollouts, confirm
 from generalist.amplifiers.simulator import Simulator, Snapshot, uncollected
 from generalist.amplifiers.tree import ILLEGAL, Prediction, Trees, sequential_halving
 from generalist.config.codec import CodecConfig
@@ -48,7 +48,6 @@ SELECTIONS = ("gumbel", "puct")
 _DIRICHLET = 0.25  # share of PUCT's noise at the root, and its concentration times the number of actions
 _CONCENTRATION = 10.0
 _ROLLOUTS = 2  # one of the choice, and one of the policy's own action
-_CHOICES = 2  # the best action, and the one that noise chose
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Search(Planner):
 
 @dataclass
 class _State:
-    """The policy's memory: slots for the real environments, their trees' nodes, and the rollouts of all."""
+    """The policy's memory: slots for the real environments, their trees' nodes, and two rollouts for each."""
 
     memory: Any
     num_envs: int
@@ -139,8 +138,7 @@ class SearchPolicy(CountingPolicy):
 
     def initial_state(self, num_envs: int) -> _State:
         """Memory for ``num_envs`` environments."""
-        rollouts = _CHOICES * _ROLLOUTS * at_once(self._config.confirmation_rollouts)
-        return _State(self._policy.initial_state(num_envs * (1 + self._config.num_simulations + rollouts)), num_envs)
+        return _State(self._policy.initial_state(num_envs * (1 + self._config.num_simulations + _ROLLOUTS)), num_envs)
 
     def act(self, inputs: Sequence[PolicyInput], state: _State) -> tuple[list[PolicyOutput], _State]:
         """Search for every row, task by task; a decision's value is that of the improved policy."""
@@ -170,9 +168,9 @@ class SearchPolicy(CountingPolicy):
         chosen, logits = searching(forest, every, roots)
         best = logits.argmax(axis=1) if self._config.gumbel_scale else chosen  # labels are without noise
         if self._config.confirmation_rollouts:
-            # The noise's choice is tested by itself where it is another one.
-            choices = np.stack([best, np.where(chosen == best, prior.argmax(axis=1), chosen)], axis=1)
-            confirmed, others = self._confirmed(forest, choices, prior.argmax(axis=1)).T
+            policy_choice = prior.argmax(axis=1)
+            confirmed = self._confirmed(forest, best, policy_choice)
+            others = self._confirmed(forest, np.where(chosen == best, policy_choice, chosen), policy_choice)
             chosen = np.where(chosen == best, confirmed, others)
             logits = np.where((confirmed == best)[:, None], logits, prior)
             best = confirmed
@@ -246,33 +244,33 @@ class SearchPolicy(CountingPolicy):
         trees.backward(paths, self._policy.network.codec.discount)
 
     def _confirmed(self, forest: "_Forest", choices: np.ndarray, policy_choices: np.ndarray) -> np.ndarray:
-        """The choices that win all confirmation rollouts, otherwise the policy's own choice, ``(T, choices)``."""
-        roots, columns = np.nonzero(choices != policy_choices[:, None])
+        """Each root's choice if it wins all confirmation rollouts, otherwise the policy's own choice, ``(T,)``."""
+        tested = np.flatnonzero(choices != policy_choices)
 
         def rollout(which: np.ndarray) -> np.ndarray:
-            tested = roots[which]
-            return self._rollout_returns(forest, tested, choices[tested, columns[which]], policy_choices[tested])
+            roots = tested[which]
+            return self._rollout_returns(forest, roots, choices[roots], policy_choices[roots])
 
-        won, _ = confirm(len(roots), self._config.confirmation_rollouts, rollout)
-        confirmed = np.tile(policy_choices[:, None], choices.shape[1])
-        confirmed[roots[won], columns[won]] = choices[roots[won], columns[won]]
+        won, _ = confirm(len(tested), self._config.confirmation_rollouts, rollout)
+        confirmed = choices.copy()
+        confirmed[tested[~won]] = policy_choices[tested[~won]]
         return confirmed
 
     def _rollout_returns(
-        self, forest: "_Forest", roots: np.ndarray, choices: np.ndarray, policy_choices: np.ndarray
+        self, forest: "_Forest", which: np.ndarray, choices: np.ndarray, policy_choices: np.ndarray
     ) -> np.ndarray:
-        """Returns of these roots' choices and of the policy's own, with common random numbers, ``(n, 2)``."""
+        """Returns of these trees' choices and of the policy's own, with common random numbers, ``(n, 2)``."""
         trees, rows, memory = forest.trees, forest.rows, forest.state.memory
-        both = np.repeat(roots, _ROLLOUTS)
+        both = np.repeat(which, _ROLLOUTS)
         actions = trees.actions[both, 0, np.stack([choices, policy_choices], axis=1).ravel()]
-        env_ids = forest.first_rollout_slot + np.arange(len(both))
+        env_ids = forest.rollout_slots(which)
         self._policy.fork(memory, rows.env_ids[both], env_ids)
         self._policy.replace_actions(memory, rows.task, env_ids, actions)
         return forest.rollouts.returns(
-            [forest.snapshots[root, 0] for root in both.tolist()],
+            [forest.snapshots[tree, 0] for tree in both.tolist()],
             actions,
             env_ids,
-            [rng for root in roots.tolist() for rng in alike(rows.rngs[root], _ROLLOUTS)],
+            [rng for tree in which.tolist() for rng in alike(rows.rngs[tree], _ROLLOUTS)],
             self._config.horizon,
             bootstrap=True,
         ).reshape(-1, _ROLLOUTS)
@@ -336,7 +334,7 @@ class _Forest:
         slots_per_tree = self.trees.children_prior_logits.shape[1] - 1
         return np.where(nodes == 0, played, self.state.num_envs + played * slots_per_tree + nodes - 1)
 
-    @property
-    def first_rollout_slot(self) -> int:
-        """The first memory slot of the rollouts, after those of environments and nodes."""
-        return self.state.num_envs * self.trees.children_prior_logits.shape[1]
+    def rollout_slots(self, trees: np.ndarray) -> np.ndarray:
+        """``(2 n,)``, the memory slots of these trees' two rollouts."""
+        first = self.state.num_envs * self.trees.children_prior_logits.shape[1]
+        return (first + self.rows.env_ids[trees, None] * _ROLLOUTS + np.arange(_ROLLOUTS)).ravel()

@@ -85,7 +85,7 @@ def test_a_choice_that_loses_its_confirmation_rollouts_is_not_played():
     np.testing.assert_allclose(np.diff(episode.steps["distributions"][0]), [-1])  # the distribution is the policy's
 
 
-@pytest.mark.parametrize("proofs, gambled", [(0, 0.42), (1, 0.42**2), (3, 0.42**4), (6, 0.42**7)])
+@pytest.mark.parametrize("proofs, gambled", [(0, 0.42), (1, 0.42**2), (3, 0.42**4)])
 def test_a_gamble_must_win_every_confirmation(proofs, gambled):
     """It pays less on average than the policy's own action, and more in 42 of 100 draws."""
     task = make_task("tests.environments:Lottery-v0")
